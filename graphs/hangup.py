@@ -1,0 +1,16 @@
+"""`/hangup/chat/completions`: a receptionist who says goodbye and hangs up."""
+
+from graphs.compile import compile_graph
+from graphs.spec import END, Graph, Step
+
+spec = Graph(
+    name="hangup",
+    summary="A receptionist who answers from the handbook, says goodbye and hangs up.",
+    steps=(
+        Step("retrieve", options={"top_k": 4}, timeout_ms=400, on_timeout="rewrite_messages"),
+        Step("rewrite_messages", options={"template": "receptionist"}),
+        Step("call_model", then={"answered": END, "hangup": "hangup"}),
+        Step("hangup", options={"say": {"en": "Thank you for calling. Goodbye!", "zh": "感谢您的来电，再见！"}}),
+    ),
+)
+graph = compile_graph(spec)

@@ -1,0 +1,19 @@
+"""`/rag/chat/completions`: answers from a knowledge base, and fills the silence while it looks."""
+
+from graphs.compile import compile_graph
+from graphs.spec import Graph, Step
+
+spec = Graph(
+    name="rag",
+    summary="Answers from a knowledge base.",
+    steps=(
+        Step(
+            "acknowledge",
+            options={"say": ["One moment. ", "Let me check. ", "Let me see. "], "after_ms": 300},
+        ),
+        Step("retrieve", options={"top_k": 4}, timeout_ms=400, on_timeout="rewrite_messages"),
+        Step("rewrite_messages", options={"template": "with_context"}),
+        Step("call_model"),
+    ),
+)
+graph = compile_graph(spec)

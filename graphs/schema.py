@@ -1,0 +1,28 @@
+"""A JSON Schema of graphs for editors: every node with every option."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphs.spec import Graph
+from nodes.contract import Node
+
+
+def graph_schema(nodes: Mapping[str, Node]) -> dict[str, Any]:
+    """Draft 2020-12. A step's options are checked against the node that it names."""
+    schema = Graph.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    definitions = schema["$defs"]
+    step = definitions["Step"]
+    step["properties"]["node"]["enum"] = list(nodes)
+    step["allOf"] = []
+    for name, node in nodes.items():
+        options = node.options.model_json_schema(ref_template="#/$defs/{model}")
+        definitions.update(options.pop("$defs", {}))
+        definitions[f"{name}_options"] = {**options, "title": name, "description": node.summary}
+        step["allOf"].append(
+            {
+                "if": {"properties": {"node": {"const": name}}},
+                "then": {"properties": {"options": {"$ref": f"#/$defs/{name}_options"}}},
+            }
+        )
+    return schema

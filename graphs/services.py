@@ -1,0 +1,108 @@
+"""What the names in graphs stand for, opened at the first use: for server, Studio, notebooks and command line."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from graphs.settings import ROOT, GraphSettings
+from knowledge.store import Store, open_store
+from models.port import ChatModel, open_model
+from speech.port import Voice, open_voice
+
+SAMPLE = ROOT / "knowledge" / "sample"
+_REMEMBERED_CALLS = 10_000
+Engine = TypeVar("Engine")
+
+
+class UnknownServiceError(Exception):
+    """A graph names what the settings do not know."""
+
+
+class RecentCalls(OrderedDict[tuple[str, str], str]):
+    """What was last said in each of the latest calls."""
+
+    def __setitem__(self, key: tuple[str, str], value: str) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > _REMEMBERED_CALLS:
+            self.popitem(last=False)
+
+
+class OpenServices:
+    """One process's models, stores and voices. Belongs to one event loop."""
+
+    def __init__(self, settings: GraphSettings) -> None:
+        self._settings = settings
+        self._addresses = settings.model_addresses()
+        self._models: dict[str, ChatModel] = {}
+        self._stores: dict[str, Store] = {}
+        self._voices: dict[str, Voice] = {}
+        self.phrases = RecentCalls()
+
+    def model(self, name: str) -> ChatModel:
+        """See nodes.turn.Services."""
+        if name not in self._models:
+            self._models[name] = open_model(name, _known("model", name, self._addresses))
+        return self._models[name]
+
+    def store(self, name: str) -> Store:
+        """See nodes.turn.Services."""
+        if name not in self._stores:
+            sample = SAMPLE if name == "main" and self._settings.sample_handbook else None
+            url = _known("store", name, self._settings.store_urls())
+            self._stores[name] = open_store(name, url, self._settings.data_dir / "knowledge", sample)
+        return self._stores[name]
+
+    def voice(self, name: str) -> Voice:
+        """See nodes.turn.Services."""
+        if name not in self._voices:
+            self._voices[name] = open_voice(name, _known("voice", name, self._settings.voice_urls()))
+        return self._voices[name]
+
+    def recording(self, name: str) -> Path:
+        """See nodes.turn.Services. A graph names files, never places outside the folder."""
+        folder = (self._settings.data_dir / "recordings").resolve()
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder):
+            raise UnknownServiceError(f"The recording {name!r} is outside the folder of recordings.")
+        return path
+
+    def open(self, kind: str, name: str) -> None:
+        """Open a `model`, `store` or `voice` now, so that a wrong name is known at the start."""
+        {"model": self.model, "store": self.store, "voice": self.voice}[kind](name)
+
+    async def prewarm(self) -> None:
+        """Do what would make the first call slow."""
+        await asyncio.gather(*(model.prewarm() for model in self._models.values()))
+        for store in self._stores.values():
+            await store.search("warm", 1)
+
+    async def aclose(self) -> None:
+        """Close all that was opened."""
+        for model in self._models.values():
+            await model.aclose()
+        for store in self._stores.values():
+            await store.aclose()
+
+
+def _known(kind: str, name: str, known: Mapping[str, Engine]) -> Engine:
+    if name not in known:
+        raise UnknownServiceError(
+            f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(known)))};"
+            f" another one goes into `{kind}s` of dialgraph.yaml."
+        )
+    return known[name]
+
+
+_DEFAULT: "WeakKeyDictionary[asyncio.AbstractEventLoop, OpenServices]" = WeakKeyDictionary()
+
+
+def default_services() -> OpenServices:
+    """The services of a run that nobody gave any: Studio's and a notebook's, one set an event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _DEFAULT:
+        _DEFAULT[loop] = OpenServices(GraphSettings())
+    return _DEFAULT[loop]

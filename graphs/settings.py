@@ -1,0 +1,124 @@
+"""Which models, stores and voices the names in graphs stand for."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from models.port import Deadlines, ModelAddress
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: where langgraph.json stands."""
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+
+class ModelSettings(BaseModel):
+    """Where a model is. A text alone is its URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """`https://…/v1` of any OpenAI-compatible server, `extractive:` or `langchain:openai`."""
+    model: str = ""
+    """The upstream's name of the model, where a request names none."""
+    api_key: SecretStr = SecretStr("")
+    connect_seconds: float = Field(default=3.0, gt=0)
+    first_byte_seconds: float = Field(default=6.0, gt=0)
+    idle_seconds: float = Field(default=8.0, gt=0)
+    total_seconds: float = Field(default=120.0, gt=0)
+
+    def address(self) -> ModelAddress:
+        """As `models/` takes it."""
+        deadlines = Deadlines(self.connect_seconds, self.first_byte_seconds, self.idle_seconds, self.total_seconds)
+        return ModelAddress(self.url, self.model, self.api_key.get_secret_value(), deadlines)
+
+
+def _from_url(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
+class GraphSettings(BaseSettings):
+    """Read from the environment (`DIALGRAPH_…`), `.env` and `dialgraph.yaml`, in this order."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DIALGRAPH_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        yaml_file="dialgraph.yaml",
+        frozen=True,
+        extra="ignore",  # server.settings refuses unknown keys, with the nearest name
+    )
+    YAML: ClassVar[str] = "dialgraph.yaml"
+
+    data_dir: Path = Field(default=Path("data"), description="The folder that everything lasting is kept in.")
+    models: dict[str, Annotated[ModelSettings, BeforeValidator(_from_url)]] = Field(
+        default_factory=dict,
+        description="Models by name: a URL, or url, model, api_key and deadlines in seconds."
+        " `main` is `extractive:`, or with OPENAI_API_KEY or LLM_BASE_URL set the relay to that provider.",
+    )
+    stores: dict[str, str] = Field(
+        default_factory=dict,
+        description="Knowledge stores by name, as URLs. `main` is `faiss:` in the data folder.",
+    )
+    voices: dict[str, str] = Field(default_factory=dict, description="Voices by name, as URLs. `main` is `tone:440`.")
+    sample_handbook: bool = Field(
+        default=True,
+        description="Whether a new store `main` begins with the handbook of a hotel, to try things out.",
+    )
+    openai_api_key: SecretStr = Field(
+        default=SecretStr(""), validation_alias="OPENAI_API_KEY", description="The key of the model `main`."
+    )
+    llm_base_url: str = Field(
+        default="",
+        validation_alias="LLM_BASE_URL",
+        description="The server of the model `main`; OpenAI's if empty.",
+    )
+    llm_model: str = Field(
+        default="gpt-4o-mini",
+        validation_alias="LLM_MODEL",
+        description="The upstream's name of the model `main`, where a request names none.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of the sources; the first that has a key wins."""
+        return init_settings, env_settings, dotenv_settings, YamlConfigSettingsSource(settings_cls)
+
+    def model_addresses(self) -> dict[str, ModelAddress]:
+        """Every model, `main` among them."""
+        named = {name: model.address() for name, model in self.models.items()}
+        if "main" not in named:
+            key = self.openai_api_key.get_secret_value()
+            if key or self.llm_base_url:
+                named["main"] = ModelAddress(self.llm_base_url or DEFAULT_BASE_URL, self.llm_model, key)
+            else:
+                named["main"] = ModelAddress("extractive:")
+        return named
+
+    def store_urls(self) -> dict[str, str]:
+        """Every store, `main` among them."""
+        return {"main": "faiss:", **self.stores}
+
+    def voice_urls(self) -> dict[str, str]:
+        """Every voice, `main` among them."""
+        return {"main": "tone:440", **self.voices}
+
+
+def langgraph_file() -> Path:
+    """The table of contents of the endpoints; DIALGRAPH_GRAPHS_FILE names another one than the checkout's."""
+    return Path(os.environ.get("DIALGRAPH_GRAPHS_FILE", ROOT / "langgraph.json"))

@@ -1,0 +1,111 @@
+"""What every step of every graph is wrapped in: its deadline, its retries, where an error leads, its timing."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from graphs.check import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
+from graphs.errors import GraphError, StepTimeoutError
+from graphs.spec import Step
+from nodes.contract import Node, Turn, Update
+from nodes.events import Timing
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["ok", "timeout", "error"]
+
+
+@dataclass(frozen=True)
+class WrappedStep:
+    """A step, ready to run for any number of turns."""
+
+    step: Step
+    node: Node
+    options: Mapping[str, Any]
+    routes: Mapping[str, str]
+    """The entries of its `then` table; empty if it has none."""
+    offered: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Tools by which a model can choose an entry: tool name → (route, tool)."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it has more than one way to go on."""
+        return bool(self.routes or self.step.on_timeout or self.step.on_error)
+
+    @property
+    def key(self) -> str:
+        """The state key that says which way it goes on; its own, because steps may run at the same time."""
+        return f"route.{self.step.id}"
+
+    async def run(self, state: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
+        """The step's update of the state, with the way it goes on."""
+        view = turn.at_step(self.step.id, self.offered)
+        started = turn.line.elapsed_ms()
+        outcome: Outcome = "error"
+        try:
+            update, outcome = await self._attempts(state, view)
+        finally:
+            if not _is_cancelled():
+                await turn.line.send(Timing(self.step.id, started, turn.line.elapsed_ms(), outcome))
+        route = update.pop("route", None)
+        if not self.chooses:
+            return update
+        if outcome != "ok":
+            return {**update, self.key: LABEL_TIMEOUT if outcome == "timeout" else LABEL_ERROR}
+        return {**update, self.key: self._checked_route(route)}
+
+    async def _attempts(self, state: Mapping[str, Any], view: Turn) -> tuple[dict[str, Any], Outcome]:
+        for attempt in range(self.step.retry + 1):
+            deadline = asyncio.timeout(self.step.timeout_ms / 1000 if self.step.timeout_ms else None)
+            try:
+                async with deadline:
+                    update = await self.node.run(state, view, **self.options)
+                return self._checked(update), "ok"
+            except TimeoutError as error:
+                if not deadline.expired():
+                    if self._leads_on(view, self.step.on_error):
+                        return {}, "error"
+                    raise
+                if self._leads_on(view, self.step.on_timeout):
+                    return {}, "timeout"
+                raise StepTimeoutError(f"The step {self.step.id!r} took too long.") from error
+            except Exception as error:  # whatever a node raises, the graph says where it leads
+                last = attempt == self.step.retry
+                log.warning(
+                    "a step failed",
+                    extra={"step": self.step.id, "attempt": attempt + 1, "error": type(error).__name__},
+                )
+                if last and not self._leads_on(view, self.step.on_error):
+                    raise
+                if last:
+                    return {}, "error"
+        raise AssertionError("the last attempt returns or raises")
+
+    def _leads_on(self, view: Turn, target: str | None) -> bool:
+        """Whether the edge is there and may be taken: what was spoken must not be said again by another step."""
+        return target is not None and not view.spoke
+
+    def _checked(self, update: Update) -> dict[str, Any]:
+        update = dict(update or {})
+        if undeclared := sorted(update.keys() - set(self.node.writes)):
+            raise GraphError(
+                f"step {self.step.id!r}: node {self.node.name!r} wrote {undeclared[0]!r}, which it does not declare."
+                f" Accepted: {', '.join(map(repr, self.node.writes)) or 'nothing'}."
+            )
+        return update
+
+    def _checked_route(self, route: object) -> str:
+        if not self.routes:
+            return LABEL_OK
+        if route not in self.routes:
+            raise GraphError(
+                f"step {self.step.id!r}: chose the route {route!r}. Accepted: {', '.join(map(repr, self.routes))}."
+            )
+        return str(route)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

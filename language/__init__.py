@@ -1,0 +1,1 @@
+"""Words and sentences of English and Chinese text: pure functions that retrieval, models and speech share."""

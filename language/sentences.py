@@ -1,0 +1,90 @@
+"""Text → sentences, in English and Chinese, without losing a character."""
+
+import re
+
+_ABBREVIATIONS = frozenset(
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "sr",
+        "jr",
+        "st",
+        "mt",
+        "vs",
+        "etc",
+        "e.g",
+        "i.e",
+        "a.m",
+        "p.m",
+        "no",
+        "nos",
+        "vol",
+        "fig",
+        "al",
+        "inc",
+        "ltd",
+        "co",
+        "corp",
+        "dept",
+        "est",
+        "approx",
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+        "gen",
+        "col",
+        "capt",
+        "lt",
+        "sgt",
+        "rev",
+        "hon",
+        "u.s",
+        "u.k",
+        "u.n",
+        "d.c",
+        "ph.d",
+    ]
+)
+# A Chinese mark ends a sentence wherever it stands; a Latin one only before white space or the end of the text.
+_END = re.compile(r"""[。！？；…]+[”’」』）)"']*\s*|[.!?]+[”’")\]]*(?:\s+|$)|\n+""")
+# These may stand at the end of a sentence too: a capital behind them begins the next one.
+_OFTEN_LAST = frozenset(["a.m", "p.m", "etc", "inc", "ltd", "co", "corp", "u.s", "u.k", "u.n", "d.c"])
+_LAST_WORD = re.compile(r"[\w.]+$")
+
+
+def sentences(text: str) -> list[str]:
+    """The text cut after each sentence; joined again the parts are the text."""
+    parts: list[str] = []
+    start = 0
+    for match in _END.finditer(text):
+        if _ends_a_sentence(text, start, match):
+            parts.append(text[start : match.end()])
+            start = match.end()
+    if start < len(text):
+        parts.append(text[start:])
+    return parts
+
+
+def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
+    if not end.group().startswith(".") or end.group().startswith(".."):
+        return True
+    last = _LAST_WORD.search(text, start, end.start())
+    word = last.group().lower() if last else ""
+    following = text[end.end() : end.end() + 1]
+    # "Dr. Chen", "J. Smith", and a lower-case letter behind the full stop are no ends.
+    if word in _OFTEN_LAST:
+        return following.isupper() or not following
+    initial = len(word) == 1 and word.isalpha() and word != "i"
+    return not following or not (word in _ABBREVIATIONS or initial or following.islower())

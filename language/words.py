@@ -1,0 +1,132 @@
+"""Text → the units that search compares: lower-case English words, Chinese characters in pairs."""
+
+import re
+import unicodedata
+
+HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_UNIT = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)*")
+_HAN_CHARACTER = re.compile(rf"[{HAN}]")
+_LETTER = re.compile(rf"[^\W\d_{HAN}]")
+
+# Words that carry the grammar and not the matter. Short on purpose: a missing one costs little, a wrong one a passage.
+_STOP_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "been",
+        "but",
+        "by",
+        "can",
+        "could",
+        "d",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it",
+        "its",
+        "ll",
+        "m",
+        "may",
+        "me",
+        "my",
+        "of",
+        "on",
+        "or",
+        "our",
+        "re",
+        "s",
+        "shall",
+        "should",
+        "so",
+        "t",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "to",
+        "us",
+        "ve",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
+)
+_STOP_CHARACTERS = frozenset("的了吗呢吧啊是在有和与及或也都就而被把从到对为以于之其这那哪什么谁几多少怎样如何个")
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a caller who says this expects an answer in Chinese: Chinese characters outweigh Latin words."""
+    han = len(_HAN_CHARACTER.findall(text))
+    return han > 0 and han * 2 >= len(_LETTER.findall(text)) / 2
+
+
+def words(text: str) -> list[str]:
+    """The text's units in order. A run of Chinese gives its overlapping pairs, or itself when it is one character.
+
+    Pairs need no dictionary and find two-character words, which trigram indexes cannot.
+    """
+    units: list[str] = []
+    for match in _UNIT.finditer(unicodedata.normalize("NFKC", text).lower()):
+        unit = match.group()
+        if not _HAN_CHARACTER.match(unit):
+            units.append(_stem(unit.replace("’", "'").removesuffix("'s")))
+        elif len(unit) == 1:
+            units.append(unit)
+        else:
+            units.extend(unit[at : at + 2] for at in range(len(unit) - 1))
+    return units
+
+
+def is_stop_word(unit: str) -> bool:
+    """Whether the unit says nothing about the matter of a text."""
+    return unit in _STOP_WORDS or all(character in _STOP_CHARACTERS for character in unit)
+
+
+def _stem(word: str) -> str:
+    """A word without its commonest endings, so that "rooms" finds "room" and "closes" finds "closed".
+
+    Far less than a stemmer: it may only join forms of one word, never two words.
+    """
+    if len(word) > 4:
+        for ending, rest in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", "")):
+            if word.endswith(ending) and not word.endswith("ss") and len(word) - len(ending) >= 3:
+                stem = word[: -len(ending)] + rest
+                # "stopped" → "stop", "closed" and "close" → "clos"
+                return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "ls" else stem
+        return word[:-1] if word.endswith("e") else word
+    return word[:-1] if len(word) == 4 and word.endswith("s") and not word.endswith("ss") else word

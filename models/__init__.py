@@ -1,0 +1,1 @@
+"""Who answers: the ChatModel port and its engines, opened by URL."""

@@ -1,0 +1,106 @@
+"""The embedded model: needs no key and no network. It answers with the one or two sentences of the passages that speak
+to the question, and ends the call when the caller says goodbye and a tool for it is offered.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from math import log
+
+from language.sentences import sentences
+from language.words import is_chinese, is_stop_word, words
+from models.answer import Finish, Part, Say, ToolCallPart, Usage
+from models.goodbye import is_goodbye
+from models.port import ChatRequest, ModelAddress
+from models.question import last_user_text
+
+_HANGUP_NAME = re.compile(r"hang_?up|end_?call|挂断", re.IGNORECASE)
+_PIECE = re.compile(r"\s*\S{1,12}")
+_NO_MODEL = {
+    False: "No language model is configured yet, so I can only answer from a knowledge base. "
+    "Set OPENAI_API_KEY, and LLM_BASE_URL for another provider, and start the server again.",
+    True: "还没有配置语言模型，所以我只能根据知识库回答。"
+    "请设置 OPENAI_API_KEY，使用其他服务商时再设置 LLM_BASE_URL，然后重新启动服务。",
+}
+_NOTHING_FOUND = {
+    False: "I am sorry, I did not find anything about that.",
+    True: "很抱歉，我没有找到相关的内容。",
+}
+_SATURATION = 1.2
+
+
+class ExtractiveModel:
+    """See the module. It has no state, and costs no tokens."""
+
+    def __init__(self, name: str, address: ModelAddress) -> None:
+        self._name = name
+
+    async def prewarm(self) -> None:
+        """Nothing to warm."""
+
+    async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
+        """Words first, piece by piece as a model streams them; then, on a goodbye, the tool call."""
+        question = last_user_text(request.messages)
+        hangup = _hangup_tool(request.parameters.get("tools"))
+        if hangup is not None and is_goodbye(question):
+            yield ToolCallPart(0, "call_goodbye", hangup, "{}")
+            yield Usage(0, 0, 0)
+            yield Finish("tool_calls")
+            return
+        for piece in _PIECE.findall(answer(question, request.passages)):
+            yield Say(piece)
+            await asyncio.sleep(0)
+        yield Usage(0, 0, 0)
+        yield Finish("stop")
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def answer(question: str, passages: Sequence[str]) -> str:
+    """What is said: the sentences that answer, or plainly that there is no model."""
+    if not passages:
+        return _NO_MODEL[is_chinese(question)]
+    return best_sentences(question, passages) or _NOTHING_FOUND[is_chinese(question)]
+
+
+def best_sentences(question: str, passages: Sequence[str], most: int = 2) -> str:
+    """The sentences, at most `most`, that share the most telling words with the question.
+
+    BM25 without a length penalty (a long sentence is as welcome), each sentence a document, stop words at a tenth.
+    """
+    parts = [(place, part) for place, passage in enumerate(passages) for part in sentences(passage) if part.strip()]
+    counts = [Counter(words(part)) for _, part in parts]
+    found_in = Counter(unit for count in counts for unit in count)
+    asked = set(words(question))
+    scores = [
+        sum(
+            log(1 + (len(parts) - found_in[unit] + 0.5) / (found_in[unit] + 0.5))
+            * (0.1 if is_stop_word(unit) else 1.0)
+            * count[unit]
+            * (1 + _SATURATION)
+            / (count[unit] + _SATURATION)
+            for unit in asked
+            if unit in count
+        )
+        for count in counts
+    ]
+    best = sorted(range(len(parts)), key=lambda at: -scores[at])[:most]
+    chosen = [at for at in best if scores[at] > 0]
+    if len({parts[at][0] for at in chosen}) == 1:
+        chosen.sort()  # sentences of one passage are said in its order, others best first
+    return ("" if is_chinese(question) else " ").join(parts[at][1].strip() for at in chosen)
+
+
+def _hangup_tool(tools: object) -> str | None:
+    """The name of the offered tool that ends the call, by its name or by what it says it does."""
+    for tool in tools if isinstance(tools, Sequence) else ():
+        function = tool.get("function") if isinstance(tool, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if isinstance(function, Mapping) and isinstance(name, str):
+            about = str(function.get("description", "")).lower()
+            if _HANGUP_NAME.search(name) or "end the phone call" in about or "挂断" in about:
+                return name
+    return None

@@ -1,0 +1,95 @@
+"""The ChatModel port: what every engine takes and gives, and the table from URL scheme to engine."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+from models.answer import Part
+from models.errors import ModelError
+
+Message = Mapping[str, object]
+"""One OpenAI chat message as data: `{"role": …, "content": …}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long an upstream may take, in seconds (ElevenLabs gives a turn up after 8, LiveKit after 10)."""
+
+    connect: float = 3.0
+    first_byte: float = 6.0
+    idle: float = 8.0
+    total: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAddress:
+    """Where a model is: what the settings say of one name."""
+
+    url: str
+    model: str = ""
+    """The upstream's name of the model, where a request names none."""
+    api_key: str = field(default="", repr=False)
+    deadlines: Deadlines = Deadlines()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to a model."""
+
+    messages: Sequence[Message]
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """Every other field of the request: temperature, tools, response_format …"""
+    model: str = ""
+    """The upstream's name of the model; empty: the settings' own."""
+    api_key: str = field(default="", repr=False)
+    """The caller's own key, where the server hands it on; empty: the settings' own."""
+    passages: Sequence[str] = ()
+    """What retrieval found. Engines that read prompts ignore it: the prompt has it already."""
+
+
+class ChatModel(Protocol):
+    """Answers chats. An instance serves the whole process and is used by many turns at once."""
+
+    async def prewarm(self) -> None:
+        """Do before the first call what would make it slow. Failing is allowed, and silent."""
+
+    def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
+        """The answer, part by part, ending with a Finish; ModelError if it does not come to one.
+
+        What must be closed even if the reader stops half-way is put on `stack`.
+        """
+
+    async def aclose(self) -> None:
+        """Give back every connection."""
+
+
+ENGINES = {
+    "extractive": "models.extractive:ExtractiveModel",
+    "http": "models.relay:RelayModel",
+    "https": "models.relay:RelayModel",
+    "langchain": "models.langchain:LangChainModel",
+}
+
+
+def open_model(name: str, address: ModelAddress) -> ChatModel:
+    """The engine that the address names. `name` is what settings and graphs call it; errors say it."""
+    scheme = urlsplit(address.url).scheme
+    if scheme not in ENGINES:
+        raise ValueError(f"model {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
+    module, attribute = ENGINES[scheme].split(":")
+    return cast(ChatModel, getattr(import_module(module), attribute)(name, address))
+
+
+__all__ = [
+    "ChatModel",
+    "ChatRequest",
+    "Deadlines",
+    "Message",
+    "ModelAddress",
+    "ModelError",
+    "Part",
+    "open_model",
+]

@@ -1,0 +1,25 @@
+"""What the caller just said, in whatever form its message has."""
+
+from collections.abc import Mapping, Sequence
+
+
+def text_of(content: object) -> str:
+    """The words of a message's content: a string, a list of parts or of strings, or nothing."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        return ""
+    pieces = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str) and text:
+            pieces.append(text)
+    return " ".join(pieces)
+
+
+def last_user_text(messages: Sequence[Mapping[str, object]]) -> str:
+    """The words of the last user message; empty when there is none (an opening, a silence)."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return text_of(message.get("content"))
+    return ""

@@ -1,0 +1,206 @@
+"""The fast path: any server that speaks OpenAI chat completions, bytes in, parts out, over one aiohttp session.
+
+aiohttp because its connection pool survives cancellation, which a voice agent does at every barge-in; httpx 0.28 leaves
+its slots taken for ever (docs/decisions). Nothing here builds a model object per chunk.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from typing import Final
+
+import aiohttp
+import orjson
+
+from models.answer import Part
+from models.completion import CompletionReader
+from models.errors import Kind, ModelError
+from models.port import ChatRequest, ModelAddress
+from models.sse import EventReader, EventTooLargeError, ServerSentEvent
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS: Final = 3
+"""Requests an upstream may see for one answer; only this layer retries, and only before the first byte."""
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long an idle connection is kept: a pause in a call must not cost the next turn a handshake."""
+PREWARMED_CONNECTIONS: Final = 4
+_END_SECONDS: Final = 0.02
+"""An upstream that holds the stream open behind its last word loses the connection, not the caller's time."""
+_RETRIED_STATUSES: Final = frozenset({500, 502, 503, 504})
+_KINDS: Final[dict[int, Kind]] = {
+    400: "rejected",
+    401: "unauthorized",
+    403: "unauthorized",
+    404: "not_found",
+    413: "rejected",
+    422: "rejected",
+    429: "rate_limited",
+    503: "unavailable",
+    504: "timeout",
+}
+
+
+class RelayModel:
+    """One upstream server. Opens its session at the first use, inside the running event loop."""
+
+    def __init__(self, name: str, address: ModelAddress) -> None:
+        self._name = name
+        self._address = address
+        self._base = address.url.rstrip("/").removesuffix("/chat/completions")
+        self._session: aiohttp.ClientSession | None = None
+
+    async def prewarm(self) -> None:
+        """Open connections before the first call; an upstream that is away now may be there later."""
+
+        async def touch() -> None:
+            try:
+                async with self._open().get(
+                    f"{self._base}/models",
+                    headers=self._headers(self._address.api_key),
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=self._address.deadlines.connect),
+                ) as response:
+                    await response.read()  # to its end: only then the connection goes back to the pool
+            except (aiohttp.ClientError, TimeoutError):
+                log.warning("an upstream did not answer the prewarming request", extra={"model": self._name})
+
+        await asyncio.gather(*(touch() for _ in range(PREWARMED_CONNECTIONS)))
+
+    async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
+        """See the port."""
+        reader = CompletionReader(self._name)
+        response = await self._connect(request, stack)
+        async for event in self._events(response):
+            if event.data == b"[DONE]":
+                break
+            chunk = self._decode(event.data)
+            if event.name == b"error" or (isinstance(chunk, dict) and chunk.get("error")):
+                raise ModelError(_error_kind(chunk), f"The model {self._name!r} reported an error.")
+            for part in reader.read(chunk):
+                yield part
+        for closing in reader.end():
+            yield closing
+        await self._let_end(response)
+
+    async def aclose(self) -> None:
+        """Close the session and its connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            deadlines = self._address.deadlines
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+                timeout=aiohttp.ClientTimeout(
+                    # aiohttp's own total, not asyncio.timeout: that would cancel whoever holds this generator.
+                    total=deadlines.total,
+                    sock_connect=deadlines.connect,
+                    sock_read=deadlines.idle,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        return self._session
+
+    def _headers(self, key: str) -> dict[str, str]:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",
+            "User-Agent": "dialgraph",
+        }
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
+    def _body(self, request: ChatRequest) -> bytes:
+        model = request.model or self._address.model
+        return orjson.dumps(
+            {**request.parameters, **({"model": model} if model else {}), "messages": request.messages, "stream": True}
+        )
+
+    async def _connect(self, request: ChatRequest, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        """A response that has begun to answer, after at most `MAX_ATTEMPTS` requests within the first-byte deadline."""
+        body = self._body(request)
+        headers = self._headers(request.api_key or self._address.api_key)
+        try:
+            async with asyncio.timeout(self._address.deadlines.first_byte):
+                for attempt in range(1, MAX_ATTEMPTS + 1):
+                    try:
+                        return await self._post(body, headers, stack)
+                    except ModelError as error:
+                        if error.kind not in ("unreachable", "unavailable", "failed") or attempt == MAX_ATTEMPTS:
+                            raise
+                    await asyncio.sleep(0.05 * 2**attempt * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
+        except TimeoutError as error:
+            raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _post(self, body: bytes, headers: dict[str, str], stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        try:
+            response = await self._open().post(
+                f"{self._base}/chat/completions", data=body, headers=headers, allow_redirects=False
+            )
+        except aiohttp.ServerTimeoutError as error:
+            raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ModelError("unreachable", f"The model {self._name!r} cannot be reached.") from error
+        # Closing is synchronous, so that no cancellation can cut it half-way; a finished response ignores it.
+        stack.callback(response.close)
+        if response.status == 200:
+            return response
+        retry_after = response.headers.get("Retry-After")
+        response.close()
+        log.warning("an upstream refused a request", extra={"model": self._name, "upstream_status": response.status})
+        kind = _KINDS.get(response.status, "failed")
+        # Any further status over 400 is final too: only a passing fault of the server is worth another try.
+        if kind == "failed" and response.status not in _RETRIED_STATUSES:
+            kind = "rejected" if 400 <= response.status < 500 else "malformed"
+        raise ModelError(
+            kind, f"The model {self._name!r} answered with status {response.status}.", retry_after=retry_after
+        )
+
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[ServerSentEvent]:
+        reader = EventReader()
+        try:
+            while True:
+                data = await response.content.readany()
+                if not data:
+                    break
+                for event in reader.feed(data):
+                    yield event
+            for event in reader.end():
+                yield event
+        except EventTooLargeError as error:
+            raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
+        except aiohttp.ServerTimeoutError as error:
+            raise ModelError("stalled", f"The model {self._name!r} fell silent.") from error
+        except TimeoutError as error:
+            raise ModelError("timeout", f"The model {self._name!r} took too long to answer.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ModelError("incomplete", f"The model {self._name!r} was cut off.") from error
+
+    async def _let_end(self, response: aiohttp.ClientResponse) -> None:
+        """Read what stands behind `[DONE]`, so that the connection can serve the next turn."""
+        with suppress(aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_END_SECONDS):
+                while await response.content.readany():
+                    pass
+
+    def _decode(self, data: bytes) -> object:
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise ModelError("malformed", f"The model {self._name!r} sent what is no JSON.") from error
+
+
+def _error_kind(chunk: object) -> Kind:
+    """The kind of an error inside a stream; some upstreams put the status there as its code."""
+    error = chunk.get("error") if isinstance(chunk, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return _KINDS.get(code, "failed") if isinstance(code, int) else "failed"

@@ -1,0 +1,16 @@
+"""Look the question up in a knowledge store."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nodes.contract import State, Turn, Update, node
+
+
+@node(reads="question", writes="passages", uses={"store": "store"})
+async def retrieve(
+    state: State, turn: Turn, *, store: str = "main", top_k: Annotated[int, Field(ge=1, le=50)] = 4
+) -> Update:
+    """Find the passages that speak to the question; none rather than the least bad ones."""
+    question = state["question"]
+    return {"passages": await turn.services.store(store).search(question, top_k) if question.strip() else []}

@@ -1,0 +1,88 @@
+"""The audio outlet: words in; a transcript and paced frames of sound out, a sentence at a time."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from language.sentences import sentences
+from nodes.events import Audio, Event, Say, Transcript
+from nodes.pacing import Pace
+from nodes.turn import Sink
+from speech.port import Voice
+
+
+class SpeakingOutlet:
+    """Speaks in a task of its own, so that the model goes on talking while the caller listens."""
+
+    def __init__(self, sink: Sink, voice: Voice, identity: str, frame_ms: int, *, paced: bool) -> None:
+        self._sink = sink
+        self._voice = voice
+        self._identity = identity
+        self._frame = voice.sample_rate * frame_ms // 1000 * 2
+        self._pace = Pace(frame_ms / 1000) if paced else None
+        self._held = ""
+        # Bounded: a model that writes faster than a caller listens is slowed down, not stored.
+        self._sentences: asyncio.Queue[str] = asyncio.Queue(32)
+        self._speaker: asyncio.Task[None] | None = None
+
+    async def push(self, event: Event) -> None:
+        """Hold words until their sentence ends; anything else comes behind what is held."""
+        if not isinstance(event, Say):
+            if event.audible:
+                await self.flush()
+            await self._sink(event)
+            return
+        self._held += event.text
+        *whole, rest = sentences(self._held) or [""]
+        # The last part is kept even if it looks finished: "3." may go on with "5".
+        self._held = rest
+        for sentence in whole:
+            await self._speak(sentence)
+
+    async def flush(self) -> None:
+        """Speak what is held, and wait for its last frame."""
+        if self._held.strip():
+            await self._speak(self._held)
+        self._held = ""
+        if self._speaker is not None:
+            joined = asyncio.ensure_future(self._sentences.join())
+            # A speaker that failed never empties the queue; its error must come out here.
+            await asyncio.wait({joined, self._speaker}, return_when=asyncio.FIRST_COMPLETED)
+            if not joined.done():
+                joined.cancel()
+                await self._speaker
+
+    async def aclose(self) -> None:
+        """Fall silent in the middle of a word."""
+        if self._speaker is not None:
+            self._speaker.cancel()
+            await asyncio.wait({self._speaker})
+
+    async def _speak(self, sentence: str) -> None:
+        if self._speaker is None:
+            self._speaker = asyncio.create_task(self._run())
+        if self._speaker.done():
+            await self._speaker
+        await self._sentences.put(sentence)
+
+    async def _run(self) -> None:
+        while True:
+            sentence = await self._sentences.get()
+            await self._sink(Transcript(self._identity, sentence))
+            async with aclosing(self._frames(sentence)) as frames:
+                async for frame in frames:
+                    if self._pace is not None:
+                        await self._pace.wait()
+                    await self._sink(Audio(self._identity, frame))
+            self._sentences.task_done()
+
+    async def _frames(self, sentence: str) -> AsyncGenerator[bytes, None]:
+        """Frames of one size; the sentence's last one is filled up with silence."""
+        buffer = bytearray()
+        async for chunk in self._voice.speak(sentence):
+            buffer += chunk
+            while len(buffer) >= self._frame:
+                yield bytes(buffer[: self._frame])
+                del buffer[: self._frame]
+        if buffer:
+            yield bytes(buffer.ljust(self._frame, b"\0"))

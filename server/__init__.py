@@ -1,0 +1,1 @@
+"""How it is reached: the only folder that knows HTTP, and the command line."""

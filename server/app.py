@@ -1,0 +1,113 @@
+"""The application: settings in, ASGI out. Everything that can be wrong is found here, before the first call."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
+
+from graphs.errors import GraphError
+from graphs.services import OpenServices
+from graphs.settings import langgraph_file
+from server.auth import Authenticator
+from server.endpoints import SUFFIX, Endpoint, load_endpoints, open_names
+from server.errors import ApiError, api_error
+from server.routes import about
+from server.routes.completions import Completions
+from server.settings import Settings
+from server.state import ServerState
+
+VERSION = "0.1.0"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Raises SettingsError or GraphError with one clear line a mistake."""
+    endpoints = load_endpoints(langgraph_file(), settings.endpoints)
+    authenticator = Authenticator(settings)
+    state = ServerState(settings, OpenServices(settings), endpoints, authenticator)
+    if authenticator.mode == "passthrough":
+        _refuse_open_doors(settings, endpoints)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        open_names(endpoints, state.services)
+        await state.services.prewarm()
+        state.ready = True
+        yield
+        state.stop_turns()
+        await state.services.aclose()
+
+    app = FastAPI(
+        title="Dialgraph", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.dialgraph = state
+    app.router.routes += _completion_routes(state)
+    app.include_router(about.public)
+    app.include_router(about.private)
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_api_error)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    return app
+
+
+def _completion_routes(state: ServerState) -> list[Route]:
+    """Every path of every endpoint; the first one that takes a path keeps it."""
+    routes: dict[str, Route] = {}
+    first = next(iter(state.endpoints.values()))
+    default = state.endpoints.get("chat", first)
+    for path in (f"/v1{SUFFIX}", f"/v1{SUFFIX}{SUFFIX}"):
+        routes[path] = Route(path, Completions(state, default, picks=True), methods=["POST"])
+    for endpoint in state.endpoints.values():
+        for path in endpoint.paths():
+            if path not in routes:
+                routes[path] = Route(path, Completions(state, endpoint), methods=["POST"])
+            elif path == endpoint.spec.route_path:
+                raise GraphError(f"graph {endpoint.spec.name!r}: another endpoint has the path {path!r} already.")
+    return list(routes.values())
+
+
+def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> None:
+    """In the mode `passthrough` anybody is let in, so nothing of the server's own may be behind the door."""
+    addresses = settings.model_addresses()
+    for endpoint in endpoints.values():
+        for step, kind, name in endpoint.uses():
+            reads_store = kind == "store"
+            spends_key = kind == "model" and name in addresses and bool(addresses[name].api_key)
+            if (reads_store or spends_key) and not endpoint.spec.public:
+                what = f"reads the store {name!r}" if reads_store else f"uses the server's key of the model {name!r}"
+                raise GraphError(
+                    f"graph {endpoint.spec.name!r}, step {step!r}: {what}, and auth 'passthrough' lets anybody in."
+                    " Mark the graph public=True, leave it out of DIALGRAPH_ENDPOINTS, or use DIALGRAPH_AUTH=keys."
+                )
+
+
+async def _on_api_error(request: Request, error: Exception) -> Response:
+    told = api_error(error)
+    return Response(told.body(), told.status, dict(told.headers), media_type="application/json")
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 500)
+    messages: dict[int, tuple[str, str]] = {
+        404: (f"There is nothing at {request.url.path!r}. `GET /` lists the endpoints.", "not_found"),
+        405: (f"{request.method} is not possible at {request.url.path!r}.", "method_not_allowed"),
+    }
+    message, code = messages.get(status, ("The request is not possible.", "invalid_request"))
+    told = ApiError(status, message, code=code, headers=getattr(error, "headers", None) or {})
+    return await _on_api_error(request, told)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    return await _on_api_error(request, ApiError(400, "The request is not valid.", code="invalid_value"))

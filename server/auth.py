@@ -1,0 +1,98 @@
+"""Who may ask: from a request's headers and its peer to a principal, or a 401 in the envelope."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from server.errors import ApiError
+from server.keys import KeyFile, hash_of
+from server.settings import Settings, SettingsError, is_loopback
+
+Mode = Literal["none", "keys", "passthrough"]
+
+_LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_FORWARDING: Final = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+)
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+MAKE_A_KEY: Final = "dialgraph key create NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    principal: str
+    """The name of the key; `local` and `anonymous` without keys."""
+    upstream_key: str = ""
+    """The caller's own key for the model, in the mode `passthrough`."""
+
+
+class Authenticator:
+    """Decides by one of three modes. No request is let in by what its body says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = KeyFile(settings.data_dir)
+        self._configured = {name: hash_of(key.get_secret_value()) for name, key in settings.api_keys.items()}
+        self.mode: Mode = settings.auth or ("keys" if self._all() else "none")
+        if self.mode == "none" and not is_loopback(settings.host):
+            raise SettingsError(
+                f"Without keys the server listens on this machine only, not on {settings.host!r}."
+                f" Make a key: {MAKE_A_KEY}"
+            )
+        if self.mode == "keys" and not self._all():
+            raise SettingsError(f"Setting 'auth' is 'keys', but there is no key. Make one: {MAKE_A_KEY}")
+
+    def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
+        """Raises ApiError 401."""
+        if self.mode == "none":
+            self._refuse_strangers(scope, headers)
+            return Caller("local")
+        key = _bearer(headers.get("authorization"))
+        if self.mode == "passthrough":
+            return Caller("anonymous", key)
+        found = ""
+        given = hash_of(key)
+        for name, known in self._all().items():  # all of them: the time tells nothing
+            if hmac.compare_digest(given, known):
+                found = name
+        if not found:
+            raise _unauthorized("The API key is wrong.", "invalid_api_key")
+        return Caller(found)
+
+    def _all(self) -> dict[str, str]:
+        return {**self._keys.hashes(), **self._configured}
+
+    def _refuse_strangers(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Binding to loopback is not enough: tunnels, proxies and rebound names come from loopback too."""
+        client = scope.get("client")
+        host = headers.get("host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        local = (
+            client is not None
+            and is_loopback(str(client[0]))
+            and name.lower() in _LOCAL_HOSTS
+            and not any(header in headers for header in _FORWARDING)
+        )
+        if not local:
+            raise _unauthorized(f"From outside this machine a key is needed. Make one: {MAKE_A_KEY}", "no_api_key")
+
+
+def _bearer(value: str | None) -> str:
+    if not value:
+        raise _unauthorized("An API key is needed: `Authorization: Bearer KEY`.", "no_api_key")
+    scheme, _, key = value.partition(" ")
+    key = key.strip()
+    if scheme.lower() != "bearer" or not key or " " in key or not key.isascii():
+        raise _unauthorized("The Authorization header must read `Bearer KEY`.", "invalid_api_key")
+    return key
+
+
+def _unauthorized(message: str, code: str) -> ApiError:
+    return ApiError(401, message, "authentication_error", code, headers=_CHALLENGE)

@@ -1,0 +1,83 @@
+"""`dialgraph chat`: a call in the terminal."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+
+def chat(
+    graph: Annotated[str, typer.Argument(help="The endpoint to talk to.")] = "rag",
+    say: Annotated[str, typer.Option(help="Say this, and leave after the answer.")] = "",
+) -> None:
+    """Talk to an endpoint: its words as they come, its tool calls, and the time of each step."""
+    from graphs.errors import GraphError
+    from graphs.services import OpenServices
+    from graphs.settings import langgraph_file
+    from server.endpoints import load_endpoints
+    from server.settings import load_settings
+
+    endpoints = load_endpoints(langgraph_file())
+    if graph not in endpoints:
+        raise GraphError(f"No graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
+    services = OpenServices(load_settings())
+    asyncio.run(_converse(endpoints[graph].graph, services, say))
+
+
+async def _converse(graph: Any, services: Any, say: str) -> None:
+    from rich.console import Console
+
+    from models.errors import ModelError
+
+    console = Console(highlight=False)
+    messages: list[dict[str, object]] = []
+    try:
+        while question := say or await _ask(console):
+            messages.append({"role": "user", "content": question})
+            try:
+                answer, hung_up = await _turn(graph, services, messages, console)
+            except ModelError as error:
+                console.print(f"\n[red]{error}[/red]")
+                answer, hung_up = "", False
+            messages.append({"role": "assistant", "content": answer})
+            if say or hung_up:
+                return
+    finally:
+        await services.aclose()
+
+
+async def _ask(console: Any) -> str:
+    if sys.stdin.isatty():
+        console.print("[bold]you[/bold]  ", end="")
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
+
+
+async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], console: Any) -> tuple[str, bool]:
+    from graphs.run import run_turn
+    from nodes.call import Call
+    from nodes.contract import Turn
+    from nodes.events import Audio, Say, Timing, ToolCall, ToolCallPart, Transcript
+
+    turn = Turn(services=services, messages=messages, call=Call(id="terminal", principal="terminal"))
+    words: list[str] = []
+    steps: list[str] = []
+    hung_up, sound = False, 0
+    async for event in run_turn(graph, turn):
+        match event:
+            case Say(text=text) | Transcript(text=text):
+                words.append(text)
+                console.print(text, end="", markup=False, soft_wrap=True)
+            case Audio(pcm=pcm):
+                sound += len(pcm)
+            case ToolCall(name=name, arguments=arguments):
+                hung_up = True
+                console.print(f"\n[yellow]→ {name}({arguments})[/yellow]", end="")
+            case ToolCallPart(name=name) if name:
+                console.print(f"\n[yellow]→ {name}(…)[/yellow]", end="")
+            case Timing(step=step, started_ms=started, ended_ms=ended, outcome=outcome):
+                steps.append(f"{step} {ended - started:.1f} ms" + ("" if outcome == "ok" else f" ({outcome})"))
+    heard = f" · {sound / 32_000:.1f} s of sound" if sound else ""
+    console.print(f"\n[dim]{' · '.join(steps)}{heard}[/dim]")
+    return "".join(words), hung_up

@@ -1,0 +1,77 @@
+"""`dialgraph graphs`: list, show, check, schema."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+if TYPE_CHECKING:
+    from server.endpoints import Endpoint
+
+app = typer.Typer(help="The endpoints' graphs.", no_args_is_help=True)
+
+
+@app.command(name="list")
+def list_graphs() -> None:
+    """The endpoints of langgraph.json."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "path", "steps", "summary", box=None)
+    for name, endpoint in _endpoints().items():
+        steps = " → ".join(step.id for step in endpoint.spec.steps)
+        table.add_row(name, endpoint.spec.route_path, steps, endpoint.spec.summary)
+    Console().print(table)
+
+
+@app.command()
+def show(name: str) -> None:
+    """One graph as Mermaid text."""
+    from graphs.errors import GraphError
+
+    endpoints = _endpoints()
+    if name not in endpoints:
+        raise GraphError(f"No graph {name!r}. Accepted: {', '.join(map(repr, endpoints))}.")
+    typer.echo(endpoints[name].graph.get_graph().draw_mermaid())
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="YAML or JSON graphs; none: langgraph.json's.")] = None,
+) -> None:
+    """Find every mistake of the graphs without running them."""
+    from graphs.compile import compile_graph
+    from graphs.errors import GraphError
+    from graphs.services import OpenServices
+    from graphs.settings import GraphSettings
+    from graphs.spec import Graph
+    from server.endpoints import open_names
+
+    if not files:
+        endpoints = _endpoints()
+        open_names(endpoints, OpenServices(GraphSettings()))
+        typer.echo(f"{len(endpoints)} graphs are right: {', '.join(endpoints)}")
+        return
+    for file in files:
+        if not file.is_file():
+            raise GraphError(f"{str(file)!r} is no file.")
+        spec = Graph.read(file.read_text(encoding="utf-8"))
+        compile_graph(spec)
+        typer.echo(f"{file}: {spec.name} is right")
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of graph files, for editors."""
+    from graphs.schema import graph_schema
+    from nodes.catalogue import catalogue
+
+    typer.echo(orjson.dumps(graph_schema(catalogue()), option=orjson.OPT_INDENT_2).decode())
+
+
+def _endpoints() -> "dict[str, Endpoint]":
+    from graphs.settings import langgraph_file
+    from server.endpoints import load_endpoints
+
+    return load_endpoints(langgraph_file())

@@ -1,0 +1,63 @@
+"""`dialgraph`: the commands, and the one place where their errors become a line and an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from server.cli import chat, graphs, key, knowledge
+
+app = typer.Typer(
+    name="dialgraph",
+    help="Voice-agent endpoints compiled from graphs of small nodes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(graphs.app, name="graphs")
+app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(key.app, name="key")
+app.command(name="chat")(chat.chat)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+    reload: Annotated[bool, typer.Option(help="Start again when a file changes; for development.")] = False,
+) -> None:
+    """Serve the endpoints over HTTP."""
+    from server.logs import set_up_logging
+    from server.settings import load_settings
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = load_settings(**given)
+    set_up_logging(settings.log_level)
+    if reload:
+        from server.reload import serve_reloading
+
+        serve_reloading(settings)
+    else:
+        from server.process import serve as serve_process
+
+        serve_process(settings)
+
+
+def main() -> None:
+    """The entry point: an error that the user can mend is one line, and exit code 1."""
+    from graphs.errors import GraphError
+    from graphs.services import UnknownServiceError
+    from knowledge.store import StoreError
+    from server.keys import KeyFileError
+    from server.settings import SettingsError
+
+    try:
+        app()
+    except (GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError) as error:
+        sys.stderr.write(f"dialgraph: {error}\n")
+        sys.exit(1)
+    except PermissionError as error:
+        sys.stderr.write(
+            f"dialgraph: {error.filename!r} cannot be written. Set DIALGRAPH_DATA_DIR to a folder that can.\n"
+        )
+        sys.exit(1)

@@ -1,0 +1,82 @@
+"""Bearer keys that `dialgraph key` makes: kept as hashes in the data folder, so that the file opens no door."""
+
+import hashlib
+import os
+import secrets
+import time
+from pathlib import Path
+
+import orjson
+
+PREFIX = "dg_"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class KeyFileError(Exception):
+    """The keys cannot be read or changed. One sentence."""
+
+
+class KeyFile:
+    """`keys.json`: name → SHA-256 of the key (keys have 256 random bits, so a plain hash is enough)."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / "keys.json"
+        self._hashes: dict[str, str] = {}
+        self._looked = -_SECONDS_BETWEEN_LOOKS
+        self._stamp: int | None = None
+
+    def hashes(self) -> dict[str, str]:
+        """What the file holds; looked at once a second, so that a revoked key is dead soon."""
+        now = time.monotonic()
+        if now - self._looked >= _SECONDS_BETWEEN_LOOKS:
+            self._looked = now
+            stamp = self._path.stat().st_mtime_ns if self._path.exists() else None
+            if stamp != self._stamp:
+                self._hashes = self._read()
+                self._stamp = stamp
+        return self._hashes
+
+    def create(self, name: str) -> str:
+        """A new key; this is the only time that it is seen."""
+        hashes = self._read()
+        if not name.isprintable() or not 1 <= len(name) <= 64:
+            raise KeyFileError("A key's name has 1 to 64 printable characters.")
+        if name in hashes:
+            raise KeyFileError(f"There is a key {name!r} already. Revoke it first, or choose another name.")
+        key = PREFIX + secrets.token_urlsafe(32)
+        self._write({**hashes, name: hash_of(key)})
+        return key
+
+    def revoke(self, name: str) -> None:
+        """The key of that name opens nothing any more."""
+        hashes = self._read()
+        if name not in hashes:
+            raise KeyFileError(f"No key {name!r}. Keys: {', '.join(map(repr, hashes)) or 'none'}.")
+        self._write({other: value for other, value in hashes.items() if other != name})
+
+    def names(self) -> list[str]:
+        """The names of the keys, in the order they were made."""
+        return list(self._read())
+
+    def _read(self) -> dict[str, str]:
+        if not self._path.exists():
+            return {}
+        try:
+            return {str(name): str(value) for name, value in dict(orjson.loads(self._path.read_bytes())).items()}
+        except (OSError, ValueError, TypeError) as error:
+            raise KeyFileError("keys.json cannot be read. Restore it, or delete it and make new keys.") from error
+
+    def _write(self, hashes: dict[str, str]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(f".keys.json.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps(hashes, option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+
+
+def hash_of(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

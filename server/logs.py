@@ -1,0 +1,41 @@
+"""Logging: one line an event, values as fields, secrets taken out. What a caller said is never logged."""
+
+import logging
+import re
+import sys
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_SECRET = re.compile(r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg)[-_][A-Za-z0-9_-]{8,}")
+
+
+class LineFormatter(logging.Formatter):
+    """`time level logger: message field=value`, on one line whatever stands in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        fields = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
+        line = f"{super().format(record)} {fields}".rstrip()
+        return redact(line).replace("\r", "\\r").replace("\n", "\\n").replace("\x1b", "\\x1b")
+
+
+def redact(text: str) -> str:
+    """The text without keys and tokens."""
+    return _SECRET.sub(lambda match: (match.group(1) or "") + "[secret]", text)
+
+
+def set_up_logging(level: str) -> None:
+    """Send every log of the process through the one formatter to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = (
+            name != "uvicorn.access"
+        )  # one line a turn is enough, and paths may hold what a host put there
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports each instruction set that it did not find
+    for name in ("httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.INFO, getattr(logging, level.upper())))

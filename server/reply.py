@@ -1,0 +1,61 @@
+"""ASGI: whole replies, bodies with a limit, and the watch for a client that leaves."""
+
+from collections.abc import Mapping
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from server.errors import ApiError
+
+
+class Disconnected(Exception):  # noqa: N818 (no fault of anybody)
+    """The client left before its request was read."""
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The request's headers by lower-case name; of several with one name the last."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """A whole JSON reply."""
+    lines = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    lines += [(b"cache-control", b"no-store")]
+    lines += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | None = None) -> None:
+    """The envelope with its status."""
+    await send_json(send, error.status, orjson.dumps(error.envelope()), {**error.headers, **(headers or {})})
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    """The body; 413 as soon as it is known to be too large, which is before it is read if its length is given."""
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_large(limit: int) -> ApiError:
+    # The rest of the body is not read, so the connection cannot go on.
+    return ApiError(
+        413, f"The body is larger than {limit} bytes.", code="body_too_large", headers={"Connection": "close"}
+    )

@@ -1,0 +1,79 @@
+"""`GET /`, `/v1/models`, `/health`, `/ready`, `/ping`: what is served here, and whether it works."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from server.reply import headers_of
+from server.state import ServerState
+
+STARTED = 1_767_225_600
+"""`created` of a graph: model lists need a date, and a graph has none that matters."""
+
+
+def state_of(request: Request) -> ServerState:
+    """The one value that `create_app` made."""
+    state: ServerState = request.app.state.dialgraph
+    return state
+
+
+State = Annotated[ServerState, Depends(state_of)]
+
+
+def authenticated(request: Request, state: State) -> None:
+    """Let in whoever may ask."""
+    state.authenticator.authenticate(request.scope, headers_of(request.scope))
+
+
+public = APIRouter(tags=["health"])
+private = APIRouter(tags=["endpoints"], dependencies=[Depends(authenticated)])
+
+
+@public.get("/health", summary="Whether the process lives.")
+async def health() -> dict[str, str]:
+    """For a supervisor: restart when this fails."""
+    return {"status": "ok"}
+
+
+@public.get("/ready", summary="Whether calls can come.")
+async def ready(state: State) -> JSONResponse:
+    """For a load balancer: send no calls when this is not 200."""
+    status = "stopping" if state.draining else "ok" if state.ready else "starting"
+    return JSONResponse({"status": status}, 200 if status == "ok" else 503)
+
+
+@public.get("/ping", summary="As Agora's samples answer it.")
+async def ping() -> dict[str, str]:
+    """For whoever just wants to see that something is there."""
+    return {"message": "pong"}
+
+
+@private.get("/", summary="The endpoints.")
+async def index(state: State) -> dict[str, Any]:
+    """Each with the paths that reach it."""
+    return {
+        "message": "Dialgraph: point a voice agent's custom LLM at one of these endpoints.",
+        "endpoints": [
+            {
+                "name": name,
+                "path": endpoint.spec.route_path,
+                "summary": endpoint.spec.summary,
+            }
+            for name, endpoint in state.endpoints.items()
+        ],
+    }
+
+
+@private.get("/models", include_in_schema=False)
+@private.get("/v1/models", summary="The graphs, as OpenAI lists models.")
+@private.get("/{graph}/models", include_in_schema=False)
+@private.get("/{graph}/v1/models", include_in_schema=False)
+async def models(state: State) -> dict[str, Any]:
+    """LiveKit fetches it to warm its connection, pickers to offer a choice."""
+    return {
+        "object": "list",
+        "data": [
+            {"id": name, "object": "model", "created": STARTED, "owned_by": "dialgraph"} for name in state.endpoints
+        ],
+    }

@@ -1,0 +1,114 @@
+"""How the server is reached, beside what `graphs/settings.py` says of models, stores and voices."""
+
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+
+from graphs.settings import GraphSettings
+
+PREFIX = "DIALGRAPH_"
+OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. One sentence; it shows no value, which may be a secret."""
+
+
+class Settings(GraphSettings):
+    """Everything that can be set."""
+
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    auth: Literal["", "none", "keys", "passthrough"] = Field(
+        default="",
+        description="`none`: this machine only. `keys`: a bearer key of ours. `passthrough`: the bearer key is handed"
+        " to the model. Empty: `keys` as soon as there is a key, else `none`.",
+    )
+    api_keys: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Keys by name, beside those of `dialgraph key create`."
+    )
+    endpoints: Annotated[tuple[str, ...], Field()] = Field(
+        default=(), description="The graphs of langgraph.json to serve; empty: all."
+    )
+    body_limit_mb: float = Field(default=20, gt=0, description="The largest request body, pictures and sound included.")
+    keepalive_ms: int = Field(
+        default=5000,
+        gt=0,
+        description="Silence after which a stream gets a comment, so that no proxy cuts it.",
+    )
+    grace_seconds: float = Field(default=10, ge=0, description="How long running calls may go on after a SIGTERM.")
+    require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
+    cors_origins: tuple[str, ...] = Field(default=(), description="Web origins that may call from a browser.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+
+    @property
+    def body_limit(self) -> int:
+        """In bytes."""
+        return int(self.body_limit_mb * 1024 * 1024)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of this process. Raises SettingsError for an unknown key, a bad value or an unsafe combination."""
+    _refuse_unknown_keys()
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        one = error.errors()[0]
+        name = ".".join(map(str, one["loc"]))
+        raise SettingsError(f"Setting {name!r}: {one['msg']}.") from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"The settings cannot be read: {reason}.") from None
+    for name, key in settings.api_keys.items():
+        if len(key.get_secret_value()) < 16:
+            raise SettingsError(
+                f"Setting 'api_keys': the key {name!r} is shorter than 16 characters and can be guessed."
+            )
+    return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_unknown_keys() -> None:
+    environment = [name for name in os.environ if name.upper().startswith(PREFIX)]
+    _refuse("the environment", (name.upper() for name in environment), upper=True)
+    if Path(".env").is_file():
+        _refuse(
+            ".env",
+            (name.upper() for name in dotenv_values(".env") if name.upper().startswith(PREFIX)),
+            upper=True,
+        )
+    path = Path(str(Settings.YAML))
+    if path.is_file():
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError:
+            raise SettingsError(f"{path.name!r} is not YAML.") from None
+        if not isinstance(data, dict):
+            raise SettingsError(f"{path.name!r} must hold settings by name.")
+        _refuse(path.name, map(str, data), upper=False)
+
+
+def _refuse(source: str, keys: Iterable[str], *, upper: bool) -> None:
+    fields = [name for name, field in Settings.model_fields.items() if upper is False or not field.validation_alias]
+    accepted = {PREFIX + name.upper() for name in fields} | OTHER_VARIABLES if upper else set(fields)
+    for key in keys:
+        if key.partition("__")[0] not in accepted:
+            near = get_close_matches(key, accepted, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else " All settings are in docs/settings.md."
+            raise SettingsError(f"Unknown setting {key!r} in {source}.{hint}")

@@ -1,0 +1,83 @@
+"""A whole turn → one `chat.completion`, for requests that do not stream: the chunks of the encoder, folded."""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from server.wire.chunks import Chunk
+
+AUDIO_LIFETIME_SECONDS = 3600
+
+
+class CompletionFolder:
+    """Takes the chunks one by one; has the completion at the end."""
+
+    def __init__(self) -> None:
+        self._head: Chunk = {}
+        self._content: list[str] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._audio: dict[str, Any] = {}
+        self._pcm = bytearray()
+        self._rest: dict[str, Any] = {}
+        self._logprobs: list[Any] = []
+        self._finish: str | None = None
+        self._usage: Any = None
+
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """Fold these chunks in."""
+        for chunk in chunks:
+            self._head = {key: chunk[key] for key in ("id", "created", "model")}
+            self._usage = chunk.get("usage", self._usage)
+            for choice in chunk["choices"]:
+                self._finish = choice["finish_reason"] or self._finish
+                self._logprobs += (choice.get("logprobs") or {}).get("content") or []
+                self._delta(choice["delta"])
+
+    def body(self) -> bytes:
+        """The completion as JSON."""
+        content = "".join(self._content)
+        message: dict[str, Any] = {"role": "assistant", "content": content or None, **self._rest}
+        message.setdefault("refusal", None)
+        if self._calls:
+            message["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
+        if self._audio:
+            expires_at = self._head["created"] + AUDIO_LIFETIME_SECONDS
+            message["audio"] = {
+                **self._audio,
+                "data": base64.b64encode(self._pcm).decode(),
+                "expires_at": expires_at,
+            }
+        logprobs = {"content": self._logprobs} if self._logprobs else None
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": self._finish}
+        completion = {**self._head, "object": "chat.completion", "choices": [choice]}
+        if self._usage is not None:
+            completion["usage"] = self._usage
+        return orjson.dumps(completion)
+
+    def _delta(self, delta: dict[str, Any]) -> None:
+        for key, value in delta.items():
+            if key == "content":
+                self._content.append(value or "")
+            elif key == "tool_calls":
+                for call in value:
+                    self._call(call)
+            elif key == "audio":
+                self._sound(value)
+            elif key != "role":
+                old = self._rest.get(key)
+                self._rest[key] = old + value if isinstance(old, str) and isinstance(value, str) else value
+
+    def _call(self, part: dict[str, Any]) -> None:
+        call = self._calls.setdefault(
+            part["index"], {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        )
+        call["id"] = part.get("id") or call["id"]
+        call["function"]["name"] = part["function"].get("name") or call["function"]["name"]
+        call["function"]["arguments"] += part["function"].get("arguments") or ""
+
+    def _sound(self, audio: dict[str, Any]) -> None:
+        self._audio["id"] = audio.get("id", self._audio.get("id"))
+        self._audio["transcript"] = self._audio.get("transcript", "") + audio.get("transcript", "")
+        self._pcm += base64.b64decode(audio.get("data", ""))

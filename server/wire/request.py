@@ -1,0 +1,146 @@
+"""The tolerant reader: body, headers and query of a request → who calls, what was said, what the model is to get.
+
+Unknown fields are kept and never refused; what hosts spell differently meets here. Refused is only what no model could
+make sense of, with a sentence that names the field.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from nodes.call import Call
+from server.errors import ApiError
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+MAX_MODEL_CHARACTERS: Final = 256
+MAX_MESSAGES: Final = 4096
+
+OURS: Final = frozenset({"messages", "model", "stream"})
+"""Fields that mean the same to every model and are set anew for it."""
+HOSTS: Final = frozenset(
+    {
+        "context", "turn_id", "timestamp", "interruptable",  # Agora
+        "extendData",  # Alibaba
+        "call", "phoneNumber", "customer", "assistant",  # Vapi
+        "elevenlabs_extra_body", "user_id",  # ElevenLabs
+        "custom_session_id", "session_id", "conversation_id", "channel", "appId", "app_id", "userId",
+    }
+)  # fmt: skip
+"""Fields that only the host's own endpoint understands; providers may refuse them."""
+
+_SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
+    "id": (
+        "body.extendData.instanceId", "body.call.id", "body.elevenlabs_extra_body.call_id", "body.conversation_id",
+        "body.session_id", "body.custom_session_id", "body.call_id", "body.context.call_id", "body.context.channel",
+        "body.channel", "query.custom_session_id", "query.call_id", "query.session_id", "query.task_id",
+        "header.x-call-id", "header.x-session-id", "header.x-conversation-id",
+    ),
+    "turn_id": ("body.turn_id", "body.extendData.sentenceId", "header.x-turn-id", "query.turn_id"),
+    "caller_number": (
+        "body.extendData.callerNumber", "body.customer.number", "body.call.customer.number", "header.x-caller-number",
+    ),
+    "callee_number": ("body.extendData.calleeNumber", "body.phoneNumber.number", "header.x-callee-number"),
+    "channel": ("body.extendData.channelId", "body.channel", "body.context.channel", "query.room_id"),
+    "user_data": ("body.extendData.userData", "body.user_id", "body.context.userId", "body.user"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """One request, read."""
+
+    messages: list[Mapping[str, object]]
+    model: str
+    stream: bool
+    include_usage: bool
+    call: Call
+    parameters: dict[str, object] = field(default_factory=dict)
+    """What goes on to the model: every other field that is not the host's own. Nulls mean absent and are left out."""
+
+
+def read_request(
+    body: bytes, headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
+) -> CompletionRequest:
+    """Raises ApiError 400 with the name of the field that makes no sense."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ApiError(400, "The body is no JSON.", code="invalid_json") from None
+    if not isinstance(data, dict):
+        raise _refuse("", "The body must be a JSON object.")
+    stream_options = _typed(data, "stream_options", dict, "an object") or {}
+    count = data.get("n")
+    if count is not None and (not isinstance(count, int) or count != 1):
+        raise _refuse("n", "Only one answer at a time can be spoken: `n` must be 1.")
+    for name in ("tools", "modalities"):
+        _typed(data, name, list, "a list")
+    return CompletionRequest(
+        messages=_messages(data),
+        model=_model(data),
+        stream=bool(_typed(data, "stream", bool, "true or false")),
+        include_usage=bool(stream_options.get("include_usage")),
+        call=_call(data, headers, query, principal),
+        parameters={
+            key: value for key, value in data.items() if value is not None and key not in OURS and key not in HOSTS
+        },
+    )
+
+
+def _messages(data: Mapping[str, Any]) -> list[Mapping[str, object]]:
+    messages = data.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise _refuse("messages", "`messages` must be a list with at least one message.")
+    if len(messages) > MAX_MESSAGES:
+        raise _refuse("messages", f"`messages` may hold at most {MAX_MESSAGES} messages.")
+    for at, message in enumerate(messages):
+        where = f"messages[{at}]"
+        if not isinstance(message, dict):
+            raise _refuse(where, f"`{where}` must be an object.")
+        role = message.get("role")
+        if role not in ROLES:
+            raise _refuse(f"{where}.role", f"`{where}.role` must be one of {', '.join(ROLES)}.")
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            raise _refuse(f"{where}.content", f"`{where}.content` must be text, a list of parts, or null.")
+        if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
+            raise _refuse(f"{where}.content", f"`{where}.content` must hold parts, each text or an object.")
+        if role == "tool" and not isinstance(message.get("tool_call_id"), str):
+            raise _refuse(f"{where}.tool_call_id", f"`{where}.tool_call_id` must name the call that it answers.")
+    return messages
+
+
+def _model(data: Mapping[str, Any]) -> str:
+    model = _typed(data, "model", str, "text") or ""
+    if len(model) > MAX_MODEL_CHARACTERS or not model.isprintable():
+        raise _refuse("model", f"`model` must be printable text of at most {MAX_MODEL_CHARACTERS} characters.")
+    return str(model)
+
+
+def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str) -> Call:
+    sources: dict[str, Mapping[str, Any]] = {"body": data, "query": query, "header": headers}
+    found = {name: _first(sources, places) for name, places in _SPELLINGS.items()}
+    extras = {**query, **{key: value for key, value in data.items() if key in HOSTS}}
+    return Call(principal=principal, extras=extras, **found)
+
+
+def _first(sources: Mapping[str, Mapping[str, Any]], places: Sequence[str]) -> str:
+    for place in places:
+        value: object = sources
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, str | int) and not isinstance(value, bool) and str(value):
+            return str(value)[:1024]
+    return ""
+
+
+def _typed(data: Mapping[str, Any], name: str, kind: type, what: str) -> Any:
+    value = data.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise _refuse(name, f"`{name}` must be {what}.")
+    return value
+
+
+def _refuse(param: str, message: str) -> ApiError:
+    return ApiError(400, message, param=param or None, code="invalid_value")
