@@ -112,20 +112,20 @@ def _action(step: WrappedStep) -> Callable[..., Any]:
 
 
 def _add_edges(builder: StateGraph[Any, Context, Any, Any], spec: Graph, at: int, step: WrappedStep) -> None:
-    own = {route: _target(name) for route, name in following(spec, at).items()}
+    own: dict[Hashable, str] = {route: _target(name) for route, name in following(spec, at).items()}
     if not step.chooses:
         for target in own.values():
             builder.add_edge(step.step.id, target)
         return
     if len(own) == 1 and not step.routes:
         own = {LABEL_OK: next(iter(own.values()))}
-    ways: dict[Hashable, str] = {**own}
+    ways = dict(own)
     if step.step.on_timeout:
         ways[LABEL_TIMEOUT] = _target(step.step.on_timeout)
     if step.step.on_error:
         ways[LABEL_ERROR] = _target(step.step.on_error)
 
-    def choose(state: Mapping[str, Any]) -> str | list[str]:
+    def choose(state: Mapping[str, Any]) -> Hashable | list[Hashable]:
         label = str(state[step.key])
         # Without a table "done" stands for all its targets at once.
         return label if label in ways else list(own)

@@ -41,8 +41,8 @@ class Step(_Value):
     retry: int = Field(default=0, ge=0, le=5)
     """How often a failed step that does not speak is tried again."""
 
-    def __init__(self, node: str, **fields: Any) -> None:
-        super().__init__(**{"node": node, **fields})
+    def __init__(self, node: str | None = None, /, **fields: Any) -> None:
+        super().__init__(**fields if node is None else {"node": node, **fields})
 
     @field_validator("options")
     @classmethod

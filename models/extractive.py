@@ -29,6 +29,8 @@ _NOTHING_FOUND = {
     True: "很抱歉，我没有找到相关的内容。",
 }
 _SATURATION = 1.2
+_WORTH_SAYING = 0.2
+"""Of the best sentence's score: a second one below it shares only common words with the question."""
 
 
 class ExtractiveModel:
@@ -88,7 +90,7 @@ def best_sentences(question: str, passages: Sequence[str], most: int = 2) -> str
         for count in counts
     ]
     best = sorted(range(len(parts)), key=lambda at: -scores[at])[:most]
-    chosen = [at for at in best if scores[at] > 0]
+    chosen = [at for at in best if scores[at] > _WORTH_SAYING * scores[best[0]]]
     if len({parts[at][0] for at in chosen}) == 1:
         chosen.sort()  # sentences of one passage are said in its order, others best first
     return ("" if is_chinese(question) else " ").join(parts[at][1].strip() for at in chosen)

@@ -19,23 +19,38 @@ _KINDS: dict[int, Kind] = {
 }  # fmt: skip
 
 
-def _chat_openai(address: ModelAddress, request: ChatRequest) -> BaseChatModel:
-    from langchain_openai import ChatOpenAI  # half a second of imports, for those who use it
+class OpenAIFamily:
+    """ChatOpenAI models over one connection pool of our own: LangChain's is the process's, and is never closed."""
 
-    parts = urlsplit(address.url)
-    settings: dict[str, Any] = {
-        "model": request.model or address.model or "gpt-4o-mini",
-        "api_key": request.api_key or address.api_key or "none",
-        "max_retries": 0,
-        "timeout": address.deadlines.first_byte,
-        "stream_usage": True,
-    }
-    if parts.query.startswith("base_url="):
-        settings["base_url"] = parts.query.removeprefix("base_url=")
-    return ChatOpenAI(**settings)
+    def __init__(self, address: ModelAddress) -> None:
+        from openai import DefaultAsyncHttpxClient  # half a second of imports, for those who use it
+
+        self._address = address
+        self._client = DefaultAsyncHttpxClient()
+
+    def model(self, request: ChatRequest) -> BaseChatModel:
+        """The model for one request; cheap, because the connections are shared."""
+        from langchain_openai import ChatOpenAI
+
+        settings: dict[str, Any] = {
+            "model": request.model or self._address.model or "gpt-4o-mini",
+            "api_key": request.api_key or self._address.api_key or "none",
+            "max_retries": 0,
+            "timeout": self._address.deadlines.first_byte,
+            "stream_usage": True,
+            "http_async_client": self._client,
+        }
+        query = urlsplit(self._address.url).query
+        if query.startswith("base_url="):
+            settings["base_url"] = query.removeprefix("base_url=")
+        return ChatOpenAI(**settings)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
 
 
-FAMILIES: dict[str, Callable[[ModelAddress, ChatRequest], BaseChatModel]] = {"openai": _chat_openai}
+FAMILIES: dict[str, Callable[[ModelAddress], OpenAIFamily]] = {"openai": OpenAIFamily}
 
 
 class LangChainModel:
@@ -45,8 +60,8 @@ class LangChainModel:
         self._name = name
         self._address = address
         self._model = model
+        self._opened: OpenAIFamily | None = None
         self._family = urlsplit(address.url).path
-        self._built: dict[tuple[str, str], BaseChatModel] = {}
         if model is None and self._family not in FAMILIES:
             raise ValueError(
                 f"model {name!r}: no LangChain family {self._family!r}. Accepted: {', '.join(sorted(FAMILIES))}."
@@ -80,18 +95,17 @@ class LangChainModel:
         yield Finish(finish or "stop")
 
     async def aclose(self) -> None:
-        """LangChain's models hold no connections that they let be closed."""
+        """See the port."""
+        if self._opened is not None:
+            await self._opened.aclose()
+            self._opened = None
 
     def _chat_model(self, request: ChatRequest) -> BaseChatModel:
         if self._model is not None:
             return self._model
-        key = (request.model, request.api_key)
-        if key not in self._built:
-            self._built = {
-                **dict(list(self._built.items())[-63:]),
-                key: FAMILIES[self._family](self._address, request),
-            }
-        return self._built[key]
+        if self._opened is None:
+            self._opened = FAMILIES[self._family](self._address)
+        return self._opened.model(request)
 
 
 def _parts(chunk: AIMessageChunk) -> list[Part]:

@@ -100,7 +100,6 @@ class RelayModel:
                     # aiohttp's own total, not asyncio.timeout: that would cancel whoever holds this generator.
                     total=deadlines.total,
                     sock_connect=deadlines.connect,
-                    sock_read=deadlines.idle,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -169,7 +168,8 @@ class RelayModel:
         reader = EventReader()
         try:
             while True:
-                data = await response.content.readany()
+                async with asyncio.timeout(self._address.deadlines.idle) as silence:
+                    data = await response.content.readany()
                 if not data:
                     break
                 for event in reader.feed(data):
@@ -178,9 +178,9 @@ class RelayModel:
                 yield event
         except EventTooLargeError as error:
             raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
-        except aiohttp.ServerTimeoutError as error:
-            raise ModelError("stalled", f"The model {self._name!r} fell silent.") from error
         except TimeoutError as error:
+            if silence.expired():
+                raise ModelError("stalled", f"The model {self._name!r} fell silent.") from error
             raise ModelError("timeout", f"The model {self._name!r} took too long to answer.") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ModelError("incomplete", f"The model {self._name!r} was cut off.") from error

@@ -35,7 +35,7 @@ async def hangup(
 ) -> Update:
     """Say goodbye, unless words were spoken already, then tell the host to hang up, once.
 
-    `say` is one text, or one a language (`en`, `zh`). `tool` is the host's name for it: `hangup`, `endCall`, `end_call` …
+    `say` is one text, or one a language (`en`, `zh`). `tool` is the host's name for it: `hangup`, `endCall` …
     `command` replaces the call by text that the host obeys, such as Alibaba's `<imsagent_hangup/>`.
     """
     if not turn.line.words:

@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Dialgraph", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.dialgraph = state
-    app.router.routes += _completion_routes(state)
+    app.router.routes += completion_routes(state)
     app.include_router(about.public)
     app.include_router(about.private)
     app.add_exception_handler(ApiError, _on_api_error)
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _completion_routes(state: ServerState) -> list[Route]:
+def completion_routes(state: ServerState) -> list[Route]:
     """Every path of every endpoint; the first one that takes a path keeps it."""
     routes: dict[str, Route] = {}
     first = next(iter(state.endpoints.values()))

@@ -1,0 +1,190 @@
+"""What our graphs cost on the way of a word, beside a bare relay in the same run.
+
+CPU is the server process's own (user and system), divided by the chunks it forwarded; the load comes from this process.
+"""
+
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import psutil
+
+ROUNDS = 3
+"""Each measurement is taken this often, the servers in turn; the median counts."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many streams at once, each of so many tokens, with a pause between two."""
+
+    name: str
+    streams: int
+    tokens: int
+    pause: float
+
+
+PACED = Load("paced: 50 streams x 50 tokens/s", 50, 250, 0.02)
+UNPACED = Load("unpaced: 10 streams back to back", 10, 4000, 0.0)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server under measurement."""
+
+    name: str
+    base: str
+    path: str
+    process: psutil.Process
+
+
+@contextmanager
+def started(command: list[str], pattern: str, environment: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
+    """A process, and what its first line tells of its address."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}
+    )
+    try:
+        assert process.stdout is not None
+        match = re.search(pattern, process.stdout.readline())
+        assert match, f"{command} did not start"
+        yield match.group(1), psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def servers() -> Iterator[tuple[list[Server], str]]:
+    """The bare relay and our server, and the upstream that both talk to."""
+    with ExitStack() as stack:
+        data = stack.enter_context(tempfile.TemporaryDirectory())
+        port, _ = stack.enter_context(started([sys.executable, "-m", "benchmarks.upstream"], r"(\d+)", {}))
+        upstream = f"http://127.0.0.1:{port}"
+        bare, bare_process = stack.enter_context(
+            started([sys.executable, "-m", "benchmarks.bare"], r"(http\S+)", {"UPSTREAM": upstream})
+        )
+        environment = {"LLM_BASE_URL": upstream, "DIALGRAPH_DATA_DIR": data, "DIALGRAPH_LOG_LEVEL": "warning"}
+        ours, process = stack.enter_context(
+            started([sys.executable, "-m", "server.cli", "serve", "--port", "0"], r"(http\S+)", environment)
+        )
+        wait_until_ready(f"{ours}/ready")
+        yield (
+            [
+                Server("bare relay, event by event", bare, "/chat/completions", bare_process),
+                Server("bare relay, blocks of bytes", bare, "/blocks/chat/completions", bare_process),
+                Server("dialgraph chat", ours, "/chat/completions", process),
+                Server("dialgraph rag", ours, "/rag/chat/completions", process),
+            ],
+            upstream,
+        )
+
+
+def wait_until_ready(url: str) -> None:
+    """Poll until the server takes calls."""
+
+    async def poll() -> None:
+        async with aiohttp.ClientSession() as session:
+            for _ in range(400):
+                try:
+                    async with session.get(url) as response:
+                        if response.status in (200, 404):
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.05)
+        raise TimeoutError(url)
+
+    asyncio.run(poll())
+
+
+async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) -> tuple[float, int]:
+    """Seconds to the first word, and the number of words."""
+    body = {
+        "messages": [{"role": "user", "content": "When is breakfast?"}],
+        "stream": True,
+        "user": f"?tokens={load.tokens}&pause={load.pause}",
+    }
+    began = time.perf_counter()
+    first, words = 0.0, 0
+    async with session.post(server.base + server.path, json=body) as response:
+        assert response.status == 200, await response.text()
+        async for block in response.content.iter_any():
+            words += block.count(b'" word"')
+            if words and not first:
+                first = time.perf_counter() - began
+    return first, words
+
+
+async def _run(server: Server, load: Load) -> tuple[float, float]:
+    """CPU microseconds a chunk, and the median time to the first word in milliseconds."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        before = server.process.cpu_times()
+        results = await asyncio.gather(*(_stream(session, server, load) for _ in range(load.streams)))
+        after = server.process.cpu_times()
+    words = sum(count for _, count in results)
+    assert words == load.streams * load.tokens, f"{server.name}: {words} words"
+    spent = (after.user - before.user) + (after.system - before.system)
+    return spent / words * 1e6, statistics.median(first for first, _ in results) * 1000
+
+
+async def _first_words(server: Server) -> float:
+    """Milliseconds to the first word, one stream at a time on one connection."""
+    async with aiohttp.ClientSession() as session:
+        times = [(await _stream(session, server, Load("", 1, 3, 0.0)))[0] * 1000 for _ in range(120)]
+    return statistics.median(times[20:])
+
+
+def _connections(upstream: str) -> int:
+    async def count() -> int:
+        async with aiohttp.ClientSession() as session, session.get(f"{upstream}/connections") as response:
+            return int(await response.text())
+
+    return asyncio.run(count())
+
+
+def measure() -> list[str]:
+    """The table, as Markdown lines."""
+    rows: dict[str, dict[str, list[float]]] = {}
+    with servers() as (all_servers, upstream):
+        for server in all_servers:
+            asyncio.run(_run(server, Load("warm", 50, 20, 0.0)))
+        for _ in range(ROUNDS):
+            for load in (PACED, UNPACED):
+                for server in all_servers:
+                    cpu, _ = asyncio.run(_run(server, load))
+                    rows.setdefault(server.name, {}).setdefault(load.name, []).append(cpu)
+            for server in all_servers:
+                rows[server.name].setdefault("first", []).append(asyncio.run(_first_words(server)))
+        handshakes = {}
+        for server in all_servers:
+            before = _connections(upstream)
+            asyncio.run(_first_words(server))
+            handshakes[server.name] = (_connections(upstream) - before - 1) / 120
+        memory = {server.name: server.process.memory_info().rss / 2**20 for server in all_servers}
+    medians = {name: {key: statistics.median(values) for key, values in row.items()} for name, row in rows.items()}
+    bare = medians[all_servers[0].name]
+    lines = [
+        "| server | CPU a chunk, paced | ratio | CPU a chunk, unpaced | ratio | first word | added | handshakes a turn | RSS |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in medians.items():
+        paced, unpaced = row[PACED.name], row[UNPACED.name]
+        lines.append(
+            f"| {name} | {paced:.1f} µs | {paced / bare[PACED.name]:.2f} | {unpaced:.1f} µs"
+            f" | {unpaced / bare[UNPACED.name]:.2f} | {row['first']:.2f} ms | {row['first'] - bare['first']:+.2f} ms"
+            f" | {handshakes[name]:.2f} | {memory[name]:.0f} MB |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(measure()) + "\n")

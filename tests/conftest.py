@@ -1,0 +1,32 @@
+"""What every test may ask for."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+for _name in [name for name in os.environ if name.startswith("DIALGRAPH_")]:
+    del os.environ[_name]
+for _name in ("OPENAI_API_KEY", "LLM_BASE_URL", "LLM_MODEL", "OPENAI_BASE_URL"):
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run in an empty folder: no .env, no dialgraph.yaml, no data of the checkout."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    yield
+
+
+@pytest.fixture
+async def nothing_left() -> AsyncIterator[None]:
+    """No task outlives the test."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(200):
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if not left:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"tasks left: {left}")

@@ -1,0 +1,188 @@
+"""The real server on a real socket, in this event loop; and a client that sees the bytes."""
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from graphs.compile import compile_graph
+from graphs.spec import Graph
+from nodes.contract import Node
+from server.app import create_app
+from server.endpoints import Endpoint
+from server.process import DrainingServer
+from server.protocol import uvicorn_options
+from server.settings import Settings
+from server.state import ServerState
+
+CHAT = "/chat/completions"
+
+
+@dataclass
+class Reply:
+    """A whole reply as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error of the envelope."""
+        error: dict[str, Any] = self.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        return error
+
+
+@dataclass
+class Connection:
+    """A client's TCP connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        """Raw bytes."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """The status line and the headers of the next reply."""
+        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)
+        }
+        return int(lines[0].split(" ")[1]), headers
+
+    async def chunk(self) -> bytes:
+        """The next chunk of a chunked body; empty at its end."""
+        size = int(await self.reader.readline(), 16)
+        data = await self.reader.readexactly(size)
+        await self.reader.readexactly(2)
+        return data
+
+    async def reply(self) -> Reply:
+        """The next whole reply."""
+        status, headers = await self.head()
+        if headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while piece := await self.chunk():
+                body += piece
+        else:
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return Reply(status, headers, body)
+
+    def reset(self) -> None:
+        """Leave with RST."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+    async def aclose(self) -> None:
+        """Leave with FIN."""
+        self.writer.close()
+        await asyncio.gather(self.writer.wait_closed(), return_exceptions=True)
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    app: FastAPI
+    port: int
+    server: DrainingServer
+    connections: list[Connection] = field(default_factory=list)
+
+    @property
+    def base(self) -> str:
+        """For clients of the OpenAI kind."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def state(self) -> ServerState:
+        """What the routes share."""
+        state: ServerState = self.app.state.dialgraph
+        return state
+
+    async def connect(self) -> Connection:
+        """A new TCP connection."""
+        connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.connections.append(connection)
+        return connection
+
+    def request(self, path: str, body: object, headers: dict[str, str] | None = None, method: str = "POST") -> bytes:
+        """A request's bytes."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        lines = {"host": f"127.0.0.1:{self.port}", "content-type": "application/json", "content-length": len(data)}
+        head = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **(headers or {})}.items())
+        return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + data
+
+    async def post(self, path: str, body: object, headers: dict[str, str] | None = None, method: str = "POST") -> Reply:
+        """One request on a connection of its own."""
+        connection = await self.connect()
+        await connection.send(self.request(path, body, headers, method))
+        reply = await connection.reply()
+        await connection.aclose()
+        return reply
+
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
+        """A GET on a connection of its own."""
+        return await self.post(path, b"", headers, "GET")
+
+    async def ask(self, question: object = "hi", path: str = CHAT, **fields: Any) -> Reply:
+        """Stream the answer to one user message."""
+        body = {"messages": [{"role": "user", "content": question}], "stream": True, **fields}
+        return await self.post(path, body)
+
+
+@asynccontextmanager
+async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings: Any) -> AsyncIterator[Served]:
+    """Serve the shipped endpoints, and these graphs beside them."""
+    app = create_app(Settings(_env_file=None, data_dir=data_dir, **settings))
+    add_graphs(app, *graphs)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
+    options = {**uvicorn_options(), "loop": "asyncio"}
+    server = DrainingServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)
+    server.capture_signals = _no_signals  # type: ignore[method-assign]  # they are pytest's
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        assert not task.done(), task
+        await asyncio.sleep(0.005)
+    served = Served(app, listener.getsockname()[1], server)
+    try:
+        yield served
+    finally:
+        for connection in served.connections:
+            await connection.aclose()
+        server.should_exit = True
+        await task
+
+
+def add_graphs(app: FastAPI, *graphs: tuple[Graph, list[Node]]) -> None:
+    """Put graphs beside the shipped ones, as langgraph.json would."""
+    from server.app import completion_routes
+
+    state: ServerState = app.state.dialgraph
+    for spec, nodes in graphs:
+        state.endpoints[spec.name] = Endpoint(spec, compile_graph(spec, nodes))
+    if graphs:
+        app.router.routes[:0] = completion_routes(state)
+
+
+class _no_signals:  # noqa: N801 (stands for a method)
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...

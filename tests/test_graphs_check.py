@@ -1,0 +1,194 @@
+"""Every mistake that a graph can have, and the sentence that reports it."""
+
+from typing import Any
+
+import pytest
+
+from graphs.compile import compile_graph
+from graphs.errors import GraphError
+from graphs.spec import END, Graph, Step
+from nodes.contract import State, Turn, Update, node
+
+
+@node()
+def blocks(state: State, turn: Turn) -> Update:  # type: ignore[arg-type]
+    """Is not async."""
+    return None
+
+
+@node(writes=("note", "route"), routes=("yes", "no"))
+async def decide(state: State, turn: Turn) -> Update:
+    """Chooses."""
+    return {"note": "", "route": "yes"}
+
+
+@node(writes="note")
+async def take_note(state: State, turn: Turn) -> Update:
+    """Writes a note."""
+    return {"note": "x"}
+
+
+@node(reads="note")
+async def read_note(state: State, turn: Turn) -> Update:
+    """Reads the note."""
+    return None
+
+
+OWN = [blocks, decide, take_note, read_note]
+
+
+def compiled(*steps: Step) -> Any:
+    """The graph of these steps."""
+    return compile_graph(Graph(name="g", steps=steps), OWN)
+
+
+MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
+    (
+        "unknown node",
+        (Step("retreive"),),
+        "graph 'g', step 'retreive': no node 'retreive'. Did you mean 'retrieve'? Accepted: 'acknowledge', ",
+    ),
+    (
+        "unknown option",
+        (Step("retrieve", options={"topk": 3}),),
+        "graph 'g', step 'retrieve': node 'retrieve' has no option 'topk'. Did you mean 'top_k'?"
+        " Accepted: 'store', 'top_k'.",
+    ),
+    (
+        "ill-typed option",
+        (Step("retrieve", options={"top_k": "four"}),),
+        "graph 'g', step 'retrieve': option 'top_k' of node 'retrieve': Input should be a valid integer.",
+    ),
+    (
+        "option out of range",
+        (Step("retrieve", options={"top_k": 0}),),
+        "graph 'g', step 'retrieve': option 'top_k' of node 'retrieve': Input should be greater than or equal to 1.",
+    ),
+    (
+        "unknown template",
+        (Step("rewrite_messages", options={"template": "nope"}),),
+        "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, no template"
+        " 'nope'. Accepted: 'receptionist', 'with_context', or a template's text.",
+    ),
+    (
+        "broken template",
+        (Step("rewrite_messages", options={"template": "{{ oh"}),),
+        "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, the template"
+        " cannot be read: ",
+    ),
+    (
+        "a node that is not async",
+        (Step("blocks"),),
+        "graph 'g', step 'blocks': node 'blocks' is not `async def`. A node that blocks would stop every other call.",
+    ),
+    (
+        "a target that is no step",
+        (Step("call_model", then="call_modell"),),
+        "graph 'g', step 'call_model': 'call_modell' is no step. Did you mean 'call_model'?"
+        " Accepted: 'call_model', 'END'.",
+    ),
+    (
+        "two steps of one name",
+        (Step("call_model"), Step("call_model")),
+        "graph 'g', step 'call_model': 2 steps have this name. Give each a `name` of its own.",
+    ),
+    (
+        "a step named as the end",
+        (Step("call_model", name="END"),),
+        "graph 'g', step 'END': this word stands for the end of the graph. Give the step another `name`.",
+    ),
+    (
+        "a step nothing leads to",
+        (Step("call_model", then=END), Step("hangup")),
+        "graph 'g', step 'hangup': nothing leads to it. Name it in the `then` of a step that is reached.",
+    ),
+    (
+        "no way to END",
+        (Step("call_model", name="a", then="b"), Step("call_model", name="b", then="a")),
+        "graph 'g', step 'a': no way leads from it to END. Give a step behind it `then=END`.",
+    ),
+    (
+        "a key read that no path writes",
+        (Step("read_note"),),
+        "graph 'g', step 'read_note': node 'read_note' reads 'note', which no step before it writes."
+        " Nodes that write it: 'decide', 'take_note'.",
+    ),
+    (
+        "a key written only behind the reader",
+        (Step("read_note"), Step("take_note")),
+        "graph 'g', step 'read_note': node 'read_note' reads 'note', which no step before it writes.",
+    ),
+    (
+        "parallel steps writing one key",
+        (
+            Step("acknowledge", then=("one", "two")),
+            Step("take_note", name="one", then="join"),
+            Step("take_note", name="two", then="join"),
+            Step("call_model", name="join", waits=True),
+        ),
+        "graph 'g', steps 'one' and 'two' run at the same time and both write 'note'. Run one behind the other.",
+    ),
+    (
+        "a `waits` that cannot be met",
+        (Step("acknowledge"), Step("call_model", waits=True)),
+        "graph 'g', step 'call_model': waits, but no two branches meet there. Lead two steps to it, or drop `waits`.",
+    ),
+    (
+        "retry on a step that speaks",
+        (Step("call_model", retry=1),),
+        "graph 'g', step 'call_model': retry on node 'call_model', which speaks: the caller would hear words twice."
+        " Accepted: 0.",
+    ),
+    (
+        "on_timeout without a time",
+        (Step("retrieve", on_timeout="call_model"), Step("call_model")),
+        "graph 'g', step 'retrieve': on_timeout needs timeout_ms, the time after which it is taken.",
+    ),
+    (
+        "a table behind a node that chooses nothing",
+        (Step("retrieve", then={"a": "call_model"}), Step("call_model")),
+        "graph 'g', step 'retrieve': `then` is a table, but node 'retrieve' writes no route."
+        " Accepted: one step, or several.",
+    ),
+    (
+        "a table without an entry that the node can choose",
+        (Step("decide", then={"yes": "call_model"}), Step("call_model")),
+        "graph 'g', step 'decide': `then` has no entry for 'no', which node 'decide' can choose.",
+    ),
+    (
+        "a table entry with a reserved name",
+        (Step("decide", then={"yes": END, "no": END, "timeout": END}),),
+        "graph 'g', step 'decide': `then` has an entry 'timeout'. Accepted: another name; on_timeout says where that leads.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("steps", "sentence"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
+def test_each_mistake_is_one_sentence(steps: tuple[Step, ...], sentence: str) -> None:
+    with pytest.raises(GraphError) as refused:
+        compiled(*steps)
+    assert any(line.startswith(sentence) for line in str(refused.value).splitlines()), str(refused.value)
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(GraphError) as refused:
+        compiled(Step("retrieve", options={"topk": 1}), Step("call_model", retry=2))
+    assert len(str(refused.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Step("call_model"),),
+        (Step("decide", then={"yes": "call_model", "no": END}), Step("call_model")),
+        (Step("take_note", then=("read_note", "call_model")), Step("read_note", then=END), Step("call_model")),
+        (
+            Step("retrieve", timeout_ms=5, on_timeout="call_model", retry=2),
+            Step("rewrite_messages"),
+            Step("call_model"),
+        ),
+        (Step("decide", name="loop", then={"yes": "loop", "no": END}),),
+    ],
+)
+def test_a_right_graph_compiles(steps: tuple[Step, ...]) -> None:
+    assert compiled(*steps).name == "g"

@@ -1,0 +1,308 @@
+"""Steps as they run: routes, deadlines, retries, branches, late sound, and the same events from both sinks."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import graphs.audio
+import graphs.chat
+import graphs.hangup
+import graphs.rag
+from graphs.compile import CompiledGraph, compile_graph
+from graphs.errors import GraphError, StepTimeoutError
+from graphs.run import run_turn
+from graphs.services import OpenServices, default_services
+from graphs.settings import GraphSettings
+from graphs.spec import END, Graph, Step
+from nodes.contract import Node, State, Turn, Update, node
+from nodes.events import Event, Say, Timing, as_data
+
+
+def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
+    """A turn with the embedded services."""
+    services = OpenServices(GraphSettings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]
+    return Turn(services=services, messages=[{"role": "user", "content": question}], **fields)
+
+
+async def events_of(graph: CompiledGraph, one: Turn) -> list[Event]:
+    """All of them."""
+    return [event async for event in run_turn(graph, one)]
+
+
+def words_of(events: list[Event]) -> str:
+    """What the caller hears."""
+    return "".join(event.text for event in events if isinstance(event, Say))
+
+
+def compiled(*steps: Step, nodes: list[Node]) -> CompiledGraph:
+    """The graph of these steps."""
+    return compile_graph(Graph(name="g", steps=steps), nodes)
+
+
+def speaker(name: str, words: str) -> Node:
+    """A node that says its words."""
+
+    async def function(state: State, turn: Turn) -> Update:
+        """Speaks."""
+        await turn.say(words)
+        return None
+
+    function.__name__ = name
+    return node(speaks=True)(function)
+
+
+@node()
+async def slow(state: State, turn: Turn) -> Update:
+    """Takes too long."""
+    await asyncio.sleep(5)
+    return None
+
+
+@node(speaks=True)
+async def slow_speaker(state: State, turn: Turn) -> Update:
+    """Speaks, then takes too long."""
+    await turn.say("Your balance is ")
+    await asyncio.sleep(5)
+    return None
+
+
+@node(speaks=True)
+async def failing_speaker(state: State, turn: Turn) -> Update:
+    """Speaks, then fails."""
+    await turn.say("Your balance is ")
+    raise ValueError("no")
+
+
+@node()
+async def failing(state: State, turn: Turn) -> Update:
+    """Fails."""
+    raise ValueError("no")
+
+
+SORRY = speaker("sorry", "Sorry.")
+DONE = speaker("done_well", "Done.")
+
+
+async def test_a_deadline_takes_its_edge(tmp_path: Path) -> None:
+    graph = compiled(
+        Step("slow", timeout_ms=20, on_timeout="sorry", then="done_well"), Step("done_well", then=END), Step("sorry"),
+        nodes=[slow, SORRY, DONE],
+    )  # fmt: skip
+    events = await events_of(graph, turn(tmp_path))
+    assert words_of(events) == "Sorry."
+    assert [(one.step, one.outcome) for one in events if isinstance(one, Timing)] == [
+        ("slow", "timeout"),
+        ("sorry", "ok"),
+    ]
+
+
+async def test_a_deadline_without_an_edge_fails_the_turn_and_names_the_step(tmp_path: Path) -> None:
+    with pytest.raises(StepTimeoutError, match="The step 'slow' took too long."):
+        await events_of(compiled(Step("slow", timeout_ms=20), nodes=[slow]), turn(tmp_path))
+
+
+async def test_an_error_takes_its_edge(tmp_path: Path) -> None:
+    graph = compiled(Step("failing", on_error="sorry", then=END), Step("sorry"), nodes=[failing, SORRY])
+    assert words_of(await events_of(graph, turn(tmp_path))) == "Sorry."
+
+
+@pytest.mark.parametrize("step", ["slow_speaker", "failing_speaker"])
+async def test_what_was_spoken_is_never_said_again_by_an_edge(tmp_path: Path, step: str) -> None:
+    again = speaker("again", "Your balance is 12.")
+    graph = compiled(
+        Step(step, timeout_ms=30, on_timeout="again", on_error="again", then=END), Step("again"),
+        nodes=[slow_speaker, failing_speaker, again],
+    )  # fmt: skip
+    heard: list[Event] = []
+    with pytest.raises((StepTimeoutError, ValueError)):
+        async for event in run_turn(graph, turn(tmp_path)):
+            heard.append(event)
+    assert words_of(heard) == "Your balance is "
+
+
+async def test_a_step_that_does_not_speak_is_retried(tmp_path: Path) -> None:
+    tries = 0
+
+    @node(writes="note")
+    async def flaky(state: State, turn: Turn) -> Update:
+        """Fails twice."""
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ValueError("not yet")
+        return {"note": tries}
+
+    await events_of(compiled(Step("flaky", retry=2), nodes=[flaky]), turn(tmp_path))
+    assert tries == 3
+    tries = 0
+    with pytest.raises(ValueError, match="not yet"):
+        await events_of(compiled(Step("flaky", retry=1), nodes=[flaky]), turn(tmp_path))
+
+
+@pytest.mark.parametrize(("route", "words"), [("left", "Left."), ("right", "Right.")])
+async def test_a_table_leads_where_the_node_says(tmp_path: Path, route: str, words: str) -> None:
+    @node(writes="route")
+    async def decide(state: State, turn: Turn) -> Update:
+        """Chooses."""
+        return {"route": route}
+
+    graph = compiled(
+        Step("decide", then={"left": "l", "right": "r"}), Step("l", then=END), Step("r"),
+        nodes=[decide, speaker("l", "Left."), speaker("r", "Right.")],
+    )  # fmt: skip
+    assert words_of(await events_of(graph, turn(tmp_path))) == words
+
+
+async def test_a_route_that_the_table_lacks_is_named(tmp_path: Path) -> None:
+    @node(writes="route")
+    async def decide(state: State, turn: Turn) -> Update:
+        """Chooses wrongly."""
+        return {"route": "up"}
+
+    graph = compiled(Step("decide", then={"left": END, "right": END}), nodes=[decide])
+    with pytest.raises(GraphError, match="step 'decide': chose the route 'up'. Accepted: 'left', 'right'."):
+        await events_of(graph, turn(tmp_path))
+
+
+async def test_an_undeclared_key_is_named(tmp_path: Path) -> None:
+    @node(writes="note")
+    async def sloppy(state: State, turn: Turn) -> Update:
+        """Writes what it does not declare."""
+        return {"memo": 1}
+
+    with pytest.raises(GraphError, match="node 'sloppy' wrote 'memo', which it does not declare. Accepted: 'note'."):
+        await events_of(compiled(Step("sloppy"), nodes=[sloppy]), turn(tmp_path))
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (1, 3), (3, 1)])
+async def test_branches_that_meet_are_waited_for_and_the_step_runs_once(
+    tmp_path: Path, lengths: tuple[int, int]
+) -> None:
+    @node()
+    async def quiet(state: State, turn: Turn) -> Update:
+        """Does nothing."""
+        return None
+
+    steps = [Step("quiet", name="fork", then=("a1", "b1"))]
+    for branch, length in zip("ab", lengths, strict=True):
+        for at in range(1, length + 1):
+            steps.append(Step("quiet", name=f"{branch}{at}", then=f"{branch}{at + 1}" if at < length else "meet"))
+    steps.append(Step("done_well", name="meet", waits=True))
+    graph = compiled(*steps, nodes=[quiet, DONE])
+    assert words_of(await events_of(graph, turn(tmp_path))) == "Done."
+
+
+async def test_a_branch_that_ends_early_does_not_end_the_turn(tmp_path: Path) -> None:
+    @node()
+    async def quiet(state: State, turn: Turn) -> Update:
+        """Does nothing."""
+        return None
+
+    graph = compiled(
+        Step("quiet", name="fork", then=("short", "long")),
+        Step("quiet", name="short", then=(END, "meet")),
+        Step("quiet", name="long", then="longer"),
+        Step("quiet", name="longer", then="meet"),
+        Step("done_well", name="meet", waits=True),
+        nodes=[quiet, DONE],
+    )
+    events = await events_of(graph, turn(tmp_path))
+    assert words_of(events) == "Done."
+
+
+async def test_an_acknowledgement_is_said_only_when_it_is_needed(tmp_path: Path) -> None:
+    def graph(after_ms: int, pause: float) -> CompiledGraph:
+        @node()
+        async def look_up(state: State, turn: Turn) -> Update:
+            """Takes a while."""
+            await asyncio.sleep(pause)
+            return None
+
+        acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": after_ms})
+        return compiled(acknowledge, Step("look_up"), Step("done_well"), nodes=[look_up, DONE])
+
+    assert words_of(await events_of(graph(10, 0.1), turn(tmp_path))) == "One moment. Done."
+    assert words_of(await events_of(graph(200, 0.01), turn(tmp_path))) == "Done."
+    # Armed, but the turn ends without a word before it is due: the timer ends with the turn.
+    silent = compiled(Step("acknowledge", options={"after_ms": 50}), nodes=[])
+    assert words_of(await events_of(silent, turn(tmp_path))) == ""
+
+
+async def test_all_late_sound_arrives_before_the_end(tmp_path: Path) -> None:
+    said = speaker("three", "One. Two. Three.")
+    graph = compiled(Step("emit_audio", options={"real_time": False}), Step("three"), nodes=[said])
+    events = await events_of(graph, turn(tmp_path))
+    transcripts = [as_data(event)["text"] for event in events if type(event).__name__ == "Transcript"]
+    assert transcripts == ["One. ", "Two. ", "Three."]
+    kinds = [type(event).__name__ for event in events if type(event).__name__ in ("Transcript", "Audio")]
+    assert kinds[0] == "Transcript" and kinds[-1] == "Audio"
+
+
+@pytest.mark.parametrize(
+    ("graph", "question"),
+    [
+        (graphs.chat.graph, "hello"),
+        (graphs.rag.graph, "When is breakfast?"),
+        (graphs.hangup.graph, "bye"),
+        (graphs.hangup.graph, "早餐几点？"),
+        (graphs.audio.graph, "Is there a gym?"),
+    ],
+)
+async def test_both_sinks_hear_the_same(
+    tmp_path: Path, graph: CompiledGraph, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
+    served = [
+        as_data(event)
+        for event in await events_of(
+            graph, Turn(services=default_services(), messages=[{"role": "user", "content": question}])
+        )
+    ]
+    final: dict[str, Any] = {}
+    shown: list[Any] = []
+    given = {"messages": [{"role": "user", "content": question}]}
+    async for mode, chunk in graph.astream(given, stream_mode=["custom", "values"]):
+        if mode == "custom":
+            shown.append(chunk)
+        else:
+            final = chunk
+    assert [_lasting(event) for event in shown] == [_lasting(event) for event in served]
+    said = "".join(event["text"] for event in shown if event["type"] in ("Say",))
+    assert final["messages"][-1].type == "ai"
+    assert final["messages"][-1].content == said or graph is graphs.audio.graph
+
+
+def _lasting(event: Any) -> dict[str, Any]:
+    """Without what differs from run to run: times and ids."""
+    return {key: value for key, value in event.items() if key not in ("id", "started_ms", "ended_ms")}
+
+
+async def test_a_graph_is_drawn_with_its_exact_edges() -> None:
+    drawn = graphs.hangup.graph.get_graph()
+    edges = {(edge.source, edge.target, edge.conditional) for edge in drawn.edges}
+    assert edges == {
+        ("__start__", "retrieve", False),
+        ("retrieve", "rewrite_messages", True),
+        ("rewrite_messages", "call_model", False),
+        ("call_model", "end_turn", True),
+        ("call_model", "hangup", True),
+        ("hangup", "end_turn", False),
+        ("end_turn", "__end__", False),
+    }
+    metadata = drawn.nodes["hangup"].metadata or {}
+    assert metadata["summary"].startswith("Say goodbye")
+    assert "zh" in metadata["options"]["say"]
+
+
+async def test_a_thread_of_studio_remembers_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
+    history = [
+        {"role": "user", "content": "When is breakfast?"},
+        {"role": "assistant", "content": "From 7."},
+        {"role": "user", "content": "How much is the sauna?"},
+    ]
+    result = await graphs.rag.graph.ainvoke({"messages": history}, context={"call_id": "c1"})
+    assert "8 euros" in result["messages"][-1].content
+    assert set(result) == {"messages"}

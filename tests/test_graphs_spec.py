@@ -1,0 +1,76 @@
+"""A graph is the same value from Python, YAML and JSON, and its text is stable to the byte."""
+
+import json
+
+import pytest
+
+import graphs.audio
+import graphs.chat
+import graphs.hangup
+import graphs.rag
+from graphs.errors import GraphError
+from graphs.schema import graph_schema
+from graphs.spec import END, Graph, Step
+from nodes.catalogue import catalogue
+
+SHIPPED = [graphs.chat.spec, graphs.rag.spec, graphs.audio.spec, graphs.hangup.spec]
+RICH = Graph(
+    name="rich",
+    path="/rich/chat/completions",
+    summary="全部 of it",
+    public=True,
+    steps=(
+        Step("retrieve", name="find", options={"top_k": 2}, timeout_ms=400, on_timeout="say", on_error="say", retry=1),
+        Step("rewrite_messages", name="say", then=("a", "b")),
+        Step("call_model", name="a", then={"answered": "join"}),
+        Step("retrieve", name="b"),
+        Step("call_model", name="join", waits=True, then=END),
+    ),
+)
+
+
+@pytest.mark.parametrize("spec", [*SHIPPED, RICH], ids=lambda spec: spec.name)
+def test_round_trips_are_equal_and_byte_stable(spec: Graph) -> None:
+    assert Graph.read(spec.to_yaml()) == spec
+    assert Graph.read(spec.to_json()) == spec
+    assert Graph.read(spec.to_yaml()).to_yaml() == spec.to_yaml()
+    assert Graph.read(spec.to_json()).to_json() == spec.to_json()
+    assert Graph.from_data(json.loads(spec.to_json())) == spec
+
+
+def test_tuples_in_options_equal_the_lists_that_yaml_knows() -> None:
+    assert Step("acknowledge", options={"say": ("a ", "b ")}) == Step("acknowledge", options={"say": ["a ", "b "]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps: [", "The graph is not YAML"),
+        ("- a list", "The graph cannot be read"),
+        ("name: x\nsteps: []", "steps"),
+        ("name: Not A Name\nsteps: [{node: call_model}]", "name"),
+        ("name: x\nsteps: [{node: call_model, module: os}]", "steps.0.module: Extra inputs are not permitted"),
+        ("name: x\nsteps: [{node: call_model, timeout_ms: 0}]", "steps.0.timeout_ms"),
+        ("name: x\nsteps: [{node: call_model, retry: 99}]", "steps.0.retry"),
+        ("name: x\nsteps: [{}]", "steps.0"),
+    ],
+)
+def test_what_is_no_graph_is_refused_with_the_place(text: str, message: str) -> None:
+    with pytest.raises(GraphError, match="The graph") as refused:
+        Graph.read(text)
+    assert message in str(refused.value)
+
+
+def test_options_that_are_no_json_are_refused() -> None:
+    with pytest.raises(ValueError, match="options must be JSON data"):
+        Step("call_model", options={"model": object()})
+
+
+def test_the_schema_covers_every_node_and_every_option() -> None:
+    schema = graph_schema(catalogue())
+    for name, node in catalogue().items():
+        assert name in schema["$defs"]["Step"]["properties"]["node"]["enum"]
+        described = schema["$defs"][f"{name}_options"]
+        assert described["description"] == node.summary != ""
+        assert described["additionalProperties"] is False
+        assert set(described.get("properties", {})) == set(node.options.model_fields)

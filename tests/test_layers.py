@@ -1,0 +1,83 @@
+"""A folder imports from folders to its right, never to its left; heavy things are imported in one place only."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (("server",), ("graphs",), ("nodes",), ("models", "knowledge", "speech"), ("database", "language"))
+RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
+ONLY_IN = {
+    "langgraph": {"graphs/compile.py", "graphs/run.py"},
+    "fastapi": {"server/"},
+    "starlette": {"server/"},
+    "uvicorn": {"server/"},
+    "aiohttp": {"models/relay.py"},
+    "httpx": set(),  # its pool dies under cancellation
+    "langchain_community": set(),
+}
+READS_ENVIRONMENT = {"graphs/settings.py", "server/settings.py", "graphs/__init__.py", "server/reload.py"}
+
+
+def _files() -> Iterator[tuple[str, ast.Module]]:
+    for folder in RANK:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for element in ast.walk(tree):
+        if isinstance(element, ast.Import):
+            yield from (alias.name for alias in element.names)
+        elif isinstance(element, ast.ImportFrom):
+            assert element.level == 0, "imports are absolute"
+            yield element.module or ""
+
+
+def test_folders_import_only_to_the_right() -> None:
+    wrong = []
+    for file, tree in _files():
+        here = file.split("/")[0]
+        for module in _imports(tree):
+            there = module.split(".")[0]
+            if there in RANK and there != here and RANK[there] <= RANK[here]:
+                wrong.append(f"{file} imports {module}")
+    assert not wrong
+
+
+def test_heavy_libraries_are_imported_in_their_place_only() -> None:
+    wrong = []
+    for file, tree in _files():
+        for module in _imports(tree):
+            allowed = ONLY_IN.get(module.split(".")[0])
+            if allowed is not None and not any(file.startswith(place) for place in allowed):
+                wrong.append(f"{file} imports {module}")
+    assert not wrong
+
+
+def test_only_settings_read_the_environment() -> None:
+    wrong = [
+        file
+        for file, tree in _files()
+        if file not in READS_ENVIRONMENT
+        and any(
+            isinstance(element, ast.Attribute) and element.attr in ("environ", "getenv") for element in ast.walk(tree)
+        )
+    ]
+    assert not wrong
+
+
+def test_nothing_imports_the_command_line() -> None:
+    wrong = [
+        file
+        for file, tree in _files()
+        if not file.startswith("server/cli/") and any(module.startswith("server.cli") for module in _imports(tree))
+    ]
+    assert not wrong
+
+
+def test_files_have_a_promise_and_stay_small() -> None:
+    for file, tree in _files():
+        assert ast.get_docstring(tree), f"{file} has no docstring that says its promise"
+        length = len((ROOT / file).read_text(encoding="utf-8").splitlines())
+        assert length <= 260, f"{file} has {length} lines: split it"

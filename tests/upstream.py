@@ -1,0 +1,215 @@
+"""A scripted upstream over TCP: speaks OpenAI's event stream as it is told, and notes who left when."""
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+Action = tuple[Any, ...]
+"""("chunk", text) ("delta", {…}) ("finish", reason) ("usage", …) ("done",) ("raw", bytes) ("sleep", seconds) ("fin",) ("rst",)
+("hang",) ("status", code, headers, body) ("hangup_connection",): what the upstream does next."""
+
+HEAD = {"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "up"}
+
+
+def event(data: object) -> bytes:
+    """One event of the stream."""
+    return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
+
+
+def delta(content: dict[str, Any], finish: str | None = None) -> bytes:
+    """One chunk of the stream."""
+    return event({**HEAD, "choices": [{"index": 0, "delta": content, "finish_reason": finish}]})
+
+
+def says(*words: str, finish: str = "stop") -> list[Action]:
+    """A whole, healthy answer."""
+    return [*(("chunk", word) for word in words), ("finish", finish), ("done",)]
+
+
+def calls(name: str, arguments: str = "{}", *, identity: str = "up_call") -> list[Action]:
+    """A whole answer that is a tool call in two fragments."""
+    start = {"index": 0, "id": identity, "type": "function", "function": {"name": name, "arguments": ""}}
+    return [
+        ("delta", {"role": "assistant", "content": None, "tool_calls": [start]}),
+        ("delta", {"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}),
+        ("finish", "tool_calls"),
+        ("done",),
+    ]
+
+
+@dataclass
+class Exchange:
+    """One request and what became of it."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    connection: int
+    began: float
+    left: float | None = None
+    """When the other side closed, by time.monotonic."""
+    sent: int = 0
+    """Chunks that were sent."""
+
+
+@dataclass
+class Upstream:
+    """See the module."""
+
+    url: str
+    port: int
+    scripts: list[Sequence[Action]]
+    default: Sequence[Action]
+    exchanges: list[Exchange] = field(default_factory=list)
+    connections: int = 0
+    open: int = 0
+    choose: Callable[[dict[str, Any]], Sequence[Action] | None] = lambda body: None
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """What was asked of it, in order."""
+        return [exchange.body for exchange in self.exchanges]
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        """Wait for something to become true; fail loudly if it does not."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not become true in time"
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def upstream(*scripts: Sequence[Action], default: Sequence[Action] = ()) -> AsyncIterator[Upstream]:
+    """The n-th request gets the n-th script, further ones the default."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    state = Upstream(f"http://127.0.0.1:{port}/v1", port, list(scripts), default or says("Hello", " there", "."))
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        state.connections += 1
+        state.open += 1
+        number = state.connections
+        try:
+            while await _exchange(state, number, reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            state.open -= 1
+            tasks.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(connected, sock=listener, backlog=1024)
+    try:
+        yield state
+    finally:
+        server.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    method, path, _ = head[0].split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    if method == "GET":
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+        return True
+    exchange = Exchange(path, headers, json.loads(body), number, time.monotonic())
+    state.exchanges.append(exchange)
+    script = state.choose(exchange.body) or (state.scripts.pop(0) if state.scripts else state.default)
+    watch = asyncio.create_task(_watch(reader, exchange))
+    try:
+        return await _play(script, exchange, writer, watch)
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+
+async def _watch(reader: asyncio.StreamReader, exchange: Exchange) -> None:
+    """The client sends nothing more, so the only thing to read is its leaving."""
+    try:
+        await reader.read(1)
+    except ConnectionError:
+        pass
+    exchange.left = time.monotonic()
+
+
+async def _play(
+    script: Sequence[Action], exchange: Exchange, writer: asyncio.StreamWriter, watch: "asyncio.Task[None]"
+) -> bool:
+    begun = False
+
+    def write(data: bytes) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        if data:
+            writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    for action in script:
+        if watch.done():
+            return False
+        match action:
+            case ("chunk", text):
+                write(delta({"content": text}))
+                exchange.sent += 1
+            case ("delta", content):
+                write(delta(content))
+            case ("finish", reason):
+                write(delta({}, reason))
+            case ("usage", usage):
+                write(event({**HEAD, "choices": [], "usage": usage}))
+            case ("done",):
+                write(b"data: [DONE]\n\n")
+            case ("headers",):
+                write(b"")
+            case ("raw", data):
+                write(data)
+            case ("tcp", data):
+                begun = True
+                writer.write(data)
+            case ("sleep", seconds):
+                await asyncio.wait({watch}, timeout=seconds)
+            case ("hang",):
+                await writer.drain()
+                await watch
+                return False
+            case ("fin",):
+                await writer.drain()
+                return False
+            case ("rst",):
+                await writer.drain()
+                connection = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                return False
+            case ("status", code, headers, body):
+                lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+                head = f"HTTP/1.1 {code} Status\r\n{lines}content-length: {len(body)}\r\n\r\n"
+                writer.write(head.encode() + body)
+                await writer.drain()
+                return True
+            case _:
+                raise AssertionError(f"no such action: {action}")
+        await writer.drain()
+    if begun:
+        writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    return True
