@@ -1,7 +1,8 @@
 """The encoder: a turn's events → `chat.completion.chunk` objects that every client reads.
 
 Pure. It owns what it emits: one id, one created, one model in every chunk; the role first; one kind of thing a delta;
-exactly one finish; usage last and only if asked for.
+exactly one finish; usage last and only if asked for. Tool calls are held until the words are over and leave whole, one
+chunk each: no host can act in the middle of a sentence, and an error never leaves half a call behind.
 """
 
 import base64
@@ -13,6 +14,9 @@ from nodes.events import Audio, Event, Finish, Relay, Say, Timing, ToolCall, Too
 Chunk = dict[str, Any]
 
 
+FINISH_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
+
+
 class ChunkEncoder:
     """Encodes one turn for one reader."""
 
@@ -22,9 +26,9 @@ class ChunkEncoder:
         self._begun = False
         self._reason: str | None = None
         self._usage: Usage | None = None
-        self._calls = 0
-        self._offset = 0
-        """Tool calls that a model began before: a second model's, or ours, go on counting."""
+        self._calls: list[Chunk] = []
+        self._open: dict[int, Chunk] = {}
+        """The calls of the model that is answering, by its own index."""
 
     def encode(self, event: Event) -> Iterator[Chunk]:
         """The chunks that this event makes; often one, often none."""
@@ -33,17 +37,16 @@ class ChunkEncoder:
                 if text:
                     yield from self._begin()
                     yield self._chunk({"content": text}, logprobs=logprobs)
-            case ToolCallPart():
-                yield from self._begin()
-                yield self._tool_call_part(event)
+            case ToolCallPart(index=index, id=identity, name=name, arguments=arguments):
+                if name is not None:
+                    self._open[index] = self._hold(identity or "", name)
+                if index in self._open:
+                    self._open[index]["function"]["arguments"] += arguments
             case ToolCall(id=identity, name=name, arguments=arguments):
-                yield from self._begin()
-                call = {"index": self._calls, "id": identity, "type": "function"}
-                yield self._chunk({"tool_calls": [{**call, "function": {"name": name, "arguments": arguments}}]})
-                self._calls += 1
+                self._hold(identity, name)["function"]["arguments"] = arguments
             case Relay(delta=delta):
                 yield from self._begin()
-                yield self._chunk(dict(delta))
+                yield from (self._chunk({key: value}) for key, value in delta.items())
             case Transcript(id=identity, text=text):
                 yield from self._begin()
                 yield self._chunk({"audio": {"id": identity, "transcript": text}})
@@ -60,17 +63,20 @@ class ChunkEncoder:
                 assert_never(event)
 
     def end(self) -> Iterator[Chunk]:
-        """The finish chunk, and the usage if it was asked for and is known."""
+        """The tool calls, the finish, and the usage if it was asked for and is known."""
         yield from self._begin()
+        for call in self._calls:
+            yield self._chunk({"tool_calls": [call]})
         yield self._chunk({}, finish_reason=self.finish_reason)
         if self._include_usage and self._usage is not None:
             yield {**self._head, "choices": [], "usage": usage_data(self._usage)}
 
     @property
     def finish_reason(self) -> str:
-        """Why the answer ended. With a tool call in it a plain stop would make hosts miss the call."""
-        if self._reason is None:
-            return "tool_calls" if self._calls else "stop"
+        """Why the answer ended, in one of the four words that clients know."""
+        usual = "tool_calls" if self._calls else "stop"
+        if self._reason not in FINISH_REASONS or (self._reason == "tool_calls" and not self._calls):
+            return usual
         return self._reason
 
     def _begin(self) -> Iterator[Chunk]:
@@ -84,18 +90,15 @@ class ChunkEncoder:
             choice["logprobs"] = logprobs
         return {**self._head, "choices": [choice]}
 
-    def _tool_call_part(self, part: ToolCallPart) -> Chunk:
-        if part.name is not None and part.index == 0:
-            self._offset = self._calls
-        index = self._offset + part.index
-        self._calls = max(self._calls, index + 1)
-        call: Chunk = {"index": index}
-        if part.name is not None:
-            call |= {"id": part.id, "type": "function"}
-            call["function"] = {"name": part.name, "arguments": part.arguments}
-        else:
-            call["function"] = {"arguments": part.arguments}
-        return self._chunk({"tool_calls": [call]})
+    def _hold(self, identity: str, name: str) -> Chunk:
+        call: Chunk = {
+            "index": len(self._calls),
+            "id": identity,
+            "type": "function",
+            "function": {"name": name, "arguments": ""},
+        }
+        self._calls.append(call)
+        return call
 
 
 def usage_data(usage: Usage) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class CompletionFolder:
     def __init__(self) -> None:
         self._head: Chunk = {}
         self._content: list[str] = []
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._calls: list[dict[str, Any]] = []
         self._audio: dict[str, Any] = {}
         self._pcm = bytearray()
         self._rest: dict[str, Any] = {}
@@ -41,7 +41,7 @@ class CompletionFolder:
         message: dict[str, Any] = {"role": "assistant", "content": content or None, **self._rest}
         message.setdefault("refusal", None)
         if self._calls:
-            message["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
+            message["tool_calls"] = self._calls
         if self._audio:
             expires_at = self._head["created"] + AUDIO_LIFETIME_SECONDS
             message["audio"] = {
@@ -61,21 +61,12 @@ class CompletionFolder:
             if key == "content":
                 self._content.append(value or "")
             elif key == "tool_calls":
-                for call in value:
-                    self._call(call)
+                self._calls += [{name: one for name, one in call.items() if name != "index"} for call in value]
             elif key == "audio":
                 self._sound(value)
             elif key != "role":
                 old = self._rest.get(key)
                 self._rest[key] = old + value if isinstance(old, str) and isinstance(value, str) else value
-
-    def _call(self, part: dict[str, Any]) -> None:
-        call = self._calls.setdefault(
-            part["index"], {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        )
-        call["id"] = part.get("id") or call["id"]
-        call["function"]["name"] = part["function"].get("name") or call["function"]["name"]
-        call["function"]["arguments"] += part["function"].get("arguments") or ""
 
     def _sound(self, audio: dict[str, Any]) -> None:
         self._audio["id"] = audio.get("id", self._audio.get("id"))

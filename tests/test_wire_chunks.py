@@ -1,0 +1,154 @@
+"""The encoder: any events make a legal stream; a golden file an endpoint; both replies tell the same."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nodes.events import Audio, Event, Finish, Relay, Say, Timing, ToolCall, ToolCallPart, Transcript, Usage
+from server.wire.chunks import ChunkEncoder
+from server.wire.completion import CompletionFolder
+from server.wire.sse import DONE, frame
+from tests.serving import serving
+from tests.upstream import Action, calls, says, upstream
+from tests.wire import read_stream
+
+WIRES = Path(__file__).parent / "wires"
+
+
+def stream(events: list[Event], *, include_usage: bool = True) -> bytes:
+    """The whole stream of these events."""
+    encoder = ChunkEncoder(id="chatcmpl-1", created=1, model="m", include_usage=include_usage)
+    chunks = [chunk for event in events for chunk in encoder.encode(event)]
+    return b"".join(map(frame, [*chunks, *encoder.end()])) + DONE
+
+
+words = st.text(max_size=12)
+say = st.builds(Say, words)
+sound = st.builds(Transcript, st.just("audio_1"), words) | st.builds(
+    Audio, st.just("audio_1"), st.binary(max_size=8).map(lambda pcm: pcm * 2)
+)
+relay = st.builds(lambda text: Relay({"reasoning_content": text}), words)
+quiet = st.builds(Usage, *[st.integers(0, 9)] * 3) | st.builds(Timing, words, *[st.just(0.0)] * 2, st.just("ok"))
+finish = st.builds(Finish, st.sampled_from(["stop", "length", "content_filter", "tool_calls", "eos", ""]))
+own_call = st.builds(ToolCall, st.just("call_x"), st.sampled_from(["hangup", "f"]), st.just('{"a":1}'))
+
+
+@st.composite
+def relayed_calls(draw: st.DrawFn) -> list[Event]:
+    """Tool calls of a model, in fragments, as the relay normalises them."""
+    parts: list[Event] = []
+    for index in range(draw(st.integers(1, 3))):
+        parts += [
+            ToolCallPart(index, f"call_{index}", "f", ""), ToolCallPart(index, arguments='{"a"'),
+            ToolCallPart(index, arguments=":1}"),
+        ]  # fmt: skip
+    return parts
+
+
+@st.composite
+def turns(draw: st.DrawFn) -> list[Event]:
+    """Any events in any order; only the parts of one tool call keep theirs."""
+    events: list[Event] = draw(st.lists(say | sound | relay | quiet | own_call | finish, max_size=14))
+    for part in reversed(draw(st.just([]) | relayed_calls())):
+        # Each part stands somewhere before the one put in last, so that they keep their order.
+        latest = next((at for at, event in enumerate(events) if isinstance(event, ToolCallPart)), len(events))
+        events.insert(draw(st.integers(0, latest)), part)
+    return events
+
+
+@settings(max_examples=400, deadline=None)
+@given(turns(), st.booleans())
+def test_any_events_make_a_legal_stream(events: list[Event], include_usage: bool) -> None:
+    answer = read_stream(stream(events, include_usage=include_usage))
+    assert answer.text == "".join(event.text for event in events if isinstance(event, Say))
+    made = [
+        event for event in events if isinstance(event, ToolCall) or (isinstance(event, ToolCallPart) and event.name)
+    ]
+    assert len(answer.tool_calls) == len(made)
+    assert all(call["arguments"] == '{"a":1}' for call in answer.tool_calls)
+    assert (answer.usage is not None) == (include_usage and any(isinstance(event, Usage) for event in events))
+
+
+@settings(max_examples=200, deadline=None)
+@given(turns())
+def test_the_whole_reply_tells_what_the_stream_tells(events: list[Event]) -> None:
+    answer = read_stream(stream(events))
+    encoder = ChunkEncoder(id="chatcmpl-1", created=1, model="m", include_usage=True)
+    folder = CompletionFolder()
+    for event in events:
+        folder.add(encoder.encode(event))
+    folder.add(encoder.end())
+    whole = orjson.loads(folder.body())
+    message = whole["choices"][0]["message"]
+    assert whole["object"] == "chat.completion"
+    assert (message["content"] or "") == answer.text
+    assert [(one["id"], one["function"]["arguments"]) for one in message.get("tool_calls", [])] == [
+        (call["id"], call["arguments"]) for call in answer.tool_calls
+    ]
+    assert whole["choices"][0]["finish_reason"] == answer.finish
+    assert message.get("reasoning_content", "") == answer.reasoning
+    if answer.audio_ids:
+        assert message["audio"]["transcript"] == answer.transcript
+    assert whole.get("usage") == answer.usage
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\nb", "\u2028", "\u0085", "\x00", 'quote " and \\', "data: [DONE]\n\n", "👩‍🚀"]
+)
+def test_one_event_in_is_one_event_out(text: str) -> None:
+    assert read_stream(stream([Say(text)])).text == text
+
+
+def _plain(body: bytes) -> str:
+    """The stream without what differs from run to run."""
+    text = re.sub(r'"created":\d+', '"created":0', body.decode())
+    names: dict[str, str] = {}
+    for kind in ("chatcmpl-", "call_", "audio_"):
+        for found in dict.fromkeys(re.findall(rf'"({kind}[0-9a-f]{{24,32}})"', text)):
+            names[found] = f"{kind}{sum(name.startswith(kind) for name in names) + 1}"
+    for found, name in names.items():
+        text = text.replace(found, name)
+    return re.sub(r'"data":"([A-Za-z0-9+/=]+)"', lambda one: f'"data":"<{len(one[1]) * 3 // 4} bytes or less>"', text)
+
+
+CASES: dict[str, tuple[str, str, list[Action] | None]] = {
+    "chat": ("/chat/completions", "Good morning", None),
+    "chat-zh": ("/chat/completions", "早上好", None),
+    "rag": ("/rag/chat/completions", "Can I bring my dog?", None),
+    "rag-zh": ("/rag/chat/completions", "停车多少钱？", None),
+    "audio": ("/audio/chat/completions", "What is the wifi password?", None),
+    "hangup": ("/hangup/chat/completions", "Thank you, goodbye.", None),
+    "relayed-text": ("/chat/completions", "hi", [*says("Hello ", "there")[:-1], ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}), ("done",)]),
+    "relayed-tool-call": ("/chat/completions", "hi", calls("weather", '{"city":"Bonn"}')),
+    "relayed-hangup": ("/hangup/chat/completions", "hi", [("chunk", "Take care."), *calls("hangup")]),
+    "error-frame": ("/chat/completions", "hi", [("chunk", "Half a "), ("sleep", 0.05), ("fin",)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_golden(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    """A change of the wire is a visible diff; delete a file and run again to accept one."""
+    path, question, script = CASES[name]
+    async with upstream(*([script] if script else [])) as up:
+        models = {"models": {"main": up.url}} if script else {}
+        async with serving(tmp_path, **models) as served:
+            body = (await served.ask(question, path, stream_options={"include_usage": True})).body
+    read_stream(body)
+    file = WIRES / f"{name}.sse"
+    if not file.exists():
+        file.write_text(_plain(body), encoding="utf-8")
+        pytest.fail(f"{file.name} was missing and has been written: look at it and commit it")
+    assert _plain(body) == file.read_text(encoding="utf-8")
+
+
+def _golden_files() -> Iterator[Path]:
+    yield from sorted(WIRES.glob("*.sse"))
+
+
+def test_there_is_a_golden_file_for_every_case() -> None:
+    assert {file.stem for file in _golden_files()} == set(CASES)
