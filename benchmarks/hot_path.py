@@ -173,7 +173,8 @@ def measure() -> list[str]:
     medians = {name: {key: statistics.median(values) for key, values in row.items()} for name, row in rows.items()}
     bare = medians[all_servers[0].name]
     lines = [
-        "| server | CPU a chunk, paced | ratio | CPU a chunk, unpaced | ratio | first word | added | handshakes a turn | RSS |",
+        "| server | CPU a chunk, paced | ratio | CPU a chunk, unpaced | ratio | first word | added"
+        " | handshakes a turn | RSS |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in medians.items():

@@ -3,64 +3,14 @@
 import re
 
 _ABBREVIATIONS = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "prof",
-        "sr",
-        "jr",
-        "st",
-        "mt",
-        "vs",
-        "etc",
-        "e.g",
-        "i.e",
-        "a.m",
-        "p.m",
-        "no",
-        "nos",
-        "vol",
-        "fig",
-        "al",
-        "inc",
-        "ltd",
-        "co",
-        "corp",
-        "dept",
-        "est",
-        "approx",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-        "gen",
-        "col",
-        "capt",
-        "lt",
-        "sgt",
-        "rev",
-        "hon",
-        "u.s",
-        "u.k",
-        "u.n",
-        "d.c",
-        "ph.d",
-    ]
+    """mr mrs ms dr prof sr jr st mt vs etc e.g i.e a.m p.m al inc ltd co corp dept est approx jan
+    feb mar apr jun jul aug sep sept oct nov dec gen col capt lt sgt rev hon u.s u.k u.n d.c ph.d""".split()
 )
 # A Chinese mark ends a sentence wherever it stands; a Latin one only before white space or the end of the text.
 _END = re.compile(r"""[。！？；…]+[”’」』）)"']*\s*|[.!?]+[”’")\]]*(?:\s+|$)|\n+""")
 # These may stand at the end of a sentence too: a capital behind them begins the next one.
-_OFTEN_LAST = frozenset(["a.m", "p.m", "etc", "inc", "ltd", "co", "corp", "u.s", "u.k", "u.n", "d.c"])
+_OFTEN_LAST = frozenset("""a.m p.m etc inc ltd co corp u.s u.k u.n d.c""".split())
+_BEFORE_A_NUMBER = frozenset("no nos vol fig p pp".split())
 _LAST_WORD = re.compile(r"[\w.]+$")
 
 
@@ -86,5 +36,7 @@ def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     # "Dr. Chen", "J. Smith", and a lower-case letter behind the full stop are no ends.
     if word in _OFTEN_LAST:
         return following.isupper() or not following
+    if word in _BEFORE_A_NUMBER:
+        return not following.isdigit()
     initial = len(word) == 1 and word.isalpha() and word != "i"
     return not following or not (word in _ABBREVIATIONS or initial or following.islower())

@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from io import BytesIO
 from typing import Final
 
 import aiohttp
@@ -27,6 +28,7 @@ MAX_ATTEMPTS: Final = 3
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection is kept: a pause in a call must not cost the next turn a handshake."""
 PREWARMED_CONNECTIONS: Final = 4
+_LARGE_BODY_BYTES: Final = 1_000_000
 _END_SECONDS: Final = 0.02
 """An upstream that holds the stream open behind its last word loses the connection, not the caller's time."""
 _RETRIED_STATUSES: Final = frozenset({500, 502, 503, 504})
@@ -141,9 +143,11 @@ class RelayModel:
         raise AssertionError("the last attempt returns or raises")
 
     async def _post(self, body: bytes, headers: dict[str, str], stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        # Pictures and sound: a large body is handed over in pieces, so that it does not hold up every other call.
+        data = BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body
         try:
             response = await self._open().post(
-                f"{self._base}/chat/completions", data=body, headers=headers, allow_redirects=False
+                f"{self._base}/chat/completions", data=data, headers=headers, allow_redirects=False
             )
         except aiohttp.ServerTimeoutError as error:
             raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error

@@ -90,6 +90,9 @@ def _parameters(turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
         # Some hosts send a choice without anything to choose from, which providers refuse.
         for field in ("tools", "tool_choice", "parallel_tool_calls"):
             parameters.pop(field, None)
+    if turn.line.voiced:
+        for field in ("modalities", "audio"):
+            parameters.pop(field, None)
     if not turn.streaming:
         parameters["stream_options"] = {"include_usage": True}
     return parameters

@@ -25,6 +25,7 @@ async def emit_audio(
     if turn.wants("audio"):
         speaker = turn.services.voice(voice)
         identity = f"audio_{uuid4().hex[:24]}"
+        turn.line.voiced = True
         turn.line.attach(
             lambda sink: SpeakingOutlet(sink, speaker, identity, frame_ms, paced=real_time and turn.streaming)
         )

@@ -72,6 +72,8 @@ class Line:
 
     def __init__(self) -> None:
         self.spoken = False
+        self.voiced = False
+        """Whether words leave as sound of ours; then no model is asked for its own."""
         self.words: list[str] = []
         self.started = time.perf_counter()
         self.sink: Sink = _nowhere

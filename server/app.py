@@ -18,7 +18,7 @@ from server.endpoints import SUFFIX, Endpoint, load_endpoints, open_names
 from server.errors import ApiError, api_error
 from server.routes import about
 from server.routes.completions import Completions
-from server.settings import Settings
+from server.settings import Settings, ensure_data_dir
 from server.state import ServerState
 
 VERSION = "0.1.0"
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        open_names(endpoints, state.services)
+        prepare(state)
         await state.services.prewarm()
         state.ready = True
         yield
@@ -60,6 +60,12 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     return app
+
+
+def prepare(state: ServerState) -> None:
+    """Open everything that the graphs name; whatever is missing is known before the first call."""
+    ensure_data_dir(state.settings)
+    open_names(state.endpoints, state.services)
 
 
 def completion_routes(state: ServerState) -> list[Route]:

@@ -11,7 +11,7 @@ from knowledge.store import StoreError
 from models.errors import Kind, ModelError
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ApiError(Exception):
     """What a caller is told. The message is ours and holds no path, secret or body of anybody."""
 
@@ -69,7 +69,9 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
     return ApiError(500, "The server failed to answer.", "server_error", "internal_error")
 
 
-SHUTDOWN: Final = ApiError(503, "The server is stopping. Please try again.", "server_error", "server_shutdown")
+def shutting_down() -> ApiError:
+    """For new turns, and for those that the grace period was too short for."""
+    return ApiError(503, "The server is stopping. Please try again.", "server_error", "server_shutdown")
 
 
 def _is_safe(value: str) -> bool:

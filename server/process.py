@@ -7,7 +7,7 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
-from server.app import create_app
+from server.app import create_app, prepare
 from server.protocol import uvicorn_options
 from server.settings import Settings, SettingsError
 from server.state import ServerState
@@ -36,8 +36,9 @@ class DrainingServer(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Serve until a signal comes. Raises SettingsError or GraphError before anything listens."""
     app = create_app(settings)
-    listener = _listen(settings)
     state: ServerState = app.state.dialgraph
+    prepare(state)
+    listener = _listen(settings)
     config = uvicorn.Config(
         app, timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS), **uvicorn_options()
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 import yaml
@@ -74,6 +75,18 @@ def load_settings(**overrides: object) -> Settings:
     return settings
 
 
+def ensure_data_dir(settings: Settings) -> None:
+    """Make the data folder. Raises SettingsError where nothing can be written."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.data_dir):
+            pass
+    except OSError:
+        raise SettingsError(
+            f"The data folder {str(settings.data_dir)!r} cannot be written. Set DIALGRAPH_DATA_DIR to one that can."
+        ) from None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     if host == "localhost":
@@ -109,6 +122,10 @@ def _refuse(source: str, keys: Iterable[str], *, upper: bool) -> None:
     accepted = {PREFIX + name.upper() for name in fields} | OTHER_VARIABLES if upper else set(fields)
     for key in keys:
         if key.partition("__")[0] not in accepted:
-            near = get_close_matches(key, accepted, 1)
-            hint = f" Did you mean {near[0]!r}?" if near else " All settings are in docs/settings.md."
+            near = get_close_matches(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in accepted], 1)
+            hint = (
+                f" Did you mean {(PREFIX if upper else '') + near[0]!r}?"
+                if near
+                else " All settings are in docs/settings.md."
+            )
             raise SettingsError(f"Unknown setting {key!r} in {source}.{hint}")

@@ -5,7 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,14 +150,14 @@ class Served:
 @asynccontextmanager
 async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings: Any) -> AsyncIterator[Served]:
     """Serve the shipped endpoints, and these graphs beside them."""
-    app = create_app(Settings(_env_file=None, data_dir=data_dir, **settings))
+    app = create_app(Settings(data_dir=data_dir, **settings))
     add_graphs(app, *graphs)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(2048)
     options = {**uvicorn_options(), "loop": "asyncio"}
     server = DrainingServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)
-    server.capture_signals = _no_signals  # type: ignore[method-assign]  # they are pytest's
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # the signals are pytest's
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not task.done(), task
@@ -181,8 +181,3 @@ def add_graphs(app: FastAPI, *graphs: tuple[Graph, list[Node]]) -> None:
         state.endpoints[spec.name] = Endpoint(spec, compile_graph(spec, nodes))
     if graphs:
         app.router.routes[:0] = completion_routes(state)
-
-
-class _no_signals:  # noqa: N801 (stands for a method)
-    def __enter__(self) -> None: ...
-    def __exit__(self, *error: object) -> None: ...

@@ -125,7 +125,7 @@ def _turn(services: OpenServices) -> Turn:
 
 
 async def _services(up: Upstream, tmp_path: Path) -> OpenServices:
-    return OpenServices(GraphSettings(_env_file=None, data_dir=tmp_path, models={"main": up.url}))  # type: ignore[call-arg,arg-type]
+    return OpenServices(GraphSettings(data_dir=tmp_path, models={"main": up.url}))
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.001])

@@ -10,8 +10,8 @@ from graphs.spec import END, Graph, Step
 from nodes.contract import State, Turn, Update, node
 
 
-@node()
-def blocks(state: State, turn: Turn) -> Update:  # type: ignore[arg-type]
+@node()  # type: ignore[arg-type]  # the mistake under test
+def blocks(state: State, turn: Turn) -> Update:
     """Is not async."""
     return None
 
@@ -158,7 +158,8 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
     (
         "a table entry with a reserved name",
         (Step("decide", then={"yes": END, "no": END, "timeout": END}),),
-        "graph 'g', step 'decide': `then` has an entry 'timeout'. Accepted: another name; on_timeout says where that leads.",
+        "graph 'g', step 'decide': `then` has an entry 'timeout'. Accepted: another name; on_timeout says where"
+        " that leads.",
     ),
 ]
 

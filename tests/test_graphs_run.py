@@ -16,13 +16,13 @@ from graphs.run import run_turn
 from graphs.services import OpenServices, default_services
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
-from nodes.contract import Node, State, Turn, Update, node
+from nodes.contract import Context, Node, State, Turn, Update, node
 from nodes.events import Event, Say, Timing, as_data
 
 
 def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
     """A turn with the embedded services."""
-    services = OpenServices(GraphSettings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]
+    services = OpenServices(GraphSettings(data_dir=tmp_path))
     return Turn(services=services, messages=[{"role": "user", "content": question}], **fields)
 
 
@@ -303,6 +303,6 @@ async def test_a_thread_of_studio_remembers_what_was_said(tmp_path: Path, monkey
         {"role": "assistant", "content": "From 7."},
         {"role": "user", "content": "How much is the sauna?"},
     ]
-    result = await graphs.rag.graph.ainvoke({"messages": history}, context={"call_id": "c1"})
+    result = await graphs.rag.graph.ainvoke({"messages": history}, context=Context(call_id="c1"))
     assert "8 euros" in result["messages"][-1].content
     assert set(result) == {"messages"}

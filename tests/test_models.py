@@ -23,7 +23,7 @@ def read(*pieces: bytes, limit: int = 1000) -> list[tuple[bytes, bytes]]:
     """Every event of a stream that comes in these pieces."""
     reader = EventReader(limit)
     events = [event for piece in pieces for event in reader.feed(piece)]
-    return [tuple(event) for event in events + reader.end()]
+    return [(event.name, event.data) for event in events + reader.end()]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_any_langchain_model_serves() -> None:
 async def test_a_langchain_model_that_says_nothing_is_a_fault() -> None:
     class Mute(GenericFakeChatModel):
         async def _astream(self, *args: Any, **kwargs: Any) -> Any:
-            yield ChatGenerationChunk(message=AIMessageChunk(""))
+            yield ChatGenerationChunk(message=AIMessageChunk(content=""))
 
     model = LangChainModel("mute", ModelAddress("langchain:given"), Mute(messages=iter([])))
     with pytest.raises(ModelError, match="without a word"):

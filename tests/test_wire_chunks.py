@@ -116,6 +116,7 @@ def _plain(body: bytes) -> str:
     return re.sub(r'"data":"([A-Za-z0-9+/=]+)"', lambda one: f'"data":"<{len(one[1]) * 3 // 4} bytes or less>"', text)
 
 
+USAGE: Action = ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
 CASES: dict[str, tuple[str, str, list[Action] | None]] = {
     "chat": ("/chat/completions", "Good morning", None),
     "chat-zh": ("/chat/completions", "早上好", None),
@@ -123,7 +124,7 @@ CASES: dict[str, tuple[str, str, list[Action] | None]] = {
     "rag-zh": ("/rag/chat/completions", "停车多少钱？", None),
     "audio": ("/audio/chat/completions", "What is the wifi password?", None),
     "hangup": ("/hangup/chat/completions", "Thank you, goodbye.", None),
-    "relayed-text": ("/chat/completions", "hi", [*says("Hello ", "there")[:-1], ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}), ("done",)]),
+    "relayed-text": ("/chat/completions", "hi", [*says("Hello ", "there")[:-1], USAGE, ("done",)]),
     "relayed-tool-call": ("/chat/completions", "hi", calls("weather", '{"city":"Bonn"}')),
     "relayed-hangup": ("/hangup/chat/completions", "hi", [("chunk", "Take care."), *calls("hangup")]),
     "error-frame": ("/chat/completions", "hi", [("chunk", "Half a "), ("sleep", 0.05), ("fin",)]),

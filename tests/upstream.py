@@ -6,13 +6,13 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 Action = tuple[Any, ...]
-"""("chunk", text) ("delta", {…}) ("finish", reason) ("usage", …) ("done",) ("raw", bytes) ("sleep", seconds) ("fin",) ("rst",)
-("hang",) ("status", code, headers, body) ("hangup_connection",): what the upstream does next."""
+"""What the upstream does next: ("chunk", text) ("delta", {…}) ("finish", reason) ("usage", …) ("done",) ("headers",)
+("raw", bytes) ("sleep", seconds) ("fin",) ("rst",) ("hang",) ("status", code, headers, body)."""
 
 HEAD = {"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "up"}
 
@@ -70,7 +70,6 @@ class Upstream:
     connections: int = 0
     open: int = 0
     choose: Callable[[dict[str, Any]], Sequence[Action] | None] = lambda body: None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -102,10 +101,9 @@ async def upstream(*scripts: Sequence[Action], default: Sequence[Action] = ()) -
         state.open += 1
         number = state.connections
         try:
-            while await _exchange(state, number, reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while await _exchange(state, number, reader, writer):
+                    pass
         finally:
             state.open -= 1
             tasks.discard(task)
@@ -143,10 +141,8 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
 
 async def _watch(reader: asyncio.StreamReader, exchange: Exchange) -> None:
     """The client sends nothing more, so the only thing to read is its leaving."""
-    try:
+    with suppress(ConnectionError):
         await reader.read(1)
-    except ConnectionError:
-        pass
     exchange.left = time.monotonic()
 
 
@@ -182,9 +178,6 @@ async def _play(
                 write(b"")
             case ("raw", data):
                 write(data)
-            case ("tcp", data):
-                begun = True
-                writer.write(data)
             case ("sleep", seconds):
                 await asyncio.wait({watch}, timeout=seconds)
             case ("hang",):

@@ -34,6 +34,8 @@ def revoke(name: str) -> None:
 
 def _file() -> "KeyFile":
     from server.keys import KeyFile
-    from server.settings import load_settings
+    from server.settings import ensure_data_dir, load_settings
 
-    return KeyFile(load_settings().data_dir)
+    settings = load_settings()
+    ensure_data_dir(settings)
+    return KeyFile(settings.data_dir)

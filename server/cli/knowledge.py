@@ -56,6 +56,8 @@ def search(
 
 def _services() -> "OpenServices":
     from graphs.services import OpenServices
-    from server.settings import load_settings
+    from server.settings import ensure_data_dir, load_settings
 
-    return OpenServices(load_settings())
+    settings = load_settings()
+    ensure_data_dir(settings)
+    return OpenServices(settings)

@@ -56,8 +56,3 @@ def main() -> None:
     except (GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError) as error:
         sys.stderr.write(f"dialgraph: {error}\n")
         sys.exit(1)
-    except PermissionError as error:
-        sys.stderr.write(
-            f"dialgraph: {error.filename!r} cannot be written. Set DIALGRAPH_DATA_DIR to a folder that can.\n"
-        )
-        sys.exit(1)

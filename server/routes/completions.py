@@ -18,7 +18,7 @@ from models.errors import ModelError
 from nodes.contract import Turn
 from server.auth import Caller
 from server.endpoints import Endpoint
-from server.errors import SHUTDOWN, ApiError, api_error
+from server.errors import ApiError, api_error, shutting_down
 from server.reply import Disconnected, headers_of, read_body, send_error, send_json, wait_for_disconnect
 from server.state import ServerState
 from server.wire.chunks import ChunkEncoder
@@ -49,7 +49,7 @@ class Completions:
             caller, request = await self._read(scope, receive)
             endpoint, model = self._pick(request)
             if self._state.draining:
-                raise SHUTDOWN
+                raise shutting_down()
         except Disconnected:
             return
         except ApiError as error:
@@ -171,7 +171,7 @@ class Reply:
         if self._gone:
             return
         if self._stopping:
-            raise SHUTDOWN
+            raise shutting_down()
         await self._send(send, b"".join(map(frame, self._encoder.end())) + DONE, last=True)
 
     async def _whole(self, run: RunningTurn, send: Send) -> None:
@@ -183,7 +183,7 @@ class Reply:
         if self._gone:
             return
         if self._stopping:
-            raise SHUTDOWN
+            raise shutting_down()
         folder.add(self._encoder.end())
         await send_json(send, 200, folder.body())
 

@@ -1,0 +1,120 @@
+"""The command line, as a user types it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from graphs.settings import ROOT
+from tests.test_settings import run
+
+
+def test_help_names_every_command() -> None:
+    shown = run("--help", COLUMNS="100")
+    for command in ("serve", "graphs", "chat", "knowledge", "key"):
+        assert command in shown.stdout
+    assert run("graphs").returncode != 0 or "list" in run("graphs").stdout
+
+
+def test_graphs_are_listed_shown_and_checked() -> None:
+    listed = run("graphs", "list", COLUMNS="200").stdout
+    assert "/rag/chat/completions" in listed and "retrieve → rewrite_messages → call_model" in listed
+    shown = run("graphs", "show", "hangup").stdout
+    assert shown.startswith("---") and "call_model -.-> hangup" in shown
+    assert "4 graphs are right: chat, rag, audio, hangup" in run("graphs", "check").stdout
+    unknown = run("graphs", "show", "nope")
+    assert unknown.stderr.strip() == "dialgraph: No graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."
+    assert unknown.returncode == 1
+
+
+def test_a_graph_file_is_checked() -> None:
+    Path("good.yaml").write_text("name: good\nsteps:\n- node: call_model\n", encoding="utf-8")
+    Path("bad.yaml").write_text("name: bad\nsteps:\n- node: call_modell\n", encoding="utf-8")
+    assert run("graphs", "check", "good.yaml").stdout == "good.yaml: good is right\n"
+    bad = run("graphs", "check", "bad.yaml")
+    assert bad.returncode == 1 and "Did you mean 'call_model'?" in bad.stderr
+    assert run("graphs", "check", "none.yaml").stderr == "dialgraph: 'none.yaml' is no file.\n"
+
+
+def test_the_schema_is_json() -> None:
+    schema = json.loads(run("graphs", "schema").stdout)
+    assert "acknowledge_options" in schema["$defs"]
+
+
+def test_keys_are_made_shown_once_and_taken_back() -> None:
+    made = run("key", "create", "alice")
+    key = made.stdout.strip()
+    assert re.fullmatch(r"dg_[\w-]{43}", key) and key not in made.stderr
+    assert run("key", "list").stdout == "alice\n"
+    assert "There is a key 'alice' already." in run("key", "create", "alice").stderr
+    assert run("key", "revoke", "alice").returncode == 0
+    again = run("key", "revoke", "alice")
+    assert (again.returncode, again.stderr) == (1, "dialgraph: No key 'alice'. Keys: none.\n")
+    assert key not in "".join(path.read_text(errors="replace") for path in Path("data").rglob("*") if path.is_file())
+
+
+def test_knowledge_is_indexed_and_searched() -> None:
+    Path("manual.md").write_text("# Printer\n\nPress the green button to print.\n", encoding="utf-8")
+    indexed = run("knowledge", "index", "manual.md")
+    assert indexed.returncode == 0 and "1 documents, 1 passages in store 'main'." in indexed.stdout
+    found = run("knowledge", "search", "How do I print?", "--top-k", "2", "--json").stdout.splitlines()
+    first = json.loads(found[0])
+    assert (first["document"], first["text"]) == ("manual.md", "Press the green button to print.")
+    assert "green button" in run("knowledge", "search", "How do I print?").stdout
+    assert run("knowledge", "index", "none.md").stderr == "dialgraph: 'none.md' does not exist.\n"
+    assert run("knowledge", "search", "x", "--top-k", "0").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "held"),
+    [
+        (["rag", "--say", "When is breakfast?"], ["from 7 to 10:30 a.m.", "retrieve", " ms"]),
+        (["hangup", "--say", "再见"], ["再见", "→ hangup({})"]),
+        (["nope"], ["No graph 'nope'."]),
+    ],
+)
+def test_chat_streams_words_tool_calls_and_times(arguments: list[str], held: list[str]) -> None:
+    said = run("chat", *arguments, COLUMNS="200")
+    for text in held:
+        assert text in said.stdout + said.stderr
+
+
+def test_chat_goes_on_until_the_end_of_its_input() -> None:
+    command = [sys.executable, "-m", "server.cli", "chat", "rag"]
+    said = subprocess.run(
+        command, input="When is breakfast?\nIs there a gym?\n", capture_output=True, text=True, timeout=30, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert "Garden Room" in said.stdout and "key card" in said.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_answers_and_stops_on_a_signal(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server.cli", "serve", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    address = re.search(r"http://\S+", process.stdout.readline())
+    assert address is not None
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address[0]}/ready") as reply:
+                assert json.loads(reply.read()) == {"status": "ok"}
+                break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode in (0, -number, 128 + number)
+    assert "Traceback" not in errors
+    assert (Path("data") / "knowledge" / "main" / "manifest.json").is_file(), "the sample was not indexed at the start"

@@ -1,0 +1,391 @@
+"""Each node, over the upstream that it talks to, or called as the function that it is."""
+
+import asyncio
+import struct
+import time
+import wave
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.compile import compile_graph
+from graphs.services import OpenServices, UnknownServiceError
+from graphs.settings import GraphSettings
+from graphs.spec import END, Graph, Step
+from knowledge.store import Passage
+from nodes.acknowledge import acknowledge
+from nodes.call import Call
+from nodes.catalogue import catalogue
+from nodes.contract import Turn, node
+from nodes.events import Audio, Event, Finish, Say, ToolCall, Transcript
+from nodes.hangup import hangup
+from nodes.messages import upstream_messages
+from nodes.play_recording import play_recording
+from nodes.retrieve import retrieve
+from nodes.rewrite_messages import rewrite_messages
+from tests.serving import serving
+from tests.upstream import Action, calls, says, upstream
+from tests.wire import read_stream
+
+
+def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event]]:
+    """A turn, and the list of what it says."""
+    services = OpenServices(GraphSettings(data_dir=tmp_path))
+    messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+    turn = Turn(services=services, messages=messages, **fields)
+    events: list[Event] = []
+
+    async def hear(event: Event) -> None:
+        events.append(event)
+
+    turn.line.sink = hear
+    return turn, events
+
+
+def test_every_node_says_what_it_does() -> None:
+    assert set(catalogue()) == {
+        "acknowledge", "call_model", "emit_audio", "hangup", "play_recording", "retrieve", "rewrite_messages",
+    }  # fmt: skip
+    for one in catalogue().values():
+        assert one.summary.endswith(".") or ":" in one.summary or ";" in one.summary, one.name
+
+
+async def test_acknowledge_never_says_a_phrase_twice_in_a_row(tmp_path: Path) -> None:
+    phrases = ("One moment.", "Let me check. ", "Let me see.")
+    turn, events = turn_of(tmp_path, "hi", call=Call(id="call-1"))
+    for _ in range(12):
+        again = Turn(services=turn.services, messages=turn.messages, call=turn.call)
+        again.line.sink = turn.line.sink
+        await acknowledge({}, again, say=phrases, after_ms=0)
+        await asyncio.sleep(0.005)
+    said = [event.text for event in events if isinstance(event, Say)]
+    assert len(said) == 12 and all(text.endswith(" ") and not text.endswith("  ") for text in said)
+    assert all(one != other for one, other in pairwise(said))
+
+
+async def test_acknowledge_reads_the_history_where_the_host_gives_no_call_id(tmp_path: Path) -> None:
+    phrases = ("One moment. ", "Let me check. ")
+    for last in phrases:
+        # A history that the host has cut to one length every turn.
+        turn, events = turn_of(tmp_path, "hi", f"{last}It is 7.", "and on Sundays?")
+        await acknowledge({}, turn, say=phrases, after_ms=0)
+        await asyncio.sleep(0.005)
+        assert [event.text for event in events if isinstance(event, Say)] != [last]
+
+
+async def test_acknowledge_returns_at_once(tmp_path: Path) -> None:
+    turn, events = turn_of(tmp_path, "hi")
+    began = time.perf_counter()
+    await acknowledge({}, turn, after_ms=5000)
+    assert time.perf_counter() - began < 0.1
+    await turn.say("Answer.")
+    await turn.aclose()
+    assert events == [Say("Answer.")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Is there a sauna?",
+        [{"type": "text", "text": "Is there"}, {"type": "text", "text": "a sauna?"}],
+        ["Is there a sauna?"],
+    ],
+)
+async def test_retrieve_takes_the_last_user_text_in_any_form(tmp_path: Path, content: Any) -> None:
+    turn, _ = turn_of(tmp_path)
+    turn.messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "um"}]
+    update = await retrieve({"question": turn.question}, turn, top_k=1)
+    assert update is not None
+    passages: Any = update["passages"]
+    assert "sauna" in passages[0].text and 0 < passages[0].score <= 1
+
+
+async def test_retrieve_finds_nothing_for_silence(tmp_path: Path) -> None:
+    turn, _ = turn_of(tmp_path)
+    assert await retrieve({"question": " "}, turn) == {"passages": []}
+
+
+PASSAGE = Passage("The pool opens at 8.", "hotel.md", "Pool", 0.9)
+
+
+async def test_rewrite_messages_adds_one_message_and_moves_none(tmp_path: Path) -> None:
+    turn, _ = turn_of(tmp_path)
+    turn.messages = [
+        {"role": "system", "content": "Be kind.", "turn_id": 0},
+        {"role": "assistant", "content": "Hello.", "metadata": {"source": "greeting"}, "timestamp": 1},
+        {"role": "user", "content": "When?", "turn_id": 1},
+    ]
+    update = await rewrite_messages({"passages": [PASSAGE], "question": "When?"}, turn)
+    assert update is not None
+    prompt: Any = update["prompt"]
+    assert [message["role"] for message in prompt] == ["system", "system", "assistant", "user"]
+    assert prompt[0] == {"role": "system", "content": "Be kind."}
+    assert "The pool opens at 8." in prompt[1]["content"] and "hotel.md" in prompt[1]["content"]
+    assert prompt[2:] == [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "When?"}]
+
+
+async def test_rewrite_messages_adds_nothing_when_nothing_was_found(tmp_path: Path) -> None:
+    turn, _ = turn_of(tmp_path, "When?")
+    assert await rewrite_messages({"question": "When?"}, turn) == {"prompt": [{"role": "user", "content": "When?"}]}
+
+
+async def test_a_template_may_use_the_call_and_nothing_dangerous(tmp_path: Path) -> None:
+    turn, _ = turn_of(tmp_path, "hi", call=Call(caller_number="138", extras={"plan": "gold"}))
+    update = await rewrite_messages(
+        {"question": "hi"}, turn, template="Caller {{ call.caller_number }} {{ call.extras.plan }}."
+    )
+    assert update is not None
+    prompt: Any = update["prompt"]
+    assert prompt[0]["content"] == "Caller 138 gold."
+    with pytest.raises(Exception, match="unsafe"):
+        await rewrite_messages({"question": "hi"}, turn, template="{{ call.__class__.__mro__ }}")
+
+
+def test_pictures_reach_the_model_in_openais_form() -> None:
+    given = [
+        {"type": "image", "image_url": "https://a/b.png"},
+        {"type": "image_url", "image_url": {"url": "https://a/c.png", "detail": "low"}},
+        {"type": "image_url", "image_url": "https://a/d.png"},
+        {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+        "text",
+    ]
+    (message,) = upstream_messages([{"role": "user", "content": given, "timestamp": 5}])
+    assert message == {
+        "role": "user",
+        "content": [
+            {"type": "image_url", "image_url": {"url": "https://a/b.png"}},
+            {"type": "image_url", "image_url": {"url": "https://a/c.png", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": "https://a/d.png"}},
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+            {"type": "text", "text": "text"},
+        ],
+    }
+
+
+async def test_call_model_passes_every_parameter_on(tmp_path: Path) -> None:
+    parameters = {
+        "temperature": 0.2, "top_p": 0.9, "max_tokens": 50, "seed": 3, "stop": ["User:"], "logprobs": True,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"a": {}}}},
+        "top_logprobs": 2, "reasoning_effort": "low", "parallel_tool_calls": False, "tool_choice": "auto",
+        "user": "u", "metadata": {"k": "v"},
+        "tools": [{"type": "function", "function": {"name": "f"}}], "stream_options": {"include_usage": True},
+        "a_parameter_of_tomorrow": [1],
+    }  # fmt: skip
+    messages = [
+        {"role": "user", "content": "a", "name": "Ann", "turn_id": 1},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        ]},
+        {"role": "tool", "tool_call_id": "c", "content": "1"},
+    ]  # fmt: skip
+    async with upstream() as up, serving(tmp_path, models={"main": {"url": up.url, "model": "small"}}) as served:
+        body = {"messages": messages, "stream": True, "model": "big", "turn_id": 3, "audio": None, **parameters}
+        read_stream((await served.post("/chat/completions", body)).body)
+    stripped = [{"role": "user", "content": "a", "name": "Ann"}, *messages[1:]]
+    assert up.bodies[0] == {"model": "big", "messages": stripped, "stream": True, **parameters}
+
+
+async def test_call_model_drops_a_choice_without_tools(tmp_path: Path) -> None:
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        await served.ask(tool_choice="auto", parallel_tool_calls=True, tools=[])
+    assert up.bodies[0].keys() == {"messages", "stream"}
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "asked"),
+    [
+        ("/chat/completions", "gpt-x", "gpt-x"),
+        ("/chat/completions", "", "small"),
+        ("/chat/completions", "chat", "small"),
+        ("/v1/chat/completions", "gpt-x", "gpt-x"),
+        ("/v1/chat/completions", "meta/llama-3", "meta/llama-3"),
+        ("/v1/chat/completions", "rag", "small"),
+        ("/v1/chat/completions", "rag/gpt-x", "gpt-x"),
+        ("/v1/chat/completions", "rag/meta/llama-3", "meta/llama-3"),
+        ("/rag/chat/completions", "gpt-x", "gpt-x"),
+    ],
+)
+async def test_the_request_chooses_the_upstreams_model(tmp_path: Path, path: str, model: str, asked: str) -> None:
+    async with upstream() as up, serving(tmp_path, models={"main": {"url": up.url, "model": "small"}}) as served:
+        fields = {"model": model} if model else {}
+        answer = read_stream((await served.ask("Is there a pool?", path, **fields)).body)
+    assert up.bodies[0]["model"] == asked
+    retrieved = any("pool" in str(message["content"]) for message in up.bodies[0]["messages"][:-1])
+    assert retrieved == ("rag" in path or model.startswith("rag"))
+    assert {chunk["model"] for chunk in answer.chunks} == {model or "chat"}
+
+
+def call_chunk(index: int, name: str) -> Action:
+    """A whole tool call in one chunk."""
+    call = {"index": index, "id": f"call{index}", "function": {"name": name, "arguments": "{}"}}
+    return ("delta", {"tool_calls": [call]})
+
+
+OWN_TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "made"),
+    [
+        ([("chunk", "Take care."), *calls("hangup")], "Take care.", ["hangup"]),
+        (calls("hangup"), "Thank you for calling. Goodbye!", ["hangup"]),
+        (
+            [
+                *[call_chunk(at, "hangup") for at in range(3)],
+                ("finish", "tool_calls"), ("done",),
+            ],
+            "Thank you for calling. Goodbye!", ["hangup"],
+        ),
+        ([("chunk", "Let me look."), *calls("weather")], "Let me look.", ["weather"]),
+        (
+            [
+                call_chunk(0, "hangup"), call_chunk(1, "weather"),
+                ("finish", "tool_calls"), ("done",),
+            ],
+            "Thank you for calling. Goodbye!", ["weather", "hangup"],
+        ),
+    ],
+)  # fmt: skip
+async def test_what_the_model_asks_of_hangup_is_honoured_once(
+    tmp_path: Path, script: list[Action], words: str, made: list[str]
+) -> None:
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        answer = read_stream((await served.ask("bye", "/hangup/chat/completions", tools=[OWN_TOOL])).body)
+    assert answer.text == words
+    assert [call["name"] for call in answer.tool_calls] == made
+    assert answer.finish == "tool_calls"
+    assert [tool["function"]["name"] for tool in up.bodies[0]["tools"]] == ["weather", "hangup"]
+
+
+async def test_the_hosts_own_name_and_arguments_of_hangup(tmp_path: Path) -> None:
+    spec = Graph(
+        name="host",
+        steps=(
+            Step("call_model", then={"answered": END, "leave": "hangup"}),
+            Step("hangup", options={"tool": "end_call", "finish": "stop", "say": "Bye."}),
+        ),
+    )
+    declared = {
+        "type": "function",
+        "function": {"name": "end_call", "parameters": {"type": "object", "properties": {"reason": {}}}},
+    }
+    async with upstream(calls("end_call", '{"reason":"done"}'), calls("end_call", "")) as up:
+        async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+            own = read_stream((await served.ask("bye", "/host/chat/completions", tools=[declared])).body)
+            ours = read_stream((await served.ask("bye", "/host/chat/completions")).body)
+    assert [(call["name"], call["arguments"]) for call in own.tool_calls] == [("end_call", '{"reason":"done"}')]
+    assert [(call["name"], call["arguments"]) for call in ours.tool_calls] == [("end_call", "{}")]
+    assert own.finish == "stop" and own.text == "Bye."
+    assert [len(body["tools"]) for body in up.bodies] == [1, 1]
+
+
+async def test_hangup_as_a_text_command(tmp_path: Path) -> None:
+    turn, events = turn_of(tmp_path, "bye")
+    await hangup({}, turn, say="Bye.", command="<imsagent_hangup/>")
+    assert events == [Say("Bye."), Say("<imsagent_hangup/>"), Finish("stop")]
+
+
+async def test_hangup_says_nothing_twice(tmp_path: Path) -> None:
+    turn, events = turn_of(tmp_path, "再见")
+    await turn.say("祝您愉快。")
+    await hangup({}, turn)
+    assert [event.text for event in events if isinstance(event, Say)] == ["祝您愉快。"]
+    assert [event.arguments for event in events if isinstance(event, ToolCall)] == ["{}"]
+
+
+def _recordings(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    return folder
+
+
+async def test_a_recording_is_its_words_then_frames_of_forty_ms_with_one_id(tmp_path: Path) -> None:
+    folder = _recordings(tmp_path)
+    pcm = struct.pack("<1000h", *range(1000)) * 2
+    (folder / "file.txt").write_text("Hello from a file.\n", encoding="utf-8")
+    (folder / "file.pcm").write_bytes(pcm + b"\x01")
+    turn, events = turn_of(tmp_path, "hi")
+    began = time.perf_counter()
+    await play_recording({}, turn)
+    assert isinstance(events[0], Transcript) and events[0].text == "Hello from a file."
+    frames = [event for event in events if isinstance(event, Audio)]
+    assert [len(frame.pcm) for frame in frames] == [1280, 1280, 1280, 160]
+    assert b"".join(frame.pcm for frame in frames) == pcm
+    assert {frame.id for frame in frames} == {events[0].id}
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize("rate", [16_000, 8_000])
+async def test_a_wav_header_is_understood(tmp_path: Path, rate: int) -> None:
+    folder = _recordings(tmp_path)
+    (folder / "file.txt").write_text("x", encoding="utf-8")
+    with wave.open(str(folder / "file.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"\x01\x02" * 640)
+    turn, events = turn_of(tmp_path, "hi")
+    if rate == 16_000:
+        await play_recording({}, turn, sound="file.wav")
+        assert [event.pcm for event in events if isinstance(event, Audio)] == [b"\x01\x02" * 640]
+    else:
+        with pytest.raises(Exception, match="'file.wav' has 1 channels of 16 bits at 8000 Hz. Accepted: 1 channel"):
+            await play_recording({}, turn, sound="file.wav")
+
+
+@pytest.mark.parametrize("missing", ["silence", "tone"])
+async def test_a_missing_recording_is_simulated_and_says_so(tmp_path: Path, missing: Any) -> None:
+    turn, events = turn_of(tmp_path, "hi", streaming=False)
+    await play_recording({}, turn, missing=missing)
+    assert isinstance(events[0], Transcript) and events[0].text.startswith("[simulated]") and missing in events[0].text
+    pcm = b"".join(event.pcm for event in events if isinstance(event, Audio))
+    samples = struct.unpack(f"<{len(pcm) // 2}h", pcm)
+    assert len(samples) == 16_000
+    assert (max(samples) == 0) == (missing == "silence")
+    assert all(abs(one - other) < 1200 for one, other in pairwise(samples)), "noise in the ear"
+
+
+async def test_a_recording_is_paced_as_it_is_heard(tmp_path: Path) -> None:
+    turn, _ = turn_of(tmp_path, "hi")
+    times: list[float] = []
+    hear = turn.line.sink
+
+    async def note(event: Event) -> None:
+        times.append(time.perf_counter())
+        await hear(event)
+
+    turn.line.sink = note
+    await play_recording({}, turn)
+    heard = [at - times[1] for at in times[1:]]
+    # 25 frames are a second of sound; they leave with a lead of 0.2 s, never later than they are heard.
+    assert 0.7 <= heard[-1] <= 0.96
+    assert all(at <= frame * 0.04 for frame, at in enumerate(heard))
+
+
+def test_recordings_stay_in_their_folder(tmp_path: Path) -> None:
+    turn, _ = turn_of(tmp_path)
+    with pytest.raises(UnknownServiceError, match="outside the folder of recordings"):
+        turn.services.recording("../keys.json")
+
+
+async def test_an_authors_node_needs_one_decorated_function(tmp_path: Path) -> None:
+    @node(writes="mood", speaks=True)
+    async def cheer(state: Any, turn: Turn, *, times: int = 1) -> dict[str, object]:
+        """Cheer the caller up."""
+        await turn.say("Hooray! " * times)
+        return {"mood": "good"}
+
+    spec = Graph(name="cheer", steps=(Step("cheer", options={"times": 2}),))
+    async with serving(tmp_path, (spec, [cheer])) as served:
+        assert read_stream((await served.ask("hi", "/cheer/chat/completions")).body).text == "Hooray! Hooray! "
+    assert compile_graph(spec, [cheer]).name == "cheer"
+
+
+async def test_audio_is_not_asked_of_the_model_when_we_speak_ourselves(tmp_path: Path) -> None:
+    async with upstream(says("Yes.")) as up, serving(tmp_path, models={"main": up.url}) as served:
+        fields = {"modalities": ["audio"], "audio": {"voice": "alloy", "format": "pcm16"}}
+        answer = read_stream((await served.ask("hi", "/audio/chat/completions", **fields)).body)
+    assert answer.transcript == "Yes." and answer.audio
+    assert "modalities" not in up.bodies[0] and "audio" not in up.bodies[0]

@@ -1,0 +1,141 @@
+"""Where settings come from, which wins, and what is refused at the start, in one line without a secret."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.settings import DEFAULT_BASE_URL, ROOT
+from server.settings import Settings, SettingsError, load_settings
+
+
+def test_the_sources_win_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("dialgraph.yaml").write_text("port: 1\nkeepalive_ms: 1\ngrace_seconds: 1\n", encoding="utf-8")
+    Path(".env").write_text("DIALGRAPH_PORT=2\nDIALGRAPH_KEEPALIVE_MS=2\nOTHER=x\n", encoding="utf-8")
+    monkeypatch.setenv("DIALGRAPH_PORT", "3")
+    settings = load_settings()
+    assert (settings.port, settings.keepalive_ms, settings.grace_seconds) == (3, 2, 1)
+    assert load_settings(port=4).port == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("DIALGRAPH_PRT", "Unknown setting 'DIALGRAPH_PRT' in the environment. Did you mean 'DIALGRAPH_PORT'?"),
+        ("DIALGRAPH_DATADIR", "Did you mean 'DIALGRAPH_DATA_DIR'?"),
+        ("DIALGRAPH_ZZZZZZZZ", "All settings are in docs/settings.md."),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, key: str, hint: str
+) -> None:
+    monkeypatch.setenv(key, "x")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert hint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        (".env", "DIALGRAPH_PRT=1", "Unknown setting 'DIALGRAPH_PRT' in .env. Did you mean 'DIALGRAPH_PORT'?"),
+        ("dialgraph.yaml", "prt: 1", "Unknown setting 'prt' in dialgraph.yaml. Did you mean 'port'?"),
+        ("dialgraph.yaml", "[1", "'dialgraph.yaml' is not YAML."),
+        ("dialgraph.yaml", "- 1", "'dialgraph.yaml' must hold settings by name."),
+        ("dialgraph.yaml", "port: high", "Setting 'port': Input should be a valid integer"),
+        (
+            "dialgraph.yaml",
+            "models: {main: {url: 'https://x', ke: sk-secret}}",
+            "Setting 'models.main.ke': Extra inputs",
+        ),
+        ("dialgraph.yaml", "auth: keyz", "Setting 'auth': Input should be '', 'none', 'keys' or 'passthrough'"),
+        ("dialgraph.yaml", "api_keys: {a: short-secret}", "the key 'a' is shorter than 16 characters"),
+    ],
+)
+def test_bad_settings_are_one_sentence_without_their_value(file: str, text: str, sentence: str) -> None:
+    Path(file).write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(sentence) or sentence in str(refused.value)
+    assert "secret" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "model", "key"),
+    [
+        ({}, "extractive:", "", ""),
+        ({"OPENAI_API_KEY": "sk-1"}, DEFAULT_BASE_URL, "gpt-4o-mini", "sk-1"),
+        ({"OPENAI_API_KEY": "sk-1", "LLM_BASE_URL": "http://l/v1"}, "http://l/v1", "gpt-4o-mini", "sk-1"),
+        ({"LLM_BASE_URL": "http://l/v1", "LLM_MODEL": "qwen"}, "http://l/v1", "qwen", ""),
+        ({"DIALGRAPH_MODELS": '{"main": "http://m/v1"}', "OPENAI_API_KEY": "sk-1"}, "http://m/v1", "", ""),
+        ({"DIALGRAPH_MODELS__MAIN__URL": "http://m/v1", "DIALGRAPH_MODELS__MAIN__MODEL": "x"}, "http://m/v1", "x", ""),
+    ],
+)
+def test_the_model_main(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str, model: str, key: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    main = load_settings().model_addresses()["main"]
+    assert (main.url, main.model, main.api_key) == (url, model, key)
+    assert "sk-1" not in repr(load_settings()) + repr(main)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().__setattr__("port", 1)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command, in this folder, with only these settings."""
+    command = [sys.executable, "-m", "server.cli", *arguments]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=20, check=False)
+
+
+def _taken_port() -> tuple[Any, int]:
+    import socket
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener, listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"DIALGRAPH_API_KEYS": '{"a": "short"}'}, "the key 'a' is shorter than 16 characters"),
+        ({"DIALGRAPH_PRT": "1"}, "Did you mean 'DIALGRAPH_PORT'?"),
+        ({"DIALGRAPH_HOST": "0.0.0.0"}, "dialgraph key create NAME"),
+        ({"DIALGRAPH_ENDPOINTS": '["nope"]'}, "no graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."),
+        ({"DIALGRAPH_MODELS": '{"main": "ftp://x"}'}, "no engine for 'ftp'"),
+        ({"DIALGRAPH_MODELS": "{broken"}, "Setting"),
+        ({"DIALGRAPH_DATA_DIR": "/proc/nowhere"}, "DIALGRAPH_DATA_DIR"),
+        ({"DIALGRAPH_PORT": "taken"}, "Cannot listen on 127.0.0.1"),
+    ],
+)
+def test_k12_a_bad_start_is_one_clear_line(environment: dict[str, str], sentence: str) -> None:
+    listener = None
+    if environment.get("DIALGRAPH_PORT") == "taken":
+        listener, port = _taken_port()
+        environment = {"DIALGRAPH_PORT": str(port)}
+    started = time.monotonic()
+    bare = run("graphs", "list")  # what the imports alone cost, on this machine, now
+    imports = time.monotonic() - started
+    started = time.monotonic()
+    refused = run("serve", **{"DIALGRAPH_PORT": "0", **environment})
+    took = time.monotonic() - started
+    if listener is not None:
+        listener.close()
+    assert bare.returncode == 0
+    assert refused.returncode != 0
+    lines = refused.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("dialgraph: "), refused.stderr
+    assert sentence in lines[0]
+    assert "short" not in lines[0].replace("shorter", "")
+    assert took <= imports + 2

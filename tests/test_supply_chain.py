@@ -1,0 +1,79 @@
+"""X01, X02 and X04: what is installed, and what an import does."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from graphs.settings import ROOT
+
+LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-test.lock", ROOT / "tests" / "requirements-openai2.lock"]
+UNWANTED = {"litellm", "passlib", "python-jose", "langchain-community"}
+EDITABLE = re.compile(r"__editable__\.dialgraph-[\d.]+\.pth|distutils-precedence\.pth")
+FLOORS = {
+    "aiohttp": "3.14", "fastapi": "0.165", "starlette": "1.3.1", "uvicorn": "0.40", "langgraph": "1.2",
+    "langchain-openai": "1.6", "openai": "3.0", "pydantic": "2.12", "orjson": "3.11", "faiss-cpu": "1.15",
+    "jinja2": "3.1.6", "h11": "0.16", "httptools": "0.7", "certifi": "2024.7.4", "langgraph-checkpoint": "4.0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_x01_every_line_of_a_lock_has_hashes_and_no_host(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    pins = re.findall(r"^([a-z0-9][\w.-]*)==.*?(?=^[a-z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
+    blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+    assert len(pins) == len(blocks) > 10
+    assert all("--hash=sha256:" in block and "==" in block.splitlines()[0] for block in blocks)
+    assert "://" not in text
+    assert not UNWANTED & set(pins)
+
+
+def test_x01_nothing_unwanted_is_installed_and_no_pth_file_runs_code() -> None:
+    names = {distribution.name.lower() for distribution in distributions()}
+    assert not UNWANTED & names
+    site = Path(sysconfig.get_paths()["purelib"])
+    assert not [path.name for path in site.glob("*.pth") if not EDITABLE.fullmatch(path.name)]
+
+
+@pytest.mark.parametrize(("package", "floor"), FLOORS.items())
+def test_x02_versions_are_above_their_floors(package: str, floor: str) -> None:
+    assert Version(version(package)) >= Version(floor)
+
+
+WATCH = """
+import sys, threading, time
+seen = []
+def look(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        seen.append(event)
+sys.addaudithook(look)
+began = time.perf_counter()
+import server.asgi
+took = time.perf_counter() - began
+import os
+names = ("LANGGRAPH_STRICT_MSGPACK", "LANGSMITH_TRACING")
+print(len(seen), threading.active_count(), round(took, 2), *(os.environ[name] for name in names))
+"""
+
+
+def test_x04_an_import_opens_nothing_and_starts_nothing() -> None:
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", WATCH], capture_output=True, text=True, check=True, cwd=ROOT
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    for connections, threads, _, strict, tracing in runs:
+        assert (connections, threads, strict, tracing) == ("0", "1", "true", "false")
+    assert min(float(run[2]) for run in runs) < 3
+
+
+def test_the_heavy_engines_are_not_imported_before_they_are_used() -> None:
+    code = "import sys, server.asgi; print(sorted({'faiss', 'langchain_openai', 'openai'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.strip() == "[]"
