@@ -1,0 +1,37 @@
+"""`make bench`: both tables, side by side figures of one run; `--write` puts them into benchmarks/README.md."""
+
+import argparse
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from benchmarks import hot_path, questions
+
+README = Path(__file__).parent / "README.md"
+MARK = "<!-- figures: written by `python -m benchmarks --write` -->"
+
+
+def main() -> None:
+    """Measure, and print or write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--questions", type=Path, help="a folder of SQuAD-format files")
+    parser.add_argument("--write", action="store_true", help="write the figures into benchmarks/README.md")
+    arguments = parser.parse_args()
+    lines = ["## Answers", "", *questions.measure(arguments.questions), ""]
+    lines += ["## The hot path", "", *hot_path.measure(), ""]
+    machine = (
+        f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total // 2**30} GiB, Python {platform.python_version()}"
+    )
+    lines = [f"{datetime.now(UTC):%Y-%m-%d}, {machine}.", "", *lines]
+    if arguments.write:
+        text = README.read_text(encoding="utf-8").partition(MARK)[0]
+        README.write_text("\n".join([text + MARK, "", *lines]), encoding="utf-8")
+    else:
+        sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the documentation says is so: code runs, commands answer, tables name what exists, pages follow the code."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from docs.generate import PAGES
+from graphs.compile import CompiledGraph
+from graphs.settings import ROOT
+from graphs.spec import Graph
+from nodes.contract import Node
+from server.settings import PREFIX, Settings
+from tests.serving import serving
+from tests.wire import read_stream
+
+READMES = ["README.md", "README.zh-CN.md"]
+
+
+def text(name: str) -> str:
+    """A file of the checkout."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_readmes_are_short(name: str) -> None:
+    assert len(text(name).splitlines()) <= 150
+
+
+def test_both_readmes_show_the_same_code() -> None:
+    english, chinese = READMES
+    for language in ("python", "json"):
+        assert blocks(english, language) == blocks(chinese, language)
+    assert len(re.findall(r"^## ", text(english), re.M)) == len(re.findall(r"^## ", text(chinese), re.M))
+    assert re.findall(r"^\| `([\w/]+)`", text(english), re.M) == re.findall(r"^\| `([\w/]+)`", text(chinese), re.M)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_python_blocks_run(name: str) -> None:
+    graph, node, livekit = blocks(name, "python")
+    made: dict[str, object] = {}
+    exec(compile(graph, name, "exec"), made)
+    assert isinstance(made["spec"], Graph) and isinstance(made["graph"], CompiledGraph)
+    assert graph in text("graphs/rag.py"), "the README shows another file than graphs/rag.py"
+    exec(compile(node, name, "exec"), made)
+    assert isinstance(made["opening_hours"], Node)
+    compile(livekit, name, "exec")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_json_blocks_are_json(name: str) -> None:
+    (agora,) = [json.loads(block) for block in blocks(name, "json")]
+    assert agora["llm"]["url"].endswith("/rag/chat/completions")
+
+
+@pytest.mark.parametrize("name", READMES)
+async def test_curl_lines_answer(name: str, tmp_path: Path) -> None:
+    commands = [
+        shlex.split(command.replace("\\\n", ""))
+        for block in blocks(name, "bash")
+        for command in re.findall(r"curl .*?(?:'\n|\Z)", block, re.DOTALL)
+    ]
+    assert len(commands) == 4
+    answers = {}
+    async with serving(tmp_path) as served:
+        for command in commands:
+            url, body = command[2], command[command.index("-d") + 1]
+            path = url.removeprefix("http://127.0.0.1:8000")
+            answers[path] = read_stream((await served.post(path, json.loads(body))).body)
+    chinese = "zh" in name
+    assert ("猫和狗" if chinese else "Dogs and cats") in answers["/rag/chat/completions"].text
+    assert "OPENAI_API_KEY" in answers["/chat/completions"].text
+    assert ("八欧元" if chinese else "8 euros") in answers["/audio/chat/completions"].transcript
+    assert {len(frame) for frame in answers["/audio/chat/completions"].audio} == {1280}
+    assert answers["/hangup/chat/completions"].tool_calls[0]["name"] == "hangup"
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_tables_name_what_exists(name: str) -> None:
+    known = {str(field.validation_alias or PREFIX + key.upper()) for key, field in Settings.model_fields.items()}
+    named = re.findall(r"^\| `([A-Z_]+)`", text(name), re.M)
+    assert len(named) == 10 and set(named) <= known
+    for folder in re.findall(r"`(\w+)/`", text(name).partition("|---|---|")[2]):
+        assert (ROOT / folder).is_dir(), folder
+    for target in re.findall(r"\]\(([\w./-]+)\)", text(name)):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_generated_pages_are_what_the_code_says(page: str) -> None:
+    assert text(f"docs/{page}") == PAGES[page](), "run `make docs`"
+
+
+def test_every_setting_has_a_meaning() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_every_error_code_is_on_the_page_of_the_wire() -> None:
+    codes = set()
+    for file in (ROOT / "server").rglob("*.py"):
+        codes |= set(re.findall(r'code="(\w+)"', file.read_text(encoding="utf-8")))
+    page = text("docs/wire.md")
+    assert codes and all(f"`{code}`" in page for code in codes - {"invalid_request"}), codes
+
+
+def test_every_word_of_make_has_help() -> None:
+    makefile = text("Makefile")
+    for word in ("install", "serve", "test", "check", "bench", "soak", "lock", "help"):
+        assert re.search(rf"^{word}:.*## \w", makefile, re.M), word
+
+
+def test_the_changelog_and_the_version_agree() -> None:
+    from server.app import VERSION
+
+    assert f'version = "{VERSION}"' in text("pyproject.toml")
+    assert "## Unreleased" in text("CHANGELOG.md")
+
+
+def test_decisions_are_dated_and_decide() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert len(pages) >= 6
+    for page in pages:
+        assert re.match(r"\d{4}-\d{2}-\d{2}-[a-z-]+\.md", page.name)
+        body = page.read_text(encoding="utf-8")
+        assert all(f"## {part}" in body for part in ("Context", "Decision", "Consequences")), page.name
