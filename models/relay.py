@@ -19,6 +19,7 @@ from models.answer import Part
 from models.completion import CompletionReader
 from models.errors import Kind, ModelError
 from models.port import ChatRequest, ModelAddress
+from models.silence import SilenceWatch
 from models.sse import EventReader, EventTooLargeError, ServerSentEvent
 
 log = logging.getLogger(__name__)
@@ -170,24 +171,26 @@ class RelayModel:
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[ServerSentEvent]:
         reader = EventReader()
-        try:
-            while True:
-                async with asyncio.timeout(self._address.deadlines.idle) as silence:
+        with SilenceWatch(self._address.deadlines.idle, response.close) as silence:
+            try:
+                while True:
+                    silence.waiting()
                     data = await response.content.readany()
-                if not data:
-                    break
-                for event in reader.feed(data):
+                    silence.heard()
+                    if not data:
+                        break
+                    for event in reader.feed(data):
+                        yield event
+                for event in reader.end():
                     yield event
-            for event in reader.end():
-                yield event
-        except EventTooLargeError as error:
-            raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
-        except TimeoutError as error:
-            if silence.expired():
-                raise ModelError("stalled", f"The model {self._name!r} fell silent.") from error
-            raise ModelError("timeout", f"The model {self._name!r} took too long to answer.") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ModelError("incomplete", f"The model {self._name!r} was cut off.") from error
+            except EventTooLargeError as error:
+                raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
+            except TimeoutError as error:
+                raise ModelError("timeout", f"The model {self._name!r} took too long to answer.") from error
+            except (aiohttp.ClientError, OSError) as error:
+                if silence.fired:
+                    raise ModelError("stalled", f"The model {self._name!r} fell silent.") from error
+                raise ModelError("incomplete", f"The model {self._name!r} was cut off.") from error
 
     async def _let_end(self, response: aiohttp.ClientResponse) -> None:
         """Read what stands behind `[DONE]`, so that the connection can serve the next turn."""

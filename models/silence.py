@@ -1,0 +1,47 @@
+"""Notice silence in a stream with one timer a stream instead of one a read, which cost a fifth of the hot path."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+
+class SilenceWatch:
+    """Calls `on_silence` once when a wait for the other side takes too long. Time that we spend ourselves is none."""
+
+    def __init__(self, seconds: float, on_silence: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._on_silence = on_silence
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.fired = False
+        """Whether it was silent for too long."""
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def waiting(self) -> None:
+        """From now on it is the other side's turn."""
+        self._since = self._loop.time()
+
+    def heard(self) -> None:
+        """It said something."""
+        self._since = None
+
+    def _look(self) -> None:
+        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        if waited >= self._seconds:
+            self.fired = True
+            self._timer = None
+            self._on_silence()
+        else:
+            self._timer = self._loop.call_later(self._seconds - waited, self._look)
