@@ -1,28 +1,43 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: on the size of the headers and on the time they may take."""
+"""uvicorn's HTTP protocol with the limits that it lacks, and one request at a time.
+
+uvicorn with httptools reads a header of 20 MB, waits for ever for the rest of a request, loses the body of a POST that
+offers an upgrade to HTTP/2 (Java's client does), and no longer sees a client leave once a second request was
+pipelined. So the bytes of a request's head are gathered and looked at here before the parser has them, and what
+follows a whole request is kept until its response is complete.
+"""
 
 import asyncio
-from typing import Any
+import re
+from typing import Any, Literal
 
-import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.errors import ApiError
 
 MAX_HEADER_BYTES = 64 * 1024
-"""uvicorn with httptools reads a header of 20 MB."""
+MAX_WAITING_BYTES = 256 * 1024
+"""Of requests that are pipelined while a response runs."""
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 60.0
 """For the whole body: 20 MB over a telephone's uplink."""
 
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+_UPGRADE_LINES = re.compile(rb"\r\n(?:upgrade|http2-settings):[^\r\n]*", re.IGNORECASE)
+_UPGRADE_TOKENS = re.compile(rb"(\r\nconnection:[^\r\n]*)", re.IGNORECASE)
+_UPGRADE_TOKEN = re.compile(rb"(?:upgrade|http2-settings)[ \t]*,?[ \t]*", re.IGNORECASE)
+
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Answers 431 to long headers, and closes a connection that sends its request too slowly."""
+    """See the module."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Start the clock."""
         super().connection_made(transport)
-        self._header_bytes = 0
-        self._in_body = False
+        self._waiting = bytearray()
+        self._phase: Literal["head", "body", "answer"] = "head"
+        self._body_left: int | None = None
+        """None: the body's end is known to the parser alone (it is chunked)."""
+        self._trailer_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_within(HEADER_SECONDS)
 
@@ -32,31 +47,91 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what is not a body; the parser itself has no limit."""
-        if not self._in_body:
-            self._header_bytes += len(data)
-            if self._header_bytes > MAX_HEADER_BYTES and b"\r\n\r\n" not in data[: MAX_HEADER_BYTES + 4]:
-                self._refuse()
-                return
-            if self._deadline is None:
-                self._expect_within(HEADER_SECONDS)
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        """From here on the body is counted, by whoever reads it."""
-        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MAX_HEADER_BYTES:
-            self._refuse()
+        """Take the bytes; feed the parser what belongs to the present request."""
+        self._waiting += data
+        if self._phase == "answer" and len(self._waiting) > MAX_WAITING_BYTES:
+            self.transport.close()
             return
-        self._in_body = True
-        self._expect_within(BODY_SECONDS)
-        super().on_headers_complete()
+        self._advance()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers of a chunked body are dropped: nobody reads them, and a late Host must not count."""
+        if self._phase == "head":
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > MAX_HEADER_BYTES:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Behind a chunked body the parser runs into the next request: that one is not answered."""
+        if self._phase == "answer":
+            self.cycle.keep_alive = False
+            raise ValueError("a request is pipelined behind a chunked body")
+        super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """The request is whole; the next one on this connection is counted anew."""
-        self._in_body = False
-        self._header_bytes = 0
+        """The request is whole."""
+        self._phase = "answer"
         self._disarm()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The next request may begin; perhaps it is here already."""
+        super().on_response_complete()
+        if self._phase == "answer":
+            self._next()
+            if self._waiting:
+                self.loop.call_soon(self._advance)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused in the envelope; a response that runs is not written into."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            return
+        self._refuse(ApiError(400, "The request is no HTTP/1.1.", code="invalid_http"), b"400 Bad Request")
+
+    def _advance(self) -> None:
+        while self._waiting and self._phase != "answer" and not self.transport.is_closing():
+            if self._phase == "head" and not self._take_head():
+                return
+            if self._phase == "body":
+                self._take_body()
+
+    def _take_head(self) -> bool:
+        """Feed the head if it is whole. False if more must come, or nothing may."""
+        del self._waiting[: len(self._waiting) - len(self._waiting.lstrip(b"\r\n"))]
+        end = self._waiting.find(b"\r\n\r\n")
+        if len(self._waiting if end < 0 else self._waiting[:end]) > MAX_HEADER_BYTES:
+            error = ApiError(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes.", code="headers_too_large")
+            self._refuse(error, b"431 Request Header Fields Too Large")
+            return False
+        if end < 0:
+            if self._waiting and self._deadline is None:
+                self._expect_within(HEADER_SECONDS)
+            return False
+        head = bytes(self._waiting[: end + 4])
+        del self._waiting[: end + 4]
+        length = _LENGTH.search(head)
+        self._body_left = int(length.group(1)) if length else None
+        self._expect_within(BODY_SECONDS)
+        super().data_received(_without_upgrade(head))
+        if self._phase == "head":
+            self._phase = "body"
+        return True
+
+    def _take_body(self) -> None:
+        piece = bytes(self._waiting if self._body_left is None else self._waiting[: self._body_left])
+        del self._waiting[: len(piece)]
+        if self._body_left is not None:
+            self._body_left -= len(piece)
+        super().data_received(piece)
+        if self._phase == "answer" and self.cycle.response_complete:
+            self._next()  # it was refused before its body had come
+
+    def _next(self) -> None:
+        self._phase = "head"
+        self._trailer_bytes = 0
 
     def _expect_within(self, seconds: float) -> None:
         self._disarm()
@@ -72,22 +147,27 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.close()
 
-    def _refuse(self) -> None:
-        if self.transport.is_closing():
-            return
-        error = ApiError(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes.", code="headers_too_large")
-        body = orjson.dumps(error.envelope())
+    def _refuse(self, error: ApiError, status: bytes) -> None:
+        body = error.body()
         self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (status, len(body), body)
         )
         self.transport.close()
+
+
+def _without_upgrade(head: bytes) -> bytes:
+    """The head without the offer of another protocol: we speak HTTP/1.1 only, and the parser would drop the body."""
+    if b"upgrade" not in head.lower():
+        return head
+    return _UPGRADE_TOKENS.sub(lambda line: _UPGRADE_TOKEN.sub(b"", line.group()), _UPGRADE_LINES.sub(b"", head))
 
 
 def uvicorn_options() -> dict[str, Any]:
     """What every server of ours is started with."""
     return {
         "http": LimitedProtocol,
+        "ws": "none",
         "timeout_keep_alive": 75,  # a pause in a call must not cost the next turn a handshake
         "log_config": None,
         "access_log": False,

@@ -271,7 +271,11 @@ async def test_the_hosts_own_name_and_arguments_of_hangup(tmp_path: Path) -> Non
         "type": "function",
         "function": {"name": "end_call", "parameters": {"type": "object", "properties": {"reason": {}}}},
     }
-    async with upstream(calls("end_call", '{"reason":"done"}'), calls("end_call", "")) as up:
+    again = call_chunk(1, "end_call")
+    async with upstream(
+        [*calls("end_call", '{"reason":"done"}')[:-2], again, ("finish", "tool_calls"), ("done",)],
+        calls("end_call", ""),
+    ) as up:
         async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
             own = read_stream((await served.ask("bye", "/host/chat/completions", tools=[declared])).body)
             ours = read_stream((await served.ask("bye", "/host/chat/completions")).body)

@@ -317,10 +317,13 @@ async def test_u15_tool_calls_are_normalised_or_an_error(tmp_path: Path, call: d
         framed(reply)
 
 
-async def test_u15_two_calls_of_one_id_get_two_ids(tmp_path: Path) -> None:
-    both = [{"index": at, "id": "same", "function": {"name": f"f{at}", "arguments": "{}"}} for at in (3, 7)]
-    async with relaying(tmp_path, [("delta", {"tool_calls": both}), ("finish", "stop"), ("done",)]) as (served, _):
+async def test_u15_two_calls_of_one_id_with_gaps_and_in_turn_get_two_ids(tmp_path: Path) -> None:
+    both = [{"index": at, "id": "same", "function": {"name": f"f{at}", "arguments": '{"at":'}} for at in (3, 7)]
+    rest = [{"index": at, "function": {"arguments": f"{at}}}"}} for at in (7, 3)]
+    script: list[Action] = [("delta", {"tool_calls": both}), ("delta", {"tool_calls": rest}), ("finish", "stop")]
+    async with relaying(tmp_path, script) as (served, _):
         answer = read_stream((await served.ask()).body)
+    assert [call["arguments"] for call in answer.tool_calls] == ['{"at":3}', '{"at":7}']
     assert [call["name"] for call in answer.tool_calls] == ["f3", "f7"]
     assert len({call["id"] for call in answer.tool_calls}) == 2
     assert answer.finish == "tool_calls"
