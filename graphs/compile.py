@@ -1,18 +1,21 @@
 """Graph → LangGraph. The only file that builds one; whatever is wrong is reported before anything runs."""
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Annotated, Any, cast
 
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import UntrackedValue
 from langgraph.graph import END as LANGGRAPH_END
 from langgraph.graph import START, StateGraph, add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
-from graphs.check import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following, mistakes, read_options
+from graphs.check import mistakes, offered_tool, read_options, tool_name
 from graphs.errors import GraphError
+from graphs.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
@@ -21,8 +24,6 @@ from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
 from nodes.events import Event, as_data
-
-END_TURN = "end_turn"
 
 
 class Messages(TypedDict, total=False):
@@ -44,15 +45,17 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     ) -> AsyncIterator[Any]:
         """See LangGraph. `context` is a Turn when we serve, else a Context, its JSON data, or nothing."""
         if isinstance(context, Turn):
-            async for chunk in super().astream(input, config, context=context, **options):
-                yield chunk
-            return
-        turn = _turn_of(context)
+            turn, owned = context, False
+        else:
+            turn, owned = _turn_of(context), True
         try:
-            async for chunk in super().astream(input, config, context=turn, **options):
-                yield chunk
+            stream = cast(AsyncGenerator[Any, None], super().astream(input, config, context=turn, **options))
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         finally:
-            await turn.aclose()
+            if owned:
+                await turn.aclose()
 
 
 def compile_graph(spec: Graph, nodes: Iterable[Node] = ()) -> CompiledGraph:
@@ -85,10 +88,9 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
     by_name = {one.id: one for one in spec.steps}
     offered = {}
     for route, target in routes.items():
-        offers = nodes[by_name[target].node].offers if target != END else None
-        if offers is not None:
-            tool = offers(**read_options(by_name[target], nodes[by_name[target].node]))
-            offered[tool["function"]["name"]] = (route, tool)  # type: ignore[index]  # the shape of Tool
+        tool = offered_tool(by_name[target], nodes[by_name[target].node]) if target != END else None
+        if tool is not None:
+            offered[tool_name(tool)] = (route, tool)
     return WrappedStep(step, node, read_options(step, node), routes, offered)
 
 
@@ -97,9 +99,10 @@ def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
     keys: dict[str, Any] = {"messages": Annotated[list[Any], add_messages]}
     for step in steps:
         declared = {*step.node.reads, *step.node.may_read, *step.node.writes} - {"route"}
-        keys |= dict.fromkeys(sorted(declared - keys.keys()), Any)
+        # Untracked: what one turn found must not be in the next turn of a Studio thread.
+        keys |= dict.fromkeys(sorted(declared - keys.keys()), Annotated[Any, UntrackedValue])
         if step.chooses:
-            keys[step.key] = str
+            keys[step.key] = Annotated[str, UntrackedValue]
     return cast("type[Any]", cast(Any, TypedDict)("State", keys, total=False))
 
 
@@ -165,4 +168,4 @@ async def _end_turn(state: dict[str, Any], runtime: Runtime[Context]) -> dict[st
     await turn.line.drain()
     if not turn.keeps_messages:
         return {}
-    return {"messages": [AIMessage("".join(turn.line.words))]}
+    return {"messages": [AIMessage("".join(turn.line.words), id=turn.line.id)]}

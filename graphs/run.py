@@ -14,6 +14,9 @@ from graphs.compile import CompiledGraph
 from nodes.contract import Turn
 from nodes.events import Event
 
+MOST_STEPS = 200
+"""A turn that takes more is a loop that nobody meant."""
+
 
 class RunningTurn:
     """The reader's end of a turn."""
@@ -39,14 +42,7 @@ class RunningTurn:
 
     async def wait(self) -> None:
         """Return when nothing of the turn runs any more, however often the caller is cancelled meanwhile."""
-        cancelled: asyncio.CancelledError | None = None
-        while not self._task.done():
-            try:
-                await asyncio.wait({self._task})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await _outlast(self._task)
 
 
 @asynccontextmanager
@@ -54,7 +50,8 @@ async def running(graph: CompiledGraph, turn: Turn) -> AsyncIterator[RunningTurn
     """Start a turn; leaving the block stops it, closes what it opened and waits for that."""
     channel = Channel()
     turn.line.sink = channel.put
-    task = asyncio.create_task(_drive(graph, turn, channel), name=f"turn of {graph.name}")
+    task = asyncio.create_task(_drive(graph, turn), name=f"turn of {graph.name}")
+    task.add_done_callback(lambda done: channel.close())  # also if it was stopped before it began
     run = RunningTurn(channel, task)
     try:
         yield run
@@ -73,13 +70,22 @@ async def run_turn(graph: CompiledGraph, turn: Turn) -> AsyncGenerator[Event, No
                 yield event
 
 
-async def _drive(graph: CompiledGraph, turn: Turn, channel: Channel) -> None:
+async def _drive(graph: CompiledGraph, turn: Turn) -> None:
     given: Any = {"messages": []}
     try:
-        await graph.ainvoke(given, context=turn)
+        await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=turn)
     finally:
-        # Nobody else holds this task, so nothing can cut the closing short.
+        # In a task of its own: a client that leaves now must not cut the closing short.
+        await _outlast(asyncio.create_task(turn.aclose()))
+
+
+async def _outlast(task: "asyncio.Task[None]") -> None:
+    """Wait for the task, and pass on a cancellation only when it is done. What it failed with stays in it."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
         try:
-            await turn.aclose()
-        finally:
-            channel.close()
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

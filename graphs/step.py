@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from graphs.check import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from graphs.errors import GraphError, StepTimeoutError
+from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from graphs.spec import Step
 from nodes.contract import Node, Turn, Update
 from nodes.events import Timing
@@ -63,29 +63,19 @@ class WrappedStep:
                 async with deadline:
                     update = await self.node.run(state, view, **self.options)
                 return self._checked(update), "ok"
-            except TimeoutError as error:
-                if not deadline.expired():
-                    if self._leads_on(view, self.step.on_error):
-                        return {}, "error"
-                    raise
-                if self._leads_on(view, self.step.on_timeout):
-                    return {}, "timeout"
-                raise StepTimeoutError(f"The step {self.step.id!r} took too long.") from error
             except Exception as error:  # whatever a node raises, the graph says where it leads
-                last = attempt == self.step.retry
-                log.warning(
-                    "a step failed",
-                    extra={"step": self.step.id, "attempt": attempt + 1, "error": type(error).__name__},
-                )
-                if last and not self._leads_on(view, self.step.on_error):
-                    raise
-                if last:
-                    return {}, "error"
+                late = deadline.expired()
+                if not late and attempt < self.step.retry and not view.spoke:
+                    log.warning("a step is tried again", extra={"step": self.step.id, "error": type(error).__name__})
+                    continue
+                # What was spoken must not be said again by another step.
+                if (self.step.on_timeout if late else self.step.on_error) and not view.spoke:
+                    log.warning("a step gave up", extra={"step": self.step.id, "error": type(error).__name__})
+                    return {}, "timeout" if late else "error"
+                if late:
+                    raise StepTimeoutError(f"The step {self.step.id!r} took too long.") from error
+                raise
         raise AssertionError("the last attempt returns or raises")
-
-    def _leads_on(self, view: Turn, target: str | None) -> bool:
-        """Whether the edge is there and may be taken: what was spoken must not be said again by another step."""
-        return target is not None and not view.spoke
 
     def _checked(self, update: Update) -> dict[str, Any]:
         update = dict(update or {})

@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import faiss
 import numpy as np
 import orjson
+from filelock import FileLock
 
 from knowledge.documents import Piece, pieces, read_documents
 from knowledge.embed import Embedder, HashingEmbedder, Vectors
@@ -43,15 +45,12 @@ class FaissStore:
         self._folder = folder
         self._sample = sample
         self._embedder: Embedder = embedder or HashingEmbedder()
-        self._writing = asyncio.Lock()
         self._stamp: tuple[int, int] | None = None
         self._current: _Generation | None = None
 
     async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = lambda done: None) -> int:
         """See the port."""
-        async with self._writing:
-            old = await self._load(seed=False)
-            return await asyncio.to_thread(self._write, old, documents, progress)
+        return await asyncio.to_thread(self._add, documents, progress)
 
     async def search(self, question: str, top_k: int) -> list[Passage]:
         """See the port."""
@@ -78,14 +77,14 @@ class FaissStore:
         """Forget the index; the files stay."""
         self._current = self._stamp = None
 
-    async def _load(self, *, seed: bool = True) -> _Generation:
+    async def _load(self) -> _Generation:
         """The newest generation; the one in memory as long as the manifest is the one it was read from."""
         stamp = self._stamp_of_manifest()
-        if stamp is None and seed and self._sample is not None:
+        if stamp is None and self._sample is not None:
             await self.add(await asyncio.to_thread(read_documents, [self._sample]))
             stamp = self._stamp_of_manifest()
         if self._current is None or stamp != self._stamp:
-            self._current = await asyncio.to_thread(self._read) if stamp else self._build(0, ())
+            self._current = await asyncio.to_thread(self._read)
             self._stamp = stamp
         return self._current
 
@@ -102,6 +101,12 @@ class FaissStore:
         index = faiss.IndexFlatIP(self._embedder.dimension)
         index.add(vectors)
         return _Generation(number, rows, index, self._embedder.weights(vectors))
+
+    def _add(self, documents: Sequence[Document], progress: Callable[[int], None]) -> int:
+        """One writer at a time, of all processes: what another has just written is read before it is added to."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._folder / "write.lock"):
+            return self._write(self._read(), documents, progress)
 
     def _write(self, old: _Generation, documents: Sequence[Document], progress: Callable[[int], None]) -> int:
         names = {document.name for document in documents}
@@ -122,7 +127,6 @@ class FaissStore:
 
     def _publish(self, generation: _Generation) -> None:
         """Both files first, then the manifest that names them: a crash leaves the old generation or the new one."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         files = {
             f"passages-{generation.number:06}.jsonl": b"".join(
                 orjson.dumps({"document": name, "heading": piece.heading, "text": piece.text}) + b"\n"
@@ -146,11 +150,16 @@ class FaissStore:
     def _read(self) -> _Generation:
         try:
             manifest = orjson.loads((self._folder / "manifest.json").read_bytes())
+        except FileNotFoundError:
+            return self._build(0, ())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"store {self._name!r}: its manifest cannot be read.") from error
+        try:
             number, sums = int(manifest["generation"]), dict(manifest["sha256"])
             passages, vectors = sorted(sums)
             data = (self._folder / passages).read_bytes()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"store {self._name!r}: its manifest or passages cannot be read.") from error
+            raise StoreError(f"store {self._name!r}: its passages cannot be read.") from error
         if hashlib.sha256(data).hexdigest() != sums[passages]:
             raise StoreError(f"store {self._name!r}: its passages are damaged. Index the documents again.")
         rows = tuple(
@@ -172,7 +181,7 @@ def _embedded(piece: Piece) -> str:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """The file is there with all its bytes, or it is not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     with open(temporary, "wb") as file:
         file.write(data)
         file.flush()

@@ -11,6 +11,7 @@ _END = re.compile(r"""[。！？；…]+[”’」』）)"']*\s*|[.!?]+[”’")
 # These may stand at the end of a sentence too: a capital behind them begins the next one.
 _OFTEN_LAST = frozenset("""a.m p.m etc inc ltd co corp u.s u.k u.n d.c""".split())
 _BEFORE_A_NUMBER = frozenset("no nos vol fig p pp".split())
+_LONGEST_WORD = 24
 _LAST_WORD = re.compile(r"[\w.]+$")
 
 
@@ -30,7 +31,7 @@ def sentences(text: str) -> list[str]:
 def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     if not end.group().startswith(".") or end.group().startswith(".."):
         return True
-    last = _LAST_WORD.search(text, start, end.start())
+    last = _LAST_WORD.search(text, max(start, end.start() - _LONGEST_WORD), end.start())
     word = last.group().lower() if last else ""
     following = text[end.end() : end.end() + 1]
     # "Dr. Chen", "J. Smith", and a lower-case letter behind the full stop are no ends.

@@ -36,8 +36,8 @@ class Relay:
 
     @property
     def audible(self) -> bool:
-        """Reasoning is not for the ear; a refusal or the model's own audio is."""
-        return not self.delta.keys() <= {"reasoning", "reasoning_content", "reasoning_details"}
+        """A refusal and the model's own sound are for the ear; reasoning and annotations are not."""
+        return "refusal" in self.delta or "audio" in self.delta
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class CompletionReader:
         self._name = name
         self._calls: dict[int | str, list[str]] = {}
         self._ids: set[str] = set()
+        self._given_ids: dict[int | str, object] = {}
+        self._renamed: dict[int | str, str] = {}
         self._latest: int | str = 0
         self._size = 0
         self._finish: str | None = None
@@ -95,7 +97,6 @@ class CompletionReader:
             given = call.get("id") or (self._latest if self._calls else position)
         if not isinstance(given, int | str) or (isinstance(given, int) and given < 0):
             raise self._malformed("a tool call's index is no count")
-        self._latest = given
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         name, arguments = function.get("name"), function.get("arguments") or ""
@@ -104,6 +105,10 @@ class CompletionReader:
         self._size += len(arguments)
         if self._size > MAX_ARGUMENT_CHARACTERS:
             raise self._malformed("the arguments of tool calls are too long")
+        # Some servers number every call 0; a new id with a name is a new call all the same.
+        if given in self._calls and name and call.get("id") and call["id"] != self._given_ids.get(given):
+            self._renamed[given] = f"{given}:{call['id']}"
+        given = self._latest = self._renamed.get(given, given)
         if given in self._calls:
             index = list(self._calls).index(given)
             self._calls[given].append(arguments)
@@ -118,6 +123,7 @@ class CompletionReader:
         if not (isinstance(identity, str) and identity) or identity in self._ids:
             identity = f"call_{uuid4().hex[:24]}"
         self._ids.add(identity)
+        self._given_ids[given] = call.get("id")
         return ToolCallPart(len(self._calls) - 1, identity, name, arguments)
 
     def _close_tool_calls(self) -> Iterator[ToolCallPart]:

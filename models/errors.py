@@ -18,6 +18,20 @@ Kind = Literal[
 ]
 
 
+KINDS_BY_STATUS: dict[int, Kind] = {
+    400: "rejected",
+    401: "unauthorized",
+    403: "unauthorized",
+    404: "not_found",
+    413: "rejected",
+    422: "rejected",
+    429: "rate_limited",
+    503: "unavailable",
+    504: "timeout",
+}
+"""What an upstream's status means; any other is `failed`."""
+
+
 class ModelError(Exception):
     """A model did not answer. The message is ours and names no address, key or body: it may reach the caller."""
 

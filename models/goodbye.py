@@ -2,6 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+
+_LONGEST = 200
+"""Characters of an utterance that can still be nothing but a goodbye."""
 
 # A goodbye is an utterance that holds a parting word and nothing but parting words, thanks and small talk around them.
 # Whatever else is in it ("… in French?", "don't …", "before I …") makes it something to answer.
@@ -40,13 +44,9 @@ _PARTING_ZH = (
 # Of these some only part when said with others: "明白了" alone is an acknowledgement.
 _WEAK_ZH = re.compile("我?都?(?:明白|清楚|知道)|不用了|没有?了|没(?:什么)?(?:事|问题)")
 _FILLER_ZH = (
-    "好的?|嗯+|哦|喔|噢|行|可以|那|那么|就|先|谢谢(?:你|您|啦|了)?|多谢|非常感谢|感谢|太感谢|(?:你|您)的?帮助|(?:你|您)|我|了|啦|吧|呀|啊|哈|哟|咯|喽|呢|吗?|的"
+    "好的?|嗯+|哦|喔|噢|行|可以|那|那么|就|先|谢谢(?:你|您|啦|了)?|多谢|非常感谢|感谢|太感谢|(?:你|您)?的?帮助|(?:你|您)|我|了|啦|吧|呀|啊|哈|哟|咯|喽|呢|吗?|的"
     "|今天|麻烦(?:你|您)|辛苦(?:了)?|没|大家|各位|祝|回头|下次|改天|对|是|都|也|请|帮我|电话|通话|现在|到这儿?|太好|很好"
 )
-_ENGLISH = re.compile(rf"(?:(?:{_PARTING_EN}|{_FILLER_EN})(?:\s|$))+", re.ASCII)
-_ENGLISH_PARTING = re.compile(rf"\b(?:{_PARTING_EN})(?:\s|$)", re.ASCII)
-_CHINESE = re.compile(rf"(?:{_PARTING_ZH}|{_FILLER_ZH})+")
-_CHINESE_PARTING = re.compile(f"{_PARTING_ZH}")
 _QUESTION = re.compile(r"[?？]\s*$|吗[。.!！]*\s*$")
 _MARKS = re.compile(r"[^\w\s']|_")
 _MIXED_BYE = re.compile(r"\b(?:good ?bye|bye ?bye|bye)\b")
@@ -54,15 +54,48 @@ _MIXED_BYE = re.compile(r"\b(?:good ?bye|bye ?bye|bye)\b")
 
 def is_goodbye(text: str) -> bool:
     """Whether a receptionist would hang up after these words."""
-    normal = unicodedata.normalize("NFKC", text).lower().replace("’", "'").strip()
-    if not normal or len(normal) > 200 or _QUESTION.search(normal):
+    normal = unicodedata.normalize("NFKC", text[:_LONGEST]).lower().replace("’", "'").strip()
+    if not normal or len(text) > _LONGEST or _QUESTION.search(normal):
         return False
     spaced = " ".join(_MARKS.sub(" ", normal).split())
-    if _ENGLISH.fullmatch(spaced + " "):
+    if _covers(spaced + " ", _ENGLISH):
         return _ENGLISH_PARTING.search(spaced) is not None
     # "好的，bye bye": Chinese callers part in English too.
     joined = _MIXED_BYE.sub("再见", spaced).replace(" ", "")
-    if not _CHINESE.fullmatch(joined):
+    if not _covers(joined, _CHINESE):
         return False
     partings = [match.group() for match in _CHINESE_PARTING.finditer(joined)]
     return any(not _WEAK_ZH.fullmatch(parting) for parting in partings)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """The top-level alternatives of a pattern."""
+    parts, depth = [""], 0
+    for character in pattern:
+        depth += (character == "(") - (character == ")")
+        if character == "|" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _covers(text: str, pieces: Sequence[re.Pattern[str]]) -> bool:
+    """Whether the text is made of these pieces alone. Each place is tried once: a regular expression that repeats
+    alternatives would need exponential time for what a caller can say on purpose.
+    """
+    reached, waiting = {0}, [0]
+    while waiting:
+        at = waiting.pop()
+        for piece in pieces:
+            match = piece.match(text, at)
+            if match and match.end() not in reached:
+                reached.add(match.end())
+                waiting.append(match.end())
+    return len(text) in reached
+
+
+_ENGLISH = [re.compile(f"(?:{piece}) ", re.ASCII) for piece in _alternatives(f"{_PARTING_EN}|{_FILLER_EN}")]
+_ENGLISH_PARTING = re.compile(rf"\b(?:{_PARTING_EN})(?:\s|$)", re.ASCII)
+_CHINESE = [re.compile(piece) for piece in _alternatives(f"{_PARTING_ZH}|{_FILLER_ZH}")]
+_CHINESE_PARTING = re.compile(_PARTING_ZH)

@@ -10,13 +10,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, convert_to_messages
 
 from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
-from models.errors import Kind, ModelError
+from models.errors import KINDS_BY_STATUS, ModelError
 from models.port import ChatRequest, ModelAddress
-
-_KINDS: dict[int, Kind] = {
-    400: "rejected", 401: "unauthorized", 403: "unauthorized", 404: "not_found",
-    422: "rejected", 429: "rate_limited", 503: "unavailable",
-}  # fmt: skip
 
 
 class OpenAIFamily:
@@ -86,7 +81,9 @@ class LangChainModel:
             raise ModelError("timeout", f"The model {self._name!r} took too long to answer.") from error
         except Exception as error:  # each integration raises its own classes; the status is what they share
             status = getattr(error, "status_code", None)
-            kind = _KINDS.get(status, "failed") if isinstance(status, int) else "failed"
+            kind = KINDS_BY_STATUS.get(status, "failed") if isinstance(status, int) else "failed"
+            if "Timeout" in type(error).__name__:  # openai's is no TimeoutError
+                kind = "timeout"
             raise ModelError(kind, f"The model {self._name!r} failed.") from error
         if not answered:
             raise ModelError("empty", f"The model {self._name!r} finished without a word.")

@@ -7,8 +7,8 @@ its slots taken for ever (docs/decisions). Nothing here builds a model object pe
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing, suppress
 from io import BytesIO
 from typing import Final
 
@@ -17,7 +17,7 @@ import orjson
 
 from models.answer import Part
 from models.completion import CompletionReader
-from models.errors import Kind, ModelError
+from models.errors import KINDS_BY_STATUS, Kind, ModelError
 from models.port import ChatRequest, ModelAddress
 from models.silence import SilenceWatch
 from models.sse import EventReader, EventTooLargeError, ServerSentEvent
@@ -32,18 +32,7 @@ PREWARMED_CONNECTIONS: Final = 4
 _LARGE_BODY_BYTES: Final = 1_000_000
 _END_SECONDS: Final = 0.02
 """An upstream that holds the stream open behind its last word loses the connection, not the caller's time."""
-_RETRIED_STATUSES: Final = frozenset({500, 502, 503, 504})
-_KINDS: Final[dict[int, Kind]] = {
-    400: "rejected",
-    401: "unauthorized",
-    403: "unauthorized",
-    404: "not_found",
-    413: "rejected",
-    422: "rejected",
-    429: "rate_limited",
-    503: "unavailable",
-    504: "timeout",
-}
+_RETRIED_STATUSES: Final = frozenset({500, 502, 503})
 
 
 class RelayModel:
@@ -76,14 +65,15 @@ class RelayModel:
         """See the port."""
         reader = CompletionReader(self._name)
         response = await self._connect(request, stack)
-        async for event in self._events(response):
-            if event.data == b"[DONE]":
-                break
-            chunk = self._decode(event.data)
-            if event.name == b"error" or (isinstance(chunk, dict) and chunk.get("error")):
-                raise ModelError(_error_kind(chunk), f"The model {self._name!r} reported an error.")
-            for part in reader.read(chunk):
-                yield part
+        async with aclosing(self._events(response)) as events:
+            async for event in events:
+                if event.data == b"[DONE]":
+                    break
+                chunk = self._decode(event.data)
+                if event.name == b"error" or (isinstance(chunk, dict) and chunk.get("error")):
+                    raise ModelError(_error_kind(chunk), f"The model {self._name!r} reported an error.")
+                for part in reader.read(chunk):
+                    yield part
         for closing in reader.end():
             yield closing
         await self._let_end(response)
@@ -121,10 +111,12 @@ class RelayModel:
         return headers
 
     def _body(self, request: ChatRequest) -> bytes:
-        model = request.model or self._address.model
-        return orjson.dumps(
-            {**request.parameters, **({"model": model} if model else {}), "messages": request.messages, "stream": True}
-        )
+        model = {"model": request.model or self._address.model}
+        body = {**request.parameters, **(model if model["model"] else {}), "messages": request.messages, "stream": True}
+        try:
+            return orjson.dumps(body)
+        except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
+            raise ModelError("rejected", "The request is nested too deeply.") from error
 
     async def _connect(self, request: ChatRequest, stack: AsyncExitStack) -> aiohttp.ClientResponse:
         """A response that has begun to answer, after at most `MAX_ATTEMPTS` requests within the first-byte deadline."""
@@ -161,7 +153,7 @@ class RelayModel:
         retry_after = response.headers.get("Retry-After")
         response.close()
         log.warning("an upstream refused a request", extra={"model": self._name, "upstream_status": response.status})
-        kind = _KINDS.get(response.status, "failed")
+        kind = KINDS_BY_STATUS.get(response.status, "failed")
         # Any further status over 400 is final too: only a passing fault of the server is worth another try.
         if kind == "failed" and response.status not in _RETRIED_STATUSES:
             kind = "rejected" if 400 <= response.status < 500 else "malformed"
@@ -169,7 +161,7 @@ class RelayModel:
             kind, f"The model {self._name!r} answered with status {response.status}.", retry_after=retry_after
         )
 
-    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[ServerSentEvent]:
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[ServerSentEvent, None]:
         reader = EventReader()
         with SilenceWatch(self._address.deadlines.idle, response.close) as silence:
             try:
@@ -210,4 +202,4 @@ def _error_kind(chunk: object) -> Kind:
     """The kind of an error inside a stream; some upstreams put the status there as its code."""
     error = chunk.get("error") if isinstance(chunk, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
-    return _KINDS.get(code, "failed") if isinstance(code, int) else "failed"
+    return KINDS_BY_STATUS.get(code, "failed") if isinstance(code, int) else "failed"

@@ -81,12 +81,12 @@ class EventReader:
             self._name = b""
         elif line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
-            self._size += len(value)
+            self._size += len(value) + 1
             if self._size > self._limit:
                 raise EventTooLargeError(f"an event of over {self._limit} bytes")
             self._data.append(value)
         elif line.startswith(b"event:"):
             self._name = line[6:].removeprefix(b" ")
         elif line == b"data":
-            self._data.append(b"")
+            self._take(b"data:", events)
         # Comments, ids, retry times and unknown fields say nothing to us.

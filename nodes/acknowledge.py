@@ -6,10 +6,9 @@ from pydantic import Field
 
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Say
-from nodes.turn import Line
 
 
-@node(speaks=True)
+@node()
 async def acknowledge(
     state: State,
     turn: Turn,
@@ -21,26 +20,28 @@ async def acknowledge(
     line = turn.line
 
     async def speak() -> None:
-        await line.send(Say(_phrase(turn, say, line)))
+        if phrase := _phrase(turn, say):
+            await line.send(Say(phrase))
 
     line.after(after_ms / 1000, speak)
     return None
 
 
-def _phrase(turn: Turn, phrases: tuple[str, ...], line: Line) -> str:
+def _phrase(turn: Turn, phrases: tuple[str, ...]) -> str:
     """Another phrase than the last one of this call, ending in a space so that the answer does not stick to it.
 
     The turn number is the place to start, for hosts that give no call id; what this process last said in the call,
-    or the history shows as said, is passed over.
+    or the history shows as said, is passed over. Empty if nothing is left.
     """
     turns = sum(message.get("role") == "user" for message in turn.messages)
-    key = (turn.call.principal, turn.call.id)
     said = [message.get("content") for message in turn.messages if message.get("role") == "assistant"]
     last = said[-1] if said and isinstance(said[-1], str) else ""
+    key = (turn.call.principal, turn.call.id)
     before = turn.services.phrases.get(key, "") if turn.call.id else ""
     choices = [phrases[(turns + shift) % len(phrases)].rstrip() for shift in range(len(phrases))]
     fresh = [choice for choice in choices if choice != before and not last.startswith(choice)]
-    chosen = (fresh or [choice for choice in choices if choice != before] or choices)[0]
+    if not fresh:
+        return ""
     if turn.call.id:
-        turn.services.phrases[key] = chosen
-    return chosen + " "
+        turn.services.phrases[key] = fresh[0]
+    return fresh[0] + " "

@@ -84,7 +84,7 @@ def _parameters(turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
     if turn.offered:
         given = parameters.get("tools")
         tools = list(given) if isinstance(given, Sequence) else []
-        names = {tool.get("function", {}).get("name") for tool in tools if isinstance(tool, Mapping)}
+        names = [_name(tool) for tool in tools]
         parameters["tools"] = tools + [tool for name, (_, tool) in turn.offered.items() if name not in names]
     if not parameters.get("tools"):
         # Some hosts send a choice without anything to choose from, which providers refuse.
@@ -96,3 +96,8 @@ def _parameters(turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
     if not turn.streaming:
         parameters["stream_options"] = {"include_usage": True}
     return parameters
+
+
+def _name(tool: object) -> object:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return function.get("name") if isinstance(function, Mapping) else None

@@ -22,7 +22,7 @@ async def emit_audio(
 
     A request whose `modalities` leave audio out gets text. A reply that is not streamed is not paced.
     """
-    if turn.wants("audio"):
+    if turn.wants("audio") and not turn.line.voiced:
         speaker = turn.services.voice(voice)
         identity = f"audio_{uuid4().hex[:24]}"
         turn.line.voiced = True

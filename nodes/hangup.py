@@ -38,7 +38,7 @@ async def hangup(
     `say` is one text, or one a language (`en`, `zh`). `tool` is the host's name for it: `hangup`, `endCall` …
     `command` replaces the call by text that the host obeys, such as Alibaba's `<imsagent_hangup/>`.
     """
-    if not turn.line.words:
+    if not turn.line.answered:
         language = "zh" if is_chinese(turn.question) else "en"
         await turn.say(say if isinstance(say, str) else say.get(language, next(iter(say.values()), "")))
     if command:

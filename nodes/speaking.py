@@ -6,9 +6,12 @@ from contextlib import aclosing
 
 from language.sentences import sentences
 from nodes.events import Audio, Event, Say, Transcript
+from nodes.line import Sink
 from nodes.pacing import Pace
-from nodes.turn import Sink
 from speech.port import Voice
+
+LONGEST_CHARACTERS = 300
+"""Of a sentence: text without an end is cut at a space, so that a caller does not wait for the whole of it."""
 
 
 class SpeakingOutlet:
@@ -33,24 +36,20 @@ class SpeakingOutlet:
             await self._sink(event)
             return
         self._held += event.text
-        *whole, rest = sentences(self._held) or [""]
+        *whole, self._held = sentences(self._held) or [""]
         # The last part is kept even if it looks finished: "3." may go on with "5".
-        self._held = rest
+        if len(self._held) > LONGEST_CHARACTERS:
+            cut = self._held.rfind(" ", 0, LONGEST_CHARACTERS) + 1 or LONGEST_CHARACTERS
+            whole, self._held = [*whole, self._held[:cut]], self._held[cut:]
         for sentence in whole:
             await self._speak(sentence)
 
     async def flush(self) -> None:
         """Speak what is held, and wait for its last frame."""
-        if self._held.strip():
-            await self._speak(self._held)
-        self._held = ""
-        if self._speaker is not None:
-            joined = asyncio.ensure_future(self._sentences.join())
-            # A speaker that failed never empties the queue; its error must come out here.
-            await asyncio.wait({joined, self._speaker}, return_when=asyncio.FIRST_COMPLETED)
-            if not joined.done():
-                joined.cancel()
-                await self._speaker
+        held, self._held = self._held, ""
+        await self._speak(held)
+        await self._sentences.join()
+        await self._raise_failure()
 
     async def aclose(self) -> None:
         """Fall silent in the middle of a word."""
@@ -59,30 +58,47 @@ class SpeakingOutlet:
             await asyncio.wait({self._speaker})
 
     async def _speak(self, sentence: str) -> None:
+        if not sentence.strip():
+            return  # a model's empty lines are no sound
         if self._speaker is None:
             self._speaker = asyncio.create_task(self._run())
-        if self._speaker.done():
-            await self._speaker
+        await self._raise_failure()
         await self._sentences.put(sentence)
 
+    async def _raise_failure(self) -> None:
+        if self._speaker is not None and self._speaker.done():
+            await self._speaker
+
     async def _run(self) -> None:
-        while True:
-            sentence = await self._sentences.get()
-            await self._sink(Transcript(self._identity, sentence))
-            async with aclosing(self._frames(sentence)) as frames:
-                async for frame in frames:
-                    if self._pace is not None:
-                        await self._pace.wait()
-                    await self._sink(Audio(self._identity, frame))
-            self._sentences.task_done()
+        try:
+            while True:
+                sentence = await self._sentences.get()
+                try:
+                    await self._say(sentence)
+                finally:
+                    self._sentences.task_done()
+        finally:
+            # Whoever waits for room or for the end must not wait for a speaker that is gone.
+            while not self._sentences.empty():
+                self._sentences.get_nowait()
+                self._sentences.task_done()
+
+    async def _say(self, sentence: str) -> None:
+        await self._sink(Transcript(self._identity, sentence))
+        async with aclosing(self._frames(sentence)) as frames:
+            async for frame in frames:
+                if self._pace is not None:
+                    await self._pace.wait()
+                await self._sink(Audio(self._identity, frame))
 
     async def _frames(self, sentence: str) -> AsyncGenerator[bytes, None]:
         """Frames of one size; the sentence's last one is filled up with silence."""
         buffer = bytearray()
-        async for chunk in self._voice.speak(sentence):
-            buffer += chunk
-            while len(buffer) >= self._frame:
-                yield bytes(buffer[: self._frame])
-                del buffer[: self._frame]
+        async with aclosing(self._voice.speak(sentence)) as chunks:
+            async for chunk in chunks:
+                buffer += chunk
+                while len(buffer) >= self._frame:
+                    yield bytes(buffer[: self._frame])
+                    del buffer[: self._frame]
         if buffer:
             yield bytes(buffer.ljust(self._frame, b"\0"))

@@ -1,9 +1,7 @@
-"""One turn, as a node sees it: who asks, what was said, and the line to the caller's ear."""
+"""One turn, as a node sees it: who asks, what was said, what may be used, and the line to the caller."""
 
-import asyncio
 import copy
-import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,23 +12,8 @@ from models.port import ChatModel, Message
 from models.question import last_user_text
 from nodes.call import Call
 from nodes.events import Event, Say
+from nodes.line import Line
 from speech.port import Voice
-
-Sink = Callable[[Event], Awaitable[None]]
-"""Where events end: our queue when we serve, LangGraph's stream writer in Studio and notebooks."""
-
-
-class Outlet(Protocol):
-    """A stage between the nodes and the sink that may hold words back and turn them into something else."""
-
-    async def push(self, event: Event) -> None:
-        """Take one event; give on what is ready."""
-
-    async def flush(self) -> None:
-        """Give on everything that is held back, and return when the sink has it."""
-
-    async def aclose(self) -> None:
-        """Stop at once; what is held back is lost."""
 
 
 class Services(Protocol):
@@ -61,89 +44,6 @@ class Context:
         default="", metadata={"description": "The upstream's name of the model; empty: the settings' own."}
     )
     call_id: str = field(default="", metadata={"description": "The host's id of the call."})
-
-
-async def _nowhere(event: Event) -> None:
-    raise RuntimeError("A turn speaks only while its graph runs.")
-
-
-class Line:
-    """The one line to the caller, shared by all steps of a turn."""
-
-    def __init__(self) -> None:
-        self.spoken = False
-        self.voiced = False
-        """Whether words leave as sound of ours; then no model is asked for its own."""
-        self.words: list[str] = []
-        self.started = time.perf_counter()
-        self.sink: Sink = _nowhere
-        """Where it ends; set before the first step runs."""
-        self._outlet: Outlet | None = None
-        self._timers: list[asyncio.TimerHandle] = []
-        self._late: set[asyncio.Task[None]] = set()
-
-    @property
-    def connected(self) -> bool:
-        """Whether it leads anywhere yet."""
-        return self.sink is not _nowhere
-
-    async def send(self, event: Event) -> None:
-        """Pass one event through the outlets to the sink."""
-        if event.audible:
-            if not self.spoken:
-                self.spoken = True
-                self.stop_timers()
-            if isinstance(event, Say):
-                self.words.append(event.text)
-        if self._outlet is None:
-            await self.sink(event)
-        else:
-            await self._outlet.push(event)
-
-    def attach(self, make: Callable[[Sink], Outlet]) -> None:
-        """Put an outlet in front of what the line ends in now."""
-        self._outlet = make(self.sink if self._outlet is None else self._outlet.push)
-
-    def after(self, seconds: float, speak: Callable[[], Awaitable[None]]) -> None:
-        """Speak then, unless something has been spoken before."""
-
-        def fire() -> None:
-            async def say() -> None:
-                if not self.spoken:
-                    await speak()
-
-            task = asyncio.ensure_future(say())
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-
-        if not self.spoken:
-            self._timers.append(asyncio.get_running_loop().call_later(seconds, fire))
-
-    def stop_timers(self) -> None:
-        """Nothing that was to be said later will be."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-
-    async def drain(self) -> None:
-        """Stop the timers and wait until the sink has everything."""
-        self.stop_timers()
-        if self._late:
-            await asyncio.gather(*self._late)
-        if self._outlet is not None:
-            await self._outlet.flush()
-
-    async def aclose(self) -> None:
-        """Stop at once: timers, what they started, and outlets."""
-        self.stop_timers()
-        for task in list(self._late):
-            task.cancel()
-        if self._outlet is not None:
-            await self._outlet.aclose()
-
-    def elapsed_ms(self) -> float:
-        """Since the turn began."""
-        return (time.perf_counter() - self.started) * 1000
 
 
 class Turn(Context):
@@ -186,6 +86,8 @@ class Turn(Context):
         """Say it. Returns when the reader has room for more."""
         if event.audible:
             self.spoke = True
+            if isinstance(event, Say):
+                self.line.answered = True
         await self.line.send(event)
 
     async def say(self, text: str) -> None:
@@ -211,5 +113,7 @@ class Turn(Context):
 
     async def aclose(self) -> None:
         """Stop whatever still runs for this turn and close what it opened."""
-        await self.line.aclose()
-        await self.stack.aclose()
+        try:
+            await self.line.aclose()
+        finally:
+            await self.stack.aclose()

@@ -42,7 +42,13 @@ def create_app(settings: Settings) -> FastAPI:
         await state.services.aclose()
 
     app = FastAPI(
-        title="Dialgraph", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+        title="Dialgraph",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # a redirect would be sent before anybody was let in, to a host that the caller names
     )
     app.state.dialgraph = state
     app.router.routes += completion_routes(state)
@@ -57,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["*"],  # OpenAI's client sends a dozen of its own
         )
     return app
 
@@ -73,7 +79,7 @@ def completion_routes(state: ServerState) -> list[Route]:
     routes: dict[str, Route] = {}
     first = next(iter(state.endpoints.values()))
     default = state.endpoints.get("chat", first)
-    for path in (f"/v1{SUFFIX}", f"/v1{SUFFIX}{SUFFIX}"):
+    for path in (f"/v1{SUFFIX}", f"/v1{SUFFIX}/", f"/v1{SUFFIX}{SUFFIX}"):
         routes[path] = Route(path, Completions(state, default, picks=True), methods=["POST"])
     for endpoint in state.endpoints.values():
         for path in endpoint.paths():

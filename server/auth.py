@@ -13,13 +13,9 @@ Mode = Literal["none", "keys", "passthrough"]
 
 _LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDING: Final = (
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-    "via",
-)
+    "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
+    "cf-connecting-ip", "true-client-ip", "via",
+)  # fmt: skip
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 MAKE_A_KEY: Final = "dialgraph key create NAME"
 
@@ -38,6 +34,7 @@ class Authenticator:
     """Decides by one of three modes. No request is let in by what its body says."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._keys = KeyFile(settings.data_dir)
         self._configured = {name: hash_of(key.get_secret_value()) for name, key in settings.api_keys.items()}
         self.mode: Mode = settings.auth or ("keys" if self._all() else "none")
@@ -51,6 +48,8 @@ class Authenticator:
 
     def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
         """Raises ApiError 401."""
+        if self.mode == "none" and not self._settings.auth and self._all():
+            self.mode = "keys"  # a key was made while the server ran; from now on one is needed
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
             return Caller("local")
@@ -70,7 +69,7 @@ class Authenticator:
         return {**self._keys.hashes(), **self._configured}
 
     def _refuse_strangers(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Binding to loopback is not enough: tunnels, proxies and rebound names come from loopback too."""
+        """Binding to loopback is not enough: tunnels, proxies, rebound names and web pages come from loopback too."""
         client = scope.get("client")
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -79,9 +78,19 @@ class Authenticator:
             and is_loopback(str(client[0]))
             and name.lower() in _LOCAL_HOSTS
             and not any(header in headers for header in _FORWARDING)
+            and self._is_own_page(headers)
         )
         if not local:
             raise _unauthorized(f"From outside this machine a key is needed. Make one: {MAKE_A_KEY}", "no_api_key")
+
+    def _is_own_page(self, headers: Mapping[str, str]) -> bool:
+        """Whether no web page sent it, or one of this machine, or one whose origin the settings name."""
+        origin = headers.get("origin")
+        if origin is None:
+            return headers.get("sec-fetch-site", "none") in ("none", "same-origin", "same-site")
+        host = origin.rpartition("://")[2]
+        name = host if host.endswith("]") else host.partition(":")[0]
+        return origin in self._settings.cors_origins or name.lower() in _LOCAL_HOSTS
 
 
 def _bearer(value: str | None) -> str:

@@ -27,7 +27,7 @@ class Endpoint:
         bases = [self.spec.route_path, f"/{name}{SUFFIX}", f"/{name}/v1{SUFFIX}", f"/v1/{name}{SUFFIX}"]
         if not self.spec.route_path.startswith("/v1/") and self.spec.route_path != SUFFIX:
             bases.append(f"/v1{self.spec.route_path}")
-        paths = [path for base in bases for path in (base, base + SUFFIX)]
+        paths = [path for base in bases for path in (base, f"{base}/", base + SUFFIX)]
         return list(dict.fromkeys(paths))
 
     def uses(self) -> list[tuple[str, str, str]]:

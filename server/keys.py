@@ -1,12 +1,15 @@
 """Bearer keys that `dialgraph key` makes: kept as hashes in the data folder, so that the file opens no door."""
 
 import hashlib
+import logging
 import os
 import secrets
 import time
 from pathlib import Path
 
 import orjson
+
+log = logging.getLogger(__name__)
 
 PREFIX = "dg_"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -32,8 +35,12 @@ class KeyFile:
             self._looked = now
             stamp = self._path.stat().st_mtime_ns if self._path.exists() else None
             if stamp != self._stamp:
-                self._hashes = self._read()
                 self._stamp = stamp
+                try:
+                    self._hashes = self._read()
+                except KeyFileError:
+                    log.exception("keys.json cannot be read; no key of it is accepted")
+                    self._hashes = {}
         return self._hashes
 
     def create(self, name: str) -> str:

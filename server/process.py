@@ -5,14 +5,13 @@ import socket
 import sys
 
 import uvicorn
-from fastapi import FastAPI
 
 from server.app import create_app, prepare
 from server.protocol import uvicorn_options
-from server.settings import Settings, SettingsError
+from server.settings import Settings
 from server.state import ServerState
 
-_AFTER_GRACE_SECONDS = 2
+_AFTER_GRACE_SECONDS = 1
 """For the last frames; then uvicorn cancels what is left."""
 
 
@@ -33,36 +32,21 @@ class DrainingServer(uvicorn.Server):
             end.cancel()
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal comes. Raises SettingsError or GraphError before anything listens."""
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve on a bound socket until a signal comes. Raises SettingsError or GraphError before it takes a call."""
     app = create_app(settings)
     state: ServerState = app.state.dialgraph
     prepare(state)
-    listener = _listen(settings)
     config = uvicorn.Config(
         app, timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS), **uvicorn_options()
     )
-    server = DrainingServer(config, state)
-    _announce(app, listener, state)
-    server.run(sockets=[listener])
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """A socket of our own, so that a port that is taken is one clear line."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        reason = (error.strerror or "it cannot be used").lower()
-        raise SettingsError(f"Cannot listen on {settings.host}:{settings.port}: {reason}.") from None
     listener.listen(2048)
     listener.set_inheritable(True)
-    return listener
+    _announce(listener, state)
+    DrainingServer(config, state).run(sockets=[listener])
 
 
-def _announce(app: FastAPI, listener: socket.socket, state: ServerState) -> None:
+def _announce(listener: socket.socket, state: ServerState) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     lines = [f"Dialgraph on {address} (auth: {state.authenticator.mode})"]

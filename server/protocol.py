@@ -10,7 +10,7 @@ import asyncio
 import re
 from typing import Any, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
 
@@ -86,8 +86,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is refused in the envelope; a response that runs is not written into."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+        running: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
+        if running is not None and not running.response_complete:
+            running.keep_alive = False
             return
         self._refuse(ApiError(400, "The request is no HTTP/1.1.", code="invalid_http"), b"400 Bad Request")
 

@@ -17,6 +17,7 @@ def serve_reloading(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         reload=True,
+        timeout_graceful_shutdown=1,  # for development: a change is worth more than a running turn
         reload_dirs=[str(ROOT / name) for name in ("graphs", "nodes", "models", "knowledge", "speech", "server")],
         **uvicorn_options(),
     )

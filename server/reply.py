@@ -7,14 +7,22 @@ from starlette.types import Receive, Scope, Send
 
 from server.errors import ApiError
 
+_ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
+
 
 class Disconnected(Exception):  # noqa: N818 (no fault of anybody)
     """The client left before its request was read."""
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers by lower-case name; of several with one name the last."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    """The request's headers by lower-case name. Raises ApiError if one that decides who is let in comes twice."""
+    headers: dict[str, str] = {}
+    for raw_name, value in scope["headers"]:
+        name = raw_name.decode("latin-1")
+        if name in _ONCE and name in headers:
+            raise ApiError(400, f"The header {name!r} is given twice.", code="duplicate_header")
+        headers[name] = value.decode("latin-1")
+    return headers
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:

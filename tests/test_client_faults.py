@@ -46,19 +46,21 @@ async def _begin(connection: Connection, request: bytes, phase: str) -> None:
 @pytest.mark.parametrize("path", ["/chat/completions", "/rag/chat/completions"])
 async def test_c01_c02_leaving_closes_the_upstream_at_once(tmp_path: Path, phase: str, how: str, path: str) -> None:
     async with upstream(default=PHASES[phase]) as up, serving(tmp_path, models={"main": up.url}) as served:
-        request = served.request(path, {"messages": [{"role": "user", "content": "hi"}], "stream": True})
+
+        def asks(number: int) -> bytes:
+            body = {"messages": [{"role": "user", "content": f"hi {number}"}], "stream": True}
+            return served.request(path, body)
+
         connections = [await served.connect() for _ in range(STREAMS)]
-        await asyncio.gather(*(_begin(connection, request, phase) for connection in connections))
+        await asyncio.gather(*(_begin(one, asks(number), phase) for number, one in enumerate(connections)))
         await up.until(lambda: len(up.exchanges) == STREAMS)
-        # Which exchange belongs to which connection does not matter: the n-th leaving is matched with the n-th close.
-        left: list[float] = []
-        for connection in connections:
-            left.append(time.monotonic())
+        left: dict[str, float] = {}
+        for number, connection in enumerate(connections):
+            left[f"hi {number}"] = time.monotonic()
             connection.reset() if how == "RST" else connection.writer.close()
             await asyncio.sleep(0.001)
         await up.until(lambda: all(exchange.left for exchange in up.exchanges))
-        closed = sorted(exchange.left or 0.0 for exchange in up.exchanges)
-        delays = [after - before for before, after in zip(left, closed, strict=True)]
+        delays = [(exchange.left or 0.0) - left[exchange.body["messages"][-1]["content"]] for exchange in up.exchanges]
         await up.until(lambda: not served.state.open_turns)
     print(  # noqa: T201 (the figure is what the test is for)
         f"{path} {phase} {how}: client close to upstream close p50 {percentile(delays, 0.5) * 1000:.1f} ms,"

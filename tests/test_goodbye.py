@@ -1,5 +1,7 @@
 """Forty goodbyes and forty traps, in two languages."""
 
+import time
+
 import pytest
 
 from models.goodbye import is_goodbye
@@ -104,3 +106,12 @@ def test_a_goodbye_is_one(text: str) -> None:
 @pytest.mark.parametrize("text", TRAPS)
 def test_a_trap_is_none(text: str) -> None:
     assert not is_goodbye(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["谢谢你" * 60 + "请问几点", "thank you thank you " * 9 + "when", "ok bye " * 5000, "好" * 199 + "吃"]
+)
+def test_no_utterance_takes_long(text: str) -> None:
+    began = time.perf_counter()
+    assert not is_goodbye(text)
+    assert time.perf_counter() - began < 0.5

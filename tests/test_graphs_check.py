@@ -156,10 +156,82 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "graph 'g', step 'decide': `then` has no entry for 'no', which node 'decide' can choose.",
     ),
     (
-        "a table entry with a reserved name",
-        (Step("decide", then={"yes": END, "no": END, "timeout": END}),),
-        "graph 'g', step 'decide': `then` has an entry 'timeout'. Accepted: another name; on_timeout says where"
-        " that leads.",
+        "a table entry that is never chosen",
+        (Step("decide", then={"yes": END, "no": END, "maybe": END}),),
+        "graph 'g', step 'decide': node 'decide' never chooses 'maybe'. Accepted: 'yes', 'no'.",
+    ),
+    (
+        "two entries asked for by one tool",
+        (
+            Step("call_model", then={"answered": END, "a": "bye", "b": "farewell"}),
+            Step("hangup", name="bye", then=END),
+            Step("hangup", name="farewell"),
+        ),
+        "graph 'g', step 'call_model': the entries 'a' and 'b' are asked for by one tool, 'hangup'. Name another.",
+    ),
+    (
+        "a name that LangGraph has for itself",
+        (Step("call_model", name="a:b"),),
+        "graph 'g', step 'a:b': a name has letters, digits, `_` and `-`, and begins with a letter.",
+    ),
+    (
+        "the name of the last compiled step",
+        (Step("call_model", name="end_turn"),),
+        "graph 'g', step 'end_turn': this word stands for the end of the graph. Give the step another `name`.",
+    ),
+    (
+        "branches that meet without waiting",
+        (
+            Step("acknowledge", then=("one", "two")),
+            Step("take_note", name="one", then="join"),
+            Step("retrieve", name="two", then="three"),
+            Step("rewrite_messages", name="three", then="join"),
+            Step("call_model", name="join"),
+        ),
+        "graph 'g', step 'join': branches meet there, and it would run once for each. Set `waits=True`.",
+    ),
+    (
+        "a step that waits for one that waits",
+        (
+            Step("acknowledge", name="f", then=("x", "y")),
+            Step("acknowledge", name="x", then=("x1", "x2")),
+            Step("acknowledge", name="x1", then="wx"),
+            Step("acknowledge", name="x2", then="wx"),
+            Step("acknowledge", name="wx", waits=True, then="w"),
+            Step("acknowledge", name="y", then="w"),
+            Step("call_model", name="w", waits=True),
+        ),
+        "graph 'g', step 'w': waits for 'wx', which waits itself. Let all branches meet in one step.",
+    ),
+    (
+        "parallel steps that both speak",
+        (
+            Step("acknowledge", then=("one", "two")),
+            Step("call_model", name="one", then=END),
+            Step("hangup", name="two"),
+        ),
+        "graph 'g', steps 'one' and 'two' run at the same time and both speak: the caller would hear them mixed.",
+    ),
+    (
+        "parallel writers behind a shared step",
+        (
+            Step("acknowledge", name="f", then=("a", "b")),
+            Step("acknowledge", name="a", then=("a2", "m")),
+            Step("take_note", name="a2", then=END),
+            Step("take_note", name="b", then="m"),
+            Step("call_model", name="m", waits=True),
+        ),
+        "graph 'g', steps 'a2' and 'b' run at the same time and both write 'note'. Run one behind the other.",
+    ),
+    (
+        "a key that only a later round of a loop writes",
+        (Step("read_note"), Step("take_note"), Step("decide", then={"yes": "read_note", "no": END})),
+        "graph 'g', step 'read_note': node 'read_note' reads 'note', which no step before it writes.",
+    ),
+    (
+        "errors that lead to themselves",
+        (Step("retrieve", on_error="retrieve"), Step("call_model")),
+        "graph 'g', step 'retrieve': its on_error leads back to itself, for ever. Lead it to another step.",
     ),
 ]
 
@@ -189,6 +261,17 @@ def test_all_mistakes_are_reported_at_once() -> None:
             Step("call_model"),
         ),
         (Step("decide", name="loop", then={"yes": "loop", "no": END}),),
+        (  # a loop over a join
+            Step("acknowledge", name="f", then=("a", "b")),
+            Step("take_note", name="a", then="join"),
+            Step("retrieve", name="b", then="join"),
+            Step("decide", name="join", waits=True, then={"yes": "f", "no": END}),
+        ),
+        (  # a join that writes what a branch wrote
+            Step("acknowledge", name="f", then=("join", "b")),
+            Step("take_note", name="b", then="join"),
+            Step("take_note", name="join", waits=True),
+        ),
     ],
 )
 def test_a_right_graph_compiles(steps: tuple[Step, ...]) -> None:

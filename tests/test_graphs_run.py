@@ -12,7 +12,7 @@ import graphs.hangup
 import graphs.rag
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.errors import GraphError, StepTimeoutError
-from graphs.run import run_turn
+from graphs.run import run_turn, running
 from graphs.services import OpenServices, default_services
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
@@ -306,3 +306,111 @@ async def test_a_thread_of_studio_remembers_what_was_said(tmp_path: Path, monkey
     result = await graphs.rag.graph.ainvoke({"messages": history}, context=Context(call_id="c1"))
     assert "8 euros" in result["messages"][-1].content
     assert set(result) == {"messages"}
+
+
+async def test_a_talker_that_does_not_say_so_is_not_tried_again(tmp_path: Path) -> None:
+    @node()
+    async def secret_talker(state: State, turn: Turn) -> Update:
+        """Speaks without declaring it, and fails."""
+        await turn.say("Your balance is ")
+        raise ValueError("no")
+
+    heard: list[Event] = []
+    with pytest.raises(ValueError, match="no"):
+        async for event in run_turn(compiled(Step("secret_talker", retry=3), nodes=[secret_talker]), turn(tmp_path)):
+            heard.append(event)
+    assert words_of(heard) == "Your balance is "
+
+
+async def test_a_nodes_own_timeout_is_an_error_like_any_other(tmp_path: Path) -> None:
+    tries = 0
+
+    @node()
+    async def times_out(state: State, turn: Turn) -> Update:
+        """Has a deadline of its own."""
+        nonlocal tries
+        tries += 1
+        raise TimeoutError
+
+    graph = compiled(Step("times_out", retry=2, on_error="sorry", then=END), Step("sorry"), nodes=[times_out, SORRY])
+    assert words_of(await events_of(graph, turn(tmp_path))) == "Sorry."
+    assert tries == 3
+
+
+async def test_an_acknowledgement_is_no_goodbye(tmp_path: Path) -> None:
+    @node()
+    async def look_up(state: State, turn: Turn) -> Update:
+        """Takes a while."""
+        await asyncio.sleep(0.05)
+        return None
+
+    acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": 5})
+    graph = compiled(acknowledge, Step("look_up"), Step("hangup", options={"say": "Bye."}), nodes=[look_up])
+    assert words_of(await events_of(graph, turn(tmp_path))) == "One moment. Bye."
+
+
+async def test_closing_is_finished_even_if_the_reader_leaves_meanwhile(tmp_path: Path) -> None:
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    @node()
+    async def opens(state: State, turn: Turn) -> Update:
+        """Opens what takes a while to close."""
+
+        async def close() -> None:
+            closing.set()
+            await asyncio.sleep(0.1)
+            closed.set()
+
+        turn.stack.push_async_callback(close)
+        return None
+
+    async with running(compiled(Step("opens"), nodes=[opens]), turn(tmp_path)) as run:
+        await closing.wait()
+        run.stop()
+    assert closed.is_set()
+
+
+async def test_a_turn_that_is_stopped_before_it_began_ends(tmp_path: Path) -> None:
+    async with running(compiled(Step("done_well"), nodes=[DONE]), turn(tmp_path)) as run:
+        run.stop()
+        assert [events async for events in run.batches()] == []
+
+
+async def test_what_one_turn_found_is_not_in_the_next_turn_of_a_thread(tmp_path: Path) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    seen: list[object] = []
+
+    @node(writes="note")
+    async def first_time(state: State, turn: Turn) -> Update:
+        """Writes only when it is asked to."""
+        return {"note": "old"} if turn.question == "write" else None
+
+    @node(reads="note")
+    async def look(state: State, turn: Turn) -> Update:
+        """Sees what is there."""
+        seen.append(dict(state).get("note"))
+        return None
+
+    graph = compiled(Step("first_time"), Step("look"), nodes=[first_time, look]).copy({"checkpointer": InMemorySaver()})
+    config: Any = {"configurable": {"thread_id": "t"}}
+    for question in ("write", "read"):
+        await graph.ainvoke({"messages": [{"role": "user", "content": question}]}, config)
+    assert seen == ["old", None]
+
+
+@pytest.mark.parametrize("sentences", [1, 100])
+async def test_a_voice_that_fails_ends_the_turn_with_its_error(tmp_path: Path, sentences: int) -> None:
+    class Broken:
+        sample_rate = 16_000
+
+        async def speak(self, text: str) -> Any:
+            await asyncio.sleep(0.01)
+            raise ValueError("no voice")
+            yield b""
+
+    one = turn(tmp_path)
+    one.services._voices["main"] = Broken()  # type: ignore[attr-defined]  # a fake at the edge: the engine
+    talks = speaker("talks", "Hello there. " * sentences)
+    with pytest.raises(ValueError, match="no voice"):
+        await asyncio.wait_for(events_of(compiled(Step("emit_audio"), Step("talks"), nodes=[talks]), one), 5)

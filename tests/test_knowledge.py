@@ -85,6 +85,16 @@ async def test_searches_run_while_documents_come_in(tmp_path: Path) -> None:
     assert len(await one.search("lions", 50)) == 11
 
 
+async def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    """Several stores on one folder, as several processes have them; each begins with the sample too."""
+    stores = [store(tmp_path, sample=SAMPLE) for _ in range(4)]
+    await asyncio.gather(*(one.search("dogs", 1) for one in stores))
+    await asyncio.gather(*(one.add([Document(f"{at}.md", f"Lions number {at}.")]) for at, one in enumerate(stores)))
+    found = await store(tmp_path).search("lions", 50)
+    assert sorted(passage.document for passage in found) == ["0.md", "1.md", "2.md", "3.md"]
+    assert await store(tmp_path).search("sauna", 1)
+
+
 async def test_adding_is_all_or_nothing(tmp_path: Path) -> None:
     one = store(tmp_path)
     with pytest.raises(StoreError, match="store 'main': document 'empty.md' holds no text."):
@@ -145,6 +155,10 @@ def test_documents_are_read_from_files_and_folders(tmp_path: Path) -> None:
     for path, sentence in ((tmp_path / "none", "does not exist"), (tmp_path / "c.exe", "Accepted: .md, .txt.")):
         with pytest.raises(StoreError, match=sentence):
             read_documents([path])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.md").write_text("A2", encoding="utf-8")
+    with pytest.raises(StoreError, match="Two documents are named 'a.md'. Index their common folder, or rename one."):
+        read_documents([tmp_path / "a.md", tmp_path / "other"])
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(StoreError, match="'bad.txt' is not UTF-8 text."):
         read_documents([tmp_path / "bad.txt"])

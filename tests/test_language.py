@@ -1,5 +1,7 @@
 """Words and sentences of two languages."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +66,10 @@ def test_words(text: str, units: list[str]) -> None:
 )
 def test_the_language_of_an_answer(text: str, chinese: bool) -> None:
     assert is_chinese(text) is chinese
+
+
+@pytest.mark.parametrize("text", ["e.g. a " * 5000, "word. then " * 3000, "a" * 50_000, "。" * 20_000])
+def test_no_text_takes_long(text: str) -> None:
+    began = time.perf_counter()
+    assert "".join(sentences(text)) == text
+    assert time.perf_counter() - began < 1

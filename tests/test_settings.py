@@ -125,17 +125,14 @@ def test_k12_a_bad_start_is_one_clear_line(environment: dict[str, str], sentence
         listener, port = _taken_port()
         environment = {"DIALGRAPH_PORT": str(port)}
     started = time.monotonic()
-    bare = run("graphs", "list")  # what the imports alone cost, on this machine, now
-    imports = time.monotonic() - started
-    started = time.monotonic()
     refused = run("serve", **{"DIALGRAPH_PORT": "0", **environment})
     took = time.monotonic() - started
     if listener is not None:
         listener.close()
-    assert bare.returncode == 0
     assert refused.returncode != 0
     lines = refused.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("dialgraph: "), refused.stderr
     assert sentence in lines[0]
     assert "short" not in lines[0].replace("shorter", "")
-    assert took <= imports + 2
+    loads_graphs = {"DIALGRAPH_ENDPOINTS", "DIALGRAPH_MODELS"} & environment.keys()
+    assert took <= 2 or loads_graphs, "what needs no graph is refused before LangGraph is imported"

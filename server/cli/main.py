@@ -27,8 +27,10 @@ def serve(
     reload: Annotated[bool, typer.Option(help="Start again when a file changes; for development.")] = False,
 ) -> None:
     """Serve the endpoints over HTTP."""
+    from server.auth import Authenticator
+    from server.listen import listen
     from server.logs import set_up_logging
-    from server.settings import load_settings
+    from server.settings import ensure_data_dir, load_settings
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**given)
@@ -38,9 +40,13 @@ def serve(
 
         serve_reloading(settings)
     else:
+        # What can be refused is refused before two seconds of imports.
+        ensure_data_dir(settings)
+        Authenticator(settings)
+        listener = listen(settings)
         from server.process import serve as serve_process
 
-        serve_process(settings)
+        serve_process(settings, listener)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
+from server.errors import ApiError
 from server.reply import headers_of
 from server.state import ServerState
 
@@ -12,7 +13,7 @@ STARTED = 1_767_225_600
 """`created` of a graph: model lists need a date, and a graph has none that matters."""
 
 
-def state_of(request: Request) -> ServerState:
+async def state_of(request: Request) -> ServerState:
     """The one value that `create_app` made."""
     state: ServerState = request.app.state.dialgraph
     return state
@@ -21,7 +22,7 @@ def state_of(request: Request) -> ServerState:
 State = Annotated[ServerState, Depends(state_of)]
 
 
-def authenticated(request: Request, state: State) -> None:
+async def authenticated(request: Request, state: State) -> None:
     """Let in whoever may ask."""
     state.authenticator.authenticate(request.scope, headers_of(request.scope))
 
@@ -67,8 +68,6 @@ async def index(state: State) -> dict[str, Any]:
 
 @private.get("/models", include_in_schema=False)
 @private.get("/v1/models", summary="The graphs, as OpenAI lists models.")
-@private.get("/{graph}/models", include_in_schema=False)
-@private.get("/{graph}/v1/models", include_in_schema=False)
 async def models(state: State) -> dict[str, Any]:
     """LiveKit fetches it to warm its connection, pickers to offer a choice."""
     return {
@@ -77,3 +76,12 @@ async def models(state: State) -> dict[str, Any]:
             {"id": name, "object": "model", "created": STARTED, "owned_by": "dialgraph"} for name in state.endpoints
         ],
     }
+
+
+@private.get("/{graph}/models", include_in_schema=False)
+@private.get("/{graph}/v1/models", include_in_schema=False)
+async def models_beside(state: State, graph: str) -> dict[str, Any]:
+    """The same for clients whose base address is one endpoint's."""
+    if graph not in state.endpoints:
+        raise ApiError(404, f"There is no graph {graph!r}. `GET /` lists the endpoints.", code="not_found")
+    return await models(state)

@@ -55,6 +55,9 @@ class Completions:
         except ApiError as error:
             await send_error(send, error)
             return
+        except asyncio.CancelledError:  # the grace period ended before the request was whole
+            await send_error(send, shutting_down())
+            return
         await Reply(self._state, endpoint, caller, request, model).serve(receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> tuple[Caller, CompletionRequest]:
@@ -113,6 +116,7 @@ class Reply:
             api_key=caller.upstream_key,
             streaming=request.stream,
         )
+        self._sending = asyncio.Lock()
         self._first_ms = 0.0
         self._started = False
         self._gone = False
@@ -120,7 +124,7 @@ class Reply:
 
     async def serve(self, receive: Receive, send: Send) -> None:
         """Run the turn to its end, or to the client's."""
-        outcome = "complete"
+        outcome = "failed"
         began = time.perf_counter()
         try:
             async with running(self._endpoint.graph, self._turn) as run:
@@ -132,8 +136,7 @@ class Reply:
                 finally:
                     self._state.open_turns.discard(self)
                     watch.cancel()
-            if self._gone:
-                outcome = "cancelled"
+            outcome = "cancelled" if self._gone else "complete"
         except Exception as error:  # noqa: BLE001 (the boundary of a turn: whatever failed, the caller is told once)
             outcome = await self._fail(error, send)
         finally:
@@ -189,10 +192,11 @@ class Reply:
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
         self._sent = time.monotonic()
-        if not self._started:
-            self._started = True
-            await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
-        await send({"type": "http.response.body", "body": data, "more_body": not last})
+        async with self._sending:  # words and keep-alives come from two tasks
+            if not self._started:
+                self._started = True
+                await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+            await send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def _keep_alive(self, send: Send) -> None:
         """A comment whenever nothing was sent for a while. One sleeping task costs less than a timer a chunk."""

@@ -72,7 +72,7 @@ def read_request(
         raise _refuse("", "The body must be a JSON object.")
     stream_options = _typed(data, "stream_options", dict, "an object") or {}
     count = data.get("n")
-    if count is not None and (not isinstance(count, int) or count != 1):
+    if count is not None and (isinstance(count, bool) or count != 1):
         raise _refuse("n", "Only one answer at a time can be spoken: `n` must be 1.")
     for name in ("tools", "modalities"):
         _typed(data, name, list, "a list")

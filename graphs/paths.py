@@ -1,0 +1,101 @@
+"""Where the steps of a graph lead: pure questions about its shape."""
+
+from collections.abc import Callable, Iterable
+
+from graphs.spec import END, Graph, Step
+
+END_TURN = "end_turn"
+"""The compiled step that every path crosses before the end."""
+# In brackets, which no step's name has.
+LABEL_OK, LABEL_TIMEOUT, LABEL_ERROR = "(done)", "(timeout)", "(error)"
+
+
+def following(graph: Graph, at: int) -> dict[str, str]:
+    """What a step's own `then` leads to: route → step. Without a table each target is its own route."""
+    step = graph.steps[at]
+    if step.then is None:
+        below = graph.steps[at + 1].id if at + 1 < len(graph.steps) else END
+        return {below: below}
+    if isinstance(step.then, dict):
+        return dict(step.then)
+    targets = (step.then,) if isinstance(step.then, str) else step.then
+    return {target: target for target in targets}
+
+
+class Paths:
+    """The shape of one graph whose names and targets are known to be right."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.start = graph.steps[0].id
+        self.steps: dict[str, Step] = {step.id: step for step in graph.steps}
+        self._own = {step.id: following(graph, at) for at, step in enumerate(graph.steps)}
+
+    def next(self, name: str) -> set[str]:
+        """Every step that can come next, by whatever way."""
+        if name == END:
+            return set()
+        step = self.steps[name]
+        return {*self._own[name].values(), *(target for target in (step.on_timeout, step.on_error) if target)}
+
+    def reached(self, start: str, *, without: Iterable[str] = (), waiting: bool = True) -> set[str]:
+        """The steps on every path from here, this one too; paths end at `without`, and at steps that wait if asked."""
+        barred = set(without)
+
+        def go(name: str) -> set[str]:
+            return {
+                target
+                for target in self.next(name) - barred
+                if target == END or waiting or not self.steps[target].waits
+            }
+
+        return closure(start, go) if start not in barred else set()
+
+    def before(self, name: str) -> set[str]:
+        """The steps that can have run when this one runs for the first time."""
+        early = self.reached(self.start, without=[name]) if name != self.start else set()
+        return {other for other in early - {END} if name in self.reached(other)}
+
+    def failing(self, name: str) -> set[str]:
+        """The steps that come when one fails after another, beginning with this one."""
+
+        def go(one: str) -> list[str]:
+            target = None if one == END else self.steps[one].on_error
+            return [target] if target else []
+
+        return closure(name, go)
+
+    def forks(self) -> list[tuple[str, str, str]]:
+        """Pairs of branches that run at the same time: (the step that forks, one target, another)."""
+        return [
+            (name, left, right)
+            for name, own in self._own.items()
+            if not isinstance(self.steps[name].then, dict)
+            for at, left in enumerate(own)
+            for right in list(own)[at + 1 :]
+            if END not in (left, right)
+        ]
+
+    def parallel(self) -> list[tuple[str, str]]:
+        """Pairs of steps that can run at the same time, each pair once."""
+        found: set[tuple[str, str]] = set()
+        for _, left, right in self.forks():
+            lefts, rights = self.reached(left) - {END}, self.reached(right) - {END}
+            for one in lefts:
+                for other in rights - {one}:
+                    exclusive = one not in rights or other not in lefts
+                    if exclusive and other not in self.reached(one) and one not in self.reached(other):
+                        found.add((min(one, other), max(one, other)))
+        return sorted(found)
+
+
+def closure(start: str, next_of: Callable[[str], Iterable[str]]) -> set[str]:
+    """All that can be reached."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += sorted(next_of(name))
+    return seen
