@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from graphs.settings import ROOT, GraphSettings
@@ -45,7 +45,7 @@ class OpenServices:
     def model(self, name: str) -> ChatModel:
         """See nodes.turn.Services."""
         if name not in self._models:
-            self._models[name] = open_model(name, _known("model", name, self._addresses))
+            self._models[name] = _opened(open_model, name, _known("model", name, self._addresses))
         return self._models[name]
 
     def store(self, name: str) -> Store:
@@ -53,13 +53,13 @@ class OpenServices:
         if name not in self._stores:
             sample = SAMPLE if name == "main" and self._settings.sample_handbook else None
             url = _known("store", name, self._settings.store_urls())
-            self._stores[name] = open_store(name, url, self._settings.data_dir / "knowledge", sample)
+            self._stores[name] = _opened(open_store, name, url, self._settings.data_dir / "knowledge", sample)
         return self._stores[name]
 
     def voice(self, name: str) -> Voice:
         """See nodes.turn.Services."""
         if name not in self._voices:
-            self._voices[name] = open_voice(name, _known("voice", name, self._settings.voice_urls()))
+            self._voices[name] = _opened(open_voice, name, _known("voice", name, self._settings.voice_urls()))
         return self._voices[name]
 
     def recording(self, name: str) -> Path:
@@ -95,6 +95,13 @@ def _known(kind: str, name: str, known: Mapping[str, Engine]) -> Engine:
             f" another one goes into `{kind}s` of dialgraph.yaml."
         )
     return known[name]
+
+
+def _opened(open_engine: Callable[..., Engine], *arguments: Any) -> Engine:
+    try:
+        return open_engine(*arguments)
+    except ValueError as error:
+        raise UnknownServiceError(str(error)) from error
 
 
 _DEFAULT: "WeakKeyDictionary[asyncio.AbstractEventLoop, OpenServices]" = WeakKeyDictionary()

@@ -43,7 +43,7 @@ class Embedder(Protocol):
 class HashingEmbedder:
     """Each word goes to one dimension with a sign, both from its hash; rare dimensions weigh more in a question."""
 
-    name = f"hashing-{_DIMENSION}-1"
+    name = f"hashing-{_DIMENSION}-2"
     dimension = _DIMENSION
 
     def passages(self, texts: Sequence[str]) -> Vectors:

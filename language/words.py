@@ -1,4 +1,4 @@
-"""Text → the units that search compares: lower-case English words, Chinese characters in pairs."""
+"""Text → the units that search compares: lower-case English words, Chinese pairs and characters."""
 
 import re
 import unicodedata
@@ -14,7 +14,9 @@ _STOP_WORDS = frozenset(
     may me my of on or our re s shall should so t than that the their them then there these they this those to
     us ve was we were what when where which who whom whose why will with would you your""".split()
 )
-_STOP_CHARACTERS = frozenset("的了吗呢吧啊是在有和与及或也都就而被把从到对为以于之其这那哪什么谁几多少怎样如何个")
+_STOP_CHARACTERS = frozenset(
+    "的了吗呢吧啊是在有和与及或也都就而被把从到对为以于之其这那哪什么谁几多少怎样如何个可能要请问我你您他她它们不没"
+)
 
 
 def is_chinese(text: str) -> bool:
@@ -24,9 +26,10 @@ def is_chinese(text: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """The text's units in order. A run of Chinese gives its overlapping pairs, or itself when it is one character.
+    """The text's units. A run of Chinese gives its overlapping pairs, then its telling characters.
 
-    Pairs need no dictionary and find two-character words, which trigram indexes cannot.
+    Pairs need no dictionary and find two-character words, which trigram indexes cannot; characters find what the
+    question joins in another way ("带狗", "猫和狗").
     """
     units: list[str] = []
     for match in _UNIT.finditer(unicodedata.normalize("NFKC", text).lower()):
@@ -37,6 +40,7 @@ def words(text: str) -> list[str]:
             units.append(unit)
         else:
             units.extend(unit[at : at + 2] for at in range(len(unit) - 1))
+            units.extend(character for character in unit if character not in _STOP_CHARACTERS)
     return units
 
 

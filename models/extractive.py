@@ -29,7 +29,8 @@ _NOTHING_FOUND = {
     True: "很抱歉，我没有找到相关的内容。",
 }
 _SATURATION = 1.2
-_WORTH_SAYING = 0.2
+_LONGEST_QUESTION = 2000
+_WORTH_SAYING = 0.4
 """Of the best sentence's score: a second one below it shares only common words with the question."""
 
 
@@ -44,7 +45,7 @@ class ExtractiveModel:
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """Words first, piece by piece as a model streams them; then, on a goodbye, the tool call."""
-        question = last_user_text(request.messages)
+        question = last_user_text(request.messages)[-_LONGEST_QUESTION:]
         hangup = _hangup_tool(request.parameters.get("tools"))
         if hangup is not None and is_goodbye(question):
             yield ToolCallPart(0, "call_goodbye", hangup, "{}")

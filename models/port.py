@@ -78,7 +78,8 @@ def open_model(name: str, address: ModelAddress) -> ChatModel:
     """The engine that the address names. `name` is what settings and graphs call it; errors say it."""
     scheme = urlsplit(address.url).scheme
     if scheme not in ENGINES:
-        raise ValueError(f"model {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
+        hint = "" if "://" in address.url else " An address begins with http:// or https://."
+        raise ValueError(f"model {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.{hint}")
     module, attribute = ENGINES[scheme].split(":")
     return cast(ChatModel, getattr(import_module(module), attribute)(name, address))
 

@@ -17,4 +17,4 @@ class Call:
     principal: str = ""
     """The name of the key that the request was let in with; set by the server, never read from the request."""
     extras: Mapping[str, object] = field(default_factory=dict)
-    """Everything else that the host sent beside the messages."""
+    """Every query parameter and every field of the body but the messages, as the host sent them."""

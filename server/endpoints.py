@@ -48,9 +48,15 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
     if unknown := [name for name in wanted if name not in table]:
         raise GraphError(f"Setting 'endpoints': no graph {unknown[0]!r}. Accepted: {', '.join(map(repr, table))}.")
     endpoints: dict[str, Endpoint] = {}
+    mistakes: list[str] = []
     for name, entry in table.items():
         if not wanted or name in wanted:
-            endpoints[name] = _load(name, entry["path"] if isinstance(entry, dict) else entry)
+            try:
+                endpoints[name] = _load(name, entry["path"] if isinstance(entry, dict) else entry)
+            except GraphError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise GraphError("\n".join(mistakes))
     return endpoints
 
 
@@ -60,7 +66,7 @@ def open_names(endpoints: dict[str, Endpoint], services: OpenServices) -> None:
         for step, kind, name in endpoint.uses():
             try:
                 services.open(kind, name)
-            except (UnknownServiceError, ValueError) as error:
+            except UnknownServiceError as error:
                 raise GraphError(f"graph {endpoint.spec.name!r}, step {step!r}: {error}") from error
 
 
@@ -72,10 +78,10 @@ def _load(name: str, path: str) -> Endpoint:
         )
     try:
         module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        raise GraphError(f"graph {name!r}: no module {module_name!r}.") from error
+    except GraphError:
+        raise
+    except Exception as error:  # an author's file: whatever is wrong with it is a sentence that names it
+        raise GraphError(f"graph {name!r}, file of {module_name!r}: {type(error).__name__}: {error}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
         raise GraphError(

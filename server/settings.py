@@ -1,6 +1,7 @@
 """How the server is reached, beside what `graphs/settings.py` says of models, stores and voices."""
 
 import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -8,11 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
+import orjson
 import yaml
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import NoDecode
+from pydantic_settings import SettingsError as UnreadableSetting
 
-from graphs.settings import GraphSettings
+from graphs.settings import GraphSettings, ModelSettings
 
 PREFIX = "DIALGRAPH_"
 OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
@@ -20,6 +24,18 @@ OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
 
 class SettingsError(Exception):
     """The settings cannot be used. One sentence; it shows no value, which may be a secret."""
+
+
+def _names(value: object) -> object:
+    """`rag, chat` and `["rag", "chat"]` alike."""
+    if isinstance(value, str):
+        return (
+            orjson.loads(value) if value.startswith("[") else [one.strip() for one in value.split(",") if one.strip()]
+        )
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class Settings(GraphSettings):
@@ -35,9 +51,7 @@ class Settings(GraphSettings):
     api_keys: dict[str, SecretStr] = Field(
         default_factory=dict, description="Keys by name, beside those of `dialgraph key create`."
     )
-    endpoints: Annotated[tuple[str, ...], Field()] = Field(
-        default=(), description="The graphs of langgraph.json to serve; empty: all."
-    )
+    endpoints: Names = Field(default=(), description="The graphs of langgraph.json to serve: `rag, chat`; empty: all.")
     body_limit_mb: float = Field(default=20, gt=0, description="The largest request body, pictures and sound included.")
     keepalive_ms: int = Field(
         default=5000,
@@ -46,7 +60,7 @@ class Settings(GraphSettings):
     )
     grace_seconds: float = Field(default=10, ge=0, description="How long running calls may go on after a SIGTERM.")
     require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
-    cors_origins: tuple[str, ...] = Field(default=(), description="Web origins that may call from a browser.")
+    cors_origins: Names = Field(default=(), description="Web origins that may call from a browser.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
 
     @property
@@ -61,9 +75,10 @@ def load_settings(**overrides: object) -> Settings:
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        one = error.errors()[0]
-        name = ".".join(map(str, one["loc"]))
-        raise SettingsError(f"Setting {name!r}: {one['msg']}.") from None
+        raise SettingsError(_sentence(error)) from None
+    except UnreadableSetting as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(f"Setting {field[1] if field else '?'!r}: a table must be JSON, such as {{}}.") from None
     except (yaml.YAMLError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"The settings cannot be read: {reason}.") from None
@@ -97,15 +112,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _sentence(error: ValidationError) -> str:
+    """The first mistake; a misspelt name before the field that it was meant for."""
+    unknown = [one for one in error.errors() if one["type"] == "extra_forbidden"]
+    one = (unknown or error.errors())[0]
+    name = ".".join(map(str, one["loc"]))
+    if not unknown:
+        return f"Setting {name!r}: {one['msg']}."
+    near = get_close_matches(str(one["loc"][-1]), ModelSettings.model_fields, 1)
+    return f"Setting {name!r}: no such name.{f' Did you mean {near[0]!r}?' if near else ''}"
+
+
 def _refuse_unknown_keys() -> None:
     environment = [name for name in os.environ if name.upper().startswith(PREFIX)]
     _refuse("the environment", (name.upper() for name in environment), upper=True)
     if Path(".env").is_file():
-        _refuse(
-            ".env",
-            (name.upper() for name in dotenv_values(".env") if name.upper().startswith(PREFIX)),
-            upper=True,
-        )
+        names = [name.upper() for name in dotenv_values(".env")]
+        _refuse(".env", (name for name in names if name.startswith(PREFIX)), upper=True)
+        aliases = [str(field.validation_alias) for field in Settings.model_fields.values() if field.validation_alias]
+        for name in names:
+            near = get_close_matches(name, aliases, 1, 0.9)
+            if near and name not in aliases:
+                raise SettingsError(f"Unknown setting {name!r} in .env. Did you mean {near[0]!r}?")
     path = Path(str(Settings.YAML))
     if path.is_file():
         try:

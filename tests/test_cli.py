@@ -40,6 +40,7 @@ def test_a_graph_file_is_checked() -> None:
     assert run("graphs", "check", "good.yaml").stdout == "good.yaml: good is right\n"
     bad = run("graphs", "check", "bad.yaml")
     assert bad.returncode == 1 and "Did you mean 'call_model'?" in bad.stderr
+    assert bad.stderr.startswith("dialgraph: bad.yaml: ")
     assert run("graphs", "check", "none.yaml").stderr == "dialgraph: 'none.yaml' is no file.\n"
 
 
@@ -63,7 +64,7 @@ def test_keys_are_made_shown_once_and_taken_back() -> None:
 def test_knowledge_is_indexed_and_searched() -> None:
     Path("manual.md").write_text("# Printer\n\nPress the green button to print.\n", encoding="utf-8")
     indexed = run("knowledge", "index", "manual.md")
-    assert indexed.returncode == 0 and "1 documents, 1 passages in store 'main'." in indexed.stdout
+    assert indexed.returncode == 0 and "Documents: 1. Passages: 1. Store: main." in indexed.stdout
     found = run("knowledge", "search", "How do I print?", "--top-k", "2", "--json").stdout.splitlines()
     first = json.loads(found[0])
     assert (first["document"], first["text"]) == ("manual.md", "Press the green button to print.")

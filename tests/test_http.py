@@ -37,10 +37,13 @@ async def test_what_tells_about_the_server(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         index = (await served.get("/")).json()
         models = [(await served.get(path)).json() for path in ("/v1/models", "/models", "/rag/v1/models")]
+        one, none = await served.get("/v1/models/rag"), await served.get("/v1/models/nope")
+        beside = await served.get("/nope/models")
         health, ready, ping = [await served.get(path) for path in ("/health", "/ready", "/ping")]
     assert [endpoint["name"] for endpoint in index["endpoints"]] == ["chat", "rag", "audio", "hangup"]
     assert all([one["id"] for one in listed["data"]] == ["chat", "rag", "audio", "hangup"] for listed in models)
     assert {"object", "created", "owned_by", "id"} == set(models[0]["data"][0])
+    assert one.json()["id"] == "rag" and (none.status, beside.status) == (404, 404)
     assert (health.json(), ready.json(), ping.json()) == ({"status": "ok"}, {"status": "ok"}, {"message": "pong"})
 
 

@@ -168,7 +168,7 @@ def test_vectors_are_the_same_in_every_process() -> None:
     vectors = HashingEmbedder().passages(["Lions sleep", "狮子睡觉"])
     assert vectors.shape == (2, HashingEmbedder.dimension)
     assert np.flatnonzero(vectors[0]).tolist() == [684, 3135]
-    assert np.count_nonzero(vectors[1]) == 3
+    assert np.count_nonzero(vectors[1]) == 7
 
 
 def test_an_unknown_engine_is_named(tmp_path: Path) -> None:

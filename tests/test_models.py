@@ -160,6 +160,8 @@ def test_an_unknown_engine_is_named_with_the_accepted_ones() -> None:
         ValueError, match="model 'x': no engine for 'ftp'. Accepted: extractive, http, https, langchain."
     ):
         open_model("x", ModelAddress("ftp://y"))
+    with pytest.raises(ValueError, match="An address begins with http:// or https://."):
+        open_model("x", ModelAddress("localhost:11434"))
     with pytest.raises(ValueError, match="model 'x': no LangChain family 'nope'. Accepted: openai."):
         open_model("x", ModelAddress("langchain:nope"))
     assert set(ENGINES) == {"extractive", "http", "https", "langchain"}

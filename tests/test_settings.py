@@ -50,8 +50,15 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
         (
             "dialgraph.yaml",
             "models: {main: {url: 'https://x', ke: sk-secret}}",
-            "Setting 'models.main.ke': Extra inputs",
+            "Setting 'models.main.ke': no such name.",
         ),
+        (
+            "dialgraph.yaml",
+            "models: {main: {ulr: 'https://x'}}",
+            "Setting 'models.main.ulr': no such name. Did you mean 'url'?",
+        ),
+        (".env", "LLM_BASE_ULR=http://x", "Unknown setting 'LLM_BASE_ULR' in .env. Did you mean 'LLM_BASE_URL'?"),
+        (".env", "DIALGRAPH_MODELS=broken", "Setting 'models': a table must be JSON"),
         ("dialgraph.yaml", "auth: keyz", "Setting 'auth': Input should be '', 'none', 'keys' or 'passthrough'"),
         ("dialgraph.yaml", "api_keys: {a: short-secret}", "the key 'a' is shorter than 16 characters"),
     ],
@@ -83,6 +90,12 @@ def test_the_model_main(
     main = load_settings().model_addresses()["main"]
     assert (main.url, main.model, main.api_key) == (url, model, key)
     assert "sk-1" not in repr(load_settings()) + repr(main)
+
+
+@pytest.mark.parametrize("value", ["rag, chat", '["rag", "chat"]', "rag,chat"])
+def test_lists_are_written_as_a_person_would(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DIALGRAPH_ENDPOINTS", value)
+    assert load_settings().endpoints == ("rag", "chat")
 
 
 def test_settings_are_frozen() -> None:

@@ -16,22 +16,27 @@ def chat(
     from graphs.services import OpenServices
     from graphs.settings import langgraph_file
     from server.endpoints import load_endpoints
+    from server.logs import set_up_logging
     from server.settings import load_settings
 
+    set_up_logging("error")
     endpoints = load_endpoints(langgraph_file())
     if graph not in endpoints:
         raise GraphError(f"No graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
     services = OpenServices(load_settings())
-    asyncio.run(_converse(endpoints[graph].graph, services, say))
+    if not asyncio.run(_converse(endpoints[graph].graph, services, say)):
+        raise typer.Exit(1)
 
 
-async def _converse(graph: Any, services: Any, say: str) -> None:
+async def _converse(graph: Any, services: Any, say: str) -> bool:
+    """Whether every turn was answered."""
     from rich.console import Console
 
     from models.errors import ModelError
 
     console = Console(highlight=False)
     messages: list[dict[str, object]] = []
+    answered = True
     try:
         while question := say or await _ask(console):
             messages.append({"role": "user", "content": question})
@@ -39,12 +44,13 @@ async def _converse(graph: Any, services: Any, say: str) -> None:
                 answer, hung_up = await _turn(graph, services, messages, console)
             except ModelError as error:
                 console.print(f"\n[red]{error}[/red]")
-                answer, hung_up = "", False
+                answer, hung_up, answered = "", False, False
             messages.append({"role": "assistant", "content": answer})
             if say or hung_up:
-                return
+                break
     finally:
         await services.aclose()
+    return answered
 
 
 async def _ask(console: Any) -> str:
@@ -79,5 +85,5 @@ async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], co
             case Timing(step=step, started_ms=started, ended_ms=ended, outcome=outcome):
                 steps.append(f"{step} {ended - started:.1f} ms" + ("" if outcome == "ok" else f" ({outcome})"))
     heard = f" · {sound / 32_000:.1f} s of sound" if sound else ""
-    console.print(f"\n[dim]{' · '.join(steps)}{heard}[/dim]")
+    console.print(f"\n[dim]{' · '.join(steps)}{heard}[/dim]", soft_wrap=True)
     return "".join(words), hung_up

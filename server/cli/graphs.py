@@ -22,7 +22,8 @@ def list_graphs() -> None:
     for name, endpoint in _endpoints().items():
         steps = " → ".join(step.id for step in endpoint.spec.steps)
         table.add_row(name, endpoint.spec.route_path, steps, endpoint.spec.summary)
-    Console().print(table)
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=240).print(table)
 
 
 @app.command()
@@ -56,8 +57,11 @@ def check(
     for file in files:
         if not file.is_file():
             raise GraphError(f"{str(file)!r} is no file.")
-        spec = Graph.read(file.read_text(encoding="utf-8"))
-        compile_graph(spec)
+        try:
+            spec = Graph.read(file.read_text(encoding="utf-8"))
+            compile_graph(spec)
+        except GraphError as error:
+            raise GraphError(f"{file}: {error}") from None
         typer.echo(f"{file}: {spec.name} is right")
 
 

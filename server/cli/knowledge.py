@@ -28,7 +28,7 @@ def index(
     with Progress() as progress:
         bar = progress.add_task("indexing", total=len(documents))
         count = asyncio.run(_services().store(store).add(documents, lambda done: progress.update(bar, completed=done)))
-    typer.echo(f"{len(documents)} documents, {count} passages in store {store!r}.")
+    typer.echo(f"Documents: {len(documents)}. Passages: {count}. Store: {store}.")
 
 
 @app.command()
@@ -50,7 +50,8 @@ def search(
         typer.echo("Nothing speaks to this question.")
     console = Console()
     for passage in passages:
-        console.print(f"[bold]{passage.score:.2f}[/bold] {passage.document} › {passage.heading}", highlight=False)
+        place = " › ".join(filter(None, (passage.document, passage.heading)))
+        console.print(f"[bold]{passage.score:.2f}[/bold] {place}", highlight=False, soft_wrap=True)
         console.print(passage.text, highlight=False, markup=False)
 
 

@@ -1,6 +1,7 @@
 """`dialgraph`: the commands, and the one place where their errors become a line and an exit code."""
 
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -18,6 +19,21 @@ app.add_typer(graphs.app, name="graphs")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(key.app, name="key")
 app.command(name="chat")(chat.chat)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dialgraph {version('dialgraph')}")
+        raise typer.Exit
+
+
+@app.callback()
+def dialgraph(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Voice-agent endpoints compiled from graphs of small nodes."""
 
 
 @app.command()

@@ -70,18 +70,28 @@ async def index(state: State) -> dict[str, Any]:
 @private.get("/v1/models", summary="The graphs, as OpenAI lists models.")
 async def models(state: State) -> dict[str, Any]:
     """LiveKit fetches it to warm its connection, pickers to offer a choice."""
-    return {
-        "object": "list",
-        "data": [
-            {"id": name, "object": "model", "created": STARTED, "owned_by": "dialgraph"} for name in state.endpoints
-        ],
-    }
+    return {"object": "list", "data": [_model(name) for name in state.endpoints]}
+
+
+@private.get("/v1/models/{graph}", summary="One graph, as OpenAI describes a model.")
+async def model(state: State, graph: str) -> dict[str, Any]:
+    """Some clients look before they ask."""
+    return _model(_known(state, graph))
 
 
 @private.get("/{graph}/models", include_in_schema=False)
 @private.get("/{graph}/v1/models", include_in_schema=False)
 async def models_beside(state: State, graph: str) -> dict[str, Any]:
     """The same for clients whose base address is one endpoint's."""
+    _known(state, graph)
+    return await models(state)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": STARTED, "owned_by": "dialgraph"}
+
+
+def _known(state: ServerState, graph: str) -> str:
     if graph not in state.endpoints:
         raise ApiError(404, f"There is no graph {graph!r}. `GET /` lists the endpoints.", code="not_found")
-    return await models(state)
+    return graph

@@ -121,7 +121,7 @@ def _model(data: Mapping[str, Any]) -> str:
 def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str) -> Call:
     sources: dict[str, Mapping[str, Any]] = {"body": data, "query": query, "header": headers}
     found = {name: _first(sources, places) for name, places in _SPELLINGS.items()}
-    extras = {**query, **{key: value for key, value in data.items() if key in HOSTS}}
+    extras = {**query, **{key: value for key, value in data.items() if key != "messages"}}
     return Call(principal=principal, extras=extras, **found)
 
 
