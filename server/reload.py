@@ -1,19 +1,24 @@
 """`dialgraph serve --reload`: a supervisor that starts the server again when a source file changes."""
 
 import os
+import sys
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphs.settings import ROOT
+from server.errors import ApiError
 from server.protocol import uvicorn_options
+from server.reply import send_error
 from server.settings import Settings
 
 
 def serve_reloading(settings: Settings) -> None:
-    """uvicorn's own reloader; the app is made anew by `server.asgi` in each new process."""
+    """uvicorn's own reloader; the app is made anew in each new process."""
     os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(settings.port)
     uvicorn.run(
-        "server.asgi:app",
+        "server.reload:make_app",
+        factory=True,
         host=settings.host,
         port=settings.port,
         reload=True,
@@ -21,3 +26,21 @@ def serve_reloading(settings: Settings) -> None:
         reload_dirs=[str(ROOT / name) for name in ("graphs", "nodes", "models", "knowledge", "speech", "server")],
         **uvicorn_options(),
     )
+
+
+def make_app() -> ASGIApp:
+    """The app; while a file holds a mistake, one that answers with the sentence, so that nobody waits for nothing."""
+    try:
+        from server.asgi import app
+    except Exception as error:  # noqa: BLE001 (whatever an author saved, the next save may mend it)
+        sys.stderr.write(f"dialgraph: {error}\n")
+        return _mistaken(str(error))
+    return app
+
+
+def _mistaken(sentence: str) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send_error(send, ApiError(503, sentence, "server_error", "mistake_in_a_graph"))
+
+    return answer

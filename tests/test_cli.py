@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -119,3 +122,44 @@ def test_serve_answers_and_stops_on_a_signal(number: signal.Signals) -> None:
     assert process.returncode in (0, -number, 128 + number)
     assert "Traceback" not in errors
     assert (Path("data") / "knowledge" / "main" / "manifest.json").is_file(), "the sample was not indexed at the start"
+
+
+def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:
+    """In a copy of the checkout, because files are changed."""
+    for name in ("graphs", "nodes", "models", "knowledge", "language", "speech", "server", "langgraph.json"):
+        source = ROOT / name
+        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server.cli", "serve", "--reload", "--port", str(port)], cwd=tmp_path,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+
+    def until(status: int, held: str) -> None:
+        deadline = time.monotonic() + 40
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
+                    found, body = reply.status, reply.read().decode()
+            except urllib.error.HTTPError as error:
+                found, body = error.code, error.read().decode()
+            except OSError:
+                found, body = 0, ""
+            if found == status and held in body:
+                return
+            assert time.monotonic() < deadline, (found, body)
+            time.sleep(0.1)
+
+    file = tmp_path / "graphs" / "rag.py"
+    right = file.read_text(encoding="utf-8")
+    try:
+        until(200, "rag")
+        file.write_text(right.replace('Step("retrieve"', 'Step("retreive"'), encoding="utf-8")
+        until(503, "Did you mean 'retrieve'?")
+        file.write_text(right, encoding="utf-8")
+        until(200, "rag")
+    finally:
+        process.terminate()
+        process.wait(10)
