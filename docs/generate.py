@@ -1,5 +1,6 @@
 """Settings and nodes as Markdown, from the declarations themselves."""
 
+import inspect
 from collections.abc import Callable
 
 import orjson
@@ -19,7 +20,7 @@ def settings_page() -> str:
         _NOTE,
         "",
         "Each is read from the environment, then from `.env`, then from `dialgraph.yaml` (there in lower case and",
-        "without the prefix); the first place that has it wins. Lists and tables are JSON in the environment; a field",
+        "without the prefix); the first place that has it wins. Tables are JSON in the environment, lists may be written `a, b`; a field",
         "of a table can be named with two underscores: `DIALGRAPH_MODELS__MAIN__URL`. An unknown name stops the start,",
         "with the nearest known one.",
         "",
@@ -40,7 +41,7 @@ def nodes_page() -> str:
     """Every node with what it reads and writes, and its options."""
     lines = ["# Nodes", "", _NOTE, ""]
     for name, node in catalogue().items():
-        lines += [f"## {name}", "", node.summary, ""]
+        lines += [f"## {name}", "", inspect.getdoc(node.run) or "", ""]
         if node.reads or node.may_read:
             lines.append(f"Reads: {', '.join(f'`{key}`' for key in (*node.reads, *node.may_read))}.")
         if node.writes:
