@@ -172,7 +172,7 @@ def _waits(paths: Paths) -> Iterator[str]:
 def _passes_by(paths: Paths, name: str, other: str) -> bool:
     """Whether a branch beside the one with `other` in it reaches `name` without it."""
     return any(
-        name in paths.reached(beside, without=[other]) and other in paths.reached(branch)
+        name in paths.reached(beside, without=[other]) and other in paths.reached(branch, without=[name])
         for _, left, right in paths.forks()
         for branch, beside in ((left, right), (right, left))
         if beside != other

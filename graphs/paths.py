@@ -29,6 +29,7 @@ class Paths:
         self._graph = graph
         self.start = graph.steps[0].id
         self.steps: dict[str, Step] = {step.id: step for step in graph.steps}
+        self._reached: dict[tuple[str, frozenset[str], bool], set[str]] = {}
         self._own = {step.id: following(graph, at) for at, step in enumerate(graph.steps)}
 
     def next(self, name: str) -> set[str]:
@@ -40,7 +41,10 @@ class Paths:
 
     def reached(self, start: str, *, without: Iterable[str] = (), waiting: bool = True) -> set[str]:
         """The steps on every path from here, this one too; paths end at `without`, and at steps that wait if asked."""
-        barred = set(without)
+        key = (start, frozenset(without), waiting)
+        if key in self._reached:
+            return self._reached[key]
+        barred = key[1]
 
         def go(name: str) -> set[str]:
             return {
@@ -49,7 +53,8 @@ class Paths:
                 if target == END or waiting or not self.steps[target].waits
             }
 
-        return closure(start, go) if start not in barred else set()
+        self._reached[key] = closure(start, go) if start not in barred else set()
+        return self._reached[key]
 
     def before(self, name: str) -> set[str]:
         """The steps that can have run when this one runs for the first time."""

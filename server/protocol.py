@@ -67,6 +67,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Behind a chunked body the parser runs into the next request: that one is not answered."""
         if self._phase == "answer":
             self.cycle.keep_alive = False
+            if self.cycle.response_complete:
+                self.transport.close()
             raise ValueError("a request is pipelined behind a chunked body")
         super().on_message_begin()
 
@@ -87,7 +89,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is refused in the envelope; a response that runs is not written into."""
         running: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
-        if running is not None and not running.response_complete:
+        if self.transport.is_closing():
+            return
+        busy = running is not None and not running.response_complete
+        if running is not None and busy and (running.response_started or self._phase == "answer"):
             running.keep_alive = False
             return
         self._refuse(ApiError(400, "The request is no HTTP/1.1.", code="invalid_http"), b"400 Bad Request")
@@ -129,6 +134,10 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(piece)
         if self._phase == "answer" and self.cycle.response_complete:
             self._next()  # it was refused before its body had come
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _next(self) -> None:
         self._phase = "head"

@@ -63,7 +63,5 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 def _too_large(limit: int) -> ApiError:
-    # The rest of the body is not read, so the connection cannot go on.
-    return ApiError(
-        413, f"The body is larger than {limit} bytes.", code="body_too_large", headers={"Connection": "close"}
-    )
+    # The connection stays: closed now, a client that is still sending would see a reset and not the reason.
+    return ApiError(413, f"The body is larger than {limit} bytes.", code="body_too_large")

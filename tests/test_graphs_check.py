@@ -267,6 +267,15 @@ def test_all_mistakes_are_reported_at_once() -> None:
             Step("retrieve", name="b", then="join"),
             Step("decide", name="join", waits=True, then={"yes": "f", "no": END}),
         ),
+        (  # two joins behind each other, in a loop
+            Step("acknowledge", name="a", then=("b", "c")),
+            Step("retrieve", name="b", then="j"),
+            Step("acknowledge", name="c", then="j"),
+            Step("acknowledge", name="j", waits=True, then=("d", "e")),
+            Step("take_note", name="d", then="k"),
+            Step("acknowledge", name="e", then="k"),
+            Step("decide", name="k", waits=True, then={"yes": "a", "no": END}),
+        ),
         (  # a join that writes what a branch wrote
             Step("acknowledge", name="f", then=("join", "b")),
             Step("take_note", name="b", then="join"),

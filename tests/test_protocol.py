@@ -113,6 +113,25 @@ async def test_bytes_behind_a_request_disturb_no_stream(
         assert read_stream((await connection.reply()).body).text == "slow but sure"
 
 
+async def test_a_broken_body_is_refused_at_once(tmp_path: Path) -> None:
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    head += "transfer-encoding: chunked\r\n\r\n"
+    async with serving(tmp_path) as served:
+        status, body = await raw(served, head.encode() + b"5\r\nhello\r\n", b"ZZ\r\n", pause=0.05)
+    assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_http")
+
+
+async def test_a_body_behind_its_refusal_does_not_hold_the_connection(tmp_path: Path) -> None:
+    async with serving(tmp_path, api_keys={"a": "x" * 32}) as served:
+        served.server.config.timeout_keep_alive = 1
+        connection = await served.connect()
+        request = served.request(CHAT, HI)
+        await connection.send(request[:-10])
+        assert (await connection.reply()).status == 401
+        await connection.send(request[-10:])
+        assert await asyncio.wait_for(connection.reader.read(), 5) == b""
+
+
 async def test_leaving_is_seen_behind_a_pipelined_request(tmp_path: Path) -> None:
     async with (
         upstream(default=[("chunk", "a"), ("hang",)]) as up,
