@@ -32,13 +32,15 @@ async def _nowhere(event: Event) -> None:
 class Line:
     """The one line to the caller, shared by all steps of a turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_words: bool = False) -> None:
+        self._keeps_words = keeps_words
         self.spoken = False
         self.answered = False
         """Whether a step has spoken words; an acknowledgement that came by itself does not count."""
         self.voiced = False
         """Whether words leave as sound of ours; then no model is asked for its own."""
         self.words: list[str] = []
+        """What was said, where it becomes a message; a served answer is not kept, however long it is."""
         self.id = f"msg_{uuid4().hex[:24]}"
         """Of the assistant message that the turn becomes in Studio and notebooks."""
         self.started = time.perf_counter()
@@ -59,7 +61,7 @@ class Line:
             if not self.spoken:
                 self.spoken = True
                 self.stop_timers()
-            if isinstance(event, Say | Transcript):
+            if self._keeps_words and isinstance(event, Say | Transcript):
                 self.words.append(event.text)
         if self._outlets:
             await self._outlets[-1].push(event)

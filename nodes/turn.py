@@ -75,7 +75,7 @@ class Turn(Context):
         """Whether the turn ends with an assistant message in the state: in Studio and notebooks."""
         self.stack = AsyncExitStack()
         """What must be closed when the turn ends, however it ends."""
-        self.line = Line()
+        self.line = Line(keeps_words=keeps_messages)
         self.step = ""
         self.offered: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
         """Tools of the steps that this step's table leads to: tool name → (route, tool)."""

@@ -1,6 +1,7 @@
 """The upstream's faults U01–U17 of the catalogue, each over TCP: what the caller is told, and what the upstream saw."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -212,12 +213,11 @@ async def test_u11_any_framing_gives_the_same_bytes(tmp_path: Path) -> None:
     seen = {}
     for name, slices in framings.items():
         async with relaying(tmp_path, [("raw", piece) for piece in slices]) as (served, _):
-            answer = read_stream((await served.ask()).body)
-        seen[name] = [chunk["choices"] for chunk in answer.chunks]
-    assert all(choices == seen["plain"] for choices in seen.values()), [
-        name for name in seen if seen[name] != seen["plain"]
-    ]
-    assert "".join(choice[0]["delta"].get("content", "") for choice in seen["plain"]) == "one two 三"
+            body = (await served.ask()).body
+        assert read_stream(body).text == "one two 三", name
+        # What every stream of ours has of its own; all else is to be the same to the byte.
+        seen[name] = re.sub(rb'"id":"chatcmpl-[0-9a-f]{32}"|"created":\d+', b"", body)
+    assert all(body == seen["plain"] for body in seen.values()), [name for name in seen if seen[name] != seen["plain"]]
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ async def test_u14_a_line_of_fifty_megabytes_is_cut_short(tmp_path: Path) -> Non
     assert after - before <= 8 * 2**20
 
 
-async def test_u14_a_hundred_thousand_tiny_chunks_pass_in_flat_memory(tmp_path: Path) -> None:
-    count = 100_000
+async def test_u14_a_million_tiny_chunks_pass_in_flat_memory(tmp_path: Path) -> None:
+    count = 1_000_000
     batch = delta({"content": "x"}) * 1000
     script: list[Action] = [*[("raw", batch)] * (count // 1000), ("finish", "stop"), ("done",)]
     async with relaying(tmp_path, script, deadlines={"total_seconds": 60.0}) as (served, _):
