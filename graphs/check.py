@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from graphs.paths import END_TURN, Paths, following
 from graphs.spec import END, Graph, Step
 from nodes.contract import GIVEN, Node, Tool
+from nodes.turn import tool_name
+from profiles.choose import known_profiles
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
-def mistakes(graph: Graph, nodes: Mapping[str, Node]) -> list[str]:
+def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = ()) -> list[str]:
     """All of them, in the order of the steps; empty if there is none."""
-    found = [*_unknown_nodes(graph, nodes), *_names_and_targets(graph)]
+    found = [*_policy(graph, checks), *_unknown_nodes(graph, nodes), *_names_and_targets(graph)]
     if found:
         return found  # without them the paths are not known
     for step in graph.steps:
@@ -31,6 +33,19 @@ def mistakes(graph: Graph, nodes: Mapping[str, Node]) -> list[str]:
 def read_options(step: Step, node: Node) -> dict[str, Any]:
     """The step's options, typed, with the defaults of those it leaves out."""
     return dict(node.options.model_validate_json(orjson.dumps(step.options)))
+
+
+def _policy(graph: Graph, checks: Collection[str]) -> Iterator[str]:
+    policy = graph.policy
+    if policy.profile and policy.profile not in known_profiles():
+        near = _nearest(policy.profile, known_profiles())
+        yield f"policy: no profile {policy.profile!r}.{near} Accepted: {_list(known_profiles())}."
+    for rule in policy.guard:
+        if rule.find == "check" and rule.check not in checks:
+            accepted = _list(checks) or "none was given to compile_graph"
+            yield f"policy: guard: no check {rule.check!r}. Accepted: {accepted}."
+        if rule.find == "words" and not rule.words:
+            yield "policy: guard: a rule that finds words needs `words`."
 
 
 def _unknown_nodes(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:
@@ -104,12 +119,6 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
 def offered_tool(step: Step, node: Node) -> Tool | None:
     """The tool by which a model can ask for the step."""
     return None if node.offers is None else node.offers(**read_options(step, node))
-
-
-def tool_name(tool: Tool) -> str:
-    """What the model calls it."""
-    function = tool["function"]
-    return str(function["name"]) if isinstance(function, Mapping) else ""
 
 
 def _dead_ends(paths: Paths) -> Iterator[str]:

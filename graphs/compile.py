@@ -13,17 +13,20 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
-from graphs.check import mistakes, offered_tool, read_options, tool_name
+from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
+from graphs.outlets import Outlets
 from graphs.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
+from language.guard import Check
 from models.port import Message
 from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
-from nodes.events import Event, as_data
+from nodes.events import Event, Filler, Say, Transcript, as_data
+from nodes.turn import Offer, tool_name
 
 
 class Messages(TypedDict, total=False):
@@ -58,22 +61,26 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
                 await turn.aclose()
 
 
-def compile_graph(spec: Graph, nodes: Iterable[Node] = ()) -> CompiledGraph:
-    """The graph, ready to run. `nodes` are the author's own beside those of `nodes/`.
+def compile_graph(
+    spec: Graph, nodes: Iterable[Node] = (), *, checks: Mapping[str, Check] | None = None
+) -> CompiledGraph:
+    """The graph, ready to run. `nodes` are the author's own beside those of `nodes/`, `checks` his guard's functions.
 
     Raises GraphError with every mistake of the graph, a line each.
     """
     known = {**catalogue(), **{node.name: node for node in nodes}}
-    if found := mistakes(spec, known):
+    if found := mistakes(spec, known, checks or {}):
         raise GraphError("\n".join(f"graph {spec.name!r}, {mistake}" for mistake in found))
     steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
+    prepare = _Preparation(spec, Outlets(spec.policy, checks or {}))
     builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
     for at, step in enumerate(steps):
         uses = {kind: str(step.options[option]) for option, kind in step.node.uses.items()}
         metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
-        builder.add_node(step.step.id, _action(step), defer=step.step.waits, metadata=metadata)
+        builder.add_node(step.step.id, _action(step, prepare), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
-    builder.add_node(END_TURN, _end_turn, defer=True, metadata={"summary": "Wait until the caller has everything."})
+    waiting = {"summary": "Wait until the caller has everything."}
+    builder.add_node(END_TURN, _end_turn(prepare), defer=True, metadata=waiting)
     builder.add_edge(START, steps[0].step.id)
     builder.add_edge(END_TURN, LANGGRAPH_END)
     compiled = builder.compile(name=spec.name)
@@ -90,7 +97,7 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
     for route, target in routes.items():
         tool = offered_tool(by_name[target], nodes[by_name[target].node]) if target != END else None
         if tool is not None:
-            offered[tool_name(tool)] = (route, tool)
+            offered[tool_name(tool)] = Offer(route, tool, nodes[by_name[target].node].action)
     return WrappedStep(step, node, read_options(step, node), routes, offered)
 
 
@@ -106,9 +113,9 @@ def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
     return cast("type[Any]", cast(Any, TypedDict)("State", keys, total=False))
 
 
-def _action(step: WrappedStep) -> Callable[..., Any]:
+def _action(step: WrappedStep, prepare: "_Preparation") -> Callable[..., Any]:
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-        turn = _turn_in(runtime, state)
+        turn = prepare.turn_in(runtime, state)
         return await step.run({"question": turn.question, **state}, turn)
 
     return run
@@ -146,26 +153,44 @@ def _turn_of(context: Any) -> Turn:
     return Turn(services=default_services(), call=Call(id=context.call_id), model=context.model, keeps_messages=True)
 
 
-def _turn_in(runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
-    turn = runtime.context
-    if not isinstance(turn, Turn):
-        raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
-    if not turn.line.connected:
-        write = runtime.stream_writer
+class _Preparation:
+    """What a turn needs before its first step: a line that leads somewhere, and the endpoint's outlets on it."""
 
-        async def to_stream(event: Event) -> None:
-            write(as_data(event))
+    def __init__(self, spec: Graph, outlets: Outlets) -> None:
+        self._spec = spec
+        self._outlets = outlets
 
-        turn.line.sink = to_stream
-        # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
-        turn.messages = cast("list[Message]", convert_to_openai_messages(state.get("messages", [])))
-    return turn
+    def turn_in(self, runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
+        """The turn of this run, prepared."""
+        turn = runtime.context
+        if not isinstance(turn, Turn):
+            raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
+        if not turn.line.connected:
+            write = runtime.stream_writer
+
+            async def to_stream(event: Event) -> None:
+                if isinstance(event, Say | Filler | Transcript):
+                    turn.line.words.append(event.text)
+                write(as_data(event))
+
+            turn.line.sink = to_stream
+            turn.profile = self._spec.policy.applied_to(turn.profile)
+            turn.endpoint = self._spec.name
+            # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
+            turn.messages = cast("list[Message]", convert_to_openai_messages(state.get("messages", [])))
+        if not turn.line.prepared:
+            turn.line.prepared = True
+            self._outlets.attach(turn)
+        return turn
 
 
-async def _end_turn(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-    """The step that every path crosses: drain the outlets, stop the timers, keep what was said."""
-    turn = _turn_in(runtime, state)
-    await turn.line.drain()
-    if not turn.keeps_messages:
-        return {}
-    return {"messages": [AIMessage("".join(turn.line.words), id=turn.line.id)]}
+def _end_turn(prepare: _Preparation) -> Callable[..., Any]:
+    async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
+        """The step that every path crosses: drain the outlets, stop the timers, keep what was said."""
+        turn = prepare.turn_in(runtime, state)
+        await turn.line.drain()
+        if not turn.keeps_messages:
+            return {}
+        return {"messages": [AIMessage("".join(turn.line.words), id=turn.line.id)]}
+
+    return run

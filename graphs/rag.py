@@ -7,7 +7,7 @@ spec = Graph(
     name="rag",
     summary="Answers from a knowledge base.",
     steps=(
-        Step("acknowledge", options={"say": ["One moment. ", "Let me check. ", "Let me see. "], "after_ms": 300}),
+        Step("acknowledge", options={"after_ms": 300}),
         Step("retrieve", options={"top_k": 4}, timeout_ms=400, on_timeout="rewrite_messages"),
         Step("rewrite_messages", options={"template": "with_context"}),
         Step("call_model"),

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from graphs.channel import Channel
+from graphs.channel import Channel, Reader
 from graphs.compile import CompiledGraph
 from nodes.contract import Turn
 from nodes.events import Event
@@ -19,47 +19,61 @@ MOST_STEPS = 200
 
 
 class RunningTurn:
-    """The reader's end of a turn."""
+    """A turn from its start to its end, and the readers' end of it."""
 
-    def __init__(self, channel: Channel, task: "asyncio.Task[None]") -> None:
-        self._channel = channel
-        self._task = task
+    def __init__(self, graph: CompiledGraph, turn: Turn, *, keep: int = 0) -> None:
+        """Start it. The first `keep` events stay, for readers who come later."""
+        self.turn = turn
+        self._channel = Channel(keep=keep)
+        turn.line.sink = self._channel.put
+        self.task = asyncio.create_task(_drive(graph, turn), name=f"turn of {graph.name}")
+        self.task.add_done_callback(self._ended)
         self._stopped = False
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
+    @property
+    def whole(self) -> bool:
+        """Whether a further reader would hear it from its first word."""
+        return self._channel.whole
+
+    def reader(self) -> Reader:
+        """A further reader."""
+        return self._channel.reader()
+
+    async def batches(self, reader: Reader | None = None) -> AsyncIterator[list[Event]]:
         """All that was said since the last time, as soon as there is something. Raises what the turn failed with."""
-        while events := await self._channel.take():
+        reader = reader or self.reader()
+        while events := await reader.take():
             yield events
-        await self.wait()
-        if not self._task.cancelled():
-            self._task.result()
+        if not reader.closed:
+            await self.wait()
+            if not self.task.cancelled():
+                self.task.result()
 
     def stop(self) -> None:
         """End the turn now: cancel it, once."""
         if not self._stopped:
             self._stopped = True
-            self._task.cancel()
+            self.task.cancel()
 
     async def wait(self) -> None:
         """Return when nothing of the turn runs any more, however often the caller is cancelled meanwhile."""
-        await _outlast(self._task)
+        await _outlast(self.task)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            task.exception()  # seen: a reader has it, or none stayed for it
+        self._channel.close()  # also if it was stopped before it began
 
 
 @asynccontextmanager
 async def running(graph: CompiledGraph, turn: Turn) -> AsyncIterator[RunningTurn]:
     """Start a turn; leaving the block stops it, closes what it opened and waits for that."""
-    channel = Channel()
-    turn.line.sink = channel.put
-    task = asyncio.create_task(_drive(graph, turn), name=f"turn of {graph.name}")
-    task.add_done_callback(lambda done: channel.close())  # also if it was stopped before it began
-    run = RunningTurn(channel, task)
+    run = RunningTurn(graph, turn)
     try:
         yield run
     finally:
         run.stop()
         await run.wait()
-        if not task.cancelled():
-            task.exception()  # seen: the reader had it, or did not stay for it
 
 
 async def run_turn(graph: CompiledGraph, turn: Turn) -> AsyncGenerator[Event, None]:

@@ -1,7 +1,6 @@
 """What the names in graphs stand for, opened at the first use: for server, Studio, notebooks and command line."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,25 +9,15 @@ from weakref import WeakKeyDictionary
 from graphs.settings import ROOT, GraphSettings
 from knowledge.store import Store, open_store
 from models.port import ChatModel, open_model
+from nodes.fillers import Fillers
 from speech.port import Voice, open_voice
 
 SAMPLE = ROOT / "knowledge" / "sample"
-_REMEMBERED_CALLS = 10_000
 Engine = TypeVar("Engine")
 
 
 class UnknownServiceError(Exception):
     """A graph names what the settings do not know."""
-
-
-class RecentCalls(OrderedDict[tuple[str, str], str]):
-    """What was last said in each of the latest calls."""
-
-    def __setitem__(self, key: tuple[str, str], value: str) -> None:
-        super().__setitem__(key, value)
-        self.move_to_end(key)
-        if len(self) > _REMEMBERED_CALLS:
-            self.popitem(last=False)
 
 
 class OpenServices:
@@ -40,7 +29,7 @@ class OpenServices:
         self._models: dict[str, ChatModel] = {}
         self._stores: dict[str, Store] = {}
         self._voices: dict[str, Voice] = {}
-        self.phrases = RecentCalls()
+        self.fillers = Fillers()
 
     def model(self, name: str) -> ChatModel:
         """See nodes.turn.Services."""

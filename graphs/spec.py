@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from graphs.errors import GraphError
+from graphs.policy import Policy
 
 END: Literal["END"] = "END"
 """Where a path ends: `then=END`."""
@@ -68,6 +69,8 @@ class Graph(_Value):
     path: str = Field(default="", pattern=r"^(/[\w.-]+)*$")
     """Where it is served; empty: `/{name}/chat/completions`."""
     summary: str = ""
+    policy: Policy = Policy()
+    """How it behaves in a call, beside what its steps do."""
     public: bool = False
     """Whether whoever reaches the server may use what the graph uses: its store, its tools and the server's own key."""
 

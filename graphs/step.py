@@ -11,6 +11,7 @@ from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from graphs.spec import Step
 from nodes.contract import Node, Turn, Update
 from nodes.events import Timing
+from nodes.turn import Offer
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ class WrappedStep:
     options: Mapping[str, Any]
     routes: Mapping[str, str]
     """The entries of its `then` table; empty if it has none."""
-    offered: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
-    """Tools by which a model can choose an entry: tool name → (route, tool)."""
+    offered: Mapping[str, Offer] = field(default_factory=dict)
+    """Tools by which a model can choose an entry, by name."""
 
     @property
     def chooses(self) -> bool:

@@ -1,11 +1,19 @@
 """Fill a silence: arm a phrase that is spoken only if nothing else has been by then."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from language.words import is_chinese
+from models.question import text_of
 from nodes.contract import State, Turn, Update, node
-from nodes.events import Say
+from nodes.events import Filler
+
+Phrases = tuple[str, ...]
+_PHRASES: dict[str, Phrases] = {
+    "en": ("One moment.", "Let me check.", "Let me see."),
+    "zh": ("请稍等。", "我查一下。", "让我看看。"),
+}
 
 
 @node()
@@ -13,22 +21,49 @@ async def acknowledge(
     state: State,
     turn: Turn,
     *,
-    say: Annotated[tuple[str, ...], Field(min_length=1)] = ("One moment. ", "Let me check. "),
-    after_ms: Annotated[int, Field(ge=0)] = 300,
+    say: Annotated[Phrases, Field(min_length=1)] | dict[str, Phrases] = _PHRASES,
+    after_ms: Annotated[int, Field(ge=0)] | Literal["median"] = 300,
+    min_ms: Annotated[int, Field(ge=0)] = 300,
+    max_ms: Annotated[int, Field(ge=0)] = 1500,
+    cooldown_ms: Annotated[int, Field(ge=0)] = 0,
 ) -> Update:
-    """Say one of its phrases if the caller still hears nothing after a while; it never waits itself."""
+    """Say one of its phrases if the caller still hears nothing after a while; it never waits itself.
+
+    `say` is a list, or one a language (`en`, `zh`); no phrase comes twice in a row in a call. With `median` the while
+    is the time that the endpoint's last 50 turns took to their first word, within `min_ms` and `max_ms`. After a phrase
+    a call has none for `cooldown_ms`. Where the host fills silences itself nothing is said.
+    """
     line = turn.line
+    if turn.profile.fills_silence or (cooldown_ms and turn.call.id and _since(turn) * 1000 < cooldown_ms):
+        return None
+    if isinstance(after_ms, str):
+        usual = turn.services.fillers.usual_ms(turn.endpoint)
+        pause = max_ms if usual is None else min(max(usual, min_ms), max_ms)
+    else:
+        pause = after_ms
 
     async def speak() -> None:
-        if phrase := _phrase(turn, say):
-            await line.send(Say(phrase))
+        if phrase := _phrase(turn, _in_language(say, turn)):
+            await line.send(Filler(phrase))
 
-    line.after(after_ms / 1000, speak)
+    line.after(pause / 1000, speak)
     return None
 
 
-def _phrase(turn: Turn, phrases: tuple[str, ...]) -> str:
-    """Another phrase than the last one of this call, ending in a space so that the answer does not stick to it.
+def _in_language(say: Phrases | dict[str, Phrases], turn: Turn) -> Phrases:
+    """The phrases in the caller's language; while he has said nothing, in the one that he was spoken to."""
+    if not isinstance(say, dict):
+        return say
+    words = turn.question or next((text_of(one.get("content")) for one in reversed(turn.messages)), "")
+    return say.get("zh" if is_chinese(words) else "en") or next(iter(say.values()), ())
+
+
+def _since(turn: Turn) -> float:
+    return turn.services.fillers.last((turn.call.principal, turn.call.id))[1]
+
+
+def _phrase(turn: Turn, phrases: Phrases) -> str:
+    """Another phrase than the last one of this call.
 
     The turn number is the place to start, for hosts that give no call id; what this process last said in the call,
     or the history shows as said, is passed over. Empty if nothing is left.
@@ -36,12 +71,12 @@ def _phrase(turn: Turn, phrases: tuple[str, ...]) -> str:
     turns = sum(message.get("role") == "user" for message in turn.messages)
     said = [message.get("content") for message in turn.messages if message.get("role") == "assistant"]
     last = said[-1] if said and isinstance(said[-1], str) else ""
-    key = (turn.call.principal, turn.call.id)
-    before = turn.services.phrases.get(key, "") if turn.call.id else ""
+    fillers, call = turn.services.fillers, (turn.call.principal, turn.call.id)
+    before = fillers.last(call)[0] if turn.call.id else ""
     choices = [phrases[(turns + shift) % len(phrases)].rstrip() for shift in range(len(phrases))]
-    fresh = [choice for choice in choices if choice != before and not last.startswith(choice)]
+    fresh = [choice for choice in choices if choice != before and not last.startswith(choice.rstrip(".。"))]
     if not fresh:
         return ""
     if turn.call.id:
-        turn.services.phrases[key] = fresh[0]
+        fillers.spoke(call, fresh[0])
     return fresh[0] + " "

@@ -14,6 +14,10 @@ class Call:
     callee_number: str = ""
     channel: str = ""
     user_data: str = ""
+    source: str = ""
+    """What began the turn, where it was not the caller's words: `greeting`, `silence`, `voicemail` …"""
+    interrupted: str = ""
+    """What the caller heard of our last answer before he broke in; empty if he let us finish."""
     principal: str = ""
     """The name of the key that the request was let in with; set by the server, never read from the request."""
     extras: Mapping[str, object] = field(default_factory=dict)

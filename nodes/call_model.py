@@ -8,6 +8,7 @@ from models.port import ChatRequest
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Finish, Say, ToolCallPart
 from nodes.messages import upstream_messages
+from nodes.turn import Offer, tool_name
 
 
 @node(
@@ -31,14 +32,15 @@ async def call_model(
     table that offers a tool (hangup) is asked for by the model through that tool; the route is then that step's entry,
     else `answered`.
     """
+    offered = _offered(turn)
     request = ChatRequest(
         messages=state.get("prompt") or upstream_messages(turn.messages),
-        parameters=_parameters(turn, parameters or {}),
+        parameters=_parameters(turn, offered, parameters or {}),
         model=upstream_model or turn.model,
         api_key=turn.api_key,
         passages=[passage.text for passage in state.get("passages", [])],
     )
-    asked = _OfferedCalls(turn.offered)
+    asked = _OfferedCalls(offered)
     async with aclosing(turn.services.model(model).stream(request, turn.stack)) as parts:
         async for part in parts:
             if type(part) is Say:
@@ -50,7 +52,7 @@ async def call_model(
                 await turn.emit(part)
     if asked.name:
         return {
-            "route": turn.offered[asked.name][0],
+            "route": offered[asked.name].route,
             "tool_call": {"name": asked.name, "arguments": asked.arguments},
         }
     return {"route": "answered"}
@@ -79,13 +81,22 @@ class _OfferedCalls:
         return part if index == part.index else ToolCallPart(index, part.id, part.name, part.arguments)
 
 
-def _parameters(turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
+def _offered(turn: Turn) -> dict[str, Offer]:
+    """The offered tools by the name that the model is to call: the host's own, where the host sent one for it."""
+    given = turn.requested_tools
+    offered = {}
+    for name, offer in turn.offered.items():
+        hosts = turn.profile.form(offer.action).tool if offer.action else name
+        offered[hosts if hosts in given and name not in given else name] = offer
+    return offered
+
+
+def _parameters(turn: Turn, offered: Mapping[str, Offer], own: Mapping[str, Any]) -> dict[str, object]:
     parameters: dict[str, object] = {**turn.request, **own}
-    if turn.offered:
-        given = parameters.get("tools")
-        tools = list(given) if isinstance(given, Sequence) else []
-        names = [_name(tool) for tool in tools]
-        parameters["tools"] = tools + [tool for name, (_, tool) in turn.offered.items() if name not in names]
+    if offered:
+        tools = _tools(parameters)
+        names = [tool_name(tool) for tool in tools]
+        parameters["tools"] = tools + [offer.tool for name, offer in offered.items() if name not in names]
     if not parameters.get("tools"):
         # Some hosts send a choice without anything to choose from, which providers refuse.
         for field in ("tools", "tool_choice", "parallel_tool_calls"):
@@ -98,6 +109,6 @@ def _parameters(turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
     return parameters
 
 
-def _name(tool: object) -> object:
-    function = tool.get("function") if isinstance(tool, Mapping) else None
-    return function.get("name") if isinstance(function, Mapping) else None
+def _tools(parameters: Mapping[str, object]) -> list[object]:
+    given = parameters.get("tools")
+    return list(given) if isinstance(given, Sequence) else []

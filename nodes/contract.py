@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
 
 from nodes.turn import Context, Services, Turn
+from profiles.profile import ActionKind
 
 __all__ = ["Context", "Node", "NodeFunction", "Services", "State", "Tool", "Turn", "Update", "node"]
 
@@ -62,6 +63,8 @@ class Node:
     """Options that name something of the settings: option → `model`, `store` or `voice`."""
     offers: Callable[..., Tool] | None
     """The tool by which a model can ask for this step, made from the step's options."""
+    action: ActionKind | None
+    """What it does with the call; a host may have a tool of its own for it."""
     options: type[BaseModel]
 
     def __call__(self, state: State, turn: Turn, **options: Any) -> Awaitable[Update]:
@@ -77,6 +80,7 @@ def node(
     speaks: bool = False,
     uses: Mapping[str, str] | None = None,
     offers: Callable[..., Tool] | None = None,
+    action: ActionKind | None = None,
 ) -> Callable[[NodeFunction], Node]:
     """Declare a function as a node: keyword-only parameters are its options, its docstring's first line its summary."""
 
@@ -93,6 +97,7 @@ def node(
             speaks=speaks,
             uses=uses or {},
             offers=offers,
+            action=action,
             options=_options_of(function),
         )
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 from pydantic import Field
 
 from nodes.contract import State, Turn, Update, node
+from nodes.line import Place
 from nodes.speaking import SpeakingOutlet
 
 
@@ -26,7 +27,6 @@ async def emit_audio(
         speaker = turn.services.voice(voice)
         identity = f"audio_{uuid4().hex[:24]}"
         turn.line.voiced = True
-        turn.line.attach(
-            lambda sink: SpeakingOutlet(sink, speaker, identity, frame_ms, paced=real_time and turn.streaming)
-        )
+        outlet = SpeakingOutlet(speaker, identity, frame_ms, paced=real_time and turn.streaming)
+        turn.line.attach(outlet, Place.SOUND)
     return None

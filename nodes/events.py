@@ -1,19 +1,22 @@
 """What a node can say: plain frozen values. Those a model can say too are defined with the models."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
 from models.answer import Finish, Relay, Say, ToolCallPart, Usage
+from profiles.profile import ActionKind
 
 __all__ = [
+    "Action",
     "Audio",
     "Event",
+    "Filler",
     "Finish",
+    "Metadata",
     "Relay",
     "Say",
     "Timing",
-    "ToolCall",
     "ToolCallPart",
     "Transcript",
     "Usage",
@@ -22,14 +25,38 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A tool call of ours, whole: `hangup` and its like."""
+class Filler:
+    """Words that only fill a silence. How they must end so that the host speaks them at once is the host's dialect."""
+
+    audible: ClassVar[bool] = True
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the host is to do with the call when all words are out: at most one a turn, in the host's own form."""
 
     audible: ClassVar[bool] = True
     id: str
-    name: str
-    arguments: str = "{}"
-    """JSON text."""
+    kind: ActionKind
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """In our words: `reason` and `message` of a hangup, `number` and `message` of a transfer, `digits`."""
+    given: str = ""
+    """The host's own arguments as JSON text, where the model called the host's tool itself."""
+    tool: str = ""
+    """The tool's name, where the graph's author names one; empty: the profile's."""
+    command: str = ""
+    """Text that the host obeys, in place of a tool call."""
+    finish: str = ""
+    """The finish reason behind it; empty: the profile's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """How the host is to speak this turn (`interruptable`, `tts_params`); sent only where the host reads it."""
+
+    audible: ClassVar[bool] = False
+    data: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +89,7 @@ class Timing:
     outcome: Literal["ok", "timeout", "error"]
 
 
-Event = Say | ToolCall | ToolCallPart | Relay | Transcript | Audio | Usage | Finish | Timing
+Event = Say | Filler | Action | Metadata | ToolCallPart | Relay | Transcript | Audio | Usage | Finish | Timing
 
 
 def as_data(event: Event) -> Mapping[str, object]:

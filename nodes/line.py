@@ -3,17 +3,28 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from enum import IntEnum
 from typing import Protocol
 from uuid import uuid4
 
-from nodes.events import Event, Say, Transcript
+from nodes.events import Event
 
 Sink = Callable[[Event], Awaitable[None]]
 """Where events end: our queue when we serve, LangGraph's stream writer in Studio and notebooks."""
 
 
+class Place(IntEnum):
+    """Where on the line an outlet stands, whenever it comes: text is made fit to be said before it becomes sound."""
+
+    TEXT = 0
+    SOUND = 1
+
+
 class Outlet(Protocol):
     """A stage between the nodes and the sink that may hold words back and turn them into something else."""
+
+    sink: Sink
+    """What comes behind it; set by the line."""
 
     async def push(self, event: Event) -> None:
         """Take one event; give on what is ready."""
@@ -25,52 +36,53 @@ class Outlet(Protocol):
         """Stop at once; what is held back is lost."""
 
 
-async def _nowhere(event: Event) -> None:
+async def nowhere(event: Event) -> None:
     raise RuntimeError("A turn speaks only while its graph runs.")
 
 
 class Line:
     """The one line to the caller, shared by all steps of a turn."""
 
-    def __init__(self, *, keeps_words: bool = False) -> None:
-        self._keeps_words = keeps_words
+    def __init__(self) -> None:
         self.spoken = False
         self.answered = False
         """Whether a step has spoken words; an acknowledgement that came by itself does not count."""
+        self.prepared = False
+        """Whether the endpoint's outlets are on it."""
         self.voiced = False
         """Whether words leave as sound of ours; then no model is asked for its own."""
         self.words: list[str] = []
-        """What was said, where it becomes a message; a served answer is not kept, however long it is."""
+        """What was heard, where it becomes a message: in Studio and notebooks, never in a served turn."""
         self.id = f"msg_{uuid4().hex[:24]}"
         """Of the assistant message that the turn becomes in Studio and notebooks."""
         self.started = time.perf_counter()
-        self.sink: Sink = _nowhere
+        self.sink: Sink = nowhere
         """Where it ends; set before the first step runs."""
-        self._outlets: list[Outlet] = []
+        self._outlets: list[tuple[Place, Outlet]] = []
+        self._first: Sink | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._late: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
         """Whether it leads anywhere yet."""
-        return self.sink is not _nowhere
+        return self.sink is not nowhere
 
     async def send(self, event: Event) -> None:
         """Pass one event through the outlets to the sink."""
-        if event.audible:
-            if not self.spoken:
-                self.spoken = True
-                self.stop_timers()
-            if self._keeps_words and isinstance(event, Say | Transcript):
-                self.words.append(event.text)
-        if self._outlets:
-            await self._outlets[-1].push(event)
-        else:
-            await self.sink(event)
+        if event.audible and not self.spoken:
+            self.spoken = True
+            self.stop_timers()
+        await (self._first or self.sink)(event)
 
-    def attach(self, make: Callable[[Sink], Outlet]) -> None:
-        """Put an outlet in front of what the line ends in now."""
-        self._outlets.append(make(self._outlets[-1].push if self._outlets else self.sink))
+    def attach(self, outlet: Outlet, place: Place) -> None:
+        """Put an outlet on the line, in front of the sink and of the places behind its own."""
+        self._outlets.append((place, outlet))
+        self._outlets.sort(key=lambda placed: placed[0])
+        sink = self.sink
+        for _, placed in reversed(self._outlets):
+            placed.sink, sink = sink, placed.push
+        self._first = sink
 
     def after(self, seconds: float, speak: Callable[[], Awaitable[None]]) -> None:
         """Speak then, unless something has been spoken before."""
@@ -98,7 +110,7 @@ class Line:
         self.stop_timers()
         if self._late:
             await asyncio.gather(*self._late)
-        for outlet in reversed(self._outlets):
+        for _, outlet in self._outlets:
             await outlet.flush()
 
     async def aclose(self) -> None:
@@ -106,7 +118,7 @@ class Line:
         self.stop_timers()
         for task in list(self._late):
             task.cancel()
-        for outlet in self._outlets:
+        for _, outlet in self._outlets:
             await outlet.aclose()
 
     def elapsed_ms(self) -> float:

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from models.port import Message
 
+INTERRUPTED_TAG = "<ims_agent_interrupted>"
+"""Alibaba's mark in an assistant message: the caller broke in here."""
+
 _FIELDS = frozenset(
     {
         "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio",

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from language.sentences import sentences
-from nodes.events import Audio, Event, Say, Transcript
-from nodes.line import Sink
+from nodes.events import Audio, Event, Filler, Say, Transcript
+from nodes.line import Sink, nowhere
 from nodes.pacing import Pace
 from speech.port import Voice
 
@@ -17,8 +17,8 @@ LONGEST_CHARACTERS = 300
 class SpeakingOutlet:
     """Speaks in a task of its own, so that the model goes on talking while the caller listens."""
 
-    def __init__(self, sink: Sink, voice: Voice, identity: str, frame_ms: int, *, paced: bool) -> None:
-        self._sink = sink
+    def __init__(self, voice: Voice, identity: str, frame_ms: int, *, paced: bool) -> None:
+        self.sink: Sink = nowhere
         self._voice = voice
         self._identity = identity
         self._frame = voice.sample_rate * frame_ms // 1000 * 2
@@ -30,10 +30,12 @@ class SpeakingOutlet:
 
     async def push(self, event: Event) -> None:
         """Hold words until their sentence ends; anything else comes behind what is held."""
+        if isinstance(event, Filler):
+            event = Say(event.text.rstrip() + " ")
         if not isinstance(event, Say):
             if event.audible:
                 await self.flush()
-            await self._sink(event)
+            await self.sink(event)
             return
         self._held += event.text
         *whole, self._held = sentences(self._held) or [""]
@@ -84,12 +86,12 @@ class SpeakingOutlet:
                 self._sentences.task_done()
 
     async def _say(self, sentence: str) -> None:
-        await self._sink(Transcript(self._identity, sentence))
+        await self.sink(Transcript(self._identity, sentence))
         async with aclosing(self._frames(sentence)) as frames:
             async for frame in frames:
                 if self._pace is not None:
                     await self._pace.wait()
-                await self._sink(Audio(self._identity, frame))
+                await self.sink(Audio(self._identity, frame))
 
     async def _frames(self, sentence: str) -> AsyncGenerator[bytes, None]:
         """Frames of one size; the sentence's last one is filled up with silence."""

@@ -1,19 +1,43 @@
 """One turn, as a node sees it: who asks, what was said, what may be used, and the line to the caller."""
 
 import copy
-from collections.abc import Mapping, MutableMapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+
+import orjson
 
 from knowledge.store import Store
 from models.port import ChatModel, Message
 from models.question import last_user_text
 from nodes.call import Call
 from nodes.events import Event, Say
+from nodes.fillers import Fillers
 from nodes.line import Line
+from profiles.openai import PROFILE as OPENAI
+from profiles.profile import ActionKind, Profile
 from speech.port import Voice
+
+
+def tool_name(tool: object) -> str:
+    """What a model calls a tool of OpenAI's form; empty for any other form."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A tool by which a model can choose where its step leads."""
+
+    route: str
+    tool: Mapping[str, Any]
+    action: ActionKind | None = None
+    """What the step does with the call; a host may have a tool of its own for it."""
 
 
 class Services(Protocol):
@@ -32,8 +56,8 @@ class Services(Protocol):
         """The path of a file in the folder of recordings."""
 
     @property
-    def phrases(self) -> MutableMapping[tuple[str, str], str]:
-        """The acknowledgement last used in each call, by principal and call id; old calls are forgotten."""
+    def fillers(self) -> Fillers:
+        """What is known of silences."""
 
 
 @dataclass
@@ -56,9 +80,11 @@ class Turn(Context):
         messages: Sequence[Message] = (),
         request: Mapping[str, object] | None = None,
         call: Call | None = None,
+        profile: Profile = OPENAI,
         model: str = "",
         api_key: str = "",
         streaming: bool = True,
+        endpoint: str = "",
         keeps_messages: bool = False,
     ) -> None:
         super().__init__(model=model, call_id=call.id if call else "")
@@ -68,17 +94,21 @@ class Turn(Context):
         self.request = request or {}
         """The request's other fields that are meant for a model."""
         self.call = call or Call()
+        self.profile = profile
+        """The dialect of the host that called, with what the endpoint sets otherwise."""
         self.api_key = api_key
         """The caller's own upstream key, when the server hands it on."""
         self.streaming = streaming
+        self.endpoint = endpoint
+        """The graph's name."""
         self.keeps_messages = keeps_messages
         """Whether the turn ends with an assistant message in the state: in Studio and notebooks."""
         self.stack = AsyncExitStack()
         """What must be closed when the turn ends, however it ends."""
-        self.line = Line(keeps_words=keeps_messages)
+        self.line = Line()
         self.step = ""
-        self.offered: Mapping[str, tuple[str, Mapping[str, Any]]] = {}
-        """Tools of the steps that this step's table leads to: tool name → (route, tool)."""
+        self.offered: Mapping[str, Offer] = {}
+        """Tools of the steps that this step's table leads to, by name."""
         self.spoke = False
         """Whether this step has reached the caller's ear."""
 
@@ -86,8 +116,9 @@ class Turn(Context):
         """Say it. Returns when the reader has room for more."""
         if event.audible:
             self.spoke = True
-            if isinstance(event, Say):
+            if isinstance(event, Say) and not self.line.answered:
                 self.line.answered = True
+                self.services.fillers.answered(self.endpoint, self.line.elapsed_ms())
         await self.line.send(event)
 
     async def say(self, text: str) -> None:
@@ -100,12 +131,29 @@ class Turn(Context):
         """The last user text, in whatever form the message has."""
         return last_user_text(self.messages)
 
+    @cached_property
+    def key(self) -> str:
+        """The same for the same turn, however often it is sent: of one principal, endpoint, profile, call and turn,
+        with the same messages, tools and parameters. 32 hexadecimal digits.
+        """
+        identity = [
+            self.call.principal, self.endpoint, self.profile.name, self.call.id, self.call.turn_id, self.messages,
+            self.request, self.model, self.api_key, self.streaming,
+        ]  # fmt: skip
+        return hashlib.blake2b(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+    @property
+    def requested_tools(self) -> Mapping[str, object]:
+        """The tools that the request itself declares, by name."""
+        tools = self.request.get("tools")
+        return {name: tool for tool in tools if (name := tool_name(tool))} if isinstance(tools, Sequence) else {}
+
     def wants(self, modality: str) -> bool:
         """Whether the request's `modalities` ask for it; absent means that the endpoint decides, so yes."""
         modalities = self.request.get("modalities")
         return not isinstance(modalities, Sequence) or not modalities or modality in modalities
 
-    def at_step(self, step: str, offered: Mapping[str, tuple[str, Mapping[str, Any]]]) -> "Turn":
+    def at_step(self, step: str, offered: Mapping[str, Offer]) -> "Turn":
         """This turn as one step sees it."""
         view = copy.copy(self)
         view.step, view.offered, view.spoke = step, offered, False

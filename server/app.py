@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
         await state.services.prewarm()
         state.ready = True
         yield
-        state.stop_turns()
+        await state.turns.aclose()
         await state.services.aclose()
 
     app = FastAPI(

@@ -74,5 +74,10 @@ def shutting_down() -> ApiError:
     return ApiError(503, "The server is stopping. Please try again.", "server_error", "server_shutdown")
 
 
+def superseded() -> ApiError:
+    """For a turn whose call has gone on. No client tries 499 again, so the old turn cannot end the new one."""
+    return ApiError(499, "A newer turn of the same call has taken its place.", "invalid_request_error", "superseded")
+
+
 def _is_safe(value: str) -> bool:
     return len(value) <= 64 and value.isascii() and value.isprintable()

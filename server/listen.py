@@ -4,12 +4,19 @@ import socket
 
 from server.settings import Settings, SettingsError
 
+VANISHED_MILLISECONDS = 9000
+"""How long sent bytes may stay unacknowledged before the client counts as gone."""
+
 
 def listen(settings: Settings) -> socket.socket:
     """Raises SettingsError with the address and the reason."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named asyncio sends small chunks at once, as uvloop always does.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Accepted connections inherit it: a client that vanished is noticed although nobody says goodbye.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MILLISECONDS)
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:

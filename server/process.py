@@ -25,7 +25,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's shutdown, with the turns told in time."""
         self._state.draining = True
-        end = asyncio.get_running_loop().call_later(self._state.settings.grace_seconds, self._state.stop_turns)
+        end = asyncio.get_running_loop().call_later(self._state.settings.grace_seconds, self._state.turns.stop)
         try:
             await super().shutdown(sockets)
         finally:

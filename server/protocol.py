@@ -13,6 +13,7 @@ from typing import Any, Literal
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
+from server.listener import ABORT
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING_BYTES = 256 * 1024
@@ -71,6 +72,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.transport.close()
             raise ValueError("a request is pipelined behind a chunked body")
         super().on_message_begin()
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # ours is no table
 
     def on_message_complete(self) -> None:
         """The request is whole."""

@@ -58,6 +58,9 @@ class Settings(GraphSettings):
         gt=0,
         description="Silence after which a stream gets a comment, so that no proxy cuts it.",
     )
+    send_timeout_seconds: float = Field(
+        default=30, gt=0, description="How long a client may take nothing of its stream before it is cut off."
+    )
     grace_seconds: float = Field(default=10, ge=0, description="How long running calls may go on after a SIGTERM.")
     require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
     cors_origins: Names = Field(default=(), description="Web origins that may call from a browser.")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from graphs.compile import compile_graph
+from graphs.compile import CompiledGraph, compile_graph
 from graphs.spec import Graph
 from nodes.contract import Node
 from server.app import create_app
@@ -152,7 +152,7 @@ async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings:
     """Serve the shipped endpoints, and these graphs beside them."""
     app = create_app(Settings(data_dir=data_dir, **settings))
     add_graphs(app, *graphs)
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(2048)
     options = {**uvicorn_options(), "loop": "asyncio"}
@@ -172,12 +172,16 @@ async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings:
         await task
 
 
-def add_graphs(app: FastAPI, *graphs: tuple[Graph, list[Node]]) -> None:
+def add_graphs(
+    app: FastAPI, *graphs: tuple[Graph, list[Node]], compiled: Sequence[tuple[Graph, CompiledGraph]] = ()
+) -> None:
     """Put graphs beside the shipped ones, as langgraph.json would."""
     from server.app import completion_routes
 
     state: ServerState = app.state.dialgraph
     for spec, nodes in graphs:
         state.endpoints[spec.name] = Endpoint(spec, compile_graph(spec, nodes))
-    if graphs:
+    for spec, graph in compiled:
+        state.endpoints[spec.name] = Endpoint(spec, graph)
+    if graphs or compiled:
         app.router.routes[:0] = completion_routes(state)

@@ -80,7 +80,7 @@ def test_knowledge_is_indexed_and_searched() -> None:
     ("arguments", "held"),
     [
         (["rag", "--say", "When is breakfast?"], ["from 7 to 10:30 a.m.", "retrieve", " ms"]),
-        (["hangup", "--say", "再见"], ["再见", "→ hangup({})"]),
+        (["hangup", "--say", "再见"], ["再见", "→ hangup"]),
         (["nope"], ["No graph 'nope'."]),
     ],
 )

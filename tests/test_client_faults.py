@@ -61,7 +61,7 @@ async def test_c01_c02_leaving_closes_the_upstream_at_once(tmp_path: Path, phase
             await asyncio.sleep(0.001)
         await up.until(lambda: all(exchange.left for exchange in up.exchanges))
         delays = [(exchange.left or 0.0) - left[exchange.body["messages"][-1]["content"]] for exchange in up.exchanges]
-        await up.until(lambda: not served.state.open_turns)
+        await up.until(lambda: not served.state.turns.open)
     print(  # noqa: T201 (the figure is what the test is for)
         f"{path} {phase} {how}: client close to upstream close p50 {percentile(delays, 0.5) * 1000:.1f} ms,"
         f" p99 {percentile(delays, 0.99) * 1000:.1f} ms, max {max(delays) * 1000:.1f} ms"
@@ -93,7 +93,7 @@ async def test_c01_leaving_during_retrieval_stops_it_and_runs_nodes_finally(tmp_
         connection.writer.close()
         await asyncio.wait_for(left.wait(), 1)
         assert time.monotonic() - began <= P99_SECONDS
-        await up.until(lambda: not served.state.open_turns)
+        await up.until(lambda: not served.state.turns.open)
         assert not up.exchanges
 
 

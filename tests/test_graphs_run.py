@@ -17,7 +17,7 @@ from graphs.services import OpenServices, default_services
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from nodes.contract import Context, Node, State, Turn, Update, node
-from nodes.events import Event, Say, Timing, as_data
+from nodes.events import Event, Filler, Say, Timing, as_data
 
 
 def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
@@ -33,7 +33,7 @@ async def events_of(graph: CompiledGraph, one: Turn) -> list[Event]:
 
 def words_of(events: list[Event]) -> str:
     """What the caller hears."""
-    return "".join(event.text for event in events if isinstance(event, Say))
+    return "".join(event.text for event in events if isinstance(event, Say | Filler))
 
 
 def compiled(*steps: Step, nodes: list[Node]) -> CompiledGraph:

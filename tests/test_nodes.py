@@ -15,11 +15,12 @@ from graphs.services import OpenServices, UnknownServiceError
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from knowledge.store import Passage
+from nodes import events as said
 from nodes.acknowledge import acknowledge
 from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Turn, node
-from nodes.events import Audio, Event, Finish, Say, ToolCall, Transcript
+from nodes.events import Audio, Event, Filler, Say, Transcript
 from nodes.hangup import hangup
 from nodes.messages import upstream_messages
 from nodes.play_recording import play_recording
@@ -46,7 +47,8 @@ def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event
 
 def test_every_node_says_what_it_does() -> None:
     assert set(catalogue()) == {
-        "acknowledge", "call_model", "emit_audio", "hangup", "play_recording", "retrieve", "rewrite_messages",
+        "acknowledge", "call_model", "control_speech", "emit_audio", "greet", "hangup", "play_recording", "retrieve",
+        "rewrite_messages", "send_digits", "transfer",
     }  # fmt: skip
     for one in catalogue().values():
         assert one.summary.endswith(".") or ":" in one.summary or ";" in one.summary, one.name
@@ -60,7 +62,7 @@ async def test_acknowledge_never_says_a_phrase_twice_in_a_row(tmp_path: Path) ->
         again.line.sink = turn.line.sink
         await acknowledge({}, again, say=phrases, after_ms=0)
         await asyncio.sleep(0.005)
-    said = [event.text for event in events if isinstance(event, Say)]
+    said = [event.text for event in events if isinstance(event, Filler)]
     assert len(said) == 12 and all(text.endswith(" ") and not text.endswith("  ") for text in said)
     assert all(one != other for one, other in pairwise(said))
 
@@ -72,7 +74,7 @@ async def test_acknowledge_reads_the_history_where_the_host_gives_no_call_id(tmp
         turn, events = turn_of(tmp_path, "hi", f"{last}It is 7.", "and on Sundays?")
         await acknowledge({}, turn, say=phrases, after_ms=0)
         await asyncio.sleep(0.005)
-        assert [event.text for event in events if isinstance(event, Say)] != [last]
+        assert [event.text for event in events if isinstance(event, Filler)] != [last]
 
 
 async def test_acknowledge_returns_at_once(tmp_path: Path) -> None:
@@ -288,7 +290,8 @@ async def test_the_hosts_own_name_and_arguments_of_hangup(tmp_path: Path) -> Non
 async def test_hangup_as_a_text_command(tmp_path: Path) -> None:
     turn, events = turn_of(tmp_path, "bye")
     await hangup({}, turn, say="Bye.", command="<imsagent_hangup/>")
-    assert events == [Say("Bye."), Say("<imsagent_hangup/>"), Finish("stop")]
+    assert events[0] == Say("Bye.")
+    assert isinstance(events[1], said.Action) and events[1].command == "<imsagent_hangup/>" and len(events) == 2
 
 
 async def test_hangup_says_nothing_twice(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ async def test_hangup_says_nothing_twice(tmp_path: Path) -> None:
     await turn.say("祝您愉快。")
     await hangup({}, turn)
     assert [event.text for event in events if isinstance(event, Say)] == ["祝您愉快。"]
-    assert [event.arguments for event in events if isinstance(event, ToolCall)] == ["{}"]
+    assert [event.kind for event in events if isinstance(event, said.Action)] == ["hangup"]
 
 
 def _recordings(tmp_path: Path) -> Path:

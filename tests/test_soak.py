@@ -74,7 +74,7 @@ async def test_every_turn_ends_in_a_legal_way_and_leaves_nothing(tmp_path: Path)
                 served.connections.clear()
                 gc.collect()
                 memory.append(process.memory_info().rss)
-        await up.until(lambda: not served.state.open_turns, 10)
+        await up.until(lambda: not served.state.turns.open, 10)
         turns = [task for task in asyncio.all_tasks() if task.get_name().startswith("turn of")]
         assert not turns
     print(ends, [round(value / 2**20) for value in memory])  # noqa: T201 (the figures are what it is for)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodes.events import Audio, Event, Finish, Relay, Say, Timing, ToolCall, ToolCallPart, Transcript, Usage
+from nodes import events as said
+from nodes.events import Audio, Event, Filler, Finish, Relay, Say, Timing, ToolCallPart, Transcript, Usage
 from server.wire.chunks import ChunkEncoder
 from server.wire.completion import CompletionFolder
 from server.wire.sse import DONE, frame
@@ -35,7 +36,10 @@ sound = st.builds(Transcript, st.just("audio_1"), words) | st.builds(
 relay = st.builds(lambda text: Relay({"reasoning_content": text}), words)
 quiet = st.builds(Usage, *[st.integers(0, 9)] * 3) | st.builds(Timing, words, *[st.just(0.0)] * 2, st.just("ok"))
 finish = st.builds(Finish, st.sampled_from(["stop", "length", "content_filter", "tool_calls", "eos", ""]))
-own_call = st.builds(ToolCall, st.just("call_x"), st.sampled_from(["hangup", "f"]), st.just('{"a":1}'))
+action = st.builds(
+    said.Action, st.just("call_x"), st.sampled_from(["hangup", "transfer", "digits"]), given=st.just('{"a":1}')
+)
+filler = st.builds(Filler, words)
 
 
 @st.composite
@@ -53,7 +57,7 @@ def relayed_calls(draw: st.DrawFn) -> list[Event]:
 @st.composite
 def turns(draw: st.DrawFn) -> list[Event]:
     """Any events in any order; only the parts of one tool call keep theirs."""
-    events: list[Event] = draw(st.lists(say | sound | relay | quiet | own_call | finish, max_size=14))
+    events: list[Event] = draw(st.lists(say | filler | sound | relay | quiet | action | finish, max_size=14))
     for part in reversed(draw(st.just([]) | relayed_calls())):
         # Each part stands somewhere before the one put in last, so that they keep their order.
         latest = next((at for at, event in enumerate(events) if isinstance(event, ToolCallPart)), len(events))
@@ -65,11 +69,15 @@ def turns(draw: st.DrawFn) -> list[Event]:
 @given(turns(), st.booleans())
 def test_any_events_make_a_legal_stream(events: list[Event], include_usage: bool) -> None:
     answer = read_stream(stream(events, include_usage=include_usage))
-    assert answer.text == "".join(event.text for event in events if isinstance(event, Say))
-    made = [
-        event for event in events if isinstance(event, ToolCall) or (isinstance(event, ToolCallPart) and event.name)
+    spoken = [
+        event.text.rstrip() + " " if isinstance(event, Filler) else event.text
+        for event in events
+        if isinstance(event, Say | Filler)
     ]
-    assert len(answer.tool_calls) == len(made)
+    assert answer.text == "".join(spoken)
+    relayed = sum(isinstance(event, ToolCallPart) and event.name is not None for event in events)
+    # At most one action, however many were asked for.
+    assert len(answer.tool_calls) == relayed + any(isinstance(event, said.Action) for event in events)
     assert all(call["arguments"] == '{"a":1}' for call in answer.tool_calls)
     assert (answer.usage is not None) == (include_usage and any(isinstance(event, Usage) for event in events))
 

@@ -87,7 +87,7 @@ class Upstream:
 @asynccontextmanager
 async def upstream(*scripts: Sequence[Action], default: Sequence[Action] = ()) -> AsyncIterator[Upstream]:
     """The n-th request gets the n-th script, further ones the default."""
-    listener = socket.socket()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     state = Upstream(f"http://127.0.0.1:{port}/v1", port, list(scripts), default or says("Hello", " there", "."))

@@ -64,7 +64,7 @@ async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], co
     from graphs.run import run_turn
     from nodes.call import Call
     from nodes.contract import Turn
-    from nodes.events import Audio, Say, Timing, ToolCall, ToolCallPart, Transcript
+    from nodes.events import Action, Audio, Filler, Say, Timing, ToolCallPart, Transcript
 
     turn = Turn(services=services, messages=messages, call=Call(id="terminal", principal="terminal"))
     words: list[str] = []
@@ -77,9 +77,12 @@ async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], co
                 console.print(text, end="", markup=False, soft_wrap=True)
             case Audio(pcm=pcm):
                 sound += len(pcm)
-            case ToolCall(name=name, arguments=arguments):
-                hung_up = True
-                console.print(f"\n[yellow]→ {name}({arguments})[/yellow]", end="")
+            case Filler(text=text):
+                console.print(text, end="", markup=False, soft_wrap=True)
+            case Action(kind=kind, arguments=arguments):
+                hung_up = kind != "digits"
+                told = arguments.get("number") or arguments.get("digits") or ""
+                console.print(f"\n[yellow]→ {kind} {told}[/yellow]", end="", highlight=False)
             case ToolCallPart(name=name) if name:
                 console.print(f"\n[yellow]→ {name}(…)[/yellow]", end="")
             case Timing(step=step, started_ms=started, ended_ms=ended, outcome=outcome):

@@ -2,31 +2,64 @@
 
 Pure. It owns what it emits: one id, one created, one model in every chunk; the role first; one kind of thing a delta;
 exactly one finish; usage last and only if asked for. Tool calls are held until the words are over and leave whole, one
-chunk each: no host can act in the middle of a sentence, and an error never leaves half a call behind.
+chunk each: no host can act in the middle of a sentence, and an error never leaves half a call behind. What differs from
+host to host is the profile's.
 """
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any, assert_never
 
-from nodes.events import Audio, Event, Finish, Relay, Say, Timing, ToolCall, ToolCallPart, Transcript, Usage
+import orjson
+
+from nodes.events import (
+    Action,
+    Audio,
+    Event,
+    Filler,
+    Finish,
+    Metadata,
+    Relay,
+    Say,
+    Timing,
+    ToolCallPart,
+    Transcript,
+    Usage,
+)
+from profiles.openai import PROFILE as OPENAI
+from profiles.profile import Profile
 
 Chunk = dict[str, Any]
 
 
 FINISH_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
+_END_MARKS = re.compile(r"[\s.…。,，!！]+$")
 
 
 class ChunkEncoder:
     """Encodes one turn for one reader."""
 
-    def __init__(self, *, id: str, created: int, model: str, include_usage: bool = False) -> None:  # noqa: A002 (the wire's word)
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 (the wire's word)
+        created: int,
+        model: str,
+        include_usage: bool = False,
+        profile: Profile = OPENAI,
+        session: str = "",
+    ) -> None:
         self._head = {"id": id, "object": "chat.completion.chunk", "created": created, "model": model}
+        if profile.echoes_session and session:
+            self._head["system_fingerprint"] = session
+        self._profile = profile
         self._include_usage = include_usage
         self._begun = False
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: list[Chunk] = []
+        self._action: Action | None = None
         self._open: dict[int, Chunk] = {}
         """The calls of the model that is answering, by its own index."""
 
@@ -42,8 +75,14 @@ class ChunkEncoder:
                     self._open[index] = self._hold(identity or "", name)
                 if index in self._open:
                     self._open[index]["function"]["arguments"] += arguments
-            case ToolCall(id=identity, name=name, arguments=arguments):
-                self._hold(identity, name)["function"]["arguments"] = arguments
+            case Filler(text=text):
+                yield from self._begin()
+                yield self._chunk({"content": self._filler(text)})
+            case Action():
+                self._action = self._action or event
+            case Metadata(data=data):
+                if self._profile.metadata_chunk and not self._begun:
+                    yield {**self._head, "object": "chat.completion.custom_metadata", "choices": [], "metadata": data}
             case Relay(delta=delta):
                 yield from self._begin()
                 yield from (self._chunk({key: value}) for key, value in delta.items())
@@ -63,17 +102,28 @@ class ChunkEncoder:
                 assert_never(event)
 
     def end(self) -> Iterator[Chunk]:
-        """The tool calls, the finish, and the usage if it was asked for and is known."""
+        """The tool calls, the action, the finish, and the usage if it was asked for and is known."""
         yield from self._begin()
+        if self._action is not None:
+            if self._action.command:
+                yield self._chunk({"content": self._action.command})
+            else:
+                self._hold_action(self._action)
         for call in self._calls:
             yield self._chunk({"tool_calls": [call]})
         yield self._chunk({}, finish_reason=self.finish_reason)
         if self._include_usage and self._usage is not None:
             yield {**self._head, "choices": [], "usage": usage_data(self._usage)}
 
+    def forget_actions(self) -> None:
+        """Call no tool after all: the turn failed, or another one has taken its place."""
+        self._calls, self._open, self._action, self._reason = [], {}, None, None
+
     @property
     def finish_reason(self) -> str:
         """Why the answer ended, in one of the four words that clients know."""
+        if self._action is not None and not self._open:
+            return "stop" if self._action.command else self._action.finish or self._profile.finish
         usual = "tool_calls" if self._calls else "stop"
         if self._reason not in FINISH_REASONS or (self._reason == "tool_calls" and not self._calls):
             return usual
@@ -89,6 +139,21 @@ class ChunkEncoder:
         if logprobs is not None:
             choice["logprobs"] = logprobs
         return {**self._head, "choices": [choice]}
+
+    def _filler(self, text: str) -> str:
+        suffix = self._profile.filler_suffix
+        # A suffix that is punctuation takes the place of the phrase's own.
+        return (_END_MARKS.sub("", text) if suffix.startswith(".") else text.rstrip()) + suffix
+
+    def _hold_action(self, action: Action) -> None:
+        form = self._profile.form(action.kind)
+        call = self._hold(action.id, action.tool or form.tool)
+        arguments: dict[str, object] = {
+            form.arguments[name]: list(value) if form.one_by_one else value
+            for name, value in action.arguments.items()
+            if value and name in form.arguments
+        }
+        call["function"]["arguments"] = action.given or orjson.dumps(arguments).decode()
 
     def _hold(self, identity: str, name: str) -> Chunk:
         call: Chunk = {

@@ -10,7 +10,11 @@ from typing import Any, Final
 
 import orjson
 
+from models.question import text_of
 from nodes.call import Call
+from nodes.messages import INTERRUPTED_TAG
+from profiles.choose import HEADER, known_profiles, recognise, value_at
+from profiles.profile import Profile
 from server.errors import ApiError
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
@@ -26,6 +30,7 @@ HOSTS: Final = frozenset(
         "call", "phoneNumber", "customer", "assistant",  # Vapi
         "elevenlabs_extra_body", "user_id",  # ElevenLabs
         "custom_session_id", "session_id", "conversation_id", "channel", "appId", "app_id", "userId",
+        "user_uid", "agent_uid", "instanceId", "call_id", "call_sid", "phone_number",
     }
 )  # fmt: skip
 """Fields that only the host's own endpoint understands; providers may refuse them."""
@@ -33,17 +38,34 @@ HOSTS: Final = frozenset(
 _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "id": (
         "body.extendData.instanceId", "body.call.id", "body.elevenlabs_extra_body.call_id", "body.conversation_id",
-        "body.session_id", "body.custom_session_id", "body.call_id", "body.context.call_id", "body.context.channel",
-        "body.channel", "query.custom_session_id", "query.call_id", "query.session_id", "query.task_id",
+        "body.elevenlabs_extra_body.conversation_id", "body.metadata.call_id", "body.metadata.session_id",
+        "body.metadata.conversation_id", "body.session_id", "body.custom_session_id", "body.call_id", "body.call_sid",
+        "body.context.call_id", "body.context.channel", "body.channel",
+        "query.custom_session_id", "query.call_id", "query.session_id", "query.task_id",
         "header.x-call-id", "header.x-session-id", "header.x-conversation-id",
     ),
-    "turn_id": ("body.turn_id", "body.extendData.sentenceId", "header.x-turn-id", "query.turn_id"),
-    "caller_number": (
-        "body.extendData.callerNumber", "body.customer.number", "body.call.customer.number", "header.x-caller-number",
+    "turn_id": (
+        "body.turn_id", "body.extendData.sentenceId", "body.metadata.turn_id", "header.x-turn-id", "query.turn_id",
     ),
-    "callee_number": ("body.extendData.calleeNumber", "body.phoneNumber.number", "header.x-callee-number"),
-    "channel": ("body.extendData.channelId", "body.channel", "body.context.channel", "query.room_id"),
-    "user_data": ("body.extendData.userData", "body.user_id", "body.context.userId", "body.user"),
+    "caller_number": (
+        "body.extendData.callerNumber", "body.customer.number", "body.call.customer.number",
+        "body.metadata.caller_number", "body.elevenlabs_extra_body.caller_id", "header.x-caller-number",
+        "query.caller_number",
+    ),
+    "callee_number": (
+        "body.extendData.calleeNumber", "body.phoneNumber.number", "body.call.phoneNumber.number",
+        "body.metadata.callee_number", "body.elevenlabs_extra_body.called_number", "header.x-callee-number",
+        "query.callee_number",
+    ),
+    "channel": (
+        "body.extendData.channelId", "body.channel", "body.context.channel", "body.metadata.channel",
+        "header.x-livekit-room", "query.channel", "query.room_id",
+    ),
+    "user_data": (
+        "body.extendData.userData", "body.user_id", "body.metadata.user_id", "body.context.userId",
+        "body.context.user_id", "body.userId", "body.user_uid", "body.user", "header.x-user-id", "query.user_id",
+    ),
+    "source": ("body.metadata.source", "header.x-turn-source", "query.source"),
 }  # fmt: skip
 
 
@@ -53,9 +75,12 @@ class CompletionRequest:
 
     messages: list[Mapping[str, object]]
     model: str
-    stream: bool
+    stream: bool | None
+    """None: the request leaves it out, and its host's profile says what that means."""
     include_usage: bool
     call: Call
+    profile: Profile
+    """The host that it comes from, unless the endpoint knows better."""
     parameters: dict[str, object] = field(default_factory=dict)
     """What goes on to the model: every other field that is not the host's own. Nulls mean absent and are left out."""
 
@@ -79,9 +104,10 @@ def read_request(
     return CompletionRequest(
         messages=_messages(data),
         model=_model(data),
-        stream=bool(_typed(data, "stream", bool, "true or false")),
+        stream=_typed(data, "stream", bool, "true or false"),
         include_usage=bool(stream_options.get("include_usage")),
         call=_call(data, headers, query, principal),
+        profile=_profile(data, headers, query),
         parameters={
             key: value for key, value in data.items() if value is not None and key not in OURS and key not in HOSTS
         },
@@ -121,15 +147,44 @@ def _model(data: Mapping[str, Any]) -> str:
 def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str) -> Call:
     sources: dict[str, Mapping[str, Any]] = {"body": data, "query": query, "header": headers}
     found = {name: _first(sources, places) for name, places in _SPELLINGS.items()}
+    found["source"] = found["source"] or _source(data["messages"])
     extras = {**query, **{key: value for key, value in data.items() if key != "messages"}}
-    return Call(principal=principal, extras=extras, **found)
+    return Call(principal=principal, extras=extras, interrupted=_interrupted(data["messages"]), **found)
+
+
+def _source(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What began the turn, where a host writes it on the last message; what a person said or typed is no source."""
+    source = value_at(messages[-1], "metadata.source")
+    return source if isinstance(source, str) and source not in ("asr", "llm", "user", "text") else ""
+
+
+def _interrupted(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What the caller heard of our last answer before he broke in, where a host marks it.
+
+    Agora marks the message, Alibaba puts a tag where the voice stopped.
+    """
+    for message in reversed(messages):
+        if message["role"] == "assistant":
+            text = text_of(message.get("content"))
+            heard, tag, _ = text.partition(INTERRUPTED_TAG)
+            return heard.rstrip() if tag or value_at(message, "metadata.interrupted") is True else ""
+    return ""
+
+
+def _profile(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str]) -> Profile:
+    named = headers.get(HEADER)
+    if named is None:
+        return recognise(data, headers, query)
+    profile = known_profiles().get(named.strip().lower())
+    if profile is None:
+        accepted = ", ".join(known_profiles())
+        raise _refuse(HEADER, f"The header `{HEADER}` names no profile. Accepted: {accepted}.")
+    return profile
 
 
 def _first(sources: Mapping[str, Mapping[str, Any]], places: Sequence[str]) -> str:
     for place in places:
-        value: object = sources
-        for key in place.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
+        value = value_at(sources, place)
         if isinstance(value, str | int) and not isinstance(value, bool) and str(value):
             return str(value)[:1024]
     return ""

@@ -1,0 +1,68 @@
+"""What an endpoint's words pass before they are heard: made from its policy and the profile of the host that called."""
+
+from collections.abc import Callable, Mapping
+
+from graphs.errors import GraphError
+from graphs.policy import GuardRule, Policy
+from language.guard import (
+    Check,
+    Find,
+    Guard,
+    Rule,
+    find_cards,
+    find_identity_numbers,
+    find_phone_numbers,
+    find_words,
+    in_language_of,
+)
+from language.markup import Markup
+from nodes.line import Place
+from nodes.text_outlet import Stage, TextOutlet
+from nodes.turn import Turn
+
+_FINDERS: Mapping[str, Find] = {
+    "cards": find_cards,
+    "identity_numbers": find_identity_numbers,
+    "phone_numbers": find_phone_numbers,
+}
+
+
+class Outlets:
+    """Attaches an endpoint's outlets to the line of each of its turns. What can be made once is made once."""
+
+    def __init__(self, policy: Policy, checks: Mapping[str, Check]) -> None:
+        self._rules = [_rule(rule, checks) for rule in policy.guard]
+        self._numbers = _number_reader(policy)
+
+    def attach(self, turn: Turn) -> None:
+        """Once a turn, before its first step runs."""
+        stages: list[Stage] = []
+        if turn.profile.speakable:
+            stages.append(Markup())
+        if self._rules:
+            stages.append(Guard(self._rules))
+        if turn.profile.speakable and self._numbers is not None:
+            stages.append(self._numbers())
+        if stages:
+            turn.line.attach(TextOutlet(stages, keeps_reasoning=not turn.profile.speakable), Place.TEXT)
+
+
+def _rule(rule: GuardRule, checks: Mapping[str, Check]) -> Rule | Check:
+    if rule.find == "check":
+        return checks[rule.check]
+    texts = {"en": rule.instead} if isinstance(rule.instead, str) else rule.instead
+    find = find_words(rule.words) if rule.find == "words" else _FINDERS[rule.find]
+    return Rule(find, rule.action, in_language_of(texts))
+
+
+def _number_reader(policy: Policy) -> Callable[[], Stage] | None:
+    if policy.numbers == "leave":
+        return None
+    try:
+        from language.numbers import NumberReader, Numbers
+    except ImportError as error:
+        raise GraphError(
+            f"policy: numbers='words' needs {error.name!r}. Install the extra: pip install 'dialgraph[numbers]'."
+        ) from error
+    reader = NumberReader()
+    return lambda: Numbers(reader)

@@ -1,0 +1,124 @@
+"""What must not be said: found a sentence at a time, before it is spoken, and masked, replaced or left out. Pure."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from language.sentences import sentences
+from language.words import HAN, is_chinese
+
+LONGEST_CHARACTERS = 300
+"""Of a sentence: text without an end is looked at in pieces, so that a caller does not wait for the whole of it."""
+
+Find = Callable[[str], Iterable[tuple[int, int]]]
+"""Where in a sentence something stands that must not be said: start and end."""
+Check = Callable[[str], str | None]
+"""An author's own: a sentence → the sentence to speak, or None for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is looked for, and what becomes of it."""
+
+    find: Find
+    action: Literal["mask", "replace", "block"]
+    instead: Callable[[str], str]
+    """A sentence → what is said in place of what was found, in its language."""
+
+
+class Guard:
+    """One answer on its way to a caller. Holds each sentence until it is whole."""
+
+    def __init__(self, rules: Sequence[Rule | Check]) -> None:
+        self._rules = rules
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """The sentences that are whole now, as they may be said."""
+        self._held += text
+        *whole, self._held = sentences(self._held) or [""]
+        if len(self._held) > LONGEST_CHARACTERS:
+            cut = self._held.rfind(" ", 0, LONGEST_CHARACTERS) + 1 or LONGEST_CHARACTERS
+            whole, self._held = [*whole, self._held[:cut]], self._held[cut:]
+        return "".join(map(self._allowed, whole))
+
+    def flush(self) -> str:
+        """The rest: no more will come."""
+        held, self._held = self._held, ""
+        return self._allowed(held) if held else ""
+
+    def _allowed(self, sentence: str) -> str:
+        for rule in self._rules:
+            sentence = _applied(rule, sentence) if isinstance(rule, Rule) else rule(sentence) or ""
+            if not sentence:
+                break
+        return sentence
+
+
+def _applied(rule: Rule, sentence: str) -> str:
+    places = sorted(rule.find(sentence), reverse=True)
+    if not places:
+        return sentence
+    end = sentence[len(sentence.rstrip()) :]
+    if rule.action == "block":
+        return ""
+    if rule.action == "replace":
+        return rule.instead(sentence) + end
+    instead = rule.instead(sentence)
+    for start, stop in places:
+        sentence = sentence[:start] + instead + sentence[stop:]
+    return sentence
+
+
+_CARD = re.compile(r"(?<![\d])\d(?:[ -]?\d){12,18}(?!\d)")
+_CHINESE_IDENTITY = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
+_US_IDENTITY = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
+_PHONE = re.compile(
+    r"(?<![\d.])(?:\+\d[\d ()-]{6,18}\d|1[3-9]\d(?:[ -]?\d{4}){2}|\(?\d{3}\)?[ -]\d{3}[ -]\d{4}|0\d{2,3}-\d{7,8}"
+    r"|[48]00-\d{3}-\d{4}|\d{10,11})(?!\d)"
+)
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+
+
+def find_cards(sentence: str) -> list[tuple[int, int]]:
+    """Payment cards: 13 to 19 digits whose Luhn sum is right."""
+    return [match.span() for match in _CARD.finditer(sentence) if _luhn(match.group())]
+
+
+def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:
+    """Chinese resident identity numbers with a right check digit (GB 11643), and US social security numbers."""
+    found = [match.span() for match in _CHINESE_IDENTITY.finditer(sentence) if _gb11643(match.group())]
+    return found + [match.span() for match in _US_IDENTITY.finditer(sentence)]
+
+
+def find_phone_numbers(sentence: str) -> list[tuple[int, int]]:
+    """Numbers in international form, Chinese mobile and landline numbers, and ten digits in groups or in a row."""
+    return [match.span() for match in _PHONE.finditer(sentence)]
+
+
+def find_words(words: Iterable[str]) -> Find:
+    """These words: case does not count; Latin ones are found whole, Chinese ones anywhere."""
+    listed = sorted((re.escape(word) for word in words if word), key=len, reverse=True)
+    edges = rf"(?<![^\W_{HAN}])(?:%s)(?![^\W_{HAN}])"
+    latin = [word for word in listed if not re.search(f"[{HAN}]", word)]
+    other = [word for word in listed if word not in latin]
+    parts = [edges % "|".join(latin)] * bool(latin) + other
+    pattern = re.compile("|".join(parts), re.IGNORECASE)
+    return lambda sentence: [match.span() for match in pattern.finditer(sentence)] if parts else []
+
+
+def in_language_of(texts: dict[str, str]) -> Callable[[str], str]:
+    """The text in the sentence's language."""
+    return lambda sentence: texts.get("zh" if is_chinese(sentence) else "en", next(iter(texts.values()), ""))
+
+
+def _luhn(text: str) -> bool:
+    digits = [int(one) for one in text if one.isdigit()]
+    doubled = [sum(divmod(2 * one, 10)) for one in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _gb11643(text: str) -> bool:
+    total = sum(int(digit) * weight for digit, weight in zip(text[:17], _WEIGHTS, strict=True))
+    return "10X98765432"[total % 11] == text[17].upper()

@@ -1,0 +1,73 @@
+"""What the steps that do something with the call share: words first, then one action in the host's own form."""
+
+from collections.abc import Mapping
+from typing import Literal
+from uuid import uuid4
+
+import orjson
+
+from language.words import is_chinese
+from nodes.contract import State, Tool, Turn
+from nodes.events import Action
+from profiles.profile import ActionKind
+
+Say = str | dict[str, str]
+"""One text, or one a language: `en`, `zh`."""
+FinishReason = Literal["", "tool_calls", "stop"]
+
+
+def in_language(say: Say, words: str) -> str:
+    """The text in the language of these words."""
+    if isinstance(say, str):
+        return say
+    return say.get("zh" if is_chinese(words) else "en", next(iter(say.values()), ""))
+
+
+def offered_tool(name: str, description: str, properties: Mapping[str, object] | None = None) -> Tool:
+    """A tool that a model can call to ask for a step; every property is required."""
+    properties = properties or {}
+    return {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": description,
+            "parameters": {
+                "type": "object",
+                "properties": properties,
+                "required": list(properties),
+                "additionalProperties": False,
+            },
+        },
+    }
+
+
+def arguments_of(state: State) -> dict[str, object]:
+    """What the model gave in the call of an offered tool, if it is a JSON object."""
+    try:
+        arguments = orjson.loads(str(state.get("tool_call", {}).get("arguments") or "{}"))
+    except orjson.JSONDecodeError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
+
+
+async def act(
+    state: State,
+    turn: Turn,
+    kind: ActionKind,
+    *,
+    say: Say,
+    arguments: Mapping[str, str],
+    tool: str,
+    command: str,
+    finish: FinishReason,
+) -> None:
+    """Speak, unless words were spoken already; then tell the host, once."""
+    if not turn.line.answered:
+        await turn.say(in_language(say, turn.question))
+    given = ""
+    hosts = tool or turn.profile.form(kind).tool
+    if state.get("tool_call", {}).get("name") == hosts and hosts in turn.requested_tools:
+        # The model called the host's own tool: its arguments are the host's already.
+        given = orjson.dumps(arguments_of(state)).decode()
+    identity = f"call_{uuid4().hex[:24]}"
+    await turn.emit(Action(identity, kind, arguments, given if given != "{}" else "", tool, command, finish))

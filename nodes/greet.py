@@ -1,0 +1,79 @@
+"""Speak first: a turn that the caller's words did not begin."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from models.port import Message
+from models.question import text_of
+from nodes.actions import Say, in_language
+from nodes.contract import State, Turn, Update, node
+
+_GREETING = {"en": "Hello! How can I help you?", "zh": "您好！请问有什么可以帮您？"}
+_PROMPTS: tuple[Say, ...] = (
+    {"en": "Are you still there?", "zh": "您还在吗？"},
+    {"en": "I cannot hear you. Is there anything I can do for you?", "zh": "我没有听到您的声音，还需要帮助吗？"},
+)
+SILENCES = frozenset({"silence", "idle", "no_input", "user_idle", "reminder", "timeout", "silence_timeout"})
+VOICEMAILS = frozenset({"voicemail", "answering_machine", "machine", "voicemail_detected"})
+
+
+@node(writes="route", routes=("words", "spoken", "over"), speaks=True)
+async def greet(
+    state: State,
+    turn: Turn,
+    *,
+    greeting: Say = _GREETING,
+    prompts: Annotated[tuple[Say, ...], Field(min_length=1)] = _PROMPTS,
+    most_prompts: Annotated[int, Field(ge=0, le=20)] = 2,
+    voicemail: Say = "",
+    language: str = "",
+) -> Update:
+    """Speak without a model when no words of the caller began the turn.
+
+    The route is `words` when the caller said something, `spoken` after a greeting or a prompt, and `over` when the
+    prompts are used up or a machine has answered: lead it to a hangup. A host says what began a turn in
+    `metadata.source` (`greeting`, `silence`, `voicemail` …); a turn without any user message is an opening. `voicemail`
+    is left on a machine. `language` (`en`, `zh`) is spoken while the caller has said nothing; empty: as the history is.
+    """
+    source = turn.call.source.lower()
+    words = _latest_words(turn)
+    spoken_to = {"zh": "中文", "en": "English"}.get(language, "") if not turn.question else turn.question
+    spoken_to = spoken_to or " ".join(text_of(one.get("content")) for one in turn.messages)
+    if source in VOICEMAILS:
+        await turn.say(in_language(voicemail, spoken_to))
+        return {"route": "over"}
+    if source in SILENCES or (not words and turn.question):
+        asked = _prompts_since_words(turn, prompts)
+        if asked >= most_prompts:
+            return {"route": "over"}
+        await turn.say(in_language(prompts[min(asked, len(prompts) - 1)], spoken_to))
+        return {"route": "spoken"}
+    if words:
+        return {"route": "words"}
+    await turn.say(in_language(greeting, spoken_to))
+    return {"route": "spoken"}
+
+
+def _latest_words(turn: Turn) -> str:
+    """What the caller said last, if that is what the turn answers."""
+    last: Message = turn.messages[-1] if turn.messages else {}
+    if last.get("role") == "assistant" or turn.call.source.lower() in ("greeting", "opening"):
+        return ""
+    return turn.question
+
+
+def _prompts_since_words(turn: Turn, prompts: tuple[Say, ...]) -> int:
+    """How often the caller was asked since he last said something: the host sends the history with every turn."""
+    texts = {text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt.values())}
+    count = 0
+    for message in reversed(turn.messages):
+        text = text_of(message.get("content"))
+        metadata = message.get("metadata")
+        source = metadata.get("source") if isinstance(metadata, Mapping) else None
+        if message.get("role") == "user" and text.strip() and source not in SILENCES:
+            break
+        if message.get("role") == "assistant":
+            count += any(prompt in text for prompt in texts) or source in SILENCES
+    return count

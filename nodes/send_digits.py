@@ -1,0 +1,42 @@
+"""Press keys of the phone, for menus on the other end."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from models.errors import ModelError
+from nodes.actions import FinishReason, Say, act, arguments_of, offered_tool
+from nodes.contract import State, Tool, Turn, Update, node
+
+_NO_KEY = re.compile(r"[^0-9A-D*#wW]")
+"""Everything but the sixteen keys, and `w` and `W`, the pauses of half a second and a second."""
+
+
+def _tool(*, tool: str = "", digits: str = "", **_: Any) -> Tool:
+    keys = {"type": "string", "description": "0-9, * and #; w is a pause of half a second, W of a second."}
+    name, about = tool or "send_digits", "Press keys of the phone, in a menu that asks for it."
+    return offered_tool(name, about, None if digits else {"digits": keys})
+
+
+@node(may_read="tool_call", speaks=True, offers=_tool, action="digits")
+async def send_digits(
+    state: State,
+    turn: Turn,
+    *,
+    digits: Annotated[str, Field(pattern=r"^[0-9A-D*#wW]*$", max_length=64)] = "",
+    say: Say = "",
+    tool: str = "",
+    command: str = "",
+    finish: FinishReason = "",
+) -> Update:
+    """Tell the host to send these keys, once; without `digits` those that the model asked for.
+
+    `tool` and `finish` are the profile's if they are empty; `command` replaces the call by text that the host obeys.
+    """
+    keys = digits or _NO_KEY.sub("", str(arguments_of(state).get("digits", "")))[:64]
+    hosts_tool = (tool or turn.profile.digits.tool) in turn.requested_tools
+    if not keys and not hosts_tool and not command:
+        raise ModelError("malformed", "The model asked to press keys, but named none.")
+    await act(state, turn, "digits", say=say, arguments={"digits": keys}, tool=tool, command=command, finish=finish)
+    return None

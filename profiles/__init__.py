@@ -1,0 +1,1 @@
+"""What each host of voice agents expects of an endpoint: data, one small file a host."""

@@ -1,0 +1,56 @@
+"""Which host a request comes from: what it shows, held against what each profile requires."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import profiles
+from profiles.openai import PROFILE as OPENAI
+from profiles.profile import Evidence, Profile
+
+HEADER = "x-dialgraph-profile"
+"""The header by which a request names its profile."""
+
+
+@cache
+def known_profiles() -> dict[str, Profile]:
+    """Every profile by name: each file of this folder that has one. A new file is a new profile."""
+    found = {}
+    for module in iter_modules(profiles.__path__):
+        candidate = getattr(import_module(f"profiles.{module.name}"), "PROFILE", None)
+        if isinstance(candidate, Profile):
+            found[candidate.name] = candidate
+    return dict(sorted(found.items()))
+
+
+def recognise(body: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str]) -> Profile:
+    """The one profile whose evidence is there; if none has it, or more than one, OpenAI's.
+
+    What a request shows anybody can write: it chooses words and forms, and authorises nothing.
+    """
+    matching = [
+        profile
+        for profile in known_profiles().values()
+        if any(_shows(evidence, body, headers, query) for evidence in profile.evidence)
+    ]
+    return matching[0] if len(matching) == 1 else OPENAI
+
+
+def _shows(evidence: Evidence, body: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+    messages = body.get("messages")
+    last = messages[-1] if isinstance(messages, Sequence) and messages else None
+    return (
+        all(value_at(body, place) is not None for place in evidence.body)
+        and all(isinstance(last, Mapping) and last.get(name) is not None for name in evidence.messages)
+        and all(query.get(name) for name in evidence.query)
+        and all(headers.get(name, "").startswith(begins) for name, begins in evidence.headers.items())
+    )
+
+
+def value_at(data: object, place: str) -> object:
+    """The value at a dotted place, or None."""
+    for key in place.split("."):
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data

@@ -1,0 +1,20 @@
+"""ElevenLabs Agents with a custom LLM.
+
+Source: its pages on custom LLMs and system tools: a first phrase ends in `"... "`, the space included, or the sound is
+distorted; after its deadline (8 s) it closes and sends the same request again, and at the third the call dies, so a
+turn goes on for a while when its client has left. An error ends the session, so words are spoken instead. The argument
+of `play_keypad_touch_tone` is named as in its schema.
+"""
+
+from profiles.profile import ActionForm, Evidence, Profile
+
+PROFILE = Profile(
+    name="elevenlabs",
+    evidence=(Evidence(body=("elevenlabs_extra_body",)),),
+    hangup=ActionForm("end_call", {"reason": "reason", "message": "message"}),
+    transfer=ActionForm("transfer_to_number", {"number": "transfer_number", "message": "client_message"}),
+    digits=ActionForm("play_keypad_touch_tone", {"digits": "dtmf_tones"}),
+    filler_suffix="... ",
+    on_failure="speak",
+    linger_ms=2000,
+)

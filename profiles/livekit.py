@@ -1,0 +1,15 @@
+"""LiveKit Agents with its OpenAI plugin.
+
+Source: the plugin: it gives up after ten seconds without a byte, tries again only while nothing was spoken, and reports
+an error frame as such, which its fallback adapter needs. `end_call` is its EndCallTool, `send_dtmf_events` its own.
+"""
+
+from profiles.profile import ActionForm, Evidence, Profile
+
+PROFILE = Profile(
+    name="livekit",
+    evidence=(Evidence(headers={"user-agent": "LiveKit Agents"}),),
+    hangup=ActionForm("end_call"),
+    transfer=ActionForm("transfer_call", {"number": "number", "message": "message"}),
+    digits=ActionForm("send_dtmf_events", {"digits": "events"}, one_by_one=True),
+)

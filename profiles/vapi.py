@@ -1,0 +1,23 @@
+"""Vapi, `model.provider: custom-llm`.
+
+Source: its pages on custom LLMs, default tools and the flush tag. `endCall` and the others work only if the assistant
+has them in its tools too. A frame with an error ends the call (`pipeline-error-custom-llm-llm-failed`), so words are
+spoken instead. The arguments of `dtmf` are taken from its dashboard's tool, not from a page.
+"""
+
+from profiles.profile import ActionForm, Evidence, Profile
+
+PROFILE = Profile(
+    name="vapi",
+    evidence=(
+        Evidence(body=("call.id", "phoneNumber")),
+        Evidence(body=("call.id", "customer")),
+        Evidence(body=("call.id", "call.type")),
+        Evidence(body=("call.id", "assistant")),
+    ),
+    hangup=ActionForm("endCall"),
+    transfer=ActionForm("transferCall", {"number": "destination"}),
+    digits=ActionForm("dtmf", {"digits": "dtmf"}),
+    filler_suffix=" <flush /> ",
+    on_failure="speak",
+)

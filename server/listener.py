@@ -1,0 +1,198 @@
+"""One client that hears a turn: it is told everything once, and the turn learns at once when it has left.
+
+The status line leaves with the first event or the first keep-alive; from then on a failure is a frame.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from models.errors import ModelError
+from nodes.actions import in_language
+from nodes.contract import Turn
+from nodes.events import Event, Say
+from server.endpoints import Endpoint
+from server.errors import ApiError, api_error, shutting_down, superseded
+from server.reply import send_error, send_json, wait_for_disconnect
+from server.settings import Settings
+from server.turns import SharedTurn
+from server.wire.sse import KEEP_ALIVE
+
+log = logging.getLogger("dialgraph.turns")
+
+ABORT = "dialgraph.abort"
+"""The ASGI extension by which the connection of a client that does not read is cut."""
+_STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold the words back
+]
+
+
+class Wire(Protocol):
+    """The form in which a turn is told: chat completions or responses."""
+
+    def stream(self, events: Iterable[Event]) -> bytes:
+        """What these events add to the stream; often nothing."""
+
+    def stream_end(self) -> bytes:
+        """The rest of a stream that ends well."""
+
+    def stream_error(self, error: ApiError) -> bytes:
+        """The rest of a stream that fails."""
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Take these events into the body of a reply that is not streamed."""
+
+    def body(self) -> bytes:
+        """That reply."""
+
+    def forget_actions(self) -> None:
+        """The turn goes another way than it began: no tool is called."""
+
+
+class Listener:
+    """See the module."""
+
+    def __init__(self, shared: SharedTurn, turn: Turn, endpoint: Endpoint, wire: Wire, settings: Settings) -> None:
+        self._shared = shared
+        self._turn = turn
+        self._endpoint = endpoint
+        self._wire = wire
+        self._settings = settings
+        self._reader = shared.enter()
+        self._sending = asyncio.Lock()
+        self._began = time.perf_counter()
+        self._first_ms = 0.0
+        self._started = False
+        self._gone = False
+        self._left = False
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, *, joined: bool) -> None:
+        """Tell the turn to its end, or to the client's."""
+        outcome = "failed"
+        watch = asyncio.create_task(self._watch(receive))
+        try:
+            await (self._stream(scope, send) if self._turn.streaming else self._whole(send))
+            outcome = "cancelled" if self._gone else "complete"
+        except Exception as error:  # noqa: BLE001 (the boundary of a turn: whatever failed, the caller is told once)
+            outcome = await self._fail(error, send)
+        finally:
+            self._leave()
+            watch.cancel()
+            await self._shared.gone()
+            log.info(
+                "turn",
+                extra={
+                    "graph": self._endpoint.spec.name,
+                    "caller": self._turn.call.principal,
+                    "profile": self._turn.profile.name,
+                    "joined": joined,
+                    "first_word_ms": round(self._first_ms, 1),
+                    "total_ms": self._elapsed_ms(),
+                    "outcome": outcome,
+                },
+            )
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self._shared.leave(self._reader)
+
+    async def _watch(self, receive: Receive) -> None:
+        await wait_for_disconnect(receive)
+        self._gone = True
+        self._leave()
+
+    async def _stream(self, scope: Scope, send: Send) -> None:
+        abort = scope.get("extensions", {}).get(ABORT)
+        keep_alive = asyncio.create_task(self._keep_alive(send, abort))
+        try:
+            async for events in self._shared.listen(self._reader):
+                if data := self._wire.stream(events):
+                    self._first_ms = self._first_ms or self._elapsed_ms()
+                    await self._send(send, data)
+        finally:
+            keep_alive.cancel()
+        self._raise_cause()
+        if not self._gone:
+            await self._send(send, self._wire.stream_end(), last=True)
+
+    async def _whole(self, send: Send) -> None:
+        async for events in self._shared.listen(self._reader):
+            self._wire.fold(events)
+            self._first_ms = self._first_ms or self._elapsed_ms()
+        self._raise_cause()
+        if not self._gone:
+            await send_json(send, 200, self._wire.body())
+
+    def _raise_cause(self) -> None:
+        if self._shared.cause and not self._gone:
+            raise shutting_down() if self._shared.cause == "shutdown" else superseded()
+
+    async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
+        self._sent = time.monotonic()
+        async with self._sending:  # words and keep-alives come from two tasks
+            if not self._started:
+                self._started = True
+                await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+            await send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def _keep_alive(self, send: Send, abort: Callable[[], None] | None) -> None:
+        """A comment whenever nothing was sent for a while; the end for a client that takes nothing any more.
+
+        One sleeping task costs less than a timer a chunk.
+        """
+        pause, patience = self._settings.keepalive_ms / 1000, self._settings.send_timeout_seconds
+        self._sent = time.monotonic()
+        while True:
+            silent = time.monotonic() - self._sent
+            if self._sending.locked():
+                if silent >= patience:
+                    self._gone = True
+                    self._leave()
+                    if abort is not None:
+                        abort()
+                    return
+                await asyncio.sleep(min(pause, patience - silent))
+            elif silent < pause:
+                await asyncio.sleep(pause - silent)
+            else:
+                # Not awaited by itself: a client that does not read must not hold up this watch.
+                self._comment = asyncio.create_task(self._send(send, KEEP_ALIVE))
+                await asyncio.sleep(min(pause, patience))
+
+    async def _fail(self, error: Exception, send: Send) -> str:
+        """A status before the first byte, a frame after it, or the endpoint's own words; never a cut without a word."""
+        told = api_error(error, callers_key=bool(self._turn.api_key))
+        if told.status == 500:
+            log.error("a turn failed", exc_info=error, extra={"graph": self._endpoint.spec.name})
+        if self._gone:
+            return "cancelled"
+        if self._turn.profile.on_failure == "speak" and (self._started or told.code != "superseded"):
+            await self._speak_fallback(send, quiet=told.code == "superseded")
+        elif not self._started:
+            # The graph has had its retries: another try of the client's own would only make the caller wait.
+            final = {"x-should-retry": "false"} if isinstance(error, ModelError) and told.status >= 500 else {}
+            await send_error(send, told, final)
+        else:
+            await self._send(send, self._wire.stream_error(told), last=True)
+        return f"error:{told.code}"
+
+    async def _speak_fallback(self, send: Send, *, quiet: bool) -> None:
+        """A normal end, with the fallback line unless nobody waits for words any more."""
+        self._wire.forget_actions()
+        line = "" if quiet else in_language(self._endpoint.spec.policy.fallback, self._turn.question)
+        if self._turn.streaming:
+            words = self._wire.stream([Say(f" {line}" if self._started else line)]) if line else b""
+            await self._send(send, words + self._wire.stream_end(), last=True)
+        else:
+            self._wire.fold([Say(line)])
+            await send_json(send, 200, self._wire.body())
+
+    def _elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self._began) * 1000, 1)

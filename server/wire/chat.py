@@ -1,0 +1,53 @@
+"""Chat completions as a whole: a turn's events → the bytes of a stream, or of one JSON body."""
+
+import time
+from collections.abc import Iterable
+from uuid import uuid4
+
+from nodes.events import Event
+from profiles.profile import Profile
+from server.errors import ApiError
+from server.wire.chunks import ChunkEncoder
+from server.wire.completion import CompletionFolder
+from server.wire.sse import DONE, frame
+
+
+class ChatWire:
+    """One reader's copy of one turn."""
+
+    def __init__(self, *, model: str, include_usage: bool, profile: Profile, session: str) -> None:
+        self._folder = CompletionFolder()
+        self._encoder = ChunkEncoder(
+            id=f"chatcmpl-{uuid4().hex}",
+            created=int(time.time()),
+            model=model,
+            include_usage=include_usage,
+            profile=profile,
+            session=session,
+        )
+
+    def stream(self, events: Iterable[Event]) -> bytes:
+        """What these events add to the stream; often nothing."""
+        return b"".join([frame(chunk) for event in events for chunk in self._encoder.encode(event)])
+
+    def stream_end(self) -> bytes:
+        """The rest of a stream that ends well."""
+        return b"".join(map(frame, self._encoder.end())) + DONE
+
+    def stream_error(self, error: ApiError) -> bytes:
+        """The rest of a stream that fails: a frame that every client raises."""
+        return frame(error.envelope()) + DONE
+
+    def fold(self, events: Iterable[Event]) -> None:
+        """Take these events into the body."""
+        for event in events:
+            self._folder.add(self._encoder.encode(event))
+
+    def body(self) -> bytes:
+        """The whole reply."""
+        self._folder.add(self._encoder.end())
+        return self._folder.body()
+
+    def forget_actions(self) -> None:
+        """The turn goes another way than it began: no tool is called."""
+        self._encoder.forget_actions()

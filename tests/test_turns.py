@@ -1,0 +1,240 @@
+"""Turns that are repeated, superseded, left and failed, over sockets."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.policy import Policy
+from graphs.spec import END, Graph, Step
+from nodes.contract import State, Turn, Update, node
+from tests.serving import Connection, Served, serving
+from tests.upstream import Action, says, upstream
+from tests.wire import read_stream
+
+CALL = {"x-call-id": "call-1"}
+SLOW: list[Action] = [("chunk", "One "), ("sleep", 0.3), *says("two.")]
+
+
+def asks(question: str, **fields: Any) -> dict[str, Any]:
+    """A streamed request."""
+    return {"messages": [{"role": "user", "content": question}], "stream": True, **fields}
+
+
+async def begin(served: Served, body: dict[str, Any], path: str = "/chat/completions", **headers: str) -> Connection:
+    """Send a request and leave its answer to come."""
+    connection = await served.connect()
+    await connection.send(served.request(path, body, {**CALL, **headers}))
+    return connection
+
+
+async def heard(connection: Connection) -> bytes:
+    """Wait for the stream's first words."""
+    await connection.head()
+    data = await connection.chunk()
+    while b'"content":"' not in data.replace(b'"content":""', b""):
+        data += await connection.chunk()
+    return data
+
+
+async def rest(connection: Connection) -> bytes:
+    """What is left of a stream."""
+    data = b""
+    while piece := await connection.chunk():
+        data += piece
+    return data
+
+
+async def test_the_same_turn_sent_twice_runs_once_and_is_heard_twice_from_its_first_word(tmp_path: Path) -> None:
+    runs = 0
+
+    @node()
+    async def charge(state: State, turn: Turn) -> Update:
+        """An effect that may happen once."""
+        nonlocal runs
+        runs += 1
+        return None
+
+    spec = Graph(name="paid", steps=(Step("charge"), Step("call_model", then=END)))
+    async with upstream(default=SLOW) as up, serving(tmp_path, (spec, [charge]), models={"main": up.url}) as served:
+        path = "/paid/chat/completions"
+        first = await begin(served, asks("pay", stream_options={"include_usage": True}), path)
+        start = await heard(first)
+        second = await served.post(path, asks("pay", stream_options={"include_usage": True}), CALL)
+        late = await served.post(path, asks("pay", stream_options={"include_usage": True}), CALL)  # it has ended
+        answers = [read_stream(body) for body in (start + await rest(first), second.body, late.body)]
+    assert [answer.text for answer in answers] == ["One two."] * 3
+    assert len({answer.chunks[0]["id"] for answer in answers}) == 3, "each has its own encoder"
+    assert runs == 1 and len(up.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "headers", "path"),
+    [
+        (asks("again"), {}, ""),
+        (asks("pay", temperature=0.5), {}, ""),
+        (asks("pay", tools=[{"type": "function", "function": {"name": "f"}}]), {}, ""),
+        (asks("pay"), {"x-turn-id": "2"}, ""),
+        (asks("pay"), {"x-call-id": "call-2"}, ""),
+        (asks("pay"), {"x-dialgraph-profile": "livekit"}, ""),
+        (asks("pay"), {}, "/rag/chat/completions"),
+    ],
+)
+async def test_another_turn_is_never_joined(
+    tmp_path: Path, other: dict[str, Any], headers: dict[str, str], path: str
+) -> None:
+    async with upstream(SLOW, default=says("Mine.")) as up, serving(tmp_path, models={"main": up.url}) as served:
+        first = await begin(served, asks("pay"))
+        await heard(first)
+        answer = read_stream((await served.post(path or "/chat/completions", other, {**CALL, **headers})).body)
+    assert answer.text == "Mine." and len(up.exchanges) == 2
+
+
+async def test_without_a_call_id_nothing_is_joined_and_nothing_superseded(tmp_path: Path) -> None:
+    async with upstream(default=SLOW) as up, serving(tmp_path, models={"main": up.url}) as served:
+        replies = await asyncio.gather(*(served.post("/chat/completions", asks("pay")) for _ in range(3)))
+    assert [read_stream(reply.body).text for reply in replies] == ["One two."] * 3 and len(up.exchanges) == 3
+
+
+async def test_one_principal_never_meets_anothers_turn(tmp_path: Path) -> None:
+    keys = {"alice": "a" * 32, "bob": "b" * 32}
+    async with upstream(default=SLOW) as up, serving(tmp_path, models={"main": up.url}, api_keys=keys) as served:
+
+        async def call(key: str, question: str) -> bytes:
+            headers = {**CALL, "authorization": f"Bearer {key}"}
+            return (await served.post("/chat/completions", asks(question), headers)).body
+
+        same = await asyncio.gather(*(call(key, "same") for key in keys.values()))
+        assert len(up.exchanges) == 2, "the same words of two tenants are two turns"
+        newer = await asyncio.gather(call(keys["alice"], "old"), call(keys["bob"], "new"))
+    assert [read_stream(body).text for body in (*same, *newer)] == ["One two."] * 4
+
+
+async def test_the_newest_turn_of_a_call_ends_the_older_one(tmp_path: Path) -> None:
+    async with upstream([("chunk", "Old "), ("hang",)], default=says("New.")) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            older = await begin(served, asks("first"))
+            start = await heard(older)
+            newer = await served.post("/chat/completions", asks("second"), CALL)
+            answer = read_stream(start + await rest(older))
+            await up.until(lambda: up.exchanges[0].left is not None)
+    assert read_stream(newer.body).text == "New."
+    assert answer.text == "Old " and answer.error is not None and answer.error["code"] == "superseded"
+
+
+async def test_a_turn_that_is_superseded_before_its_first_word_is_told_by_a_status_nobody_tries_again(
+    tmp_path: Path,
+) -> None:
+    async with upstream([("hang",)], default=says("New.")) as up, serving(tmp_path, models={"main": up.url}) as served:
+        older = await begin(served, asks("first"))
+        await up.until(lambda: len(up.exchanges) == 1)
+        newer = await served.post("/chat/completions", asks("second"), CALL)
+        told = await older.reply()
+    assert told.status == 499 and told.error["code"] == "superseded" and read_stream(newer.body).text == "New."
+
+
+async def test_where_errors_are_spoken_a_superseded_turn_just_ends(tmp_path: Path) -> None:
+    async with upstream([("chunk", "Old "), ("hang",)], default=says("New.")) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            older = await begin(served, asks("first"), **{"x-dialgraph-profile": "vapi"})
+            start = await heard(older)
+            await served.post("/chat/completions", asks("second"), {**CALL, "x-dialgraph-profile": "vapi"})
+            answer = read_stream(start + await rest(older))
+    assert answer.text == "Old " and answer.finish == "stop" and answer.error is None
+
+
+async def test_an_endpoint_may_let_turns_run_side_by_side(tmp_path: Path) -> None:
+    spec = Graph(name="calm", steps=(Step("call_model"),), policy=Policy(newest_wins=False, joins=False))
+    async with upstream(default=SLOW) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        path = "/calm/chat/completions"
+        replies = await asyncio.gather(*(served.post(path, asks(text), CALL) for text in ("a", "b", "b")))
+    assert [read_stream(reply.body).text for reply in replies] == ["One two."] * 3 and len(up.exchanges) == 3
+
+
+async def test_the_last_one_to_leave_stops_the_turn_and_not_one_before(tmp_path: Path, nothing_left: None) -> None:
+    async with upstream(default=[("chunk", "One "), ("hang",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            first, second = await begin(served, asks("hi")), await begin(served, asks("hi"))
+            await asyncio.gather(heard(first), heard(second))
+            first.reset()
+            third = await begin(served, asks("hi"))
+            await heard(third)
+            second.reset()
+            assert len(up.exchanges) == 1 and up.exchanges[0].left is None
+            began = time.monotonic()
+            third.writer.close()
+            await up.until(lambda: up.exchanges[0].left is not None)
+            assert up.exchanges[0].left is not None and up.exchanges[0].left - began < 0.25
+            await up.until(lambda: not served.state.turns.open)
+
+
+async def test_a_client_that_closes_and_sends_again_finds_its_turn_where_the_profile_lingers(tmp_path: Path) -> None:
+    body = asks("hi", elevenlabs_extra_body={"call_id": "c-1"})
+    async with upstream(default=SLOW) as up, serving(tmp_path, models={"main": up.url}) as served:
+        first = await served.connect()
+        await first.send(served.request("/chat/completions", body))
+        await heard(first)
+        first.reset()
+        again = read_stream((await served.post("/chat/completions", body)).body)
+    assert again.text == "One two." and len(up.exchanges) == 1
+
+
+async def test_a_lingering_turn_ends_when_nobody_comes_back_or_the_call_goes_on(tmp_path: Path) -> None:
+    hangs: list[Action] = [("chunk", "One "), ("hang",)]
+    spec = Graph(name="lingers", steps=(Step("call_model"),), policy=Policy(linger_ms=150))
+    async with upstream(hangs, hangs, says("New.")) as up:
+        async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+            path = "/lingers/chat/completions"
+            for _ in range(2):
+                connection = await begin(served, asks("hi"), path)
+                await heard(connection)
+                connection.reset()
+                if len(up.exchanges) == 1:
+                    await up.until(lambda: up.exchanges[0].left is not None)
+            began = time.monotonic()
+            await served.post(path, asks("next"), CALL)
+            await up.until(lambda: up.exchanges[1].left is not None)
+            assert time.monotonic() - began < 0.14
+
+
+async def test_a_turn_that_failed_is_run_anew(tmp_path: Path) -> None:
+    fails: list[Action] = [("chunk", "One "), ("fin",)]
+    async with upstream(fails, default=says("Fine.")) as up, serving(tmp_path, models={"main": up.url}) as served:
+        broken = read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body)
+        mended = read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body)
+    assert broken.error is not None and mended.text == "Fine." and len(up.exchanges) == 2
+
+
+async def test_a_failed_turn_speaks_the_fallback_line_where_the_endpoint_or_the_profile_says_so(tmp_path: Path) -> None:
+    spec = Graph(
+        name="kind",
+        steps=(Step("call_model", then={"answered": END, "hangup": "hangup"}), Step("hangup")),
+        policy=Policy(on_failure="speak", fallback={"en": "Sorry.", "zh": "抱歉。"}),
+    )
+    cut: list[Action] = [("chunk", "Half a"), ("fin",)]
+    async with upstream([("status", 400, {}, b"{}")], cut, [("status", 400, {}, b"{}")], cut) as up:
+        async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+            path = "/kind/chat/completions"
+            before = read_stream((await served.ask("hi", path)).body)
+            after = read_stream((await served.ask("你好", path)).body)
+            whole = (await served.ask("hi", path, stream=False)).json()["choices"][0]
+            body = asks("hi", elevenlabs_extra_body={})
+            profile = read_stream((await served.post("/chat/completions", body)).body)
+    assert (before.text, before.finish, before.error) == ("Sorry.", "stop", None)
+    assert (after.text, after.finish) == ("Half a 抱歉。", "stop")
+    assert (whole["message"]["content"], whole["finish_reason"]) == ("Sorry.", "stop")
+    assert "went wrong" in profile.text and profile.finish == "stop"
+
+
+async def test_a_thousand_cancelled_turns_of_one_call_leave_nothing(tmp_path: Path, nothing_left: None) -> None:
+    async with upstream(default=[("chunk", "One "), ("hang",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            for batch in range(20):
+                connections = [await begin(served, asks(f"{batch} {at}")) for at in range(50)]
+                for connection in connections:
+                    connection.reset()
+            await up.until(lambda: not served.state.turns.open and up.open <= 4, 10)
+            up.default = says("Still here.")
+            assert read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body).text == "Still here."
