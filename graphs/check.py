@@ -111,7 +111,9 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             if tool is not None and offered.setdefault(tool_name(tool), route) != route:
                 both = f"{offered[tool_name(tool)]!r} and {route!r}"
                 yield f"{where}: the entries {both} are asked for by one tool, {tool_name(tool)!r}. Name another."
-            offers = target != END and nodes[by_name[target].node].offers is not None
+            offers = target != END and (
+                nodes[by_name[target].node].offers is not None or nodes[by_name[target].node].offers_tools
+            )
             if node.routes and route not in node.routes and not offers:
                 yield f"{where}: node {step.node!r} never chooses {route!r}. Accepted: {_list(node.routes)}."
 

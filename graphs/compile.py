@@ -1,6 +1,6 @@
 """Graph → LangGraph. The only file that builds one; whatever is wrong is reported before anything runs."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, cast
 
@@ -26,7 +26,8 @@ from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
 from nodes.events import Event, Filler, Say, Transcript, as_data
-from nodes.turn import Offer, tool_name
+from nodes.turn import Offer, Toolset, tool_name
+from tools.functions import Function, FunctionTools
 
 
 class Messages(TypedDict, total=False):
@@ -62,20 +63,31 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
 
 
 def compile_graph(
-    spec: Graph, nodes: Iterable[Node] = (), *, checks: Mapping[str, Check] | None = None
+    spec: Graph,
+    nodes: Iterable[Node] = (),
+    *,
+    tools: Sequence[Function] = (),
+    checks: Mapping[str, Check] | None = None,
 ) -> CompiledGraph:
-    """The graph, ready to run. `nodes` are the author's own beside those of `nodes/`, `checks` his guard's functions.
+    """The graph, ready to run. The author's own: `nodes` beside those of `nodes/`, `tools` that a model may call,
+    `checks` of his guard.
 
     Raises GraphError with every mistake of the graph, a line each.
     """
     known = {**catalogue(), **{node.name: node for node in nodes}}
     if found := mistakes(spec, known, checks or {}):
         raise GraphError("\n".join(f"graph {spec.name!r}, {mistake}" for mistake in found))
+    try:
+        functions = FunctionTools(tools)
+    except ValueError as error:
+        raise GraphError(f"graph {spec.name!r}: {error}.") from None
     steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
-    prepare = _Preparation(spec, Outlets(spec.policy, checks or {}))
+    prepare = _Preparation(spec, Outlets(spec.policy, checks or {}), functions)
     builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
     for at, step in enumerate(steps):
-        uses = {kind: str(step.options[option]) for option, kind in step.node.uses.items()}
+        uses = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
+        if step.node.offers_tools and tools:
+            uses.append(("tools", ", ".join(functions.names)))
         metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
         builder.add_node(step.step.id, _action(step, prepare), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
@@ -93,12 +105,19 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
     node = nodes[step.node]
     routes = following(spec, at) if isinstance(step.then, dict) else {}
     by_name = {one.id: one for one in spec.steps}
-    offered = {}
+    offered, toolset = {}, None
     for route, target in routes.items():
         tool = offered_tool(by_name[target], nodes[by_name[target].node]) if target != END else None
         if tool is not None:
             offered[tool_name(tool)] = Offer(route, tool, nodes[by_name[target].node].action)
-    return WrappedStep(step, node, read_options(step, node), routes, offered)
+        if target != END and nodes[by_name[target].node].offers_tools:
+            own = read_options(by_name[target], nodes[by_name[target].node])
+            toolset = Toolset(route, own["servers"], own["only"], own["passes"])
+    return WrappedStep(step, node, read_options(step, node), routes, offered, toolset)
+
+
+def _names(option: str | Sequence[str]) -> Sequence[str]:
+    return (option,) if isinstance(option, str) else option
 
 
 def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
@@ -156,9 +175,10 @@ def _turn_of(context: Any) -> Turn:
 class _Preparation:
     """What a turn needs before its first step: a line that leads somewhere, and the endpoint's outlets on it."""
 
-    def __init__(self, spec: Graph, outlets: Outlets) -> None:
+    def __init__(self, spec: Graph, outlets: Outlets, functions: FunctionTools) -> None:
         self._spec = spec
         self._outlets = outlets
+        self._functions = functions
 
     def turn_in(self, runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
         """The turn of this run, prepared."""
@@ -180,6 +200,7 @@ class _Preparation:
             turn.messages = cast("list[Message]", convert_to_openai_messages(state.get("messages", [])))
         if not turn.line.prepared:
             turn.line.prepared = True
+            turn.functions = self._functions
             self._outlets.attach(turn)
         return turn
 

@@ -8,9 +8,11 @@ from weakref import WeakKeyDictionary
 
 from graphs.settings import ROOT, GraphSettings
 from knowledge.store import Store, open_store
+from models.breaker import Health
 from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
 from speech.port import Voice, open_voice
+from tools.port import Toolbox, open_toolbox
 
 SAMPLE = ROOT / "knowledge" / "sample"
 Engine = TypeVar("Engine")
@@ -29,6 +31,7 @@ class OpenServices:
         self._models: dict[str, ChatModel] = {}
         self._stores: dict[str, Store] = {}
         self._voices: dict[str, Voice] = {}
+        self._toolboxes: dict[str, Toolbox] = {}
         self.fillers = Fillers()
 
     def model(self, name: str) -> ChatModel:
@@ -51,6 +54,14 @@ class OpenServices:
             self._voices[name] = _opened(open_voice, name, _known("voice", name, self._settings.voice_urls()))
         return self._voices[name]
 
+    def toolbox(self, name: str) -> Toolbox:
+        """See nodes.turn.Services."""
+        if name not in self._toolboxes:
+            self._toolboxes[name] = _opened(
+                open_toolbox, name, _known("tool server", name, self._settings.tool_servers)
+            )
+        return self._toolboxes[name]
+
     def recording(self, name: str) -> Path:
         """See nodes.turn.Services. A graph names files, never places outside the folder."""
         folder = (self._settings.data_dir / "recordings").resolve()
@@ -60,8 +71,10 @@ class OpenServices:
         return path
 
     def open(self, kind: str, name: str) -> None:
-        """Open a `model`, `store` or `voice` now, so that a wrong name is known at the start."""
-        {"model": self.model, "store": self.store, "voice": self.voice}[kind](name)
+        """Open a `model`, `store`, `voice` or `toolbox` now, so that a wrong name is known at the start."""
+        doors = {"model": self.model, "store": self.store, "voice": self.voice, "toolbox": self.toolbox}
+        if kind in doors:
+            doors[kind](name)
 
     async def prewarm(self) -> None:
         """Do what would make the first call slow."""
@@ -75,13 +88,19 @@ class OpenServices:
             await model.aclose()
         for store in self._stores.values():
             await store.aclose()
+        for toolbox in self._toolboxes.values():
+            await toolbox.aclose()
+
+    def health(self) -> dict[str, Health]:
+        """How each model is that was opened."""
+        return {name: model.breaker.health for name, model in self._models.items()}
 
 
 def _known(kind: str, name: str, known: Mapping[str, Engine]) -> Engine:
     if name not in known:
         raise UnknownServiceError(
             f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(known)))};"
-            f" another one goes into `{kind}s` of dialgraph.yaml."
+            f" another one goes into `{kind.replace(' ', '_')}s` of dialgraph.yaml."
         )
     return known[name]
 

@@ -33,11 +33,13 @@ class ModelSettings(BaseModel):
     first_byte_seconds: float = Field(default=6.0, gt=0)
     idle_seconds: float = Field(default=8.0, gt=0)
     total_seconds: float = Field(default=120.0, gt=0)
+    away_seconds: float = Field(default=5.0, ge=0)
+    """How long a server that was found away is not asked; 0: it is always asked."""
 
     def address(self) -> ModelAddress:
         """As `models/` takes it."""
         deadlines = Deadlines(self.connect_seconds, self.first_byte_seconds, self.idle_seconds, self.total_seconds)
-        return ModelAddress(self.url, self.model, self.api_key.get_secret_value(), deadlines)
+        return ModelAddress(self.url, self.model, self.api_key.get_secret_value(), deadlines, self.away_seconds)
 
 
 def _from_url(value: Any) -> Any:
@@ -69,6 +71,9 @@ class GraphSettings(BaseSettings):
         description="Knowledge stores by name, as URLs. `main` is `faiss:` in the data folder.",
     )
     voices: dict[str, str] = Field(default_factory=dict, description="Voices by name, as URLs. `main` is `tone:440`.")
+    tool_servers: dict[str, str] = Field(
+        default_factory=dict, description="MCP servers by name, as URLs, for the `servers` of `run_tools`; extra `mcp`."
+    )
     sample_handbook: bool = Field(
         default=True,
         description="Whether a new store `main` begins with the handbook of a hotel, to try things out.",

@@ -11,7 +11,7 @@ from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from graphs.spec import Step
 from nodes.contract import Node, Turn, Update
 from nodes.events import Timing
-from nodes.turn import Offer
+from nodes.turn import Offer, Toolset
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ class WrappedStep:
     offered: Mapping[str, Offer] = field(default_factory=dict)
     """Tools by which a model can choose an entry, by name."""
 
+    toolset: Toolset | None = None
+    """The tools of the step in its table that runs them."""
+
     @property
     def chooses(self) -> bool:
         """Whether it has more than one way to go on."""
@@ -42,7 +45,7 @@ class WrappedStep:
 
     async def run(self, state: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
         """The step's update of the state, with the way it goes on."""
-        view = turn.at_step(self.step.id, self.offered)
+        view = turn.at_step(self.step.id, self.offered, self.toolset)
         started = turn.line.elapsed_ms()
         outcome: Outcome = "error"
         try:

@@ -12,6 +12,7 @@ from math import log
 from language.sentences import sentences
 from language.words import is_chinese, is_stop_word, words
 from models.answer import Finish, Part, Say, ToolCallPart, Usage
+from models.breaker import Breaker
 from models.goodbye import is_goodbye
 from models.port import ChatRequest, ModelAddress
 from models.question import last_user_text
@@ -38,7 +39,7 @@ class ExtractiveModel:
     """See the module. It has no state, and costs no tokens."""
 
     def __init__(self, name: str, address: ModelAddress) -> None:
-        self._name = name
+        self.breaker = Breaker(name, 0)
 
     async def prewarm(self) -> None:
         """Nothing to warm."""

@@ -1,7 +1,7 @@
 """Any LangChain chat model as ours; `langchain:openai` is ChatOpenAI. Slower by far than the relay (docs/decisions)."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -10,6 +10,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, convert_to_messages
 
 from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
+from models.breaker import Breaker
 from models.errors import KINDS_BY_STATUS, ModelError
 from models.port import ChatRequest, ModelAddress
 
@@ -56,6 +57,7 @@ class LangChainModel:
         self._address = address
         self._model = model
         self._opened: OpenAIFamily | None = None
+        self.breaker = Breaker(name, address.away_seconds)
         self._family = urlsplit(address.url).path
         if model is None and self._family not in FAMILIES:
             raise ValueError(
@@ -68,6 +70,13 @@ class LangChainModel:
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """See the port. Messages pass through LangChain's classes: what those refuse, they refuse here too."""
+        with self.breaker.attempt() as attempt:
+            async with aclosing(self._answer(request)) as parts:
+                async for part in parts:
+                    attempt.answered()
+                    yield part
+
+    async def _answer(self, request: ChatRequest) -> AsyncGenerator[Part, None]:
         parameters = {key: value for key, value in request.parameters.items() if key != "stream_options"}
         answered, finish = False, None
         try:

@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from models.answer import Part
+from models.breaker import Breaker
 from models.errors import ModelError
 
 Message = Mapping[str, object]
@@ -33,6 +34,8 @@ class ModelAddress:
     """The upstream's name of the model, where a request names none."""
     api_key: str = field(default="", repr=False)
     deadlines: Deadlines = Deadlines()
+    away_seconds: float = 5.0
+    """How long a server that was found away is not asked; 0: it is always asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,10 @@ class ChatRequest:
 
 class ChatModel(Protocol):
     """Answers chats. An instance serves the whole process and is used by many turns at once."""
+
+    @property
+    def breaker(self) -> Breaker:
+        """Knows whether it is there."""
 
     async def prewarm(self) -> None:
         """Do before the first call what would make it slow. Failing is allowed, and silent."""

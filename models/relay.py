@@ -16,6 +16,7 @@ import aiohttp
 import orjson
 
 from models.answer import Part
+from models.breaker import Breaker
 from models.completion import CompletionReader
 from models.errors import KINDS_BY_STATUS, Kind, ModelError
 from models.port import ChatRequest, ModelAddress
@@ -43,6 +44,7 @@ class RelayModel:
         self._address = address
         self._base = address.url.rstrip("/").removesuffix("/chat/completions")
         self._session: aiohttp.ClientSession | None = None
+        self.breaker = Breaker(name, address.away_seconds)
 
     async def prewarm(self) -> None:
         """Open connections before the first call; an upstream that is away now may be there later."""
@@ -64,19 +66,21 @@ class RelayModel:
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """See the port."""
         reader = CompletionReader(self._name)
-        response = await self._connect(request, stack)
-        async with aclosing(self._events(response)) as events:
-            async for event in events:
-                if event.data == b"[DONE]":
-                    break
-                chunk = self._decode(event.data)
-                if event.name == b"error" or (isinstance(chunk, dict) and chunk.get("error")):
-                    raise ModelError(_error_kind(chunk), f"The model {self._name!r} reported an error.")
-                for part in reader.read(chunk):
-                    yield part
-        for closing in reader.end():
-            yield closing
-        await self._let_end(response)
+        with self.breaker.attempt() as attempt:
+            response = await self._connect(request, stack)
+            async with aclosing(self._events(response)) as events:
+                async for event in events:
+                    attempt.answered()
+                    if event.data == b"[DONE]":
+                        break
+                    chunk = self._decode(event.data)
+                    if event.name == b"error" or (isinstance(chunk, dict) and chunk.get("error")):
+                        raise ModelError(_error_kind(chunk), f"The model {self._name!r} reported an error.")
+                    for part in reader.read(chunk):
+                        yield part
+            for closing in reader.end():
+                yield closing
+            await self._let_end(response)
 
     async def aclose(self) -> None:
         """Close the session and its connections."""

@@ -30,6 +30,12 @@ class State(TypedDict, total=False):
     """The messages that go to the model; absent: the caller's."""
     tool_call: dict[str, Any]
     """The call of an offered tool that the model made: its `name` and `arguments`."""
+    tool_calls: list[dict[str, str]]
+    """The calls that the model made of tools that run on our side: `id`, `name` and `arguments`."""
+    said: str
+    """What the model said before it made them."""
+    passes: int
+    """How often tools have run in this turn."""
     route: str
     """Which entry of the step's `then` table comes next."""
 
@@ -60,11 +66,13 @@ class Node:
     speaks: bool
     """Whether it can reach the caller's ear; such a step is never retried."""
     uses: Mapping[str, str]
-    """Options that name something of the settings: option → `model`, `store` or `voice`."""
+    """Options that name something of the settings, one or several: option → `model`, `store`, `voice` or `toolbox`."""
     offers: Callable[..., Tool] | None
     """The tool by which a model can ask for this step, made from the step's options."""
     action: ActionKind | None
     """What it does with the call; a host may have a tool of its own for it."""
+    offers_tools: bool
+    """Whether it runs tools for the model; its options `servers`, `only` and `passes` say which and how often."""
     options: type[BaseModel]
 
     def __call__(self, state: State, turn: Turn, **options: Any) -> Awaitable[Update]:
@@ -81,6 +89,7 @@ def node(
     uses: Mapping[str, str] | None = None,
     offers: Callable[..., Tool] | None = None,
     action: ActionKind | None = None,
+    offers_tools: bool = False,
 ) -> Callable[[NodeFunction], Node]:
     """Declare a function as a node: keyword-only parameters are its options, its docstring's first line its summary."""
 
@@ -98,6 +107,7 @@ def node(
             uses=uses or {},
             offers=offers,
             action=action,
+            offers_tools=offers_tools,
             options=_options_of(function),
         )
 

@@ -15,6 +15,7 @@ _PROMPTS: tuple[Say, ...] = (
     {"en": "Are you still there?", "zh": "您还在吗？"},
     {"en": "I cannot hear you. Is there anything I can do for you?", "zh": "我没有听到您的声音，还需要帮助吗？"},
 )
+OPENINGS = frozenset({"greeting", "opening", "call_started", "welcome"})
 SILENCES = frozenset({"silence", "idle", "no_input", "user_idle", "reminder", "timeout", "silence_timeout"})
 VOICEMAILS = frozenset({"voicemail", "answering_machine", "machine", "voicemail_detected"})
 
@@ -44,7 +45,7 @@ async def greet(
     if source in VOICEMAILS:
         await turn.say(in_language(voicemail, spoken_to))
         return {"route": "over"}
-    if source in SILENCES or (not words and turn.question):
+    if source in SILENCES or (not words and turn.question and source not in OPENINGS):
         asked = _prompts_since_words(turn, prompts)
         if asked >= most_prompts:
             return {"route": "over"}
@@ -59,7 +60,7 @@ async def greet(
 def _latest_words(turn: Turn) -> str:
     """What the caller said last, if that is what the turn answers."""
     last: Message = turn.messages[-1] if turn.messages else {}
-    if last.get("role") == "assistant" or turn.call.source.lower() in ("greeting", "opening"):
+    if last.get("role") == "assistant" or turn.call.source.lower() in OPENINGS:
         return ""
     return turn.question
 

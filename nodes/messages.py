@@ -1,12 +1,23 @@
-"""The caller's messages as a model may see them: host-private fields out, every picture in OpenAI's form."""
+"""The caller's messages as a model may see them: mended where a call left them broken, without what only hosts read.
 
-from collections.abc import Mapping, Sequence
+A voice call breaks histories: an interruption leaves a tool call without its result, hosts cut what was not heard, keep
+the newest messages only, and greet before anybody spoke. Strict providers answer each of these with a 400, and then
+every later turn of the call fails too.
+"""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from language.words import is_chinese
 from models.port import Message
+from models.question import text_of
 
 INTERRUPTED_TAG = "<ims_agent_interrupted>"
 """Alibaba's mark in an assistant message: the caller broke in here."""
-
+NO_RESULT = "The call was interrupted before there was a result."
+_CALL_BEGINS = {False: "(The call begins.)", True: "（通话开始）"}
 _FIELDS = frozenset(
     {
         "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "audio",
@@ -14,15 +25,84 @@ _FIELDS = frozenset(
     }
 )  # fmt: skip
 """What providers read. Hosts add turn_id, timestamp, metadata, created_at …, which some providers refuse."""
+_RULES = ("system", "developer")
 
 
 def upstream_messages(messages: Sequence[Message]) -> list[Message]:
-    """All the messages, in their order."""
-    return [_upstream_message(message) for message in messages]
+    """All the messages, in their order, as one conversation that every provider accepts."""
+    return list(_begun_by_the_caller(_joined(_answered([_upstream_message(message) for message in messages]))))
+
+
+def _answered(messages: Sequence[Message]) -> Iterator[Message]:
+    """Every tool call has one result right behind it; results of no call are left out."""
+    results: dict[object, Message] = {}
+    for message in messages:
+        if message.get("role") == "tool":
+            results.setdefault(message.get("tool_call_id"), message)
+    for message in messages:
+        calls = message.get("tool_calls")
+        if message.get("role") == "tool":
+            continue
+        if message.get("role") == "assistant" and isinstance(calls, list) and calls:
+            whole = [_whole_call(call) for call in calls if isinstance(call, Mapping)]
+            yield {**message, "tool_calls": whole} if whole != calls else message
+            for call in whole:
+                missing = {"role": "tool", "tool_call_id": call.get("id"), "content": NO_RESULT}
+                yield results.get(call.get("id"), missing)
+        else:
+            yield message
+
+
+def _whole_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The call with arguments that are JSON: an interruption may have cut them."""
+    function = call.get("function")
+    if not isinstance(function, Mapping) or "arguments" not in function:
+        return call
+    try:
+        orjson.loads(function["arguments"])
+    except (orjson.JSONDecodeError, TypeError):
+        return {**call, "function": {**function, "arguments": "{}"}}
+    return call
+
+
+def _joined(messages: Iterator[Message]) -> Iterator[Message]:
+    """Assistant messages that follow one another are one; empty ones are none."""
+    held: Message | None = None
+    for message in messages:
+        plain = message.get("role") == "assistant" and message.get("audio") is None
+        says = text_of(message.get("content")).strip() or message.get("tool_calls") or message.get("refusal")
+        if plain and not says:
+            continue
+        if held is not None and plain and not held.get("tool_calls"):
+            texts = [text_of(one.get("content")).strip() for one in (held, message)]
+            held = {**held, **message, "content": " ".join(filter(None, texts)) or None}
+            continue
+        if held is not None:
+            yield held
+            held = None
+        if plain:
+            held = message
+        else:
+            yield message
+    if held is not None:
+        yield held
+
+
+def _begun_by_the_caller(messages: Iterator[Message]) -> Iterator[Message]:
+    """Some providers refuse a conversation that the assistant begins: a greeting answers the call itself."""
+    begun = False
+    for message in messages:
+        if not begun and message.get("role") not in _RULES:
+            begun = True
+            if message.get("role") == "assistant":
+                yield {"role": "user", "content": _CALL_BEGINS[is_chinese(text_of(message.get("content")))]}
+        yield message
 
 
 def _upstream_message(message: Message) -> Message:
     content = message.get("content")
+    if isinstance(content, str) and INTERRUPTED_TAG in content:
+        message = {**message, "content": content.replace(INTERRUPTED_TAG, "").rstrip()}
     if message.keys() <= _FIELDS and not isinstance(content, list):
         return message
     kept = {key: value for key, value in message.items() if key in _FIELDS}

@@ -21,6 +21,8 @@ from nodes.line import Line
 from profiles.openai import PROFILE as OPENAI
 from profiles.profile import ActionKind, Profile
 from speech.port import Voice
+from tools.functions import FunctionTools
+from tools.port import Toolbox
 
 
 def tool_name(tool: object) -> str:
@@ -38,6 +40,19 @@ class Offer:
     tool: Mapping[str, Any]
     action: ActionKind | None = None
     """What the step does with the call; a host may have a tool of its own for it."""
+    runs: bool = False
+    """Whether it is a tool that runs on our side, beside others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Toolset:
+    """The tools of a step that runs them."""
+
+    route: str
+    servers: tuple[str, ...]
+    only: tuple[str, ...]
+    """Those of them that are offered; empty: all."""
+    passes: int
 
 
 class Services(Protocol):
@@ -51,6 +66,9 @@ class Services(Protocol):
 
     def voice(self, name: str) -> Voice:
         """The voice of that name."""
+
+    def toolbox(self, name: str) -> Toolbox:
+        """The tools of that name."""
 
     def recording(self, name: str) -> Path:
         """The path of a file in the folder of recordings."""
@@ -109,6 +127,10 @@ class Turn(Context):
         self.step = ""
         self.offered: Mapping[str, Offer] = {}
         """Tools of the steps that this step's table leads to, by name."""
+        self.toolset: Toolset | None = None
+        """The tools that run in a step that this step's table leads to."""
+        self.functions = FunctionTools()
+        """The graph's own tools."""
         self.spoke = False
         """Whether this step has reached the caller's ear."""
 
@@ -153,10 +175,14 @@ class Turn(Context):
         modalities = self.request.get("modalities")
         return not isinstance(modalities, Sequence) or not modalities or modality in modalities
 
-    def at_step(self, step: str, offered: Mapping[str, Offer]) -> "Turn":
+    def toolboxes(self, servers: Sequence[str]) -> list[Toolbox]:
+        """The graph's own tools, then those of these servers."""
+        return [self.functions, *(self.services.toolbox(name) for name in servers)]
+
+    def at_step(self, step: str, offered: Mapping[str, Offer], toolset: Toolset | None = None) -> "Turn":
         """This turn as one step sees it."""
         view = copy.copy(self)
-        view.step, view.offered, view.spoke = step, offered, False
+        view.step, view.offered, view.toolset, view.spoke = step, offered, toolset, False
         return view
 
     async def aclose(self) -> None:

@@ -95,13 +95,17 @@ def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> No
     addresses = settings.model_addresses()
     for endpoint in endpoints.values():
         for step, kind, name in endpoint.uses():
-            reads_store = kind == "store"
             spends_key = kind == "model" and name in addresses and bool(addresses[name].api_key)
-            if (reads_store or spends_key) and not endpoint.spec.public:
-                what = f"reads the store {name!r}" if reads_store else f"uses the server's key of the model {name!r}"
+            what = {
+                "store": f"reads the store {name!r}",
+                "toolbox": f"runs the tools of {name!r}",
+                "tools": f"runs {name}",
+                "model": f"uses the server's key of the model {name!r}" if spends_key else "",
+            }
+            if what.get(kind) and not endpoint.spec.public:
                 raise GraphError(
-                    f"graph {endpoint.spec.name!r}, step {step!r}: {what}, and auth 'passthrough' lets anybody in."
-                    " Mark the graph public=True, leave it out of DIALGRAPH_ENDPOINTS, or use DIALGRAPH_AUTH=keys."
+                    f"graph {endpoint.spec.name!r}, step {step!r}: {what[kind]}, and auth 'passthrough' lets anybody"
+                    " in. Mark the graph public=True, leave it out of DIALGRAPH_ENDPOINTS, or use DIALGRAPH_AUTH=keys."
                 )
 
 

@@ -31,11 +31,11 @@ class Endpoint:
         return list(dict.fromkeys(paths))
 
     def uses(self) -> list[tuple[str, str, str]]:
-        """What its steps name of the settings: (step, `model` | `store` | `voice`, name)."""
+        """What its steps name of the settings: (step, `model` | `store` | `voice` | `toolbox`, name)."""
         return [
             (step.id, kind, name)
             for step in self.spec.steps
-            for kind, name in (self.graph.builder.nodes[step.id].metadata or {})["uses"].items()
+            for kind, name in (self.graph.builder.nodes[step.id].metadata or {})["uses"]
         ]
 
 

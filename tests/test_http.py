@@ -44,7 +44,11 @@ async def test_what_tells_about_the_server(tmp_path: Path) -> None:
     assert all([one["id"] for one in listed["data"]] == ["chat", "rag", "audio", "hangup"] for listed in models)
     assert {"object", "created", "owned_by", "id"} == set(models[0]["data"][0])
     assert one.json()["id"] == "rag" and (none.status, beside.status) == (404, 404)
-    assert (health.json(), ready.json(), ping.json()) == ({"status": "ok"}, {"status": "ok"}, {"message": "pong"})
+    assert (health.json(), ready.json(), ping.json()) == (
+        {"status": "ok"},
+        {"status": "ok", "models": {"main": "up"}},
+        {"message": "pong"},
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LAYERS = (("server",), ("graphs",), ("nodes",), ("models", "knowledge", "speech", "profiles"), ("database", "language"))
+LAYERS = (
+    ("server",),
+    ("graphs",),
+    ("nodes",),
+    ("models", "knowledge", "speech", "profiles", "tools"),
+    ("database", "language"),
+)
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 ONLY_IN = {
     "langgraph": {"graphs/compile.py", "graphs/run.py"},

@@ -48,6 +48,7 @@ def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event
 def test_every_node_says_what_it_does() -> None:
     assert set(catalogue()) == {
         "acknowledge", "call_model", "control_speech", "emit_audio", "greet", "hangup", "play_recording", "retrieve",
+        "run_tools",
         "rewrite_messages", "send_digits", "transfer",
     }  # fmt: skip
     for one in catalogue().values():
@@ -122,10 +123,10 @@ async def test_rewrite_messages_adds_one_message_and_moves_none(tmp_path: Path) 
     update = await rewrite_messages({"passages": [PASSAGE], "question": "When?"}, turn)
     assert update is not None
     prompt: Any = update["prompt"]
-    assert [message["role"] for message in prompt] == ["system", "system", "assistant", "user"]
+    assert [message["role"] for message in prompt] == ["system", "system", "user", "assistant", "user"]
     assert prompt[0] == {"role": "system", "content": "Be kind."}
     assert "The pool opens at 8." in prompt[1]["content"] and "hotel.md" in prompt[1]["content"]
-    assert prompt[2:] == [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "When?"}]
+    assert prompt[3:] == [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "When?"}]
 
 
 async def test_rewrite_messages_adds_nothing_when_nothing_was_found(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""A circuit breaker: when a model's server is away, one call pays a deadline to find out, not every call."""
+
+import asyncio
+from math import ceil
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from models.errors import Kind, ModelError
+
+Health = Literal["up", "down", "trying"]
+"""Answers; away, and refused at once; away, and one call is finding out whether it is back."""
+_OUTAGE: Final[frozenset[Kind]] = frozenset({"unreachable", "timeout", "stalled"})
+"""Failures that say something of the server and not of the request, and that cost a caller a deadline."""
+
+
+class Breaker:
+    """Of one model. Opens when an attempt fails and none was answered since it began; then one try goes at a time."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._closed_until_tried: float | None = None
+        self._answered_at = float("-inf")
+        self._trial: Attempt | None = None
+
+    @property
+    def health(self) -> Health:
+        """How the model is."""
+        if self._closed_until_tried is None:
+            return "up"
+        return "trying" if self._trial is not None else "down"
+
+    def attempt(self) -> "Attempt":
+        """One request. Raises ModelError at once while the model is away."""
+        attempt = Attempt(self)
+        if self._closed_until_tried is not None:
+            wait = self._closed_until_tried - _now()
+            if wait > 0 or self._trial is not None:
+                raise ModelError(
+                    "unavailable",
+                    f"The model {self._name!r} is away.",
+                    retry_after=str(max(ceil(wait), 1)),
+                )
+            self._trial = attempt
+        return attempt
+
+    def answered(self) -> None:
+        """It is there."""
+        self._answered_at = _now()
+        self._closed_until_tried = None
+
+    def ended(self, attempt: "Attempt", error: BaseException | None) -> None:
+        """An attempt is over, well or not."""
+        outage = isinstance(error, ModelError) and error.kind in _OUTAGE and not attempt.answered_once
+        if outage and self._seconds and self._answered_at < attempt.began:
+            self._closed_until_tried = _now() + self._seconds
+        if self._trial is attempt:
+            self._trial = None
+
+
+class Attempt:
+    """One request on its way to its first part."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+        self.began = _now()
+        self.answered_once = False
+        """Whether anything has come back."""
+
+    def answered(self) -> None:
+        """Something has come back."""
+        if not self.answered_once:
+            self.answered_once = True
+            self._breaker.answered()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._breaker.ended(self, error)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,92 @@
+"""A second model that stands in for the first, or races it; only while nothing has been spoken."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+
+from models.answer import Part
+from models.errors import ModelError
+from models.port import ChatModel, ChatRequest
+
+log = logging.getLogger(__name__)
+
+
+class _Attempt:
+    """One model on its way to its first audible part, with what it opened."""
+
+    def __init__(self, model: ChatModel, request: ChatRequest) -> None:
+        self._stack = AsyncExitStack()
+        self._parts = model.stream(request, self._stack)
+        self.silent: list[Part] = []
+        self.first = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for part in self._parts:
+            self.silent.append(part)
+            if part.audible:
+                return
+
+    async def rest(self) -> AsyncGenerator[Part, None]:
+        """The whole answer, from its first part."""
+        for part in self.silent:
+            yield part
+        async for part in self._parts:
+            yield part
+
+    async def aclose(self) -> None:
+        """Stop it and close what it opened."""
+        self.first.cancel()
+        await asyncio.wait({self.first})
+        if not self.first.cancelled():
+            self.first.exception()
+        await self._parts.aclose()
+        await self._stack.aclose()
+
+
+async def stream_first(
+    models: Sequence[ChatModel], request: ChatRequest, stack: AsyncExitStack, hedge_after_seconds: float | None
+) -> AsyncGenerator[Part, None]:
+    """The answer of the first model that says something.
+
+    The next one is asked when one fails, and with `hedge_after_seconds` also when none has said anything for so long.
+    Raises what the last one failed with.
+    """
+    waiting = list(models)
+    running: list[_Attempt] = []
+    failure: ModelError | None = None
+
+    def ask_next() -> None:
+        # Another provider knows neither the caller's key nor the first one's name of the model.
+        own = request if len(waiting) == len(models) else replace(request, api_key="", model="")
+        attempt = _Attempt(waiting.pop(0), own)
+        running.append(attempt)
+        stack.push_async_callback(attempt.aclose)
+
+    ask_next()
+    while running:
+        hedge = hedge_after_seconds if waiting else None
+        done, _ = await asyncio.wait({one.first for one in running}, timeout=hedge, return_when="FIRST_COMPLETED")
+        if not done:
+            log.warning("a model is slow; another one is asked too")
+            ask_next()
+            continue
+        winner = next((one for one in running if one.first in done and one.first.exception() is None), None)
+        if winner is not None:
+            await asyncio.gather(*(one.aclose() for one in running if one is not winner))
+            async with aclosing(winner.rest()) as parts:
+                async for part in parts:
+                    yield part
+            return
+        for failed in [one for one in running if one.first in done]:
+            running.remove(failed)
+            error = failed.first.exception()
+            await failed.aclose()
+            if not isinstance(error, ModelError):
+                raise error or AssertionError("a failed task has an exception")
+            failure = error
+            log.warning("a model failed before its first word", extra={"kind": error.kind})
+        if waiting and not running:
+            ask_next()
+    raise failure or AssertionError("no model was asked")

@@ -1,0 +1,108 @@
+"""The tools that a graph's own steps offer to a model, among those that the request brought along."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nodes.contract import State, Turn
+from nodes.events import ToolCallPart
+from nodes.turn import Offer, tool_name
+
+PER_REQUEST = ("tools", "tool_choice", "parallel_tool_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTools:
+    """What one answer of a model may call of ours."""
+
+    by_name: Mapping[str, Offer] = field(default_factory=dict)
+    spent: frozenset[str] = frozenset()
+    """Tools that the model has called often enough in this turn: still declared, because its prompt shows calls of
+    them, but no more to be called."""
+    runs_tools: bool = False
+
+    def parameters(self, turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
+        """What goes to the model beside the messages."""
+        parameters: dict[str, object] = {**turn.request, **own}
+        given = parameters.get("tools")
+        tools = list(given) if isinstance(given, Sequence) else []
+        names = {tool_name(tool) for tool in tools}
+        tools += [offer.tool for name, offer in self.by_name.items() if name not in names]
+        if tools:
+            parameters["tools"] = tools
+        if self.spent and self.spent >= {tool_name(tool) for tool in tools}:
+            parameters["tool_choice"] = "none"
+        if not tools:
+            # Some hosts send a choice without anything to choose from, which providers refuse.
+            for name in PER_REQUEST:
+                parameters.pop(name, None)
+        if turn.line.voiced:
+            for name in ("modalities", "audio"):
+                parameters.pop(name, None)
+        if not turn.streaming:
+            parameters["stream_options"] = {"include_usage": True}
+        return parameters
+
+
+async def offered_tools(state: State, turn: Turn) -> OfferedTools:
+    """By the name that the model is to call: the host's own, where the host sent one for the same thing."""
+    if not turn.offered and turn.toolset is None:
+        return OfferedTools()
+    requested = turn.requested_tools
+    offered: dict[str, Offer] = {}
+    for name, offer in turn.offered.items():
+        hosts = turn.profile.form(offer.action).tool if offer.action else name
+        offered[hosts if hosts in requested and name not in requested else name] = offer
+    if turn.toolset is None:
+        return OfferedTools(offered)
+    own: dict[str, Offer] = {}
+    for box in turn.toolboxes(turn.toolset.servers):
+        for tool in await box.tools():
+            name = tool_name(tool)
+            if name not in requested and (not turn.toolset.only or name in turn.toolset.only):
+                own[name] = Offer(turn.toolset.route, tool, runs=True)
+    spent = frozenset(own) if state.get("passes", 0) >= turn.toolset.passes else frozenset()
+    return OfferedTools({**own, **offered}, spent, runs_tools=True)
+
+
+class OfferedCalls:
+    """Keeps calls of our tools from the caller; calls of his own pass, renumbered."""
+
+    def __init__(self, offered: OfferedTools) -> None:
+        self.kept = False
+        """Whether any call was one of ours."""
+        self.calls: dict[int, dict[str, str]] = {}
+        """Those that are to be honoured, by the model's index: the first one, and what can run beside it."""
+        self._offered = offered
+        self._relayed: dict[int, int] = {}
+        self._ours: set[int] = set()
+
+    def keep(self, part: ToolCallPart) -> ToolCallPart | None:
+        """The part as the caller is to get it, or None."""
+        offer = self._offered.by_name.get(part.name) if part.name is not None else None
+        if offer is not None and part.name is not None:
+            self.kept = True
+            self._ours.add(part.index)
+            first = next(iter(self.calls.values()), None)
+            beside = first is None or (offer.runs and self._offered.by_name[first["name"]].runs)
+            if beside and part.name not in self._offered.spent:
+                self.calls[part.index] = {"id": part.id or "", "name": part.name, "arguments": ""}
+        if part.index in self._ours:
+            if part.index in self.calls:
+                self.calls[part.index]["arguments"] += part.arguments
+            return None
+        index = self._relayed.setdefault(part.index, len(self._relayed))
+        return part if index == part.index else ToolCallPart(index, part.id, part.name, part.arguments)
+
+    def update(self, said: str) -> dict[str, object]:
+        """What the next step has to know, and which one it is."""
+        calls = list(self.calls.values())
+        if not calls:
+            return {}
+        offer = self._offered.by_name[calls[0]["name"]]
+        if not offer.runs:
+            return {"route": offer.route, "tool_call": {"name": calls[0]["name"], "arguments": calls[0]["arguments"]}}
+        if self._relayed:
+            # The caller runs his tools first and asks again; then the model asks for ours again too.
+            return {}
+        return {"route": offer.route, "tool_calls": calls, "said": said}

@@ -1,0 +1,54 @@
+"""The Toolbox port: tools as OpenAI requests declare them, and a way to call them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+ToolSchema = Mapping[str, Any]
+"""`{"type": "function", "function": {"name", "description", "parameters"}}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool is told of the turn that calls it."""
+
+    idempotency_key: str
+    """The same whenever the same turn makes the same call again: after a crash, a retry, a second delivery."""
+    call_id: str = ""
+    principal: str = ""
+    caller_number: str = ""
+
+
+class ToolError(Exception):
+    """A tool did not do it. The message goes to the model, so that it can say so or try otherwise."""
+
+
+class Toolbox(Protocol):
+    """Some tools. An instance serves the whole process and is used by many turns at once."""
+
+    async def tools(self) -> Sequence[ToolSchema]:
+        """All of them. Raises ToolError if they cannot be had."""
+
+    async def call(self, name: str, arguments: Mapping[str, Any], context: ToolContext) -> str:
+        """The result as text. Raises ToolError."""
+
+    async def aclose(self) -> None:
+        """Give back every connection."""
+
+
+ENGINES = {"http": "tools.mcp:McpTools", "https": "tools.mcp:McpTools"}
+
+
+def open_toolbox(name: str, url: str) -> Toolbox:
+    """The tools behind an address. `name` is what settings and graphs call them."""
+    scheme = urlsplit(url).scheme
+    if scheme not in ENGINES:
+        raise ValueError(f"tools {name!r}: no engine for {scheme!r}. Accepted: the http(s) address of an MCP server.")
+    module, attribute = ENGINES[scheme].split(":")
+    try:
+        engine = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"tools {name!r}: {error.name!r} is missing. pip install 'dialgraph[mcp]'.") from error
+    return cast(Toolbox, engine(name, url))
