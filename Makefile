@@ -7,7 +7,7 @@ QUESTIONS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format bench soak lock docs clean
+.PHONY: help install serve test test-all check format bench soak lock docs clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,10 @@ serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
 test: $(VENV)/installed-test $(VENV)/openai2/installed tests/node/node_modules/installed ## run every test but the long proofs
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak and not clients"
+
+test-all: $(VENV)/installed-test $(VENV)/livekit/installed $(VENV)/pipecat/installed ## run what `make test` leaves out: the clients of whole voice frameworks
+	@$(BIN)/python -m pytest -m clients
 
 check: $(VENV)/installed-test ## format, lint, types and layers
 	@$(BIN)/ruff format --check .
@@ -44,6 +47,8 @@ lock: $(VENV)/installed-test ## pin every dependency with its hashes
 	@$(LOCK) --upgrade --extra build pyproject.toml -o requirements.lock
 	@$(LOCK) --upgrade --extra build --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
 	@printf 'openai>=2,<3\n' | $(LOCK) --upgrade - -o tests/requirements-openai2.lock
+	@printf 'livekit-agents\nlivekit-plugins-openai\n' | $(LOCK) --upgrade - -o tests/requirements-livekit.lock
+	@printf 'pipecat-ai[openai]\n' | $(LOCK) --upgrade --no-emit-package docopt - -o tests/requirements-pipecat.lock
 
 clean: ## remove what was installed and generated
 	@rm -rf $(VENV) tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .langgraph_api
@@ -68,6 +73,12 @@ $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
 $(VENV)/openai2/installed: tests/requirements-openai2.lock | $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)/openai2
 	@$(VENV)/openai2/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r tests/requirements-openai2.lock
+	@touch $@
+
+$(VENV)/livekit/installed $(VENV)/pipecat/installed: $(VENV)/%/installed: tests/requirements-%.lock | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/$*
+	@# Without its one source package, docopt, which nothing here imports: an install builds nothing unseen.
+	@$(VENV)/$*/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
 tests/node/node_modules/installed: tests/node/package-lock.json $(VENV)/installed-test

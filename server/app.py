@@ -14,10 +14,11 @@ from graphs.errors import GraphError
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from server.auth import Authenticator
-from server.endpoints import SUFFIX, Endpoint, load_endpoints, open_names
+from server.endpoints import RESPONSES, SUFFIX, Endpoint, load_endpoints, open_names
 from server.errors import ApiError, api_error
 from server.routes import about
 from server.routes.completions import Completions
+from server.routes.responses import Responses
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState
 
@@ -87,6 +88,11 @@ def completion_routes(state: ServerState) -> list[Route]:
                 routes[path] = Route(path, Completions(state, endpoint), methods=["POST"])
             elif path == endpoint.spec.route_path:
                 raise GraphError(f"graph {endpoint.spec.name!r}: another endpoint has the path {path!r} already.")
+    for path in (f"/v1{RESPONSES}", RESPONSES):
+        routes.setdefault(path, Route(path, Responses(state, default, picks=True), methods=["POST"]))
+    for endpoint in state.endpoints.values():
+        for path in endpoint.responses_paths():
+            routes.setdefault(path, Route(path, Responses(state, endpoint), methods=["POST"]))
     return list(routes.values())
 
 

