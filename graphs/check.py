@@ -10,6 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from graphs.paths import END_TURN, Paths, following
+from graphs.policy import Memory
 from graphs.spec import END, Graph, Step
 from nodes.contract import GIVEN, Node, Tool
 from nodes.turn import tool_name
@@ -24,7 +25,7 @@ def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = 
     if found:
         return found  # without them the paths are not known
     for step in graph.steps:
-        found += _step(step, nodes[step.node])
+        found += _step(step, nodes[step.node], graph.policy.memory)
     paths = Paths(graph)
     found += _tables(graph, nodes, told=bool(found))
     return [*found, *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
@@ -71,7 +72,7 @@ def _names_and_targets(graph: Graph) -> Iterator[str]:
                 yield f"step {step.id!r}: {target!r} is no step.{near} Accepted: {_list([*names, END])}."
 
 
-def _step(step: Step, node: Node) -> Iterator[str]:
+def _step(step: Step, node: Node, memory: Memory | None) -> Iterator[str]:
     where = f"step {step.id!r}"
     if not inspect.iscoroutinefunction(node.run):
         yield f"{where}: node {step.node!r} is not `async def`. A node that blocks would stop every other call."
@@ -88,6 +89,9 @@ def _step(step: Step, node: Node) -> Iterator[str]:
                 )
             else:
                 yield f"{where}: option {option!r} of node {step.node!r}: {one['msg']}."
+    if node.needs_memory and memory is None:
+        cure = "Declare one: Policy(memory={'slots': {'name': 'text'}})."
+        yield f"{where}: node {step.node!r} needs a memory. {cure}"
     if step.on_timeout and step.timeout_ms is None:
         yield f"{where}: on_timeout needs timeout_ms, the time after which it is taken."
     if step.retry and node.speaks:
@@ -107,7 +111,7 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             yield f"{where}: `then` has no entry for {_list(missing)}, which node {step.node!r} can choose."
         offered: dict[str, str] = {}
         for route, target in step.then.items():
-            tool = None if told or target == END else offered_tool(by_name[target], nodes[by_name[target].node])
+            tool = None if told or target == END else offered_tool(graph, by_name[target], nodes)
             if tool is not None and offered.setdefault(tool_name(tool), route) != route:
                 both = f"{offered[tool_name(tool)]!r} and {route!r}"
                 yield f"{where}: the entries {both} are asked for by one tool, {tool_name(tool)!r}. Name another."
@@ -118,9 +122,11 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
                 yield f"{where}: node {step.node!r} never chooses {route!r}. Accepted: {_list(node.routes)}."
 
 
-def offered_tool(step: Step, node: Node) -> Tool | None:
+def offered_tool(graph: Graph, step: Step, nodes: Mapping[str, Node]) -> Tool | None:
     """The tool by which a model can ask for the step."""
-    return None if node.offers is None else node.offers(**read_options(step, node))
+    node = nodes[step.node]
+    slots = graph.policy.memory.slots if graph.policy.memory else {}
+    return None if node.offers is None else node.offers(**read_options(step, node), slots=slots)
 
 
 def _dead_ends(paths: Paths) -> Iterator[str]:

@@ -13,10 +13,12 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
+from database.call_memory import CallKey
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
 from graphs.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
+from graphs.policy import Memory
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
@@ -26,6 +28,7 @@ from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
 from nodes.events import Event, Filler, Say, Transcript, as_data
+from nodes.memory import CallMemory
 from nodes.turn import Offer, Toolset, tool_name
 from tools.functions import Function, FunctionTools
 
@@ -86,6 +89,8 @@ def compile_graph(
     builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
     for at, step in enumerate(steps):
         uses = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
+        if step.node.needs_memory:
+            uses.append(("database", "main"))
         if step.node.offers_tools and tools:
             uses.append(("tools", ", ".join(functions.names)))
         metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
@@ -107,7 +112,7 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
     by_name = {one.id: one for one in spec.steps}
     offered, toolset = {}, None
     for route, target in routes.items():
-        tool = offered_tool(by_name[target], nodes[by_name[target].node]) if target != END else None
+        tool = offered_tool(spec, by_name[target], nodes) if target != END else None
         if tool is not None:
             offered[tool_name(tool)] = Offer(route, tool, nodes[by_name[target].node].action)
         if target != END and nodes[by_name[target].node].offers_tools:
@@ -201,8 +206,14 @@ class _Preparation:
         if not turn.line.prepared:
             turn.line.prepared = True
             turn.functions = self._functions
+            if self._spec.policy.memory is not None:
+                turn.memory = self._memory(turn, self._spec.policy.memory)
             self._outlets.attach(turn)
         return turn
+
+    def _memory(self, turn: Turn, declared: Memory) -> CallMemory:
+        key = CallKey(turn.call.principal, self._spec.name, turn.call.id)
+        return CallMemory(turn.services.memory, key, declared.slots, declared.lifetime_minutes * 60)
 
 
 def _end_turn(prepare: _Preparation) -> Callable[..., Any]:

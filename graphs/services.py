@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from database.call_memory import CallMemoryTable
+from database.engine import Database
 from graphs.settings import ROOT, GraphSettings
 from knowledge.store import Store, open_store
 from models.breaker import Health
@@ -32,6 +34,7 @@ class OpenServices:
         self._stores: dict[str, Store] = {}
         self._voices: dict[str, Voice] = {}
         self._toolboxes: dict[str, Toolbox] = {}
+        self._database: Database | None = None
         self.fillers = Fillers()
 
     def model(self, name: str) -> ChatModel:
@@ -54,6 +57,18 @@ class OpenServices:
             self._voices[name] = _opened(open_voice, name, _known("voice", name, self._settings.voice_urls()))
         return self._voices[name]
 
+    @property
+    def database(self) -> Database:
+        """The one database."""
+        if self._database is None:
+            self._database = _opened(Database, self._settings.database_url.get_secret_value(), self._settings.data_dir)
+        return self._database
+
+    @property
+    def memory(self) -> CallMemoryTable:
+        """See nodes.turn.Services."""
+        return CallMemoryTable(self.database)
+
     def toolbox(self, name: str) -> Toolbox:
         """See nodes.turn.Services."""
         if name not in self._toolboxes:
@@ -75,6 +90,8 @@ class OpenServices:
         doors = {"model": self.model, "store": self.store, "voice": self.voice, "toolbox": self.toolbox}
         if kind in doors:
             doors[kind](name)
+        elif kind == "database":
+            _ = self.database
 
     async def prewarm(self) -> None:
         """Do what would make the first call slow."""
@@ -90,6 +107,8 @@ class OpenServices:
             await store.aclose()
         for toolbox in self._toolboxes.values():
             await toolbox.aclose()
+        if self._database is not None:
+            await self._database.aclose()
 
     def health(self) -> dict[str, Health]:
         """How each model is that was opened."""

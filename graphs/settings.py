@@ -71,6 +71,10 @@ class GraphSettings(BaseSettings):
         description="Knowledge stores by name, as URLs. `main` is `faiss:` in the data folder.",
     )
     voices: dict[str, str] = Field(default_factory=dict, description="Voices by name, as URLs. `main` is `tone:440`.")
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite:"),
+        description="Where rows are kept: `sqlite:` is a file in the data folder; `postgresql://…` needs psycopg.",
+    )
     tool_servers: dict[str, str] = Field(
         default_factory=dict, description="MCP servers by name, as URLs, for the `servers` of `run_tools`; extra `mcp`."
     )

@@ -45,7 +45,7 @@ class WrappedStep:
 
     async def run(self, state: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
         """The step's update of the state, with the way it goes on."""
-        view = turn.at_step(self.step.id, self.offered, self.toolset)
+        view = turn.at_step(self.step.id, self.offered, self.toolset, self.routes)
         started = turn.line.elapsed_ms()
         outcome: Outcome = "error"
         try:

@@ -68,9 +68,11 @@ class Node:
     uses: Mapping[str, str]
     """Options that name something of the settings, one or several: option → `model`, `store`, `voice` or `toolbox`."""
     offers: Callable[..., Tool] | None
-    """The tool by which a model can ask for this step, made from the step's options."""
+    """The tool by which a model can ask for this step, made from the step's options and the memory's `slots`."""
     action: ActionKind | None
     """What it does with the call; a host may have a tool of its own for it."""
+    needs_memory: bool
+    """Whether the graph's policy must declare a memory."""
     offers_tools: bool
     """Whether it runs tools for the model; its options `servers`, `only` and `passes` say which and how often."""
     options: type[BaseModel]
@@ -90,6 +92,7 @@ def node(
     offers: Callable[..., Tool] | None = None,
     action: ActionKind | None = None,
     offers_tools: bool = False,
+    needs_memory: bool = False,
 ) -> Callable[[NodeFunction], Node]:
     """Declare a function as a node: keyword-only parameters are its options, its docstring's first line its summary."""
 
@@ -108,6 +111,7 @@ def node(
             offers=offers,
             action=action,
             offers_tools=offers_tools,
+            needs_memory=needs_memory,
             options=_options_of(function),
         )
 

@@ -46,12 +46,17 @@ async def rewrite_messages(
 ) -> Update:
     """Add one system message made from a template, and leave out what only the host needs.
 
-    The template sees `passages`, `question`, `call` and `messages`. No message of the caller is lost or moved: ours
-    stands behind the system messages that the caller put first, where every provider accepts it.
+    The template sees `passages`, `question`, `call`, `memory` and `messages`. No message of the caller is lost or
+    moved: ours stands behind the system messages that the caller put first, where every provider accepts it.
     """
     prompt = upstream_messages(turn.messages)
+    await turn.memory.load()
     text = _compiled(template).render(
-        passages=state.get("passages", []), question=state["question"], call=turn.call, messages=turn.messages
+        passages=state.get("passages", []),
+        question=state["question"],
+        call=turn.call,
+        memory=turn.memory,
+        messages=turn.messages,
     )
     if text.strip():
         roles = [message.get("role") in ("system", "developer") for message in prompt]

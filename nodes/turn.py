@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from database.call_memory import CallKey
 from knowledge.store import Store
 from models.port import ChatModel, Message
 from models.question import last_user_text
@@ -18,6 +19,7 @@ from nodes.call import Call
 from nodes.events import Event, Say
 from nodes.fillers import Fillers
 from nodes.line import Line
+from nodes.memory import CallMemory, MemoryTable
 from profiles.openai import PROFILE as OPENAI
 from profiles.profile import ActionKind, Profile
 from speech.port import Voice
@@ -72,6 +74,10 @@ class Services(Protocol):
 
     def recording(self, name: str) -> Path:
         """The path of a file in the folder of recordings."""
+
+    @property
+    def memory(self) -> MemoryTable:
+        """Where what is known of calls is kept."""
 
     @property
     def fillers(self) -> Fillers:
@@ -129,6 +135,10 @@ class Turn(Context):
         """Tools of the steps that this step's table leads to, by name."""
         self.toolset: Toolset | None = None
         """The tools that run in a step that this step's table leads to."""
+        self.routes: Collection[str] = ()
+        """The entries of this step's table."""
+        self.memory = CallMemory(None, CallKey("", "", ""), {}, 0)
+        """What is known of the call, where the graph declares a memory."""
         self.functions = FunctionTools()
         """The graph's own tools."""
         self.spoke = False
@@ -179,10 +189,16 @@ class Turn(Context):
         """The graph's own tools, then those of these servers."""
         return [self.functions, *(self.services.toolbox(name) for name in servers)]
 
-    def at_step(self, step: str, offered: Mapping[str, Offer], toolset: Toolset | None = None) -> "Turn":
+    def at_step(
+        self,
+        step: str,
+        offered: Mapping[str, Offer],
+        toolset: Toolset | None = None,
+        routes: Collection[str] = (),
+    ) -> "Turn":
         """This turn as one step sees it."""
         view = copy.copy(self)
-        view.step, view.offered, view.toolset, view.spoke = step, offered, toolset, False
+        view.step, view.offered, view.toolset, view.routes, view.spoke = step, offered, toolset, routes, False
         return view
 
     async def aclose(self) -> None:

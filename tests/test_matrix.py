@@ -187,7 +187,7 @@ def table() -> str:
         "  to `/v1/responses`, `compatible` and `chat` are the AI SDK's two chat providers.",
         "- Keep-alive: the model is silent for 1.2 s while the client gives up after 0.6 s without a byte. The AI",
         "  SDK's own limit counts words only, so it goes through this case without one.",
-        "- The same turn: sent twice in one call; the second hears it from its first word, and the model is asked once.",
+        "- The same turn: sent twice in one call; the second hears it from its first word, the model is asked once.",
         "- LiveKit and Pipecat show no finish reason to their user.",
         "",
     ]

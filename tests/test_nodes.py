@@ -48,7 +48,7 @@ def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event
 def test_every_node_says_what_it_does() -> None:
     assert set(catalogue()) == {
         "acknowledge", "call_model", "control_speech", "emit_audio", "greet", "hangup", "play_recording", "retrieve",
-        "run_tools",
+        "recall", "remember", "run_tools",
         "rewrite_messages", "send_digits", "transfer",
     }  # fmt: skip
     for one in catalogue().values():

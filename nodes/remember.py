@@ -1,0 +1,48 @@
+"""Keep what the caller told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nodes.actions import arguments_of
+from nodes.contract import State, Tool, Turn, Update, node
+
+_SCHEMAS: dict[str, dict[str, object]] = {
+    "text": {"type": "string"},
+    "number": {"type": "number"},
+    "date": {"type": "string", "format": "date", "description": "A date like 2026-11-21."},
+    "yes_no": {"type": "boolean"},
+}
+
+
+def _tool(*, tool: str = "remember", slots: Mapping[str, str] | None = None, **_: Any) -> Tool:
+    return {
+        "type": "function",
+        "function": {
+            "name": tool,
+            "description": "Keep what the caller has told. Call it as soon as you know one of these.",
+            "parameters": {
+                "type": "object",
+                "properties": {name: _SCHEMAS[kind] for name, kind in (slots or {}).items()},
+                "additionalProperties": False,
+            },
+        },
+    }
+
+
+@node(may_read="tool_call", offers=_tool, needs_memory=True)
+async def remember(
+    state: State,
+    turn: Turn,
+    *,
+    stage: str | None = None,
+    values: dict[str, str | int | float | bool | None] | None = None,
+    tool: str = "remember",
+) -> Update:
+    """Fill slots of the call's memory: with what the model gave in a call of the tool, or with fixed `values`.
+
+    A value that is not of its slot's type is not kept, and is a problem that templates can show (`memory.problems`).
+    `stage` says where the call stands from now on; `""` leaves that to the missing slots.
+    """
+    given = arguments_of(state) if state.get("tool_call", {}).get("name") == tool else {}
+    await turn.memory.keep({**given, **(values or {})}, stage)
+    return None
