@@ -128,7 +128,13 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
         await writer.drain()
         return True
-    exchange = Exchange(path, headers, json.loads(body), number, time.monotonic())
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+        return True
+    exchange = Exchange(path, headers, asked, number, time.monotonic())
     state.exchanges.append(exchange)
     script = state.choose(exchange.body) or (state.scripts.pop(0) if state.scripts else state.default)
     watch = asyncio.create_task(_watch(reader, exchange))

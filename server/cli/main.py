@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli import chat, graphs, key, knowledge
+from server.cli import chat, check, graphs, key, knowledge
 
 app = typer.Typer(
     name="dialgraph",
@@ -19,6 +19,7 @@ app.add_typer(graphs.app, name="graphs")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(key.app, name="key")
 app.command(name="chat")(chat.chat)
+app.command(name="check")(check.check)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""`dialgraph check URL`: hold any server against the wire's rules and the clients' strictest expectations."""

@@ -1,0 +1,66 @@
+"""`dialgraph check URL`: is this server fit for voice agents, and whom does it break?"""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+
+if TYPE_CHECKING:
+    from server.check.rules import Finding
+
+
+def check(
+    url: Annotated[str, typer.Argument(help="The base address (…/v1), or the whole one of chat completions.")],
+    key: Annotated[str, typer.Option(help="The bearer key.", envvar="DIALGRAPH_CHECK_KEY")] = "",
+    model: Annotated[str, typer.Option(help="The `model` of the requests.")] = "",
+    say: Annotated[str, typer.Option(help="What the caller says.")] = "Hello!",
+    bye: Annotated[str, typer.Option(help="What he says to make the model call a tool.")] = "Thank you, goodbye!",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Hold a server, ours or another's, against the wire's rules; exit code 1 if it breaks one.
+
+    About twenty requests are sent, one after the other; they cost what twenty short answers cost.
+    """
+    import aiohttp
+
+    from server.check.probes import Target, completions_url
+    from server.check.probes import check as find
+    from server.check.rules import RULES
+
+    target = Target(completions_url(url), key, model, say, bye)
+    try:
+        findings = asyncio.run(find(target))
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        typer.echo(f"dialgraph: {target.url} cannot be asked: {type(error).__name__}.", err=True)
+        raise typer.Exit(2) from None
+    broken = [finding for finding in findings if finding.verdict == "broken"]
+    if as_json:
+        rows = [
+            {"rule": one.rule, "verdict": one.verdict, "seen": one.seen, "says": RULES[one.rule].says,
+             "breaks": RULES[one.rule].breaks if one.verdict == "broken" else ""}
+            for one in findings
+        ]  # fmt: skip
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(findings)
+    raise typer.Exit(1 if broken else 0)
+
+
+def _print(findings: list["Finding"]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from server.check.rules import RULES
+
+    marks = {"kept": "[green]✓[/green]", "broken": "[red]✗[/red]", "not seen": "[dim]–[/dim]"}
+    table = Table("", "rule", "seen", "whom it breaks", box=None, pad_edge=False)
+    for one in findings:
+        rule = RULES[one.rule]
+        told = one.seen if one.verdict == "broken" else "not seen" if one.verdict == "not seen" else ""
+        table.add_row(marks[one.verdict], rule.says, told, rule.breaks if one.verdict == "broken" else "")
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=200).print(table)
+    kept = sum(one.verdict == "kept" for one in findings)
+    seen = sum(one.verdict != "not seen" for one in findings)
+    console.print(f"\n[bold]{kept} of {seen}[/bold] rules kept" + ("" if kept == seen else f", {seen - kept} broken"))

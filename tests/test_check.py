@@ -1,0 +1,121 @@
+"""`dialgraph check`: every endpoint of ours keeps every rule, and a server that breaks one is told which, and whom."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.check.probes import Target, check, completions_url
+from server.check.rules import RULES
+from tests.serving import serving
+from tests.upstream import HEAD, Action, calls, event, says, upstream
+
+
+@pytest.mark.parametrize("graph", ["chat", "rag", "hangup"])
+async def test_our_endpoints_keep_every_rule(tmp_path: Path, graph: str) -> None:
+    keys = {"me": "k" * 32}
+    async with serving(tmp_path, api_keys=keys) as served:
+        target = Target(
+            completions_url(f"http://127.0.0.1:{served.port}/{graph}/v1/"), keys["me"], say="Is there a sauna?"
+        )
+        findings = await check(target)
+    assert [one for one in findings if one.verdict == "broken"] == []
+    unseen = {one.rule for one in findings if one.verdict == "not seen"}
+    assert unseen == set()
+
+
+async def test_voice_profiles_keep_them_too(tmp_path: Path) -> None:
+    script = calls("hangup")
+    async with upstream() as up:
+        up.choose = lambda body: script if "goodbye" in str(body["messages"][-1]["content"]) else None
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            findings = await check(Target(completions_url(served.base)))
+    assert {one.rule for one in findings if one.verdict != "kept"} <= {"usage", "unauthorized"}
+
+
+def chunk(**fields: Any) -> Action:
+    """A chunk that is almost right."""
+    choice = {"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None}
+    return ("raw", event({**HEAD, "choices": [choice], **fields}))
+
+
+def choice(**fields: Any) -> Action:
+    """A chunk whose choice is almost right."""
+    return chunk(
+        choices=[{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None, **fields}]
+    )
+
+
+def tool(**fields: Any) -> list[Action]:
+    """An answer with a tool call that is almost right."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "hangup", "arguments": "{}"}, **fields}
+    return [("delta", {"role": "assistant", "tool_calls": [call]}), ("finish", "tool_calls"), ("done",)]
+
+
+END: list[Action] = [("finish", "stop"), ("done",)]
+BROKEN: dict[str, tuple[str, list[Action]]] = {
+    "no id": ("id", [chunk(id=None), *END]),
+    "an id that changes": ("id", [choice(), chunk(id="other"), *END]),
+    "created in fractions": ("created", [chunk(created=1.5), *END]),
+    "no model": ("model", [chunk(model=None), *END]),
+    "the waiting message of the samples": ("object", [chunk(object=None), *END]),
+    "no choices": ("choices", [chunk(choices=None), *END]),
+    "no index": ("index", [choice(index=None), *END]),
+    "no delta": ("delta", [choice(delta=None), *END]),
+    "no role": ("role", [choice(delta={"content": "Hi"}), *END]),
+    "an error key": ("error-key", [chunk(error=None), *END]),
+    "no finish": ("finish", [choice(), ("done",)]),
+    "two finishes": ("finish", [choice(), ("finish", "stop"), *END]),
+    "words in the finish": ("finish", [choice(finish_reason="stop"), ("done",)]),
+    "a finish of its own": ("finish", [choice(), ("finish", "eos"), ("done",)]),
+    "no end": ("done", [choice(), ("finish", "stop")]),
+    "words behind the end": ("done", [choice(), *END, choice()]),
+    "event names": ("framing", [("raw", b"event: ping\n\n"), choice(), *END]),
+    "ids of events": ("framing", [("raw", b"id: 1\n\n"), choice(), *END]),
+    "an event without data": ("framing", [("raw", b"data:\n\n"), choice(), *END]),
+    "broken JSON": ("json", [("raw", b"data: {nope\n\n"), choice(), *END]),
+    "usage that nobody asked for": ("usage", [choice(), chunk(usage={"prompt_tokens": 1}), *END]),
+    "an error in the stream": ("answers", [choice(), ("raw", event({"error": {"message": "boom"}})), ("done",)]),
+    "a call without index": ("tool-call", tool(index=None)),
+    "a call without id": ("tool-call", tool(id="")),
+    "arguments that are no JSON": ("tool-call", tool(function={"name": "hangup", "arguments": "\\{\\}"})),
+    "a call that finishes with stop": ("tool-finish", [*tool()[:-2], *END]),
+    "a call that is made again": ("tool-finish", [tool()[0], *tool()]),
+    "a status": ("answers", [("status", 503, {}, b"{}")]),
+    "JSON in place of a stream": ("event-stream", [("status", 200, {"content-type": "application/json"}, b"{}")]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_server_that_breaks_a_rule_is_found_out(name: str) -> None:
+    rule, script = BROKEN[name]
+    async with upstream(default=script) as up:
+        findings = {one.rule: one for one in await check(Target(completions_url(up.url)))}
+    assert findings[rule].verdict == "broken" and findings[rule].seen
+    assert set(findings) == set(RULES)
+
+
+async def run(*arguments: str) -> tuple[int, str, str]:
+    """The command."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.cli", "check", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+async def test_the_command_scores_a_server_and_says_whom_it_breaks(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, upstream(default=[chunk(id=None), *END]) as up:
+        good = await run(f"{served.base}/", "--model", "hangup")
+        bad = await run(up.url, "--json")
+    code, output, _ = good
+    assert code == 0 and "26 of 26" in output.replace("\n", "") and "✗" not in output
+    found = {one["rule"]: one for one in json.loads(bad[1])}
+    assert bad[0] == 1 and found["id"]["verdict"] == "broken" and "LiveKit" in found["id"]["breaks"]
+    code, _, errors = await run("http://127.0.0.1:9/v1")
+    assert code == 2 and "cannot be asked" in errors and "Traceback" not in errors
+    assert says("x")
