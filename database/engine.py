@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import AsyncFileLock
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -31,6 +32,7 @@ class Database:
         self._sqlite = scheme == "sqlite"
         if self._sqlite and not address.database:
             address = address.set(database=str(data_dir / "dialgraph.db"))
+        self._lock = f"{address.database}.lock" if self._sqlite else ""
         options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if self._sqlite else {}
         self._engine: AsyncEngine = create_async_engine(address, **options)
         if self._sqlite:
@@ -53,7 +55,9 @@ class Database:
     async def _migrated(self) -> None:
         async with self._opening:
             if not self._open:
-                async with self._engine.begin() as connection:
+                # One process at a time: the change to WAL does not wait for a lock, it fails.
+                alone = AsyncFileLock(self._lock) if self._lock else nullcontext()
+                async with alone, self._engine.begin() as connection:
                     await connection.run_sync(migrate)
                 self._open = True
 

@@ -2,10 +2,13 @@
 
 import asyncio
 
-from nodes.events import Event
+from nodes.events import Audio, Event
 
-LIMIT = 256
+LIMIT = 64
 """Events that the turn may be ahead of its fastest reader; slow readers slow it down instead of filling memory."""
+
+MOST_KEPT_BYTES = 1024 * 1024
+"""Of sound, for readers who come later."""
 
 
 class Channel:
@@ -14,6 +17,7 @@ class Channel:
     def __init__(self, limit: int = LIMIT, keep: int = 0) -> None:
         self._limit = limit
         self._keep = keep
+        self._kept_bytes = 0
         self._events: list[Event] = []
         self._first = 0
         self._furthest = 0
@@ -39,6 +43,10 @@ class Channel:
             self._room.append(room)
             await room
         self._events.append(event)
+        if self._keep and type(event) is Audio:
+            self._kept_bytes += len(event.pcm)
+            if self._kept_bytes > MOST_KEPT_BYTES:
+                self._keep = 0
         for reader in self._readers:
             reader.wake()
 

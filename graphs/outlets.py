@@ -36,15 +36,20 @@ class Outlets:
 
     def attach(self, turn: Turn) -> None:
         """Once a turn, before its first step runs."""
+        speakable = turn.profile.speakable
+        if speakable or self._rules:
+            outlet = TextOutlet(lambda: self._stages(speakable=speakable), keeps_reasoning=not speakable)
+            turn.line.attach(outlet, Place.TEXT)
+
+    def _stages(self, *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []
-        if turn.profile.speakable:
+        if speakable:
             stages.append(Markup())
         if self._rules:
             stages.append(Guard(self._rules))
-        if turn.profile.speakable and self._numbers is not None:
+        if speakable and self._numbers is not None:
             stages.append(self._numbers())
-        if stages:
-            turn.line.attach(TextOutlet(stages, keeps_reasoning=not turn.profile.speakable), Place.TEXT)
+        return stages
 
 
 def _rule(rule: GuardRule, checks: Mapping[str, Check]) -> Rule | Check:

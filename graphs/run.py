@@ -5,7 +5,7 @@ is cancelled exactly once and awaited, whatever happens to whoever reads the eve
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,12 +23,22 @@ class RunningTurn:
 
     def __init__(self, graph: CompiledGraph, turn: Turn, *, keep: int = 0) -> None:
         """Start it. The first `keep` events stay, for readers who come later."""
-        self.turn = turn
         self._channel = Channel(keep=keep)
         turn.line.sink = self._channel.put
-        self.task = asyncio.create_task(_drive(graph, turn), name=f"turn of {graph.name}")
-        self.task.add_done_callback(self._ended)
-        self._stopped = False
+        self._task: asyncio.Task[None] | None = asyncio.create_task(_drive(graph, turn), name=f"turn of {graph.name}")
+        self._task.add_done_callback(self._end)
+        self._on_end: list[Callable[[], None]] = []
+        self.stopped = False
+        """Whether it was told to end before its end."""
+        self.cancelled = False
+        """Whether it has ended so."""
+        self.failure: BaseException | None = None
+        """What it has failed with."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self._task is None
 
     @property
     def whole(self) -> bool:
@@ -46,23 +56,33 @@ class RunningTurn:
             yield events
         if not reader.closed:
             await self.wait()
-            if not self.task.cancelled():
-                self.task.result()
+            if self.failure is not None:
+                raise self.failure
 
     def stop(self) -> None:
         """End the turn now: cancel it, once."""
-        if not self._stopped:
-            self._stopped = True
-            self.task.cancel()
+        if not self.stopped and self._task is not None:
+            self.stopped = True
+            self._task.cancel()
 
     async def wait(self) -> None:
         """Return when nothing of the turn runs any more, however often the caller is cancelled meanwhile."""
-        await _outlast(self.task)
+        if self._task is not None:
+            await _outlast(self._task)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
-            task.exception()  # seen: a reader has it, or none stayed for it
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call this once it has ended."""
+        self._on_end.append(call)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self.cancelled = task.cancelled()
+        self.failure = None if task.cancelled() else task.exception()
+        # A task keeps its context, and so the whole request: an ended turn that can be joined keeps its words only.
+        self._task = None
         self._channel.close()  # also if it was stopped before it began
+        for call in self._on_end:
+            call()
+        self._on_end.clear()
 
 
 @asynccontextmanager

@@ -1,11 +1,12 @@
 """What must not be said: found a sentence at a time, before it is spoken, and masked, replaced or left out. Pure."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from language.sentences import sentences
+from language.sentences import place_to_cut, sentences
 from language.words import HAN, is_chinese
 
 LONGEST_CHARACTERS = 300
@@ -38,8 +39,7 @@ class Guard:
         """The sentences that are whole now, as they may be said."""
         self._held += text
         *whole, self._held = sentences(self._held) or [""]
-        if len(self._held) > LONGEST_CHARACTERS:
-            cut = self._held.rfind(" ", 0, LONGEST_CHARACTERS) + 1 or LONGEST_CHARACTERS
+        if cut := place_to_cut(self._held, LONGEST_CHARACTERS):
             whole, self._held = [*whole, self._held[:cut]], self._held[cut:]
         return "".join(map(self._allowed, whole))
 
@@ -57,7 +57,8 @@ class Guard:
 
 
 def _applied(rule: Rule, sentence: str) -> str:
-    places = sorted(rule.find(sentence), reverse=True)
+    plain, origin = _plain(sentence)
+    places = [(origin[start], origin[stop - 1] + 1) for start, stop in rule.find(plain)]
     if not places:
         return sentence
     end = sentence[len(sentence.rstrip()) :]
@@ -66,13 +67,31 @@ def _applied(rule: Rule, sentence: str) -> str:
     if rule.action == "replace":
         return rule.instead(sentence) + end
     instead = rule.instead(sentence)
-    for start, stop in places:
+    for start, stop in sorted(places, reverse=True):
         sentence = sentence[:start] + instead + sentence[stop:]
     return sentence
 
 
-_CARD = re.compile(r"(?<![\d])\d(?:[ -]?\d){12,18}(?!\d)")
-_CHINESE_IDENTITY = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
+def _plain(sentence: str) -> tuple[str, list[int]]:
+    """The sentence as it sounds, and where each of its characters comes from.
+
+    Models write dashes and spaces of many kinds, full-width digits and marks within a word; none of them is heard.
+    """
+    plain: list[str] = []
+    origin: list[int] = []
+    for at, character in enumerate(sentence):
+        for one in unicodedata.normalize("NFKC", character):
+            category = unicodedata.category(one)
+            if one in _UNHEARD or category == "Cf":
+                continue
+            plain.append("-" if category == "Pd" or one == "\u2212" else " " if one.isspace() else one)
+            origin.append(at)
+    return "".join(plain), origin
+
+
+_UNHEARD = "*_`~"
+_CARD = re.compile(r"(?<!\d)(?:\d(?:[ -]{0,3}\d){12,18}|\d{4}(?:[ ,.-]{1,3}\d{4}){3})(?!\d)")
+_CHINESE_IDENTITY = re.compile(r"(?<!\d)\d(?:[ -]?\d){16}[ -]?[\dXx](?!\d)")
 _US_IDENTITY = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 _PHONE = re.compile(
     r"(?<![\d.])(?:\+\d[\d ()-]{6,18}\d|1[3-9]\d(?:[ -]?\d{4}){2}|\(?\d{3}\)?[ -]\d{3}[ -]\d{4}|0\d{2,3}-\d{7,8}"
@@ -88,7 +107,9 @@ def find_cards(sentence: str) -> list[tuple[int, int]]:
 
 def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:
     """Chinese resident identity numbers with a right check digit (GB 11643), and US social security numbers."""
-    found = [match.span() for match in _CHINESE_IDENTITY.finditer(sentence) if _gb11643(match.group())]
+    found = [
+        match.span() for match in _CHINESE_IDENTITY.finditer(sentence) if _gb11643(re.sub("[ -]", "", match.group()))
+    ]
     return found + [match.span() for match in _US_IDENTITY.finditer(sentence)]
 
 

@@ -19,6 +19,8 @@ _TABLE_RULE = re.compile(r"[\s:|-]*-[\s:|-]*")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|\w{2,20});")
 _TAG = re.compile(r"<(/?)([A-Za-z|!?][^<>]{0,200})>")
 _THOUGHTS = frozenset({"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"})
+_LONGEST_RUN = 80
+"""Marks in a row."""
 _LONGEST_LINK = 600
 _LONGEST_TAG = 200
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
@@ -58,9 +60,7 @@ class Markup:
 
     def flush(self) -> str:
         """The rest: no more will come."""
-        rest = self._read(self._held, final=True)
-        self._line_begins = True
-        return rest
+        return self._read(self._held, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:
         spoken: list[str] = []
@@ -124,8 +124,10 @@ class Markup:
             return at, ""
         run = _run(text, at)
         end = at + run
-        if end == len(text) and not final:
+        if _open(text, at, run, final=final):
             return None
+        if run == _LONGEST_RUN:
+            return end, ""
         if rule := _RULE.match(text, at):
             return None if rule.end() == len(text) and not final else (rule.end(), "")
         follows = text[end : end + 1]
@@ -186,9 +188,9 @@ class Markup:
 
     def _code(self, text: str, at: int, *, final: bool) -> Step | None:
         run = _run(text, at)
-        if at + run == len(text) and not final:
+        if _open(text, at, run, final=final):
             return None
-        if run < 3:
+        if run < 3 or run == _LONGEST_RUN:
             return at + run, ""
         line_end = text.find("\n", at)
         closing = text.find("```", at + run, len(text) if line_end < 0 else line_end)
@@ -201,7 +203,7 @@ class Markup:
 
     def _emphasis(self, text: str, at: int, mark: str, *, final: bool) -> Step | None:
         end = at + _run(text, at)
-        if end == len(text) and not final:
+        if _open(text, at, end - at, final=final):
             return None
         before, after = (text[at - 1] if at else self._read_last), text[end : end + 1]
         joins = before.isalnum() and after.isalnum()
@@ -244,8 +246,13 @@ class Markup:
 
 
 def _run(text: str, at: int) -> int:
-    """How often the mark stands there in a row."""
-    end = at
-    while end < len(text) and text[end] == text[at]:
+    """How often the mark stands there in a row; a row longer than any mark is cut, so that none is held long."""
+    end, limit = at, min(len(text), at + _LONGEST_RUN)
+    while end < limit and text[end] == text[at]:
         end += 1
     return end - at
+
+
+def _open(text: str, at: int, run: int, *, final: bool) -> bool:
+    """Whether the row may go on in what is still to come."""
+    return at + run == len(text) and run < _LONGEST_RUN and not final

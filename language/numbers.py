@@ -15,7 +15,7 @@ import cn2an
 import inflect
 import phonenumbers
 
-from language.sentences import sentences
+from language.sentences import place_to_cut, sentences
 from language.words import is_chinese
 
 LONGEST_CHARACTERS = 300
@@ -124,8 +124,10 @@ class Numbers:
         if not self._held and not _FIRST_SIGN.search(text):
             return self._remember(text)
         *whole, self._held = sentences(self._held + text) or [""]
-        if not _FIRST_SIGN.search(self._held) or len(self._held) > LONGEST_CHARACTERS:
+        if not _FIRST_SIGN.search(self._held):
             whole, self._held = [*whole, self._held], ""
+        elif cut := place_to_cut(self._held, LONGEST_CHARACTERS):
+            whole, self._held = [*whole, self._held[:cut]], self._held[cut:]
         return "".join(map(self._read, whole))
 
     def flush(self) -> str:

@@ -12,6 +12,8 @@ _END = re.compile(r"""[。！？；…]+[”’」』）)"']*\s*|[.!?]+[”’")
 _OFTEN_LAST = frozenset("""a.m p.m etc inc ltd co corp u.s u.k u.n d.c""".split())
 _BEFORE_A_NUMBER = frozenset("no nos vol fig p pp".split())
 _LONGEST_WORD = 24
+_SPACE = re.compile(r"\s+")
+_NUMBER_SIGN = re.compile(r"[\d$€£¥￥%+]")
 _LAST_WORD = re.compile(r"[\w.]+$")
 
 
@@ -41,3 +43,18 @@ def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
         return not following.isdigit()
     initial = len(word) == 1 and word.isalpha() and word != "i"
     return not following or not (word in _ABBREVIATIONS or initial or following.islower())
+
+
+def place_to_cut(text: str, longest: int) -> int:
+    """Where a text that is too long to be held may be cut: at white space that no number stands beside; 0: nowhere yet.
+
+    A text of twice the length without such a place is cut at its last space, or anywhere.
+    """
+    if len(text) <= longest:
+        return 0
+    for space in reversed(list(_SPACE.finditer(text, 0, longest))):
+        if not _NUMBER_SIGN.search(text[max(space.start() - 3, 0) : space.end() + 3]):
+            return space.end()
+    if len(text) <= 2 * longest:
+        return 0
+    return text.rfind(" ", 0, longest) + 1 or longest

@@ -11,6 +11,7 @@ from models.errors import ModelError
 
 MAX_TOOL_CALLS = 128
 MAX_ARGUMENT_CHARACTERS = 1_048_576
+_AUDIO_TEXTS = ("id", "data", "transcript")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -84,6 +85,9 @@ class CompletionReader:
             for key, value in delta.items()
             if key not in ("role", "content", "tool_calls") and value not in (None, "")
         }
+        sound = rest.get("audio")
+        if sound is not None and not (isinstance(sound, dict) and all(map(_is_text, map(sound.get, _AUDIO_TEXTS)))):
+            raise self._malformed("the audio of a delta is no audio")
         if rest:
             self._answered = self._answered or "refusal" in rest or "audio" in rest
             yield Relay(rest)
@@ -140,6 +144,10 @@ class CompletionReader:
 
     def _malformed(self, what: str) -> ModelError:
         return ModelError("malformed", f"The model {self._name!r} sent what is no answer: {what}.")
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
 
 
 def read_usage(usage: object) -> Usage | None:

@@ -44,30 +44,38 @@ class RelayModel:
         self._address = address
         self._base = address.url.rstrip("/").removesuffix("/chat/completions")
         self._session: aiohttp.ClientSession | None = None
-        self.breaker = Breaker(name, address.away_seconds)
+        self.breaker = Breaker(name, address.away_seconds, self._looks)
 
     async def prewarm(self) -> None:
         """Open connections before the first call; an upstream that is away now may be there later."""
+        wait = self._address.deadlines.connect
+        touched = await asyncio.gather(*(self._touch(wait) for _ in range(PREWARMED_CONNECTIONS)))
+        if not all(touched):
+            log.warning("an upstream did not answer the prewarming request", extra={"model": self._name})
 
-        async def touch() -> None:
-            try:
-                async with self._open().get(
-                    f"{self._base}/models",
-                    headers=self._headers(self._address.api_key),
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=self._address.deadlines.connect),
-                ) as response:
-                    await response.read()  # to its end: only then the connection goes back to the pool
-            except (aiohttp.ClientError, TimeoutError):
-                log.warning("an upstream did not answer the prewarming request", extra={"model": self._name})
+    async def _looks(self) -> bool:
+        """Whether the server answers anything at all."""
+        return await self._touch(min(1.0, self._address.deadlines.connect))
 
-        await asyncio.gather(*(touch() for _ in range(PREWARMED_CONNECTIONS)))
+    async def _touch(self, seconds: float) -> bool:
+        try:
+            async with self._open().get(
+                f"{self._base}/models",
+                headers=self._headers(self._address.api_key),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+            ) as response:
+                await response.read()  # to its end: only then the connection goes back to the pool
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+        return True
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """See the port."""
         reader = CompletionReader(self._name)
         with self.breaker.attempt() as attempt:
             response = await self._connect(request, stack)
+            attempt.connected()
             async with aclosing(self._events(response)) as events:
                 async for event in events:
                     attempt.answered()
@@ -84,6 +92,7 @@ class RelayModel:
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
+        await self.breaker.aclose()
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -64,29 +64,34 @@ async def stream_first(
         running.append(attempt)
         stack.push_async_callback(attempt.aclose)
 
-    ask_next()
-    while running:
-        hedge = hedge_after_seconds if waiting else None
-        done, _ = await asyncio.wait({one.first for one in running}, timeout=hedge, return_when="FIRST_COMPLETED")
-        if not done:
-            log.warning("a model is slow; another one is asked too")
-            ask_next()
-            continue
-        winner = next((one for one in running if one.first in done and one.first.exception() is None), None)
-        if winner is not None:
-            await asyncio.gather(*(one.aclose() for one in running if one is not winner))
-            async with aclosing(winner.rest()) as parts:
-                async for part in parts:
-                    yield part
-            return
-        for failed in [one for one in running if one.first in done]:
-            running.remove(failed)
-            error = failed.first.exception()
-            await failed.aclose()
-            if not isinstance(error, ModelError):
-                raise error or AssertionError("a failed task has an exception")
-            failure = error
-            log.warning("a model failed before its first word", extra={"kind": error.kind})
-        if waiting and not running:
-            ask_next()
-    raise failure or AssertionError("no model was asked")
+    try:
+        ask_next()
+        while running:
+            hedge = hedge_after_seconds if waiting else None
+            done, _ = await asyncio.wait({one.first for one in running}, timeout=hedge, return_when="FIRST_COMPLETED")
+            if not done:
+                log.warning("a model is slow; another one is asked too")
+                ask_next()
+                continue
+            winner = next((one for one in running if one.first in done and one.first.exception() is None), None)
+            if winner is not None:
+                await asyncio.gather(*(one.aclose() for one in running if one is not winner))
+                async with aclosing(winner.rest()) as parts:
+                    async for part in parts:
+                        yield part
+                return
+            for failed in [one for one in running if one.first in done]:
+                running.remove(failed)
+                error = failed.first.exception()
+                await failed.aclose()
+                if not isinstance(error, ModelError):
+                    raise error or AssertionError("a failed task has an exception")
+                failure = error
+                log.warning("a model failed before its first word", extra={"kind": error.kind})
+            if waiting and not running:
+                ask_next()
+        raise failure or AssertionError("no model was asked")
+    finally:
+        # A step's deadline ends here too, long before the turn's own stack is closed.
+        for one in running:
+            await one.aclose()

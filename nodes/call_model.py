@@ -15,7 +15,7 @@ from nodes.offered import OfferedCalls, offered_tools
 
 
 @node(
-    may_read=("prompt", "passages", "passes"),
+    may_read=("prompt", "passages", "passes", "said"),
     writes=("tool_call", "tool_calls", "said", "route"),
     routes=("answered",),
     speaks=True,
@@ -54,11 +54,16 @@ async def call_model(
         stream = models[0].stream(request, turn.stack)
     asked = OfferedCalls(offered)
     said: list[str] = []
+    before = state.get("said", "")
+    apart = bool(before) and before[-1].isascii() and not before[-1].isspace()
     async with aclosing(stream) as parts:
         async for part in parts:
             if type(part) is Say:
                 if offered.runs_tools:
                     said.append(part.text)
+                if apart and not part.text[:1].isspace():
+                    part = Say(f" {part.text}")  # what it said before its tools ran ends here
+                apart = False
                 await turn.emit(part)
             elif isinstance(part, ToolCallPart):
                 if (relayed := asked.keep(part)) is not None:
@@ -67,4 +72,6 @@ async def call_model(
                 await turn.emit(part)
     if asked.kept and not asked.calls and not turn.spoke:
         raise ModelError("empty", f"The model {model!r} asked for tools that it no longer has, without a word.")
+    if asked.calls:
+        await turn.line.flush_text()
     return {"route": "answered", **asked.update("".join(said))}

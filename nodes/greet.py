@@ -72,7 +72,7 @@ def _prompts_since_words(turn: Turn, prompts: tuple[Say, ...]) -> int:
     for message in reversed(turn.messages):
         text = text_of(message.get("content"))
         metadata = message.get("metadata")
-        source = metadata.get("source") if isinstance(metadata, Mapping) else None
+        source = str(metadata.get("source")) if isinstance(metadata, Mapping) else ""
         if message.get("role") == "user" and text.strip() and source not in SILENCES:
             break
         if message.get("role") == "assistant":

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Protocol
 from uuid import uuid4
 
-from nodes.events import Event
+from nodes.events import Audio, Event, Say, Transcript
 
 Sink = Callable[[Event], Awaitable[None]]
 """Where events end: our queue when we serve, LangGraph's stream writer in Studio and notebooks."""
@@ -46,7 +46,7 @@ class Line:
     def __init__(self) -> None:
         self.spoken = False
         self.answered = False
-        """Whether a step has spoken words; an acknowledgement that came by itself does not count."""
+        """Whether words were heard; an acknowledgement that came by itself does not count."""
         self.prepared = False
         """Whether the endpoint's outlets are on it."""
         self.voiced = False
@@ -60,6 +60,8 @@ class Line:
         """Where it ends; set before the first step runs."""
         self._outlets: list[tuple[Place, Outlet]] = []
         self._first: Sink | None = None
+        self.on_answer: Callable[[float], None] = lambda milliseconds: None
+        """Called once, with the time of the first word."""
         self._timers: list[asyncio.TimerHandle] = []
         self._late: set[asyncio.Task[None]] = set()
 
@@ -70,16 +72,25 @@ class Line:
 
     async def send(self, event: Event) -> None:
         """Pass one event through the outlets to the sink."""
-        if event.audible and not self.spoken:
-            self.spoken = True
-            self.stop_timers()
-        await (self._first or self.sink)(event)
+        await (self._first or self._hear)(event)
+
+    async def _hear(self, event: Event) -> None:
+        """The end of the line: here it is known what the caller hears. Thoughts, marks and blanks are no words."""
+        if not self.answered and event.audible:
+            text = getattr(event, "text", None)
+            if text is None or text.strip():
+                self.spoken = True
+                self.stop_timers()
+                if isinstance(event, Say | Transcript | Audio):
+                    self.answered = True
+                    self.on_answer(self.elapsed_ms())
+        await self.sink(event)
 
     def attach(self, outlet: Outlet, place: Place) -> None:
         """Put an outlet on the line, in front of the sink and of the places behind its own."""
         self._outlets.append((place, outlet))
         self._outlets.sort(key=lambda placed: placed[0])
-        sink = self.sink
+        sink: Sink = self._hear
         for _, placed in reversed(self._outlets):
             placed.sink, sink = sink, placed.push
         self._first = sink
@@ -104,6 +115,12 @@ class Line:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+    async def flush_text(self) -> None:
+        """Give on the words that are held back until their sentence ends: something else comes first."""
+        for place, outlet in self._outlets:
+            if place is Place.TEXT:
+                await outlet.flush()
 
     async def drain(self) -> None:
         """Stop the timers and wait until the sink has everything."""

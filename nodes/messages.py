@@ -5,6 +5,7 @@ the newest messages only, and greet before anybody spoke. Strict providers answe
 every later turn of the call fails too.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,21 +35,27 @@ def upstream_messages(messages: Sequence[Message]) -> list[Message]:
 
 
 def _answered(messages: Sequence[Message]) -> Iterator[Message]:
-    """Every tool call has one result right behind it; results of no call are left out."""
-    results: dict[object, Message] = {}
-    for message in messages:
+    """Every tool call has one result right behind it, the first that comes later; results of no call are left out."""
+    results: dict[str, deque[tuple[int, Message]]] = {}
+    for at, message in enumerate(messages):
         if message.get("role") == "tool":
-            results.setdefault(message.get("tool_call_id"), message)
-    for message in messages:
+            results.setdefault(repr(message.get("tool_call_id")), deque()).append((at, message))
+    for at, message in enumerate(messages):
         calls = message.get("tool_calls")
         if message.get("role") == "tool":
             continue
-        if message.get("role") == "assistant" and isinstance(calls, list) and calls:
+        if message.get("role") == "assistant" and isinstance(calls, list):
             whole = [_whole_call(call) for call in calls if isinstance(call, Mapping)]
-            yield {**message, "tool_calls": whole} if whole != calls else message
+            if whole != calls:
+                message = {key: value for key, value in message.items() if key != "tool_calls"}
+                message |= {"tool_calls": whole} if whole else {}
+            yield message
             for call in whole:
+                waiting = results.get(repr(call.get("id")), deque())
+                while waiting and waiting[0][0] < at:
+                    waiting.popleft()
                 missing = {"role": "tool", "tool_call_id": call.get("id"), "content": NO_RESULT}
-                yield results.get(call.get("id"), missing)
+                yield waiting.popleft()[1] if waiting else missing
         else:
             yield message
 
@@ -67,25 +74,32 @@ def _whole_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _joined(messages: Iterator[Message]) -> Iterator[Message]:
     """Assistant messages that follow one another are one; empty ones are none."""
-    held: Message | None = None
+    row: list[Message] = []
     for message in messages:
-        plain = message.get("role") == "assistant" and message.get("audio") is None
-        says = text_of(message.get("content")).strip() or message.get("tool_calls") or message.get("refusal")
-        if plain and not says:
+        if message.get("role") == "assistant" and message.get("audio") is None:
+            if row and row[-1].get("tool_calls"):
+                yield _one(row)
+                row = []
+            if any(message.get(key) for key in ("tool_calls", "function_call", "refusal")) or _said(message):
+                row.append(message)
             continue
-        if held is not None and plain and not held.get("tool_calls"):
-            texts = [text_of(one.get("content")).strip() for one in (held, message)]
-            held = {**held, **message, "content": " ".join(filter(None, texts)) or None}
-            continue
-        if held is not None:
-            yield held
-            held = None
-        if plain:
-            held = message
-        else:
-            yield message
-    if held is not None:
-        yield held
+        if row:
+            yield _one(row)
+            row = []
+        yield message
+    if row:
+        yield _one(row)
+
+
+def _one(row: list[Message]) -> Message:
+    if len(row) == 1:
+        return row[0]
+    whole = {key: value for message in row for key, value in message.items()}
+    return {**whole, "content": " ".join(filter(None, map(_said, row))) or None}
+
+
+def _said(message: Message) -> str:
+    return text_of(message.get("content")).strip()
 
 
 def _begun_by_the_caller(messages: Iterator[Message]) -> Iterator[Message]:

@@ -19,7 +19,21 @@ class OfferedTools:
     spent: frozenset[str] = frozenset()
     """Tools that the model has called often enough in this turn: still declared, because its prompt shows calls of
     them, but no more to be called."""
-    runs_tools: bool = False
+    unknown: Offer | None = None
+    """Stands for a tool that the model made up: where tools run on our side, it is told that there is none."""
+    requested: frozenset[str] = frozenset()
+    """The caller's own tools."""
+    again: bool = False
+    """Whether tools have run in this turn already."""
+
+    @property
+    def runs_tools(self) -> bool:
+        """Whether some of them run on our side."""
+        return self.unknown is not None
+
+    def of(self, name: str) -> Offer | None:
+        """The offer that a call of this name takes; None for a call of the caller's own tools."""
+        return self.by_name.get(name) or (self.unknown if name not in self.requested else None)
 
     def parameters(self, turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
         """What goes to the model beside the messages."""
@@ -32,6 +46,8 @@ class OfferedTools:
             parameters["tools"] = tools
         if self.spent and self.spent >= {tool_name(tool) for tool in tools}:
             parameters["tool_choice"] = "none"
+        elif self.again and parameters.get("tool_choice") not in (None, "none"):
+            parameters["tool_choice"] = "auto"  # what was demanded of the answer has been done
         if not tools:
             # Some hosts send a choice without anything to choose from, which providers refuse.
             for name in PER_REQUEST:
@@ -55,14 +71,15 @@ async def offered_tools(state: State, turn: Turn) -> OfferedTools:
         offered[hosts if hosts in requested and name not in requested else name] = offer
     if turn.toolset is None:
         return OfferedTools(offered)
-    own: dict[str, Offer] = {}
-    for box in turn.toolboxes(turn.toolset.servers):
-        for tool in await box.tools():
-            name = tool_name(tool)
-            if name not in requested and (not turn.toolset.only or name in turn.toolset.only):
-                own[name] = Offer(turn.toolset.route, tool, runs=True)
-    spent = frozenset(own) if state.get("passes", 0) >= turn.toolset.passes else frozenset()
-    return OfferedTools({**own, **offered}, spent, runs_tools=True)
+    own = {
+        name: Offer(turn.toolset.route, tool, runs=True)
+        for name, (tool, _) in (await turn.tools(turn.toolset.servers)).items()
+        if name not in requested and (not turn.toolset.only or name in turn.toolset.only)
+    }
+    passes = state.get("passes", 0)
+    spent = frozenset(own) if passes >= turn.toolset.passes else frozenset()
+    unknown = Offer(turn.toolset.route, {}, runs=True)
+    return OfferedTools({**own, **offered}, spent, unknown, frozenset(requested), again=passes > 0)
 
 
 class OfferedCalls:
@@ -79,12 +96,12 @@ class OfferedCalls:
 
     def keep(self, part: ToolCallPart) -> ToolCallPart | None:
         """The part as the caller is to get it, or None."""
-        offer = self._offered.by_name.get(part.name) if part.name is not None else None
+        offer = self._offered.of(part.name) if part.name is not None else None
         if offer is not None and part.name is not None:
             self.kept = True
             self._ours.add(part.index)
             first = next(iter(self.calls.values()), None)
-            beside = first is None or (offer.runs and self._offered.by_name[first["name"]].runs)
+            beside = first is None or (offer.runs and self._runs(first["name"]))
             if beside and part.name not in self._offered.spent:
                 self.calls[part.index] = {"id": part.id or "", "name": part.name, "arguments": ""}
         if part.index in self._ours:
@@ -94,12 +111,18 @@ class OfferedCalls:
         index = self._relayed.setdefault(part.index, len(self._relayed))
         return part if index == part.index else ToolCallPart(index, part.id, part.name, part.arguments)
 
+    def _runs(self, name: str) -> bool:
+        offer = self._offered.of(name)
+        return offer is not None and offer.runs
+
     def update(self, said: str) -> dict[str, object]:
         """What the next step has to know, and which one it is."""
         calls = list(self.calls.values())
         if not calls:
             return {}
-        offer = self._offered.by_name[calls[0]["name"]]
+        offer = self._offered.of(calls[0]["name"])
+        if offer is None:
+            return {}
         if not offer.runs:
             return {"route": offer.route, "tool_call": {"name": calls[0]["name"], "arguments": calls[0]["arguments"]}}
         if self._relayed:

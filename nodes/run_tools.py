@@ -11,7 +11,6 @@ from pydantic import Field
 
 from nodes.contract import State, Turn, Update, node
 from nodes.messages import upstream_messages
-from nodes.turn import tool_name
 from tools.port import Toolbox, ToolContext, ToolError
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,7 @@ async def run_tools(
     the model a sentence that says so; nothing of it reaches the caller.
     """
     calls: list[dict[str, str]] = state["tool_calls"]
-    boxes = {tool_name(tool): box for box in reversed(turn.toolboxes(servers)) for tool in await box.tools()}
+    boxes = {name: box for name, (_, box) in (await turn.tools(servers)).items()}
     seen: dict[str, int] = {}
     async with asyncio.TaskGroup() as group:
         results = [

@@ -1,9 +1,12 @@
 """The outlet that words pass on their way to the ear: each stage turns text into what may be said, as it streams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from nodes.events import Event, Finish, Metadata, Relay, Say, Timing, Usage
+import orjson
+
+from nodes.events import Action, Event, Finish, Metadata, Relay, Say, Timing, Usage
 from nodes.line import Sink, nowhere
 
 _SILENT = (Timing, Usage, Finish, Metadata)
@@ -23,9 +26,10 @@ class Stage(Protocol):
 class TextOutlet:
     """Passes words through its stages, one behind the other. Whatever else is for the ear comes behind held words."""
 
-    def __init__(self, stages: Sequence[Stage], *, keeps_reasoning: bool) -> None:
+    def __init__(self, make_stages: Callable[[], Sequence[Stage]], *, keeps_reasoning: bool) -> None:
         self.sink: Sink = nowhere
-        self._stages = stages
+        self._make_stages = make_stages
+        self._stages = make_stages()
         self._keeps_reasoning = keeps_reasoning
 
     async def push(self, event: Event) -> None:
@@ -43,7 +47,7 @@ class TextOutlet:
             await self._relay(event)
         else:
             await self.flush()
-            await self.sink(event)
+            await self.sink(self._checked(event) if isinstance(event, Action) else event)
 
     async def flush(self) -> None:
         """Say all that is held back."""
@@ -55,6 +59,26 @@ class TextOutlet:
 
     async def aclose(self) -> None:
         """Nothing runs here."""
+
+    def _checked(self, action: Action) -> Action:
+        """Some hosts speak what stands in an action's arguments."""
+        arguments = {name: self._whole(value) for name, value in action.arguments.items()}
+        given = action.given
+        if given:
+            values = {
+                name: self._whole(value) if isinstance(value, str) else value
+                for name, value in orjson.loads(given).items()
+            }
+            given = orjson.dumps(values).decode()
+        return replace(action, arguments=arguments, given=given)
+
+    def _whole(self, text: str) -> str:
+        """A whole text at once. What has no words, such as a phone number to call, is not speech."""
+        if not any(character.isalpha() for character in text) or " " not in text.strip():
+            return text
+        for stage in self._make_stages():
+            text = stage.push(text) + stage.flush()
+        return text
 
     async def _relay(self, event: Relay) -> None:
         """Reasoning is no speech."""

@@ -2,9 +2,10 @@
 
 import copy
 import hashlib
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import orjson
 
 from database.call_memory import CallKey
 from knowledge.store import Store
+from models.errors import ModelError
 from models.port import ChatModel, Message
 from models.question import last_user_text
 from nodes.call import Call
@@ -24,7 +26,9 @@ from profiles.openai import PROFILE as OPENAI
 from profiles.profile import ActionKind, Profile
 from speech.port import Voice
 from tools.functions import FunctionTools
-from tools.port import Toolbox
+from tools.port import Toolbox, ToolError, ToolSchema
+
+log = logging.getLogger(__name__)
 
 
 def tool_name(tool: object) -> str:
@@ -130,6 +134,7 @@ class Turn(Context):
         self.stack = AsyncExitStack()
         """What must be closed when the turn ends, however it ends."""
         self.line = Line()
+        self.line.on_answer = self._answered
         self.step = ""
         self.offered: Mapping[str, Offer] = {}
         """Tools of the steps that this step's table leads to, by name."""
@@ -148,10 +153,10 @@ class Turn(Context):
         """Say it. Returns when the reader has room for more."""
         if event.audible:
             self.spoke = True
-            if isinstance(event, Say) and not self.line.answered:
-                self.line.answered = True
-                self.services.fillers.answered(self.endpoint, self.line.elapsed_ms())
         await self.line.send(event)
+
+    def _answered(self, first_word_ms: float) -> None:
+        self.services.fillers.answered(self.endpoint, first_word_ms)
 
     async def say(self, text: str) -> None:
         """Speak these words."""
@@ -172,7 +177,11 @@ class Turn(Context):
             self.call.principal, self.endpoint, self.profile.name, self.call.id, self.call.turn_id, self.messages,
             self.request, self.model, self.api_key, self.streaming,
         ]  # fmt: skip
-        return hashlib.blake2b(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+        try:
+            data = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
+            raise ModelError("rejected", "The request is nested too deeply.") from error
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
 
     @property
     def requested_tools(self) -> Mapping[str, object]:
@@ -185,9 +194,19 @@ class Turn(Context):
         modalities = self.request.get("modalities")
         return not isinstance(modalities, Sequence) or not modalities or modality in modalities
 
-    def toolboxes(self, servers: Sequence[str]) -> list[Toolbox]:
-        """The graph's own tools, then those of these servers."""
-        return [self.functions, *(self.services.toolbox(name) for name in servers)]
+    async def tools(self, servers: Sequence[str]) -> dict[str, tuple[ToolSchema, Toolbox]]:
+        """The graph's own tools, then those of these servers, by name; of two of one name the first.
+
+        A server that is away has none: the call goes on without it.
+        """
+        found: dict[str, tuple[ToolSchema, Toolbox]] = {}
+        for box in (self.functions, *(self.services.toolbox(name) for name in servers)):
+            try:
+                for tool in await box.tools():
+                    found.setdefault(tool_name(tool), (tool, box))
+            except ToolError as error:
+                log.warning("tools are left out", extra={"reason": str(error)})
+        return found
 
     def at_step(
         self,
@@ -207,3 +226,5 @@ class Turn(Context):
             await self.line.aclose()
         finally:
             await self.stack.aclose()
+            # Timers of pooled connections keep the context that they were made in, and so this turn: not its request.
+            self.messages, self.request, self.call = (), {}, replace(self.call, extras={})

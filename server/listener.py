@@ -6,7 +6,7 @@ The status line leaves with the first event or the first keep-alive; from then o
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -63,12 +63,15 @@ class Listener:
         self._turn = turn
         self._endpoint = endpoint
         self._wire = wire
+        self._question = turn.question
+        """For the language of the fallback line: an ended turn has let its messages go."""
         self._settings = settings
         self._reader = shared.enter()
         self._sending = asyncio.Lock()
         self._began = time.perf_counter()
         self._first_ms = 0.0
         self._started = False
+        self._ended = False
         self._gone = False
         self._left = False
 
@@ -76,14 +79,17 @@ class Listener:
         """Tell the turn to its end, or to the client's."""
         outcome = "failed"
         watch = asyncio.create_task(self._watch(receive))
+        abort = scope.get("extensions", {}).get(ABORT)
+        keep_alive = asyncio.create_task(self._keep_alive(send, abort))
         try:
-            await (self._stream(scope, send) if self._turn.streaming else self._whole(send))
+            await (self._stream(send) if self._turn.streaming else self._whole(send))
             outcome = "cancelled" if self._gone else "complete"
         except Exception as error:  # noqa: BLE001 (the boundary of a turn: whatever failed, the caller is told once)
             outcome = await self._fail(error, send)
         finally:
             self._leave()
             watch.cancel()
+            keep_alive.cancel()
             await self._shared.gone()
             log.info(
                 "turn",
@@ -108,16 +114,11 @@ class Listener:
         self._gone = True
         self._leave()
 
-    async def _stream(self, scope: Scope, send: Send) -> None:
-        abort = scope.get("extensions", {}).get(ABORT)
-        keep_alive = asyncio.create_task(self._keep_alive(send, abort))
-        try:
-            async for events in self._shared.listen(self._reader):
-                if data := self._wire.stream(events):
-                    self._first_ms = self._first_ms or self._elapsed_ms()
-                    await self._send(send, data)
-        finally:
-            keep_alive.cancel()
+    async def _stream(self, send: Send) -> None:
+        async for events in self._shared.listen(self._reader):
+            if data := self._wire.stream(events):
+                self._first_ms = self._first_ms or self._elapsed_ms()
+                await self._send(send, data)
         self._raise_cause()
         if not self._gone:
             await self._send(send, self._wire.stream_end(), last=True)
@@ -125,22 +126,31 @@ class Listener:
     async def _whole(self, send: Send) -> None:
         async for events in self._shared.listen(self._reader):
             self._wire.fold(events)
-            self._first_ms = self._first_ms or self._elapsed_ms()
+            if not self._first_ms and any(event.audible for event in events):
+                self._first_ms = self._elapsed_ms()
         self._raise_cause()
         if not self._gone:
-            await send_json(send, 200, self._wire.body())
+            await self._reply(send_json(send, 200, self._wire.body()))
 
     def _raise_cause(self) -> None:
-        if self._shared.cause and not self._gone:
+        if (self._shared.cause or self._shared.cut) and not self._gone:
             raise shutting_down() if self._shared.cause == "shutdown" else superseded()
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
         self._sent = time.monotonic()
+        self._ended = self._ended or last
         async with self._sending:  # words and keep-alives come from two tasks
             if not self._started:
                 self._started = True
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
             await send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def _reply(self, sending: Awaitable[None]) -> None:
+        """A reply that is not streamed, watched like a stream's last words."""
+        self._sent = time.monotonic()
+        self._ended = True
+        async with self._sending:
+            await sending
 
     async def _keep_alive(self, send: Send, abort: Callable[[], None] | None) -> None:
         """A comment whenever nothing was sent for a while; the end for a client that takes nothing any more.
@@ -159,8 +169,8 @@ class Listener:
                         abort()
                     return
                 await asyncio.sleep(min(pause, patience - silent))
-            elif silent < pause:
-                await asyncio.sleep(pause - silent)
+            elif silent < pause or self._ended or not self._turn.streaming:
+                await asyncio.sleep(max(pause - silent, 0.05) if self._turn.streaming else pause)
             else:
                 # Not awaited by itself: a client that does not read must not hold up this watch.
                 self._comment = asyncio.create_task(self._send(send, KEEP_ALIVE))
@@ -178,7 +188,7 @@ class Listener:
         elif not self._started:
             # The graph has had its retries: another try of the client's own would only make the caller wait.
             final = {"x-should-retry": "false"} if isinstance(error, ModelError) and told.status >= 500 else {}
-            await send_error(send, told, final)
+            await self._reply(send_error(send, told, final))
         else:
             await self._send(send, self._wire.stream_error(told), last=True)
         return f"error:{told.code}"
@@ -186,13 +196,13 @@ class Listener:
     async def _speak_fallback(self, send: Send, *, quiet: bool) -> None:
         """A normal end, with the fallback line unless nobody waits for words any more."""
         self._wire.forget_actions()
-        line = "" if quiet else in_language(self._endpoint.spec.policy.fallback, self._turn.question)
+        line = "" if quiet else in_language(self._endpoint.spec.policy.fallback, self._question)
         if self._turn.streaming:
             words = self._wire.stream([Say(f" {line}" if self._started else line)]) if line else b""
             await self._send(send, words + self._wire.stream_end(), last=True)
         else:
-            self._wire.fold([Say(line)])
-            await send_json(send, 200, self._wire.body())
+            self._wire.fold([Say(f" {line}" if self._first_ms else line)])
+            await self._reply(send_json(send, 200, self._wire.body()))
 
     def _elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._began) * 1000, 1)

@@ -19,8 +19,10 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING_BYTES = 256 * 1024
 """Of requests that are pipelined while a response runs."""
 HEADER_SECONDS = 10.0
-BODY_SECONDS = 60.0
-"""For the whole body: 20 MB over a telephone's uplink."""
+BODY_SECONDS = 10.0
+"""For a small body, and the longest pause before a larger one has to have moved on."""
+BODY_BYTES_A_SECOND = 32 * 1024
+"""What a larger body must come with: a poor uplink's pace, far above that of one who only wants to hold a place."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _UPGRADE_LINES = re.compile(rb"\r\n(?:upgrade|http2-settings):[^\r\n]*", re.IGNORECASE)
@@ -38,6 +40,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase: Literal["head", "body", "answer"] = "head"
         self._body_left: int | None = None
         """None: the body's end is known to the parser alone (it is chunked)."""
+        self._body_bytes = 0
         self._trailer_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_within(HEADER_SECONDS)
@@ -122,6 +125,8 @@ class LimitedProtocol(HttpToolsProtocol):
         del self._waiting[: end + 4]
         length = _LENGTH.search(head)
         self._body_left = int(length.group(1)) if length else None
+        self._body_bytes = 0
+        self._body_began = self.loop.time()
         self._expect_within(BODY_SECONDS)
         super().data_received(_without_upgrade(head))
         if self._phase == "head":
@@ -131,6 +136,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _take_body(self) -> None:
         piece = bytes(self._waiting if self._body_left is None else self._waiting[: self._body_left])
         del self._waiting[: len(piece)]
+        self._body_bytes += len(piece)
         if self._body_left is not None:
             self._body_left -= len(piece)
         super().data_received(piece)
@@ -156,6 +162,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
+        if self._phase == "body":
+            # What has come earns more time; one timer a body, not one a piece.
+            earned = self._body_began + BODY_SECONDS + self._body_bytes / BODY_BYTES_A_SECOND - self.loop.time()
+            if earned > 0.01:
+                self._expect_within(earned)
+                return
         if not self.transport.is_closing():
             self.transport.close()
 

@@ -19,7 +19,7 @@ KEPT_EVENTS = 4096
 """Of a turn that may be joined; a longer one can be joined no more."""
 KEPT_SECONDS = 10.0
 """How long a turn that has ended can still be joined: hosts try again within seconds."""
-MOST_KEPT = 1024
+MOST_KEPT = 512
 """Ended turns that are kept at a time."""
 
 Cause = Literal["", "superseded", "shutdown"]
@@ -36,6 +36,8 @@ class SharedTurn:
         self._linger = linger_ms / 1000
         self._listeners = 0
         self._lingering: asyncio.TimerHandle | None = None
+        self.forgetting: asyncio.TimerHandle | None = None
+        """When it has ended and is kept: until then."""
 
     @property
     def run(self) -> RunningTurn:
@@ -43,11 +45,14 @@ class SharedTurn:
         return self._run
 
     @property
+    def cut(self) -> bool:
+        """Whether it was ended before its end."""
+        return self._run.cancelled
+
+    @property
     def joinable(self) -> bool:
         """Whether one more would hear it from its first word to a good end."""
-        task = self._run.task
-        healthy = not task.done() or (not task.cancelled() and task.exception() is None)
-        return healthy and not self.cause and self._run.whole
+        return not self._run.stopped and not self._run.cancelled and self._run.failure is None and self._run.whole
 
     def enter(self) -> Reader:
         """One more hears it."""
@@ -66,7 +71,7 @@ class SharedTurn:
         """One hears it no more; behind the last one it stops, at once or when nobody has come back."""
         reader.close()
         self._listeners -= 1
-        if self._listeners == 0 and not self._run.task.done():
+        if self._listeners == 0 and not self._run.done:
             if self._linger and not self.cause:
                 self._lingering = asyncio.get_running_loop().call_later(self._linger, self._run.stop)
             else:
@@ -79,7 +84,7 @@ class SharedTurn:
 
     def end(self, cause: Cause) -> None:
         """Stop it for everybody."""
-        if not self._run.task.done():
+        if not self._run.done:
             self.cause = cause
             self._run.stop()
 
@@ -105,10 +110,10 @@ class Turns:
             older.end("superseded")
         shared = self._start(graph, turn, keep=KEPT_EVENTS if policy.joins else 0)
         self._by_call[call] = shared
-        shared.run.task.add_done_callback(lambda task: self._forget_call(call, shared))
+        shared.run.when_done(lambda: self._forget_call(call, shared))
         if policy.joins:
             self._by_key[key] = shared
-            shared.run.task.add_done_callback(lambda task: self._keep(key, shared))
+            shared.run.when_done(lambda: self._keep(key, shared))
         return shared, False
 
     def stop(self) -> None:
@@ -125,7 +130,7 @@ class Turns:
     def _start(self, graph: CompiledGraph, turn: Turn, keep: int) -> SharedTurn:
         shared = SharedTurn(RunningTurn(graph, turn, keep=keep), turn.profile.linger_ms if keep else 0)
         self.open.add(shared)
-        shared.run.task.add_done_callback(lambda task: self.open.discard(shared))
+        shared.run.when_done(lambda: self.open.discard(shared))
         return shared
 
     def _forget_call(self, call: CallKey, shared: SharedTurn) -> None:
@@ -138,10 +143,13 @@ class Turns:
             self._forget(key, shared)
             return
         if len(self._by_key) > MOST_KEPT:
-            oldest = next((old for old, one in self._by_key.items() if one.run.task.done() and one is not shared), key)
-            self._by_key.pop(oldest)
-        shared.run.task.get_loop().call_later(KEPT_SECONDS, self._forget, key, shared)
+            oldest = next((old for old, one in self._by_key.items() if one.run.done and one is not shared), key)
+            self._forget(oldest, self._by_key[oldest])
+        shared.forgetting = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, key, shared)
 
     def _forget(self, key: str, shared: SharedTurn) -> None:
         if self._by_key.get(key) is shared:
             del self._by_key[key]
+        if shared.forgetting is not None:
+            shared.forgetting.cancel()
+            shared.forgetting = None

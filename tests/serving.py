@@ -18,6 +18,7 @@ from graphs.spec import Graph
 from nodes.contract import Node
 from server.app import create_app
 from server.endpoints import Endpoint
+from server.listen import listen
 from server.process import DrainingServer
 from server.protocol import uvicorn_options
 from server.settings import Settings
@@ -152,8 +153,7 @@ async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings:
     """Serve the shipped endpoints, and these graphs beside them."""
     app = create_app(Settings(data_dir=data_dir, **settings))
     add_graphs(app, *graphs)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener = listen(Settings(port=0))
     listener.listen(2048)
     options = {**uvicorn_options(), "loop": "asyncio"}
     server = DrainingServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)

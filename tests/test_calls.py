@@ -1,6 +1,7 @@
 """What a caller hears around the answer: fillers, greetings, prompts; and the history that a call leaves behind."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,21 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user("a"), assistant("", tool_calls=[call("1")]), result("1"), result("1", "2")],
         [user("a"), assistant("", tool_calls=[call("1")]), result("1")],
     ),
+    "two calls of one id": (
+        [user("a"), assistant("", tool_calls=[call("0")]), result("0", "10"), user("b"),
+         assistant("", tool_calls=[call("0")]), result("0", "20")],
+        [user("a"), assistant("", tool_calls=[call("0")]), result("0", "10"), user("b"),
+         assistant("", tool_calls=[call("0")]), result("0", "20")],
+    ),
+    "calls that are none": (
+        [user("a"), assistant("b", tool_calls=["x"]), user("c")], [user("a"), assistant("b"), user("c")],
+    ),
+    "a function of old": (
+        [user("a"), assistant("", function_call={"name": "f", "arguments": "{}"}),
+         {"role": "function", "name": "f", "content": "1"}],
+        [user("a"), assistant("", function_call={"name": "f", "arguments": "{}"}),
+         {"role": "function", "name": "f", "content": "1"}],
+    ),
     "arguments that were cut": (
         [user("a"), assistant("", tool_calls=[call("1", '{"a')]), result("1")],
         [user("a"), assistant("", tool_calls=[call("1")]), result("1")],
@@ -196,6 +212,12 @@ def test_a_broken_history_is_mended(name: str) -> None:
     broken, mended = HISTORIES[name]
     assert upstream_messages(broken) == mended
     assert upstream_messages(mended) == mended, "a mended history is left alone"
+
+
+def test_a_long_row_is_joined_in_no_time() -> None:
+    began = time.process_time()
+    [_, joined] = upstream_messages([assistant("word " * 1000) for _ in range(4000)])
+    assert len(str(joined["content"])) > 19_000_000 and time.process_time() - began < 3
 
 
 def test_what_was_heard_of_an_interrupted_answer_is_known() -> None:

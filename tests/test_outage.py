@@ -94,6 +94,7 @@ async def test_an_outage_costs_one_deadline_and_not_one_a_call(tmp_path: Path) -
     async with upstream(hangs, default=says("Back.")) as up:
         model = {"url": up.url, "first_byte_seconds": 0.3, "away_seconds": 0.4}
         async with serving(tmp_path, models={"main": model}) as served:
+            up.deaf = True
             first = await served.ask()
             began = time.monotonic()
             more = [await served.ask() for _ in range(5)]
@@ -168,3 +169,29 @@ async def test_a_step_that_is_late_takes_its_edge_and_the_answer_says_so(tmp_pat
         assert read_stream((await served.ask("hi", "/late/chat/completions")).body).text == (
             "I could not look it up. Hello there."
         )
+
+
+async def test_a_question_that_alone_was_too_slow_shuts_the_model_for_nobody(tmp_path: Path) -> None:
+    async with upstream([("hang",)]) as up:
+        async with serving(tmp_path, models={"main": {"url": up.url, "first_byte_seconds": 0.2}}) as served:
+            assert (await served.ask()).status == 504
+            await up.until(lambda: served.state.services.health() == {"main": "up"}, 1)
+            assert (await served.ask()).status == 200
+
+
+async def test_a_try_that_is_answered_slowly_does_not_hold_the_others_up(tmp_path: Path) -> None:
+    processing: list[Action] = [("headers",), *[("raw", b": processing\n\n"), ("sleep", 0.05)] * 20, *says("Slow.")]
+    async with upstream([("hang",)], processing) as up:
+        model = {"url": up.url, "first_byte_seconds": 0.2, "away_seconds": 0.3}
+        async with serving(tmp_path, models={"main": model}) as served:
+            up.deaf = True
+            began = time.monotonic()
+            assert (await served.ask()).status == 504
+            await up.until(lambda: time.monotonic() - began > 0.6)
+            connection = await served.connect()
+            body = {"messages": [{"role": "user", "content": "slow"}], "stream": True}
+            await connection.send(served.request("/chat/completions", body))
+            await up.until(lambda: len(up.exchanges) == 2)
+            await up.until(lambda: time.monotonic() - began > 0.75)
+            assert (await served.ask()).status == 200
+            await connection.aclose()

@@ -2,14 +2,17 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.spec import END, Graph, Step
 from server.errors import ApiError
 from server.wire.request import CompletionRequest, read_request
+from tests.serving import serving
 
 USER = [{"role": "user", "content": "hi"}]
 
@@ -18,6 +21,37 @@ def read(body: Any, headers: dict[str, str] | None = None, query: dict[str, str]
     """One request."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return read_request(data, headers or {}, query or {}, "alice")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {
+            "messages": [
+                {"role": "assistant", "tool_calls": [{"id": {}, "function": {"name": 1, "arguments": 2}}]},
+                *USER,
+            ]
+        },
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": None}, *USER]},
+        {"messages": [{"role": "assistant", "tool_calls": ["x", 1, None]}, *USER]},
+        {"messages": [{"role": "tool", "tool_call_id": "x", "content": [{"type": "text", "text": 1}]}, *USER]},
+        {"messages": [{"role": "user", "content": "hi", "metadata": {"source": ["a"], "interrupted": True}}]},
+        {
+            "messages": USER,
+            "metadata": {"source": {"a": 1}, "call_id": [1]},
+            "call": 1,
+            "extendData": [],
+            "context": "x",
+        },
+        {"messages": USER, "user": {"a": 1}, "tools": [1, None, {"function": "x"}, {"function": {"name": 5}}]},
+        {"messages": USER, "deep": json.loads("[" * 400 + "]" * 400), "call_id": "c"},
+    ],
+)
+async def test_odd_json_is_an_answer_or_a_refusal_and_never_our_fault(tmp_path: Path, odd: dict[str, Any]) -> None:
+    steps = (Step("greet", then={"words": "call_model", "spoken": END, "over": END}), Step("call_model"))
+    async with serving(tmp_path, (Graph(name="greeter", steps=steps), [])) as served:
+        for path in ("/chat/completions", "/greeter/chat/completions"):
+            assert (await served.post(path, odd)).status in (200, 400)
 
 
 def test_what_a_model_understands_goes_on_and_what_only_the_host_does_stays() -> None:

@@ -1,6 +1,7 @@
 """What words pass on their way to a voice: marks, thoughts and numbers; and what must not be said."""
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,13 @@ from graphs.compile import compile_graph
 from graphs.errors import GraphError
 from graphs.policy import GuardRule, Policy
 from graphs.spec import END, Graph, Step
-from language.guard import find_cards, find_identity_numbers, find_phone_numbers, find_words
+from language.guard import Guard, Rule, find_cards, find_identity_numbers, find_phone_numbers, find_words
 from language.markup import Markup, speakable
 from language.numbers import NumberReader, Numbers
 from nodes.contract import State, Turn, Update, node
 from nodes.text_outlet import Stage
 from tests.serving import add_graphs, serving
-from tests.upstream import Action, says, upstream
+from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream
 
 SPOKEN = {
@@ -228,3 +229,77 @@ async def test_only_the_answer_is_spoken(tmp_path: Path) -> None:
         async with serving(tmp_path, (spec, [classify, rewrite]), models={"main": up.url}) as served:
             answer = read_stream((await served.ask("When?", "/silent/chat/completions")).body)
     assert answer.text == "We open at seven." and len(up.exchanges) == 2
+
+
+CARD = "4111 1111 1111 1111"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        CARD.replace(" ", "\u00a0"), CARD.replace(" ", "\u202f"), CARD.replace(" ", "\u2011"), CARD.replace(" ", " - "),
+        CARD.replace(" ", ", "), CARD.replace(" ", "."), "4111 **1111** 1111 1111", "4111\u200b 1111 1111 1111",
+        "４１１１ 1111 1111 1111", "sword*fish*", "sword\u200bfish",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("profile", ["openai", "agora"])
+async def test_what_must_not_be_said_does_not_slip_past_in_disguise(tmp_path: Path, said: str, profile: str) -> None:
+    rules = (GuardRule(find="cards", instead="…"), GuardRule(find="words", words=("swordfish",), instead="…"))
+    spec = Graph(name="guarded", steps=(Step("call_model"),), policy=Policy(guard=rules, profile=profile))
+    script = says("The code is ", *said, " today")
+    async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        answer = read_stream((await served.ask("hi", "/guarded/chat/completions")).body)
+    assert answer.text.replace("*", "") == "The code is … today"
+
+
+@pytest.mark.parametrize("pad", range(240, 320, 3))
+def test_a_long_sentence_is_never_cut_inside_a_number(pad: int) -> None:
+    rule = Rule(find_cards, "mask", lambda sentence: "…")
+    text = "word " * (pad // 5) + "x" * (pad % 5) + f" {CARD} and so on " + "word " * 80
+    guard = Guard([rule])
+    assert "4111" not in in_pieces(guard, text, random.Random(pad)) and "1111" not in text.replace(CARD, "")
+    money = text.replace(CARD, "$1,234.50")
+    reader = NumberReader()
+    assert "hundred thirty four dollars and fifty cents and so on" in in_pieces(
+        Numbers(reader), money, random.Random(pad)
+    )
+
+
+async def test_what_a_host_speaks_of_an_action_is_guarded_too(tmp_path: Path) -> None:
+    steps = (Step("call_model", then={"answered": END, "bye": "hangup"}), Step("hangup"))
+    spec = Graph(name="guarded", steps=steps, policy=Policy(guard=(GuardRule(find="cards", instead="…"),)))
+    tool = {"type": "function", "function": {"name": "end_call", "parameters": {"type": "object"}}}
+    script = calls("end_call", '{"message":"Your card 4111 1111 1111 1111 is fine.","code":7}')
+    async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        body = {"messages": [{"role": "user", "content": "bye"}], "stream": True, "tools": [tool]}
+        reply = await served.post("/guarded/chat/completions", body, {"x-dialgraph-profile": "elevenlabs"})
+    [called] = read_stream(reply.body).tool_calls
+    assert called["arguments"] == '{"message":"Your card … is fine.","code":7}'
+
+
+@pytest.mark.parametrize("mark", list("_-*~#=`>|[<&\\"))
+def test_a_run_of_marks_costs_no_more_than_its_length(mark: str) -> None:
+    stage = Markup()
+    began = time.process_time()
+    for _ in range(8000):
+        stage.push(mark * 4)
+    stage.flush()
+    assert time.process_time() - began < 2
+
+
+async def test_thoughts_are_no_words_the_filler_and_the_goodbye_still_come(tmp_path: Path) -> None:
+    steps = (
+        Step("acknowledge", options={"say": ["One moment."], "after_ms": 50}),
+        Step("call_model", then={"answered": END, "hangup": "hangup"}),
+        Step("hangup", options={"say": "Goodbye!"}),
+    )
+    spec = Graph(name="thinks", steps=steps, policy=Policy(profile="agora"))
+    thinking: list[Action] = [("chunk", "<think>"), ("chunk", "Hm."), ("sleep", 0.2), ("chunk", "</think>")]
+    async with upstream(
+        [*thinking, *says("Yes.")], [*thinking[:2], *thinking[3:], ("chunk", "\n\n"), *calls("hangup")]
+    ) as up:
+        async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+            filled = read_stream((await served.ask("hi", "/thinks/chat/completions")).body)
+            ended = read_stream((await served.ask("bye", "/thinks/chat/completions")).body)
+    assert filled.text == "One moment. Yes."
+    assert ended.text.strip() == "Goodbye!" and ended.tool_calls

@@ -222,3 +222,49 @@ async def test_tools_of_an_mcp_server(tmp_path: Path, unused_tcp_port: int) -> N
     assert answer.text == "Three." and up.bodies[0]["tools"][0]["function"]["name"] == "price"
     results = [message["content"] for message in up.bodies[1]["messages"] if message["role"] == "tool"]
     assert results[0] == "tea costs 3 euros" and results[1].startswith("Error")
+
+
+async def test_words_before_and_behind_a_tool_are_apart_and_the_first_are_heard_at_once(tmp_path: Path) -> None:
+    first = [("chunk", "Let me look."), *calls("never", '{"city":"x"}')]
+    async with talking(tmp_path, first, says("It is 21."), timeout_ms=1500) as (served, _):
+        connection = await served.connect()
+        body = {"messages": [{"role": "user", "content": "go"}], "stream": True}
+        await connection.send(served.request(PATH, body, {"x-dialgraph-profile": "agora"}))
+        began = asyncio.get_running_loop().time()
+        await connection.head()
+        data = await connection.chunk()
+        while b"look" not in data:
+            data += await connection.chunk()
+        assert asyncio.get_running_loop().time() - began < 1
+        while piece := await connection.chunk():
+            data += piece
+    assert read_stream(data).text == "Let me look. It is 21."
+
+
+async def test_a_tool_that_the_model_made_up_is_told_to_the_model_and_not_to_the_host(tmp_path: Path) -> None:
+    async with talking(tmp_path, calls("fly_to_moon"), says("I cannot fly.")) as (served, up):
+        answer = read_stream((await served.ask("?", PATH)).body)
+    assert (answer.text, answer.tool_calls) == ("I cannot fly.", [])
+    assert orjson.loads(up.bodies[1]["messages"][-1]["content"]) == {"error": "There is no such tool."}
+
+
+async def test_a_tool_that_was_demanded_is_demanded_once(tmp_path: Path) -> None:
+    weather = calls("get_weather", '{"city":"Bonn"}')
+    async with talking(tmp_path, weather, says("21.")) as (served, up):
+        answer = read_stream((await served.ask("?", PATH, tool_choice="required")).body)
+    assert answer.text == "21." and [body["tool_choice"] for body in up.bodies] == ["required", "auto"]
+
+
+async def test_an_mcp_server_that_is_away_costs_its_tools_and_not_the_call(tmp_path: Path) -> None:
+    steps = (
+        Step("call_model", then={"answered": END, "tools": "run_tools"}),
+        Step("run_tools", options={"servers": ["away"]}, then="call_model"),
+    )
+    spec = Graph(name="agent", steps=steps)
+    servers = {"away": "http://127.0.0.1:9/mcp"}
+    async with upstream(default=says("Hello.")) as up:
+        async with serving(tmp_path, models={"main": up.url}, tool_servers=servers) as served:
+            add_graphs(served.app, compiled=[(spec, compile_graph(spec, tools=[get_weather]))])
+            answers = [read_stream((await served.ask("hi", PATH)).body).text for _ in range(2)]
+    assert answers == ["Hello."] * 2
+    assert [tool["function"]["name"] for tool in up.bodies[1]["tools"]] == ["get_weather"]

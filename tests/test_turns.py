@@ -238,3 +238,60 @@ async def test_a_thousand_cancelled_turns_of_one_call_leave_nothing(tmp_path: Pa
             await up.until(lambda: not served.state.turns.open and up.open <= 4, 10)
             up.default = says("Still here.")
             assert read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body).text == "Still here."
+
+
+async def test_a_turn_that_is_being_stopped_is_joined_by_nobody(tmp_path: Path) -> None:
+    entered = asyncio.Event()
+
+    @node()
+    async def slow_to_leave(state: State, turn: Turn) -> Update:
+        """Takes a while to clean up."""
+        if len(turn.messages) and not entered.is_set():
+            entered.set()
+            try:
+                await asyncio.sleep(30)
+            finally:
+                await asyncio.sleep(0.2)
+        return None
+
+    spec = Graph(name="slow", steps=(Step("slow_to_leave"), Step("call_model")))
+    async with upstream(default=says("Whole.")) as up:
+        async with serving(tmp_path, (spec, [slow_to_leave]), models={"main": up.url}) as served:
+            path = "/slow/chat/completions"
+            first = await begin(served, asks("hi"), path)
+            await entered.wait()
+            first.reset()
+            await up.until(lambda: all(shared.run.stopped for shared in served.state.turns.open))
+            again = read_stream((await served.post(path, asks("hi"), CALL)).body)
+    assert again.text == "Whole." and again.finish == "stop"
+
+
+async def test_without_keys_of_ours_each_callers_key_is_a_caller(tmp_path: Path) -> None:
+    async with upstream(default=SLOW) as up:
+        settings: Any = {"models": {"main": up.url}, "auth": "passthrough", "endpoints": ("chat",)}
+        async with serving(tmp_path, **settings) as served:
+
+            async def call(key: str) -> bytes:
+                headers = {**CALL, "authorization": f"Bearer {key}"}
+                return (await served.post("/chat/completions", asks(f"I am {key}"), headers)).body
+
+            bodies = await asyncio.gather(call("key-of-alice"), call("key-of-bob"))
+    assert [read_stream(body).text for body in bodies] == ["One two."] * 2
+    assert {one.headers["authorization"] for one in up.exchanges} == {"Bearer key-of-alice", "Bearer key-of-bob"}
+
+
+async def test_ended_turns_that_are_kept_hold_no_request(tmp_path: Path) -> None:
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        import gc
+        import weakref
+
+        kept = []
+        for at in range(5):
+            reply = await served.post(
+                "/chat/completions", asks(f"{at}", padding="x" * 1_000_000), {"x-call-id": f"{at}"}
+            )
+            assert reply.status == 200
+        gc.collect()
+        turns = [one for one in gc.get_objects() if isinstance(one, Turn)]
+        kept = [weakref.ref(one) for one in turns if len(str(one.request)) > 1_000_000]
+        assert len(kept) <= 1, "only the last one may still be on its way out"

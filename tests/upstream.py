@@ -69,6 +69,8 @@ class Upstream:
     exchanges: list[Exchange] = field(default_factory=list)
     connections: int = 0
     open: int = 0
+    deaf: bool = False
+    """Whether it answers nothing but what is scripted."""
     choose: Callable[[dict[str, Any]], Sequence[Action] | None] = lambda body: None
 
     @property
@@ -124,6 +126,9 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
     method, path, _ = head[0].split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
+    if method == "GET" and state.deaf:
+        await reader.read(1)
+        return False
     if method == "GET":
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
         await writer.drain()

@@ -9,11 +9,12 @@ import asyncio
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from models.errors import ModelError
 from nodes.contract import Turn
 from profiles.choose import known_profiles
 from server.auth import Caller
 from server.endpoints import Endpoint
-from server.errors import ApiError, shutting_down
+from server.errors import ApiError, api_error, shutting_down
 from server.listener import Listener, Wire
 from server.reply import Disconnected, headers_of, read_body, send_error
 from server.state import ServerState
@@ -39,15 +40,15 @@ class Completions:
                 raise ApiError(400, message, param="stream", code="stream_required")
             if self._state.draining:
                 raise shutting_down()
+            shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
         except Disconnected:
             return
-        except ApiError as error:
-            await send_error(send, error)
+        except (ApiError, ModelError) as error:
+            await send_error(send, api_error(error))
             return
         except asyncio.CancelledError:  # the grace period ended before the request was whole
             await send_error(send, shutting_down())
             return
-        shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
         wire = self.wire(endpoint, request, turn)
         listener = Listener(shared, turn, endpoint, wire, self._state.settings)
         await listener.serve(scope, receive, send, joined=joined)

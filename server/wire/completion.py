@@ -70,5 +70,5 @@ class CompletionFolder:
 
     def _sound(self, audio: dict[str, Any]) -> None:
         self._audio["id"] = audio.get("id", self._audio.get("id"))
-        self._audio["transcript"] = self._audio.get("transcript", "") + audio.get("transcript", "")
-        self._pcm += base64.b64decode(audio.get("data", ""))
+        self._audio["transcript"] = self._audio.get("transcript", "") + (audio.get("transcript") or "")
+        self._pcm += base64.b64decode(audio.get("data") or "")

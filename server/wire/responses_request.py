@@ -73,7 +73,7 @@ def _messages(given: object) -> list[dict[str, Any]]:
                 messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
         elif kind == "function_call_output":
             output = item.get("output")
-            content = output if isinstance(output, str) else orjson.dumps(output).decode()
+            content = output if isinstance(output, str) else _json(output, where)
             messages.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": content})
         elif kind == "item_reference":
             raise _refuse(
@@ -84,6 +84,13 @@ def _messages(given: object) -> list[dict[str, Any]]:
         elif kind != "reasoning":
             raise _refuse(f"{where}.type", f"`{where}.type` {kind!r} is not understood here.")
     return messages
+
+
+def _json(value: object, where: str) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        raise _refuse(where, f"`{where}` is nested too deeply.") from None
 
 
 def _content(content: object, where: str) -> object:
