@@ -68,7 +68,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "unknown template",
         (Step("rewrite_messages", options={"template": "nope"}),),
         "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, no template"
-        " 'nope'. Accepted: 'receptionist', 'with_context', or a template's text.",
+        " 'nope'. Accepted: 'collect', 'receptionist', 'with_context', or a template's text.",
     ),
     (
         "broken template",
