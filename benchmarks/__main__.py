@@ -1,4 +1,4 @@
-"""`make bench`: both tables, side by side figures of one run; `--write` puts them into benchmarks/README.md."""
+"""`make bench`: the tables, side by side figures of one run; `--write` puts them into benchmarks/README.md."""
 
 import argparse
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import hot_path, questions
+from benchmarks import hot_path, outlets, questions
 
 README = Path(__file__).parent / "README.md"
 MARK = "<!-- figures: written by `python -m benchmarks --write` -->"
@@ -22,6 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = ["## Answers", "", *questions.measure(arguments.questions), ""]
     lines += ["## The hot path", "", *hot_path.measure(), ""]
+    lines += ["## The outlets of a voice", "", *outlets.measure(), ""]
     machine = (
         f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total // 2**30} GiB, Python {platform.python_version()}"
     )

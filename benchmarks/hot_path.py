@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import uuid4
 
 import aiohttp
 import psutil
@@ -32,6 +33,8 @@ class Load:
     pause: float
 
 
+VOICE = {"x-dialgraph-profile": "agora"}
+"""Words pass the outlets; each stream is a call of its own, so that its turn is kept to be joined."""
 PACED = Load("paced: 50 streams x 50 tokens/s", 50, 250, 0.02)
 UNPACED = Load("unpaced: 10 streams back to back", 10, 4000, 0.0)
 
@@ -44,6 +47,7 @@ class Server:
     base: str
     path: str
     process: psutil.Process
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -83,6 +87,7 @@ def servers() -> Iterator[tuple[list[Server], str]]:
                 Server("bare relay, blocks of bytes", bare, "/blocks/chat/completions", bare_process),
                 Server("dialgraph chat", ours, "/chat/completions", process),
                 Server("dialgraph rag", ours, "/rag/chat/completions", process),
+                Server("dialgraph chat for a voice, in a call", ours, "/chat/completions", process, VOICE),
             ],
             upstream,
         )
@@ -113,12 +118,13 @@ async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) ->
         "stream": True,
         "user": f"?tokens={load.tokens}&pause={load.pause}",
     }
+    headers = {**server.headers, "x-call-id": uuid4().hex} if server.headers else {}
     began = time.perf_counter()
     first, words = 0.0, 0
-    async with session.post(server.base + server.path, json=body) as response:
+    async with session.post(server.base + server.path, json=body, headers=headers) as response:
         assert response.status == 200, await response.text()
         async for block in response.content.iter_any():
-            words += block.count(b'" word"')
+            words += block.count(b'word"')  # a voice begins without the space
             if words and not first:
                 first = time.perf_counter() - began
     return first, words

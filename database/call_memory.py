@@ -1,14 +1,13 @@
 """What is kept of a call between its turns: one row a principal, endpoint and call."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, MetaData, String, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from database.engine import Database
+from database.remembered import CallKey, Remembered
 
 TABLE = Table(
     "call_memory",
@@ -20,23 +19,6 @@ TABLE = Table(
     Column("slots", JSON, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class CallKey:
-    """Whose call. Each part is in the WHERE clause of every query."""
-
-    principal: str
-    endpoint: str
-    call_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """What is known."""
-
-    stage: str = ""
-    slots: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CallMemoryTable:

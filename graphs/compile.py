@@ -13,7 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
-from database.call_memory import CallKey
+from database.remembered import CallKey
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
 from graphs.outlets import Outlets

@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from database.call_memory import CallMemoryTable
-from database.engine import Database
 from graphs.settings import ROOT, GraphSettings
 from knowledge.store import Store, open_store
 from models.breaker import Health
 from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
+from nodes.memory import MemoryTable
 from speech.port import Voice, open_voice
 from tools.port import Toolbox, open_toolbox
+
+if TYPE_CHECKING:
+    from database.engine import Database
 
 SAMPLE = ROOT / "knowledge" / "sample"
 Engine = TypeVar("Engine")
@@ -58,15 +60,19 @@ class OpenServices:
         return self._voices[name]
 
     @property
-    def database(self) -> Database:
+    def database(self) -> "Database":
         """The one database."""
         if self._database is None:
+            from database.engine import Database  # a third of a second of imports, for those who remember
+
             self._database = _opened(Database, self._settings.database_url.get_secret_value(), self._settings.data_dir)
         return self._database
 
     @property
-    def memory(self) -> CallMemoryTable:
+    def memory(self) -> MemoryTable:
         """See nodes.turn.Services."""
+        from database.call_memory import CallMemoryTable
+
         return CallMemoryTable(self.database)
 
     def toolbox(self, name: str) -> Toolbox:

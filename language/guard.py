@@ -28,17 +28,25 @@ class Rule:
     """A sentence → what is said in place of what was found, in its language."""
 
 
+_END_MARK = re.compile(r"[.!?。！？；…\n]")
+
+
 class Guard:
     """One answer on its way to a caller. Holds each sentence until it is whole."""
 
     def __init__(self, rules: Sequence[Rule | Check]) -> None:
         self._rules = rules
         self._held = ""
+        self._may_end = False
 
     def push(self, text: str) -> str:
         """The sentences that are whole now, as they may be said."""
         self._held += text
+        self._may_end = self._may_end or _END_MARK.search(text) is not None
+        if not self._may_end and len(self._held) <= LONGEST_CHARACTERS:
+            return ""
         *whole, self._held = sentences(self._held) or [""]
+        self._may_end = _END_MARK.search(self._held) is not None
         if cut := place_to_cut(self._held, LONGEST_CHARACTERS):
             whole, self._held = [*whole, self._held[:cut]], self._held[cut:]
         return "".join(map(self._allowed, whole))
@@ -72,11 +80,13 @@ def _applied(rule: Rule, sentence: str) -> str:
     return sentence
 
 
-def _plain(sentence: str) -> tuple[str, list[int]]:
+def _plain(sentence: str) -> tuple[str, Sequence[int]]:
     """The sentence as it sounds, and where each of its characters comes from.
 
     Models write dashes and spaces of many kinds, full-width digits and marks within a word; none of them is heard.
     """
+    if sentence.isascii() and not any(mark in sentence for mark in _UNHEARD):
+        return sentence, range(len(sentence))
     plain: list[str] = []
     origin: list[int] = []
     for at, character in enumerate(sentence):
@@ -97,11 +107,15 @@ _PHONE = re.compile(
     r"(?<![\d.])(?:\+\d[\d ()-]{6,18}\d|1[3-9]\d(?:[ -]?\d{4}){2}|\(?\d{3}\)?[ -]\d{3}[ -]\d{4}|0\d{2,3}-\d{7,8}"
     r"|[48]00-\d{3}-\d{4}|\d{10,11})(?!\d)"
 )
+_DIGITS = re.compile(r"\d(?:[ ,.-]{0,3}\d){6}")
+"""In a sentence without seven digits near each other there is no number of these kinds, and nothing to look for."""
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def find_cards(sentence: str) -> list[tuple[int, int]]:
     """Payment cards: 13 to 19 digits whose Luhn sum is right."""
+    if not _DIGITS.search(sentence):
+        return []
     return [match.span() for match in _CARD.finditer(sentence) if _luhn(match.group())]
 
 
@@ -115,6 +129,8 @@ def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:
 
 def find_phone_numbers(sentence: str) -> list[tuple[int, int]]:
     """Numbers in international form, Chinese mobile and landline numbers, and ten digits in groups or in a row."""
+    if not _DIGITS.search(sentence):
+        return []
     return [match.span() for match in _PHONE.finditer(sentence)]
 
 

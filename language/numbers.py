@@ -137,7 +137,7 @@ class Numbers:
 
     def _read(self, sentence: str) -> str:
         """With what was said before it: whether a digit begins a number depends on what it stands behind."""
-        before = self._said
+        before = self._context()
         read = self._reader.read(before + sentence)
         words = read[len(before) :] if read.startswith(before) else sentence
         self._remember(sentence)
@@ -145,11 +145,14 @@ class Numbers:
 
     def _remember(self, text: str) -> str:
         self._said = (self._said + text)[-_CONTEXT_CHARACTERS:]
-        # A whole sentence behind us says nothing about the next one, and its numbers are read already.
-        *_, self._said = sentences(self._said) or [""]
-        if _FIRST_SIGN.search(self._said):
-            self._said = self._said[-1:] if not self._said[-1:].isspace() else ""
         return text
+
+    def _context(self) -> str:
+        """What the next number stands behind; not the sentence before, nor a number that is read already."""
+        *_, said = sentences(self._said) or [""]
+        if _FIRST_SIGN.search(said):
+            return said[-1:] if not said[-1:].isspace() else ""
+        return said
 
 
 def _or_unchanged(rewrite: Rewrite, match: re.Match[str]) -> str:

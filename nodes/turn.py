@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from database.call_memory import CallKey
+from database.remembered import CallKey
 from knowledge.store import Store
 from models.errors import ModelError
 from models.port import ChatModel, Message

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from docs.generate import PAGES
-from graphs.compile import CompiledGraph
+from graphs.compile import CompiledGraph, compile_graph
 from graphs.settings import ROOT
 from graphs.spec import Graph
 from nodes.contract import Node
+from profiles.choose import known_profiles
 from server.settings import PREFIX, Settings
 from tests.serving import serving
 from tests.wire import read_stream
@@ -52,6 +53,33 @@ def test_python_blocks_run(name: str) -> None:
     exec(compile(node, name, "exec"), made)
     assert isinstance(made["opening_hours"], Node)
     compile(livekit, name, "exec")
+
+
+def test_the_guide_to_calls_runs() -> None:
+    made: dict[str, object] = {}
+    for block in blocks("docs/calls.md", "python"):
+        exec(compile(block, "docs/calls.md", "exec"), made)
+        spec = made.get("spec")
+        if isinstance(spec, Graph) and "tools=[" not in block:
+            compile_graph(spec)
+    assert isinstance(made["graph"], CompiledGraph) and isinstance(spec, Graph) and spec.policy.memory
+
+
+def test_there_is_a_page_for_every_profile() -> None:
+    pages = {path.name for path in (ROOT / "docs/platforms").iterdir()}
+    wanted = {f"{name}.md" for name in known_profiles() if name != "openai"}
+    assert wanted | {"agora.zh-CN.md", "alibaba.zh-CN.md", "README.md"} == pages
+    for page in sorted(pages):
+        for block in blocks(f"docs/platforms/{page}", "json"):
+            json.loads(block if block.strip().startswith("{") else "{}")
+        for block in blocks(f"docs/platforms/{page}", "python"):
+            compile(block, page, "exec")
+        for linked in re.findall(r"\]\(([\w./-]+)\)", text(f"docs/platforms/{page}")):
+            assert (ROOT / "docs/platforms" / linked).exists(), f"{page} links to {linked}"
+    for name, profile in known_profiles().items():
+        if name != "openai":
+            page = text(f"docs/platforms/{name}.md")
+            assert profile.hangup.tool in page, f"{name}.md does not name the tool {profile.hangup.tool}"
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from database.call_memory import CallKey, CallMemoryTable, Remembered
+from database.call_memory import CallMemoryTable
 from database.engine import Database
+from database.remembered import CallKey, Remembered
 from graphs.compile import compile_graph
 from graphs.errors import GraphError
 from graphs.policy import Memory, Policy

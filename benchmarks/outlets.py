@@ -1,0 +1,70 @@
+"""What the outlets of a voice cost on words that need nothing, and what the guard holds back."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from language.guard import (
+    Guard,
+    Rule,
+    find_cards,
+    find_identity_numbers,
+    find_phone_numbers,
+    find_words,
+    in_language_of,
+)
+from language.markup import Markup
+from language.numbers import NumberReader, Numbers
+from nodes.events import Event, Say
+from nodes.text_outlet import Stage, TextOutlet
+
+CHUNKS = [f" {word}" for word in "We are open from nine in the morning until six in the evening.".split()] * 2000
+ROUNDS = 7
+_HIDE = in_language_of({"en": "(withheld)"})
+_FINDERS = (find_cards, find_identity_numbers, find_phone_numbers, find_words(["secret", "机密"]))
+
+
+def _guard() -> Guard:
+    return Guard([Rule(find, "mask", _HIDE) for find in _FINDERS])
+
+
+async def _nowhere(event: Event) -> None:
+    """Where it ends."""
+
+
+async def _spent(make: Callable[[], Sequence[Stage]] | None) -> float:
+    """Microseconds a chunk, from the node to the sink."""
+    push = _nowhere
+    if make is not None:
+        outlet = TextOutlet(make, keeps_reasoning=False)
+        outlet.sink = _nowhere
+        push = outlet.push
+    events = [Say(text) for text in CHUNKS]
+    began = time.perf_counter()
+    for event in events:
+        await push(event)
+    return (time.perf_counter() - began) / len(events) * 1e6
+
+
+def measure() -> list[str]:
+    """The table, as Markdown lines: each way in turn, several times, the medians."""
+    reader = NumberReader()
+    ways: dict[str, Callable[[], Sequence[Stage]] | None] = {
+        "none": None,
+        "words for a voice": lambda: [Markup()],
+        "words for a voice, numbers": lambda: [Markup(), Numbers(reader)],
+        "guard: four rules": lambda: [_guard()],
+        "all three": lambda: [Markup(), _guard(), Numbers(reader)],
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, make in ways.items():
+            times[name].append(asyncio.run(_spent(make)))
+    none = statistics.median(times["none"])
+    lines = ["| outlets | a plain chunk | added | holds back |", "|---|---|---|---|"]
+    for name, taken in times.items():
+        held = "a sentence" if "guard" in name or "all" in name else "nothing"
+        median = statistics.median(taken)
+        lines.append(f"| {name} | {median:.2f} µs | {median - none:+.2f} µs | {held} |")
+    return lines
