@@ -13,7 +13,7 @@ import pytest
 
 from graphs.spec import Graph, Step
 from nodes.contract import State, Turn, Update, node
-from server import protocol
+from server import listen, protocol
 from tests.serving import Connection, serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream
@@ -31,7 +31,10 @@ async def small_window(port: int) -> Connection:
     return Connection(*await asyncio.open_connection(sock=raw, limit=1024))
 
 
-async def test_c05_clients_that_never_read_are_held_back_and_cut_off(tmp_path: Path, nothing_left: None) -> None:
+async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
+    tmp_path: Path, nothing_left: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "VANISHED_MILLISECONDS", 600_000)  # else the kernel would cut them off as well
     count = 50
     async with upstream(default=FLOOD) as up:
         async with serving(tmp_path, models={"main": up.url}, send_timeout_seconds=6) as served:

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from graphs.settings import ROOT
 from tests.serving import Connection
 from tests.upstream import calls, says, upstream
 from tests.wire import read_stream
@@ -52,7 +53,7 @@ async def test_k09_after_a_kill_the_same_turn_has_the_same_key_and_pays_once(tmp
     pay, done = calls("pay", '{"amount": 5}'), says("Paid.")
     async with upstream(pay, pay, done) as up:
         environment = {
-            **os.environ, "EFFECTS": str(effects), "PYTHONPATH": str(tmp_path), "DIALGRAPH_PORT": "0",
+            **os.environ, "EFFECTS": str(effects), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "DIALGRAPH_PORT": "0",
             "DIALGRAPH_GRAPHS_FILE": str(tmp_path / "langgraph.json"), "DIALGRAPH_DATA_DIR": str(tmp_path / "data"),
             "LLM_BASE_URL": up.url,
         }  # fmt: skip

@@ -64,9 +64,11 @@ async def test_a_slow_model_is_raced_and_the_loser_is_left_at_once(tmp_path: Pat
     async with upstream(default=slow) as first, upstream(default=says("Second.")) as second:
         models = {"main": first.url, "second": second.url}
         async with serving(tmp_path, (HEDGED, []), models=models) as served:
+            began = time.monotonic()
             answer = read_stream((await served.ask("hi", "/hedged/chat/completions")).body)
+            took = time.monotonic() - began
             await first.until(lambda: first.exchanges[0].left is not None, 1)
-    assert answer.text == "Second." and answer.reasoning == ""
+    assert answer.text == "Second." and answer.reasoning == "" and took < 3, "long before the first one's deadline"
 
 
 async def test_a_quick_model_is_not_raced(tmp_path: Path) -> None:

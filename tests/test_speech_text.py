@@ -301,5 +301,10 @@ async def test_thoughts_are_no_words_the_filler_and_the_goodbye_still_come(tmp_p
         async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
             filled = read_stream((await served.ask("hi", "/thinks/chat/completions")).body)
             ended = read_stream((await served.ask("bye", "/thinks/chat/completions")).body)
+            blank = [("chunk", "\n\n"), *calls("hangup")]
+            up.choose = lambda body: blank
+            body = {"messages": [{"role": "user", "content": "bye"}], "stream": True}
+            plain = read_stream((await served.post("/hangup/chat/completions", body)).body)
+    assert plain.text.strip().endswith("Goodbye!"), "an empty line is no goodbye"
     assert filled.text == "One moment. Yes."
     assert ended.text.strip() == "Goodbye!" and ended.tool_calls
