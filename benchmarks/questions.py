@@ -63,8 +63,9 @@ async def retrieved(questions: list[Question]) -> tuple[float, float]:
 
 def measure(folder: Path | None) -> list[str]:
     """The table, as Markdown lines."""
-    files = sorted((folder or OWN).glob("*.json"))
-    if not files:
+    given = sorted(folder.glob("*.json")) if folder else []
+    files = [*sorted(OWN.glob("*.json")), *given]
+    if folder and not given:
         raise SystemExit(f"{str(folder)!r} holds no .json file. Accepted: files in SQuAD's format.")
     lines = [
         "| set | questions | the spoken sentences hold the answer | sentences | first is right | in the first five |",
