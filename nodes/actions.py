@@ -11,12 +11,12 @@ from nodes.contract import State, Tool, Turn
 from nodes.events import Action
 from profiles.profile import ActionKind
 
-Say = str | dict[str, str]
+Words = str | dict[str, str]
 """One text, or one a language: `en`, `zh`."""
 FinishReason = Literal["", "tool_calls", "stop"]
 
 
-def in_language(say: Say, words: str) -> str:
+def in_language(say: Words, words: str) -> str:
     """The text in the language of these words."""
     if isinstance(say, str):
         return say
@@ -55,7 +55,7 @@ async def act(
     turn: Turn,
     kind: ActionKind,
     *,
-    say: Say,
+    say: Words,
     arguments: Mapping[str, str],
     tool: str,
     command: str,

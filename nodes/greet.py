@@ -7,11 +7,11 @@ from pydantic import Field
 
 from models.port import Message
 from models.question import text_of
-from nodes.actions import Say, in_language
+from nodes.actions import Words, in_language
 from nodes.contract import State, Turn, Update, node
 
 _GREETING = {"en": "Hello! How can I help you?", "zh": "您好！请问有什么可以帮您？"}
-_PROMPTS: tuple[Say, ...] = (
+_PROMPTS: tuple[Words, ...] = (
     {"en": "Are you still there?", "zh": "您还在吗？"},
     {"en": "I cannot hear you. Is there anything I can do for you?", "zh": "我没有听到您的声音，还需要帮助吗？"},
 )
@@ -25,10 +25,10 @@ async def greet(
     state: State,
     turn: Turn,
     *,
-    greeting: Say = _GREETING,
-    prompts: Annotated[tuple[Say, ...], Field(min_length=1)] = _PROMPTS,
+    greeting: Words = _GREETING,
+    prompts: Annotated[tuple[Words, ...], Field(min_length=1)] = _PROMPTS,
     most_prompts: Annotated[int, Field(ge=0, le=20)] = 2,
-    voicemail: Say = "",
+    voicemail: Words = "",
     language: str = "",
 ) -> Update:
     """Speak without a model when no words of the caller began the turn.
@@ -65,7 +65,7 @@ def _latest_words(turn: Turn) -> str:
     return turn.question
 
 
-def _prompts_since_words(turn: Turn, prompts: tuple[Say, ...]) -> int:
+def _prompts_since_words(turn: Turn, prompts: tuple[Words, ...]) -> int:
     """How often the caller was asked since he last said something: the host sends the history with every turn."""
     texts = {text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt.values())}
     count = 0

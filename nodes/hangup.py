@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nodes.actions import FinishReason, Say, act, offered_tool
+from nodes.actions import FinishReason, Words, act, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
 
 _GOODBYE = {"en": "Goodbye!", "zh": "再见！"}
@@ -19,7 +19,7 @@ async def hangup(
     state: State,
     turn: Turn,
     *,
-    say: Say = _GOODBYE,
+    say: Words = _GOODBYE,
     reason: str = "The call is over.",
     tool: str = "",
     command: str = "",

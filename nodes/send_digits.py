@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from models.errors import ModelError
-from nodes.actions import FinishReason, Say, act, arguments_of, offered_tool
+from nodes.actions import FinishReason, Words, act, arguments_of, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
 
 _NO_KEY = re.compile(r"[^0-9A-D*#wW]")
@@ -25,7 +25,7 @@ async def send_digits(
     turn: Turn,
     *,
     digits: Annotated[str, Field(pattern=r"^[0-9A-D*#wW]*$", max_length=64)] = "",
-    say: Say = "",
+    say: Words = "",
     tool: str = "",
     command: str = "",
     finish: FinishReason = "",

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nodes.actions import FinishReason, Say, act, in_language, offered_tool
+from nodes.actions import FinishReason, Words, act, in_language, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
 
 _HANDING_OVER = {"en": "I will put you through. One moment, please.", "zh": "我为您转接，请稍等。"}
@@ -21,7 +21,7 @@ async def transfer(
     *,
     number: Annotated[str, Field(min_length=1, max_length=200)],
     when: str = "Call it when the caller asks for a person.",
-    say: Say = _HANDING_OVER,
+    say: Words = _HANDING_OVER,
     tool: str = "",
     command: str = "",
     finish: FinishReason = "",
