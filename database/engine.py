@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import AsyncFileLock
-from sqlalchemy import Connection, event
+from filelock import FileLock
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -26,25 +26,26 @@ class Database:
         if scheme not in DRIVERS:
             raise ValueError(f"database: no engine for {scheme!r}. Accepted: {', '.join(sorted(DRIVERS))}.")
         try:
-            address = make_url(f"{DRIVERS[scheme]}:{rest or '//'}")
+            self._address = make_url(f"{DRIVERS[scheme]}:{rest or '//'}")
         except ArgumentError:
             raise ValueError("database: the address cannot be read.") from None
         self._sqlite = scheme == "sqlite"
-        if self._sqlite and not address.database:
-            address = address.set(database=str(data_dir / "dialgraph.db"))
-        self._lock = f"{address.database}.lock" if self._sqlite else ""
-        options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if self._sqlite else {}
-        self._engine: AsyncEngine = create_async_engine(address, **options)
         if self._sqlite:
-            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
-            event.listen(self._engine.sync_engine, "begin", _begin_immediate)
+            # Absolute: to ask for the working folder on the way would block the event loop.
+            file = Path(self._address.database) if self._address.database else data_dir / "dialgraph.db"
+            self._address = self._address.set(database=str(file.absolute()))
+        self._engine: AsyncEngine = create_async_engine(self._address, **self._options())
+        self._prepare(self._engine.sync_engine)
         self._opening = asyncio.Lock()
         self._open = False
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose work is committed at the end of the block, or not at all."""
-        await self._migrated()
+        async with self._opening:
+            if not self._open:
+                await asyncio.to_thread(self._migrate)
+                self._open = True
         async with self._engine.begin() as connection:
             yield connection
 
@@ -52,14 +53,26 @@ class Database:
         """Give back every connection."""
         await self._engine.dispose()
 
-    async def _migrated(self) -> None:
-        async with self._opening:
-            if not self._open:
-                # One process at a time: the change to WAL does not wait for a lock, it fails.
-                alone = AsyncFileLock(self._lock) if self._lock else nullcontext()
-                async with alone, self._engine.begin() as connection:
-                    await connection.run_sync(migrate)
-                self._open = True
+    def _options(self) -> dict[str, Any]:
+        return {"connect_args": {"timeout": _BUSY_SECONDS}} if self._sqlite else {}
+
+    def _prepare(self, engine: Engine) -> None:
+        if self._sqlite:
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_immediate)
+
+    def _migrate(self) -> None:
+        """In a thread, through a plain connection: Alembic reads files."""
+        driver = "sqlite" if self._sqlite else self._address.drivername
+        engine = create_engine(self._address.set(drivername=driver), **self._options())
+        self._prepare(engine)
+        # One process at a time: the change to WAL does not wait for a lock, it fails.
+        alone = FileLock(f"{self._address.database}.lock") if self._sqlite else nullcontext()
+        try:
+            with alone, engine.begin() as connection:
+                migrate(connection)
+        finally:
+            engine.dispose()
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

@@ -28,6 +28,7 @@ def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = 
         found += _step(step, nodes[step.node], graph.policy.memory)
     paths = Paths(graph)
     found += _tables(graph, nodes, told=bool(found))
+    found += _memory(graph)
     return [*found, *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
 
 
@@ -111,7 +112,8 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             yield f"{where}: `then` has no entry for {_list(missing)}, which node {step.node!r} can choose."
         offered: dict[str, str] = {}
         for route, target in step.then.items():
-            tool = None if told or target == END else offered_tool(graph, by_name[target], nodes)
+            asks = "model" in node.uses.values() and not told and target != END
+            tool = offered_tool(graph, by_name[target], nodes) if asks else None
             if tool is not None and offered.setdefault(tool_name(tool), route) != route:
                 both = f"{offered[tool_name(tool)]!r} and {route!r}"
                 yield f"{where}: the entries {both} are asked for by one tool, {tool_name(tool)!r}. Name another."
@@ -127,6 +129,29 @@ def offered_tool(graph: Graph, step: Step, nodes: Mapping[str, Node]) -> Tool | 
     node = nodes[step.node]
     slots = graph.policy.memory.slots if graph.policy.memory else {}
     return None if node.offers is None else node.offers(**read_options(step, node), slots=slots)
+
+
+def _memory(graph: Graph) -> Iterator[str]:
+    """What `recall` can choose is in its table, and what `remember` fills is declared."""
+    slots = list(graph.policy.memory.slots) if graph.policy.memory else []
+    stages = {str(step.options.get("stage")) for step in graph.steps if step.node == "remember"} - {"None", ""}
+    for step in graph.steps:
+        if step.node == "remember":
+            for name in step.options.get("values") or {}:
+                if name not in slots:
+                    yield f"step {step.id!r}: {name!r} is no slot.{_nearest(name, slots)} Accepted: {_list(slots)}."
+        if step.node != "recall" or not isinstance(step.then, dict):
+            continue
+        known = [*slots, "missing", "complete", *sorted(stages)]
+        for route in step.then:
+            if route not in known:
+                near = _nearest(route, known)
+                yield f"step {step.id!r}: recall never chooses {route!r}.{near} Accepted: {_list(known)}."
+        for route in ["complete", *sorted(stages)]:
+            if route not in step.then:
+                yield f"step {step.id!r}: `then` has no entry for {route!r}, which recall can choose."
+        if "missing" not in step.then and not all(name in step.then for name in slots):
+            yield f"step {step.id!r}: `then` has no entry for 'missing', which recall can choose."
 
 
 def _dead_ends(paths: Paths) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from database.remembered import CallKey, Remembered
 from graphs.settings import ROOT, GraphSettings
 from knowledge.store import Store, open_store
 from models.breaker import Health
@@ -71,9 +72,7 @@ class OpenServices:
     @property
     def memory(self) -> MemoryTable:
         """See nodes.turn.Services."""
-        from database.call_memory import CallMemoryTable
-
-        return CallMemoryTable(self.database)
+        return _Memory(self)
 
     def toolbox(self, name: str) -> Toolbox:
         """See nodes.turn.Services."""
@@ -119,6 +118,26 @@ class OpenServices:
     def health(self) -> dict[str, Health]:
         """How each model is that was opened."""
         return {name: model.breaker.health for name, model in self._models.items()}
+
+
+class _Memory:
+    """The table of what calls have told; the database is opened in a thread, at the first use."""
+
+    def __init__(self, services: OpenServices) -> None:
+        self._services = services
+
+    async def load(self, key: CallKey) -> Remembered:
+        """See nodes.memory.MemoryTable."""
+        return await (await asyncio.to_thread(self._table)).load(key)
+
+    async def save(self, key: CallKey, remembered: Remembered, lifetime_seconds: int) -> None:
+        """See nodes.memory.MemoryTable."""
+        await (await asyncio.to_thread(self._table)).save(key, remembered, lifetime_seconds)
+
+    def _table(self) -> MemoryTable:
+        from database.call_memory import CallMemoryTable
+
+        return CallMemoryTable(self._services.database)
 
 
 def _known(kind: str, name: str, known: Mapping[str, Engine]) -> Engine:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from models.errors import ModelError
 from nodes.actions import arguments_of
 from nodes.contract import State, Tool, Turn, Update, node
 
@@ -29,7 +30,11 @@ def _tool(*, tool: str = "remember", slots: Mapping[str, str] | None = None, **_
     }
 
 
-@node(may_read="tool_call", offers=_tool, needs_memory=True)
+MOST_PASSES = 8
+"""How often a model may tell something in one turn before it has to speak."""
+
+
+@node(may_read=("tool_call", "passes"), writes="passes", offers=_tool, needs_memory=True)
 async def remember(
     state: State,
     turn: Turn,
@@ -43,6 +48,9 @@ async def remember(
     A value that is not of its slot's type is not kept, and is a problem that templates can show (`memory.problems`).
     `stage` says where the call stands from now on; `""` leaves that to the missing slots.
     """
+    passes = state.get("passes", 0) + 1
+    if passes > MOST_PASSES:
+        raise ModelError("malformed", "The model kept telling what it knows and never spoke.")
     given = arguments_of(state) if state.get("tool_call", {}).get("name") == tool else {}
     await turn.memory.keep({**given, **(values or {})}, stage)
-    return None
+    return {"passes": passes}

@@ -29,7 +29,7 @@ def _source(template: str) -> str:
 
 def _checked(template: str) -> str:
     try:
-        _ENVIRONMENT.parse(_source(template))
+        _compiled(template)
     except TemplateError as error:
         raise ValueError(f"the template cannot be read: {error}") from error
     return template
@@ -40,9 +40,13 @@ def _compiled(template: str):  # type: ignore[no-untyped-def]  # jinja2 keeps Te
     return _ENVIRONMENT.from_string(_source(template))
 
 
+DEFAULT = "with_context"
+_compiled(DEFAULT)  # read now, not in the middle of the first turn
+
+
 @node(may_read="passages", writes="prompt")
 async def rewrite_messages(
-    state: State, turn: Turn, *, template: Annotated[str, AfterValidator(_checked)] = "with_context"
+    state: State, turn: Turn, *, template: Annotated[str, AfterValidator(_checked)] = DEFAULT
 ) -> Update:
     """Add one system message made from a template, and leave out what only the host needs.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import orjson
 
@@ -171,8 +172,11 @@ class Turn(Context):
     @cached_property
     def key(self) -> str:
         """The same for the same turn, however often it is sent: of one principal, endpoint, profile, call and turn,
-        with the same messages, tools and parameters. 32 hexadecimal digits.
+        with the same messages, tools and parameters. 32 hexadecimal digits. Without a call id no turn is the same:
+        two callers may say the same.
         """
+        if not self.call.id:
+            return uuid4().hex
         identity = [
             self.call.principal, self.endpoint, self.profile.name, self.call.id, self.call.turn_id, self.messages,
             self.request, self.model, self.api_key, self.streaming,

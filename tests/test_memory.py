@@ -85,7 +85,7 @@ async def test_without_a_call_id_nothing_is_kept(tmp_path: Path) -> None:
 
 async def test_a_stage_that_a_step_set_comes_before_the_slots(tmp_path: Path) -> None:
     steps = (
-        Step("recall", then={"missing": "remember", "confirm": "hangup"}),
+        Step("recall", then={"missing": "remember", "confirm": "hangup", "complete": "hangup"}),
         Step("remember", options={"stage": "confirm", "values": {"name": "Ann"}}, then="call_model"),
         Step("call_model", then=END),
         Step("hangup"),
@@ -150,3 +150,33 @@ def test_a_database_that_cannot_be_is_told_without_its_password(tmp_path: Path) 
         with pytest.raises(ValueError, match="no engine for") as told:
             Database(url, tmp_path)
         assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"mising": END, "complete": END}, "recall never chooses 'mising'. Did you mean 'missing'?"),
+        ({"missing": END}, "`then` has no entry for 'complete'"),
+        ({"complete": END, "name": END}, "`then` has no entry for 'missing'"),
+    ],
+)
+def test_a_table_that_recall_cannot_follow_is_a_mistake(table: dict[str, str], sentence: str) -> None:
+    with pytest.raises(GraphError, match=sentence.replace("?", r"\?")):
+        compile_graph(Graph(name="g", steps=(Step("recall", then=table),), policy=FLOW.policy))
+
+
+def test_what_remember_fills_must_be_declared() -> None:
+    steps = (
+        Step("remember", options={"stage": "sure", "values": {"nam": "x"}}),
+        Step("recall", then={"complete": END}),
+    )
+    with pytest.raises(GraphError) as told:
+        compile_graph(Graph(name="g", steps=steps, policy=FLOW.policy))
+    assert "'nam' is no slot. Did you mean 'name'?" in str(told.value)
+
+
+async def test_a_model_that_tells_for_ever_is_a_fault_and_not_a_loop(tmp_path: Path) -> None:
+    script = calls("remember", '{"name":"Ann"}')
+    async with upstream(default=script) as up, serving(tmp_path, (FLOW, []), models={"main": up.url}) as served:
+        reply = await served.ask("hi", "/booking/chat/completions")
+    assert reply.status == 502 and reply.error["code"] == "upstream_malformed" and len(up.exchanges) == 9

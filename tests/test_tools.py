@@ -155,11 +155,19 @@ async def test_leaving_stops_a_tool(tmp_path: Path, nothing_left: None) -> None:
 async def test_the_same_turn_gives_its_tools_the_same_key_and_another_turn_another(tmp_path: Path) -> None:
     book = calls("book_room", '{"name":"Ann"}')
     keys = []
-    for question in ("book", "book", "book again"):
+    for question, call in (
+        ("book", "c"),
+        ("book", "c"),
+        ("book again", "c"),
+        ("book", "d"),
+        ("book", ""),
+        ("book", ""),
+    ):
         async with talking(tmp_path, book, says("Booked.")) as (served, up):
-            await served.ask(question, PATH)
+            body = {"messages": [{"role": "user", "content": question}], "stream": True}
+            await served.post(PATH, body, {"x-call-id": call} if call else None)
             keys.append(up.bodies[1]["messages"][-1]["content"])
-    assert keys[0] == keys[1] != keys[2]
+    assert keys[0] == keys[1] and len(set(keys)) == 5, "and without a call id every turn is its own"
 
 
 def test_a_tool_without_types_or_words_is_refused_at_the_start() -> None:

@@ -31,8 +31,10 @@ def check(
     target = Target(completions_url(url), key, model, say, bye)
     try:
         findings = asyncio.run(find(target))
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        typer.echo(f"dialgraph: {target.url} cannot be asked: {type(error).__name__}.", err=True)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        write = "" if url.startswith(("http://", "https://")) else " An address begins with http:// or https://."
+        reason = "nothing answers there" if not write else "it is no address"
+        typer.echo(f"dialgraph: {target.url} cannot be asked: {reason}.{write}", err=True)
         raise typer.Exit(2) from None
     broken = [finding for finding in findings if finding.verdict == "broken"]
     if as_json:

@@ -45,13 +45,13 @@ def check(
     from graphs.compile import compile_graph
     from graphs.errors import GraphError
     from graphs.services import OpenServices
-    from graphs.settings import GraphSettings
     from graphs.spec import Graph
     from server.endpoints import open_names
+    from server.settings import load_settings
 
     if not files:
         endpoints = _endpoints()
-        open_names(endpoints, OpenServices(GraphSettings()))
+        open_names(endpoints, OpenServices(load_settings()))
         typer.echo(f"{len(endpoints)} graphs are right: {', '.join(endpoints)}")
         return
     for file in files:
