@@ -13,7 +13,6 @@ from language.guard import (
     find_identity_numbers,
     find_phone_numbers,
     find_words,
-    in_language_of,
 )
 from language.markup import Markup
 from nodes.line import Place
@@ -55,9 +54,8 @@ class Outlets:
 def _rule(rule: GuardRule, checks: Mapping[str, Check]) -> Rule | Check:
     if rule.find == "check":
         return checks[rule.check]
-    texts = {"en": rule.instead} if isinstance(rule.instead, str) else rule.instead
     find = find_words(rule.words) if rule.find == "words" else _FINDERS[rule.find]
-    return Rule(find, rule.action, in_language_of(texts))
+    return Rule(find, rule.action, rule.instead)
 
 
 def _number_reader(policy: Policy) -> Callable[[], Stage] | None:
@@ -67,7 +65,7 @@ def _number_reader(policy: Policy) -> Callable[[], Stage] | None:
         from language.numbers import NumberReader, Numbers
     except ImportError as error:
         raise GraphError(
-            f"policy: numbers='words' needs {error.name!r}. Install the extra: pip install 'dialgraph[numbers]'."
+            f"policy: numbers='words' needs {error.name!r}. Install the extra: pip install -e '.[numbers]'."
         ) from error
     reader = NumberReader()
     return lambda: Numbers(reader)

@@ -13,6 +13,9 @@ FALLBACK = {
 }
 
 
+_ByLanguage = Annotated[dict[str, str], Field(min_length=1)]
+
+
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,7 +32,7 @@ class GuardRule(_Value):
     action: Literal["mask", "replace", "block"] = "mask"
     """`mask`: say `instead` in place of what was found; `replace`: in place of the whole sentence; `block`: say nothing
     of the sentence."""
-    instead: str | dict[str, str] = Field(default_factory=lambda: {"en": "(withheld)", "zh": "（不便透露）"})
+    instead: str | _ByLanguage = Field(default_factory=lambda: {"en": "(withheld)", "zh": "（不便透露）"})
     """One text, or one a language."""
 
 
@@ -60,7 +63,7 @@ class Policy(_Value):
     """What stands behind an acknowledgement."""
     on_failure: Literal["raise", "speak"] | None = None
     """What a failed turn tells: an error, or the fallback line and a normal finish."""
-    fallback: str | dict[str, str] = Field(default_factory=lambda: dict(FALLBACK))
+    fallback: str | _ByLanguage = Field(default_factory=lambda: dict(FALLBACK))
     """The fallback line: one text, or one a language."""
     newest_wins: bool = True
     """Whether a new turn of a call ends the older one that still runs. Never without a call id."""

@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from language.sentences import place_to_cut, sentences
-from language.words import HAN, is_chinese
+from language.words import HAN, in_language
 
 LONGEST_CHARACTERS = 300
 """Of a sentence: text without an end is looked at in pieces, so that a caller does not wait for the whole of it."""
@@ -24,8 +24,8 @@ class Rule:
 
     find: Find
     action: Literal["mask", "replace", "block"]
-    instead: Callable[[str], str]
-    """A sentence → what is said in place of what was found, in its language."""
+    instead: str | Mapping[str, str]
+    """What is said in place of what was found: one text, or one a language."""
 
 
 _END_MARK = re.compile(r"[.!?。！？；…\n]")
@@ -73,8 +73,8 @@ def _applied(rule: Rule, sentence: str) -> str:
     if rule.action == "block":
         return ""
     if rule.action == "replace":
-        return rule.instead(sentence) + end
-    instead = rule.instead(sentence)
+        return in_language(rule.instead, sentence) + end
+    instead = in_language(rule.instead, sentence)
     for start, stop in sorted(places, reverse=True):
         sentence = sentence[:start] + instead + sentence[stop:]
     return sentence
@@ -143,11 +143,6 @@ def find_words(words: Iterable[str]) -> Find:
     parts = [edges % "|".join(latin)] * bool(latin) + other
     pattern = re.compile("|".join(parts), re.IGNORECASE)
     return lambda sentence: [match.span() for match in pattern.finditer(sentence)] if parts else []
-
-
-def in_language_of(texts: dict[str, str]) -> Callable[[str], str]:
-    """The text in the sentence's language."""
-    return lambda sentence: texts.get("zh" if is_chinese(sentence) else "en", next(iter(texts.values()), ""))
 
 
 def _luhn(text: str) -> bool:

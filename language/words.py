@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import TypeVar
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)*")
@@ -19,10 +21,21 @@ _STOP_CHARACTERS = frozenset(
 )
 
 
+Said = TypeVar("Said")
+
+
 def is_chinese(text: str) -> bool:
     """Whether a caller who says this expects an answer in Chinese: Chinese characters outweigh Latin words."""
     han = len(_HAN_CHARACTER.findall(text))
     return han > 0 and han * 2 >= len(_LETTER.findall(text)) / 2
+
+
+def in_language(said: Said | Mapping[str, Said], heard: str) -> Said:
+    """What is said to one who speaks these words: the same to all, or one a language (`en`, `zh`), at least one."""
+    if not isinstance(said, Mapping):
+        return said
+    language = "zh" if is_chinese(heard) else "en"
+    return said[language] if language in said else next(iter(said.values()))
 
 
 def words(text: str) -> list[str]:

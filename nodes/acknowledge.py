@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from language.words import is_chinese
+from language.words import in_language
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Filler
@@ -21,7 +21,7 @@ async def acknowledge(
     state: State,
     turn: Turn,
     *,
-    say: Annotated[Phrases, Field(min_length=1)] | dict[str, Phrases] = _PHRASES,
+    say: Annotated[Phrases, Field(min_length=1)] | Annotated[dict[str, Phrases], Field(min_length=1)] = _PHRASES,
     after_ms: Annotated[int, Field(ge=0)] | Literal["median"] = 300,
     min_ms: Annotated[int, Field(ge=0)] = 300,
     max_ms: Annotated[int, Field(ge=0)] = 1500,
@@ -52,10 +52,8 @@ async def acknowledge(
 
 def _in_language(say: Phrases | dict[str, Phrases], turn: Turn) -> Phrases:
     """The phrases in the caller's language; while he has said nothing, in the one that he was spoken to."""
-    if not isinstance(say, dict):
-        return say
     words = turn.question or next((text_of(one.get("content")) for one in reversed(turn.messages)), "")
-    return say.get("zh" if is_chinese(words) else "en") or next(iter(say.values()), ())
+    return in_language(say, words)
 
 
 def _since(turn: Turn) -> float:

@@ -1,26 +1,20 @@
 """What the steps that do something with the call share: words first, then one action in the host's own form."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import uuid4
 
 import orjson
+from pydantic import Field
 
-from language.words import is_chinese
+from language.words import in_language
 from nodes.contract import State, Tool, Turn
 from nodes.events import Action
 from profiles.profile import ActionKind
 
-Words = str | dict[str, str]
+Words = str | Annotated[dict[str, str], Field(min_length=1)]
 """One text, or one a language: `en`, `zh`."""
 FinishReason = Literal["", "tool_calls", "stop"]
-
-
-def in_language(say: Words, words: str) -> str:
-    """The text in the language of these words."""
-    if isinstance(say, str):
-        return say
-    return say.get("zh" if is_chinese(words) else "en", next(iter(say.values()), ""))
 
 
 def offered_tool(name: str, description: str, properties: Mapping[str, object] | None = None) -> Tool:

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from language.words import in_language
 from models.port import Message
 from models.question import text_of
-from nodes.actions import Words, in_language
+from nodes.actions import Words
 from nodes.contract import State, Turn, Update, node
 
 _GREETING = {"en": "Hello! How can I help you?", "zh": "您好！请问有什么可以帮您？"}

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nodes.actions import FinishReason, Words, act, in_language, offered_tool
+from language.words import in_language
+from nodes.actions import FinishReason, Words, act, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
 
 _HANDING_OVER = {"en": "I will put you through. One moment, please.", "zh": "我为您转接，请稍等。"}

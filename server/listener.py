@@ -11,8 +11,8 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from language.words import in_language
 from models.errors import ModelError
-from nodes.actions import in_language
 from nodes.contract import Turn
 from nodes.events import Event, Say
 from server.endpoints import Endpoint

@@ -17,7 +17,6 @@ from nodes.call import Call
 from nodes.contract import Turn
 from nodes.events import Event, Filler
 from nodes.messages import NO_RESULT, upstream_messages
-from profiles.choose import known_profiles
 from server.wire.request import read_request
 from tests.serving import serving
 from tests.upstream import Action, says, upstream
@@ -248,9 +247,3 @@ async def test_a_prompt_can_use_what_the_host_told_of_the_call(tmp_path: Path) -
     system, said = up.bodies[0]["messages"]
     assert system["content"] == "Caller +49 in room: {{ gold }}" and said["content"] == "{{ 7 * 7 }}"
     assert refused.status == 500 and "class" not in refused.error["message"]
-
-
-def test_no_profile_says_less_than_another() -> None:
-    for profile in known_profiles().values():
-        for kind in ("hangup", "transfer", "digits"):
-            assert profile.form(kind).tool

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from language.sentences import sentences
-from language.words import is_chinese, words
+from language.words import in_language, is_chinese, words
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,16 @@ def test_no_text_takes_long(text: str) -> None:
     began = time.perf_counter()
     assert "".join(sentences(text)) == text
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "expected"),
+    [
+        ("Hi", "你好", "Hi"),
+        ({"en": "Hi", "zh": "你好"}, "再见", "你好"),
+        ({"zh": "你好", "en": ""}, "hello", ""),
+        ({"zh": "你好"}, "hello", "你好"),
+    ],
+)
+def test_what_is_said_is_in_the_language_of_who_hears_it(said: str | dict[str, str], heard: str, expected: str) -> None:
+    assert in_language(said, heard) == expected

@@ -285,7 +285,6 @@ async def test_ended_turns_that_are_kept_hold_no_request(tmp_path: Path) -> None
         import gc
         import weakref
 
-        kept = []
         for at in range(5):
             reply = await served.post(
                 "/chat/completions", asks(f"{at}", padding="x" * 1_000_000), {"x-call-id": f"{at}"}

@@ -50,5 +50,7 @@ def open_toolbox(name: str, url: str) -> Toolbox:
     try:
         engine = getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise ValueError(f"tools {name!r}: {error.name!r} is missing. pip install 'dialgraph[mcp]'.") from error
+        raise ValueError(
+            f"tools {name!r}: {error.name!r} is missing. Install the extra: pip install -e '.[mcp]'."
+        ) from error
     return cast(Toolbox, engine(name, url))
