@@ -168,9 +168,10 @@ class Listener:
                     if abort is not None:
                         abort()
                     return
-                await asyncio.sleep(min(pause, patience - silent))
+                await asyncio.sleep(max(min(pause, patience - silent), 0.01))
             elif silent < pause or self._ended or not self._turn.streaming:
-                await asyncio.sleep(max(pause - silent, 0.05) if self._turn.streaming else pause)
+                rest = max(pause - silent, 0.05) if self._turn.streaming else pause
+                await asyncio.sleep(min(rest, patience))
             else:
                 # Not awaited by itself: a client that does not read must not hold up this watch.
                 self._comment = asyncio.create_task(self._send(send, KEEP_ALIVE))

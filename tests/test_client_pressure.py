@@ -244,3 +244,33 @@ async def test_c13_a_proxy_that_cuts_idle_streams_stays_open_through_a_silent_to
             proxy.close()
     answer = read_stream(reply.body)
     assert answer.text == "Hello there." and answer.comments >= 5
+
+
+async def test_c05_a_client_that_stops_reading_before_the_last_words_is_cut_off_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @node(speaks=True)
+    async def flood(state: State, turn: Turn) -> Update:
+        """One word that no socket takes whole; what comes behind it is the end of the stream."""
+        await turn.say("x" * 30_000_000)
+        return None
+
+    monkeypatch.setattr(listen, "VANISHED_MILLISECONDS", 600_000)
+    spec = Graph(name="floods", steps=(Step("flood"),))
+    async with upstream() as up, serving(tmp_path, (spec, [flood]), send_timeout_seconds=1) as served:
+        connection = await small_window(served.port)
+        connection.reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio would read ahead
+        await connection.send(served.request("/floods/chat/completions", BODY))
+        await up.until(lambda: bool(served.state.turns.open))
+        await up.until(lambda: not served.state.turns.open)
+        began = time.monotonic()
+        await up.until(lambda: time.monotonic() - began > 2.5)
+        connection.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        data = b""
+        try:
+            while piece := await connection.reader.read(1_000_000):
+                data = (data + piece)[-100:]
+        except ConnectionError:
+            pass
+        await connection.aclose()
+        assert b"[DONE]" not in data

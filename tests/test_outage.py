@@ -197,3 +197,33 @@ async def test_a_try_that_is_answered_slowly_does_not_hold_the_others_up(tmp_pat
             await up.until(lambda: time.monotonic() - began > 0.75)
             assert (await served.ask()).status == 200
             await connection.aclose()
+
+
+async def test_a_race_that_runs_out_of_its_steps_time_is_left_by_both_at_once(tmp_path: Path) -> None:
+    from nodes.contract import State, Turn, Update, node
+
+    @node(speaks=True)
+    async def apologise(state: State, turn: Turn) -> Update:
+        """The turn goes on for long after the race."""
+        import asyncio
+
+        await asyncio.sleep(1.5)
+        await turn.say("Sorry.")
+        return None
+
+    race = Step(
+        "call_model",
+        options={"fallbacks": ["second"], "hedge_after_ms": 50},
+        timeout_ms=200,
+        on_timeout="apologise",
+        then="END",
+    )
+    spec = Graph(name="races", steps=(race, Step("apologise")))
+    async with upstream(default=[("hang",)]) as first, upstream(default=[("hang",)]) as second:
+        models = {"main": first.url, "second": second.url}
+        async with serving(tmp_path, (spec, [apologise]), models=models) as served:
+            began = time.monotonic()
+            answer = read_stream((await served.ask("hi", "/races/chat/completions")).body)
+    assert answer.text == "Sorry."
+    for one in (first, second):
+        assert one.exchanges[0].left is not None and one.exchanges[0].left - began < 1

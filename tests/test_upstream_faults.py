@@ -373,3 +373,19 @@ async def test_connections_are_reused_from_turn_to_turn(tmp_path: Path) -> None:
             read_stream((await served.ask()).body)
         await asyncio.sleep(0)
     assert warm >= 1 and up.connections == warm
+
+
+@pytest.mark.parametrize("audio", ["text", ["x"], {"transcript": 5}, {"data": {}}])
+@pytest.mark.parametrize("streams", [True, False])
+async def test_u13_sound_that_is_no_sound_is_502(tmp_path: Path, audio: object, streams: bool) -> None:
+    script: list[Action] = [("delta", {"audio": audio}), *says("x")]
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        reply = await served.ask(stream=streams)
+    assert reply.status == 502 and reply.error["code"] == "upstream_malformed"
+
+
+async def test_u13_an_empty_transcript_is_nothing_to_be_refused(tmp_path: Path) -> None:
+    script: list[Action] = [("delta", {"audio": {"id": "a", "transcript": None, "data": ""}}), *says("x")]
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        reply = await served.ask(stream=False)
+    assert reply.status == 200 and reply.json()["choices"][0]["message"]["content"] == "x"
