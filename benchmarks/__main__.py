@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import hot_path, outlets, questions
+from benchmarks import hot_path, outlets, questions, retrieval
 
 README = Path(__file__).parent / "README.md"
 MARK = "<!-- figures: written by `python -m benchmarks --write` -->"
@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, help="a folder of SQuAD-format files")
     parser.add_argument("--write", action="store_true", help="write the figures into benchmarks/README.md")
     arguments = parser.parse_args()
-    lines = ["## Answers", "", *questions.measure(arguments.questions), ""]
+    asked = questions.sets(arguments.questions)
+    lines = ["## Answers", "", *questions.measure(asked), ""]
+    lines += ["## Retrieval", "", *retrieval.measure(asked), ""]
     lines += ["## The hot path", "", *hot_path.measure(), ""]
     lines += ["## The outlets of a voice", "", *outlets.measure(), ""]
     machine = (

@@ -1,18 +1,13 @@
 """How well questions are answered, on SQuAD-format files: a folder of them, or the bilingual set of our own.
 
-Two figures a file: with the right paragraph given, how often the one or two spoken sentences hold the answer; and how
-often the embedded store finds the right paragraph first, and among the first five.
+With the right paragraph given: how often the one or two spoken sentences hold the answer.
 """
 
-import asyncio
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from knowledge.faiss import FaissStore
-from knowledge.store import Document
 from language.sentences import sentences
 from models.extractive import best_sentences
 
@@ -46,34 +41,18 @@ def spoken(questions: list[Question]) -> tuple[float, float]:
     return held / len(questions), count / len(questions)
 
 
-async def retrieved(questions: list[Question]) -> tuple[float, float]:
-    """The share of questions whose paragraph is found first, and in the first five."""
-    paragraphs = list(dict.fromkeys(question.paragraph for question in questions))
-    names = {paragraph: f"{at}.txt" for at, paragraph in enumerate(paragraphs)}
-    with tempfile.TemporaryDirectory() as folder:
-        store = FaissStore("bench", Path(folder))
-        await store.add([Document(name, paragraph) for paragraph, name in names.items()])
-        first = five = 0
-        for question in questions:
-            found = list(dict.fromkeys(passage.document for passage in await store.search(question.text, 10)))[:5]
-            first += found[:1] == [names[question.paragraph]]
-            five += names[question.paragraph] in found
-    return first / len(questions), five / len(questions)
-
-
-def measure(folder: Path | None) -> list[str]:
-    """The table, as Markdown lines."""
+def sets(folder: Path | None) -> dict[str, list[Question]]:
+    """The questions of each file, ours first."""
     given = sorted(folder.glob("*.json")) if folder else []
-    files = [*sorted(OWN.glob("*.json")), *given]
     if folder and not given:
         raise SystemExit(f"{str(folder)!r} holds no .json file. Accepted: files in SQuAD's format.")
-    lines = [
-        "| set | questions | the spoken sentences hold the answer | sentences | first is right | in the first five |",
-        "|---|---|---|---|---|---|",
-    ]
-    for file in files:
-        questions = list(read(file))
-        share, count = spoken(questions)
-        first, five = asyncio.run(retrieved(questions))
-        lines.append(f"| {file.stem} | {len(questions)} | {share:.3f} | {count:.2f} | {first:.3f} | {five:.3f} |")
+    return {file.stem: list(read(file)) for file in [*sorted(OWN.glob("*.json")), *given]}
+
+
+def measure(questions: dict[str, list[Question]]) -> list[str]:
+    """The table, as Markdown lines."""
+    lines = ["| set | questions | the spoken sentences hold the answer | sentences |", "|---|---|---|---|"]
+    for name, asked in questions.items():
+        share, count = spoken(asked)
+        lines.append(f"| {name} | {len(asked)} | {share:.3f} | {count:.2f} |")
     return lines

@@ -1,21 +1,26 @@
 """The database: SQLite in the data folder, or PostgreSQL by its URL. What was answered was committed before."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-from filelock import FileLock
-from sqlalchemy import Connection, Engine, create_engine, event
+from filelock import AsyncFileLock, FileLock
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from database.migrate import migrate
+from database.readers import Readers
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _BUSY_SECONDS = 5
+
+Found = TypeVar("Found")
 
 
 class Database:
@@ -30,10 +35,12 @@ class Database:
         except ArgumentError:
             raise ValueError("database: the address cannot be read.") from None
         self._sqlite = scheme == "sqlite"
+        self._readers: Readers | None = None
         if self._sqlite:
             # Absolute: to ask for the working folder on the way would block the event loop.
             file = Path(self._address.database) if self._address.database else data_dir / "dialgraph.db"
             self._address = self._address.set(database=str(file.absolute()))
+            self._readers = Readers(file.absolute())
         self._engine: AsyncEngine = create_async_engine(self._address, **self._options())
         self._prepare(self._engine.sync_engine)
         self._opening = asyncio.Lock()
@@ -42,15 +49,57 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose work is committed at the end of the block, or not at all."""
+        await self.open()
+        async with self._engine.begin() as connection:
+            yield connection
+
+    async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
+        """What `work` finds in a SQLite file, in a thread, at one moment of the database."""
+        if self._readers is None:
+            raise ValueError("database: this is no SQLite file.")
+        await self.open()
+        return await self._readers.read(work)
+
+    async def open(self) -> None:
+        """Bring the database to the present form, once."""
+        if self._open:
+            return
         async with self._opening:
             if not self._open:
                 await asyncio.to_thread(self._migrate)
                 self._open = True
-        async with self._engine.begin() as connection:
-            yield connection
+
+    @asynccontextmanager
+    async def alone(self, what: str) -> AsyncIterator[None]:
+        """Nobody else does this meanwhile, in any process. Ends with the process, however that ends."""
+        await self.open()
+        if self._sqlite:
+            async with AsyncFileLock(f"{self._address.database}.{quote(what, safe='')}.lock"):
+                yield
+            return
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:what, 0))"), {"what": what})
+            try:
+                yield
+            finally:
+                await connection.invalidate()  # closed, not given back: the lock goes with it
+
+    async def forget_old_pages(self) -> None:
+        """Let no byte of what was deleted stand in SQLite's journal; a reader that is under way delays it."""
+        async with self._engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            if self._sqlite and driver is not None:
+                await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @property
+    def engine(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
 
     async def aclose(self) -> None:
         """Give back every connection."""
+        if self._readers is not None:
+            await self._readers.aclose()
         await self._engine.dispose()
 
     def _options(self) -> dict[str, Any]:
@@ -76,9 +125,10 @@ class Database:
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
-    # WAL: readers do not wait for the writer. FULL: a commit survives the loss of power.
+    # WAL: readers do not wait for the writer. FULL: a commit survives the loss of
+    # power. What is deleted is overwritten.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
 
 

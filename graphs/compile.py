@@ -1,7 +1,8 @@
 """Graph → LangGraph. The only file that builds one; whatever is wrong is reported before anything runs."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import cached_property
 from typing import Annotated, Any, cast
 
 from langchain_core.messages import AIMessage, convert_to_openai_messages
@@ -22,6 +23,7 @@ from graphs.policy import Memory
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
+from knowledge.store import StoreError
 from language.guard import Check
 from models.port import Message
 from nodes.call import Call
@@ -56,6 +58,9 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         else:
             turn, owned = _turn_of(context), True
         try:
+            # The server has done this at its start; elsewhere the first question would run out of its step's time.
+            with suppress(StoreError):  # the step that searches has its own way to fail
+                await turn.services.warm_stores(self._stores)
             stream = cast(AsyncGenerator[Any, None], super().astream(input, config, context=turn, **options))
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
@@ -63,6 +68,12 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         finally:
             if owned:
                 await turn.aclose()
+
+    @cached_property
+    def _stores(self) -> list[str]:
+        """The stores that its steps search."""
+        uses = [use for node in self.builder.nodes.values() for use in (node.metadata or {}).get("uses", ())]
+        return [name for kind, name in uses if kind == "store"]
 
 
 def compile_graph(

@@ -1,14 +1,15 @@
 """What the names in graphs stand for, opened at the first use: for server, Studio, notebooks and command line."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
 from graphs.settings import ROOT, GraphSettings
-from knowledge.store import Store, open_store
+from knowledge.embed import open_embedder
+from knowledge.store import Place, Store, open_store, options_of
 from models.breaker import Health
 from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
@@ -35,6 +36,7 @@ class OpenServices:
         self._addresses = settings.model_addresses()
         self._models: dict[str, ChatModel] = {}
         self._stores: dict[str, Store] = {}
+        self._warm: set[str] = set()
         self._voices: dict[str, Voice] = {}
         self._toolboxes: dict[str, Toolbox] = {}
         self._database: Database | None = None
@@ -49,10 +51,23 @@ class OpenServices:
     def store(self, name: str) -> Store:
         """See nodes.turn.Services."""
         if name not in self._stores:
-            sample = SAMPLE if name == "main" and self._settings.sample_handbook else None
-            url = _known("store", name, self._settings.store_urls())
-            self._stores[name] = _opened(open_store, name, url, self._settings.data_dir / "knowledge", sample)
+            self._stores[name] = _opened(open_store, self._place(name))
         return self._stores[name]
+
+    def _place(self, name: str) -> Place:
+        """What a store is opened with."""
+        url = _known("store", name, self._settings.store_urls())
+        options = _opened(options_of, name, url)
+        embedder = options.get("embedder", "main")
+        address = _known("embedder", embedder, self._settings.embedder_addresses())
+        return Place(
+            name,
+            url,
+            self.database,
+            self._settings.data_dir / "knowledge",
+            _opened(open_embedder, embedder, address),
+            sample=SAMPLE if name == "main" and self._settings.sample_handbook else None,
+        )
 
     def voice(self, name: str) -> Voice:
         """See nodes.turn.Services."""
@@ -101,8 +116,13 @@ class OpenServices:
     async def prewarm(self) -> None:
         """Do what would make the first call slow."""
         await asyncio.gather(*(model.prewarm() for model in self._models.values()))
-        for store in self._stores.values():
-            await store.search("warm", 1)
+        await self.warm_stores(self._stores)
+
+    async def warm_stores(self, names: Iterable[str]) -> None:
+        """Open these stores, which reads files, and look into each once; one that was looked into is warm."""
+        for name in [name for name in names if name not in self._warm]:
+            await (await asyncio.to_thread(self.store, name)).search("warm", 1)
+            self._warm.add(name)
 
     async def aclose(self) -> None:
         """Close all that was opened."""

@@ -12,6 +12,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from knowledge.embed import EmbedderAddress
 from models.port import Deadlines, ModelAddress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,26 @@ class ModelSettings(BaseModel):
         return ModelAddress(self.url, self.model, self.api_key.get_secret_value(), deadlines, self.away_seconds)
 
 
+class EmbedderSettings(BaseModel):
+    """Where an embedder is. A text alone is its URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """`hashing:`, `https://…/v1` of any OpenAI-compatible server, `langchain:openai` or `onnx:FOLDER`."""
+    model: str = ""
+    """The server's name of the model."""
+    api_key: SecretStr = SecretStr("")
+    counts: float = Field(default=0.0, ge=0)
+    """What full similarity adds to a passage's score, where 1 is all that was asked; 0: the engine's own."""
+    unrelated: float | None = Field(default=None, ge=-1, lt=1)
+    """The similarity that texts about different things usually have."""
+
+    def address(self) -> EmbedderAddress:
+        """As `knowledge/` takes it."""
+        return EmbedderAddress(self.url, self.model, self.api_key.get_secret_value(), self.counts, self.unrelated)
+
+
 def _from_url(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
@@ -68,7 +89,13 @@ class GraphSettings(BaseSettings):
     )
     stores: dict[str, str] = Field(
         default_factory=dict,
-        description="Knowledge stores by name, as URLs. `main` is `faiss:` in the data folder.",
+        description="Knowledge stores by name, as URLs: `faiss:`, `pgvector:` or `langchain:module:name`, with"
+        " `?embedder=…&reranker=…`. `main` is `faiss:`.",
+    )
+    embedders: dict[str, Annotated[EmbedderSettings, BeforeValidator(_from_url)]] = Field(
+        default_factory=dict,
+        description="Embedders by name: a URL, or url, model, api_key, counts and unrelated. `main` is `hashing:`,"
+        " which needs no download.",
     )
     voices: dict[str, str] = Field(default_factory=dict, description="Voices by name, as URLs. `main` is `tone:440`.")
     database_url: SecretStr = Field(
@@ -122,6 +149,11 @@ class GraphSettings(BaseSettings):
     def store_urls(self) -> dict[str, str]:
         """Every store, `main` among them."""
         return {"main": "faiss:", **self.stores}
+
+    def embedder_addresses(self) -> dict[str, EmbedderAddress]:
+        """Every embedder, `main` among them."""
+        named = {name: embedder.address() for name, embedder in self.embedders.items()}
+        return {"main": EmbedderAddress("hashing:"), **named}
 
     def voice_urls(self) -> dict[str, str]:
         """Every voice, `main` among them."""

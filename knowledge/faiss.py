@@ -1,189 +1,188 @@
-"""The embedded store: one folder a store, written as a new generation beside the old one and switched over at once.
-
-`manifest.json` names the generation's two files with their checksums. The passages are the truth; the FAISS file is a
-cache of their vectors and is built again when in doubt. Adding to a FAISS index while it is searched crashes the
-process, so a published index is never changed.
-"""
+"""The embedded store: rows and words in SQLite, vectors in FAISS. Each search looks at one moment of the database."""
 
 import asyncio
-import hashlib
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from uuid import uuid4
+import logging
+import sqlite3
+from collections.abc import Sequence
 
-import faiss
 import numpy as np
-import orjson
-from filelock import FileLock
 
-from knowledge.documents import Piece, pieces, read_documents
-from knowledge.embed import Embedder, HashingEmbedder, Vectors
-from knowledge.store import Document, Passage, StoreError
+from knowledge.asking import ask, telling
+from knowledge.embed import EmbedError, Vectors
+from knowledge.fuse import CANDIDATES, best_of, fused
+from knowledge.relevance import relevance
+from knowledge.rows import StoreRow, unpacked
+from knowledge.sql import SqlStore
+from knowledge.sqlite import (
+    allowed_passages,
+    found_by_words,
+    last_passage,
+    listed,
+    living,
+    passages_of,
+    spellings,
+    store_row,
+)
+from knowledge.store import Filter, Passage, Place, StoreError, checked
+from knowledge.vectors import REST, Nearby, SegmentFile
+from knowledge.verify import sqlite_faults
 
-MIN_SCORE = 0.12
-"""Below this a passage shares little more than common words with the question."""
-_INLINE_NUMBERS = 2_000_000
-"""Numbers to multiply (0.3 ms) above which a search leaves the event loop."""
+log = logging.getLogger(__name__)
+
+_ROWS_READ = 1_200
+_SHARE_READ = 0.06
+"""Rows that the words of one question may stand in: so many, or this share of a large store."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Generation:
-    number: int
-    rows: tuple[tuple[str, Piece], ...]
-    index: faiss.IndexFlatIP
-    weights: Vectors
+class FaissStore(SqlStore):
+    """See the module. The segment of vectors in the data folder is a cache, made again when in doubt."""
 
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        if place.database.engine != "sqlite":
+            raise ValueError(f"store {place.name!r}: `faiss:` keeps its rows in SQLite. Use `pgvector:` on PostgreSQL.")
+        self._file = SegmentFile(place.folder / place.name)
+        self._nearby: Nearby | None = None
+        self._generation = -1
+        self._held: dict[int, int] = {}
+        self._building: asyncio.Task[None] | None = None
 
-class FaissStore:
-    """See the module. Another process may write: each search looks at the manifest."""
-
-    def __init__(self, name: str, folder: Path, sample: Path | None = None, embedder: Embedder | None = None) -> None:
-        faiss.omp_set_num_threads(1)
-        self._name = name
-        self._folder = folder
-        self._sample = sample
-        self._embedder: Embedder = embedder or HashingEmbedder()
-        self._stamp: tuple[int, int] | None = None
-        self._current: _Generation | None = None
-
-    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = lambda done: None) -> int:
+    async def search(
+        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
+    ) -> list[Passage]:
         """See the port."""
-        return await asyncio.to_thread(self._add, documents, progress)
+        text, top_k = checked(question, top_k)
+        if self._generation < 0:
+            await self.begun()
+        vector = await self._vector(text)
+        try:
+            passages = await self.database.read(lambda connection: self._search(connection, text, vector, top_k, only))
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
+        self._build_when_due()
+        return await best_of(passages, text, top_k, min_score, self.reranker)
 
-    async def search(self, question: str, top_k: int) -> list[Passage]:
+    async def verify(self) -> list[str]:
         """See the port."""
-        generation = await self._load()
-        count = len(generation.rows)
-        if not count:
+        store = await self.begun()
+        if store is None:
             return []
-        vector, perfect = self._embedder.question(question, generation.weights)
-        if perfect <= 0:
-            return []
-        queries, most = vector[np.newaxis], min(top_k, count)
-        if count * self._embedder.dimension <= _INLINE_NUMBERS:
-            scores, rows = generation.index.search(queries, most)
-        else:
-            scores, rows = await asyncio.to_thread(lambda: generation.index.search(queries, most))
-        found = []
-        for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
-            if row >= 0 and score / perfect >= MIN_SCORE:
-                document, piece = generation.rows[row]
-                found.append(Passage(piece.text, document, piece.heading, min(1.0, score / perfect)))
-        return found
+        faults = await self.database.read(lambda connection: sqlite_faults(connection, store, self.name))
+        if not self.suits(store):
+            faults.append(f"store {self.name!r}: its vectors are of {store.embedder!r}, the settings say otherwise.")
+        return faults
+
+    async def settled(self) -> None:
+        """Wait until no segment is being built."""
+        if self._building is not None:
+            await self._building
 
     async def aclose(self) -> None:
-        """Forget the index; the files stay."""
-        self._current = self._stamp = None
+        """See the port: a segment that is being built is finished first, since a thread cannot be stopped."""
+        await self.settled()
+        self._nearby, self._generation = None, -1
+        await self.embedder.aclose()
 
-    async def _load(self) -> _Generation:
-        """The newest generation; the one in memory as long as the manifest is the one it was read from."""
-        stamp = self._stamp_of_manifest()
-        if stamp is None and self._sample is not None:
-            await self.add(await asyncio.to_thread(read_documents, [self._sample]))
-            stamp = self._stamp_of_manifest()
-        if self._current is None or stamp != self._stamp:
-            self._current = await asyncio.to_thread(self._read)
-            self._stamp = stamp
-        return self._current
+    async def _forget_index(self) -> None:
+        await self.settled()
+        self._file.remove()
+        self._nearby, self._generation = None, -1
 
-    def _stamp_of_manifest(self) -> tuple[int, int] | None:
+    async def _vector(self, text: str) -> Vectors | None:
+        """The question's vector; None if the embedder is away: words go on without it."""
         try:
-            found = os.stat(self._folder / "manifest.json")
-        except FileNotFoundError:
+            return await self.embedder.question(text)
+        except EmbedError as error:
+            log.warning("a search goes by words alone", extra={"store": self.name, "reason": str(error)})
             return None
-        return found.st_mtime_ns, found.st_ino
 
-    def _build(self, number: int, rows: tuple[tuple[str, Piece], ...], vectors: Vectors | None = None) -> _Generation:
-        if vectors is None:
-            vectors = self._embedder.passages([_embedded(piece) for _, piece in rows])
-        index = faiss.IndexFlatIP(self._embedder.dimension)
-        index.add(vectors)
-        return _Generation(number, rows, index, self._embedder.weights(vectors))
+    # In a reader's thread, from here on.
 
-    def _add(self, documents: Sequence[Document], progress: Callable[[int], None]) -> int:
-        """One writer at a time, of all processes: what another has just written is read before it is added to."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / "write.lock"):
-            return self._write(self._read(), documents, progress)
-
-    def _write(self, old: _Generation, documents: Sequence[Document], progress: Callable[[int], None]) -> int:
-        names = {document.name for document in documents}
-        kept = [row for row, (name, _) in enumerate(old.rows) if name not in names]
-        rows = [old.rows[row] for row in kept]
-        vectors = [old.index.reconstruct_n(0, len(old.rows))[kept]] if kept else []
-        for done, document in enumerate(documents, 1):
-            new = list(pieces(document.text))
-            if not new:
-                raise StoreError(f"store {self._name!r}: document {document.name!r} holds no text.")
-            rows += [(document.name, piece) for piece in new]
-            vectors.append(self._embedder.passages([_embedded(piece) for piece in new]))
-            progress(done)
-        together = np.concatenate(vectors) if vectors else None
-        generation = self._build(old.number + 1, tuple(rows), together)
-        self._publish(generation)
-        return sum(name in names for name, _ in rows)
-
-    def _publish(self, generation: _Generation) -> None:
-        """Both files first, then the manifest that names them: a crash leaves the old generation or the new one."""
-        files = {
-            f"passages-{generation.number:06}.jsonl": b"".join(
-                orjson.dumps({"document": name, "heading": piece.heading, "text": piece.text}) + b"\n"
-                for name, piece in generation.rows
-            ),
-            f"vectors-{generation.number:06}.faiss": faiss.serialize_index(generation.index).tobytes(),
-        }
-        manifest = {
-            "generation": generation.number,
-            "embedder": self._embedder.name,
-            "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        }
-        for name, data in files.items():
-            _write_whole(self._folder / name, data)
-        _write_whole(self._folder / "manifest.json", orjson.dumps(manifest))
-        for file in [*self._folder.glob("passages-*"), *self._folder.glob("vectors-*")]:
-            # One generation is left for a process that has just read the old manifest.
-            if int(file.stem.rpartition("-")[2]) < generation.number - 1:
-                file.unlink(missing_ok=True)
-
-    def _read(self) -> _Generation:
-        try:
-            manifest = orjson.loads((self._folder / "manifest.json").read_bytes())
-        except FileNotFoundError:
-            return self._build(0, ())
-        except (OSError, ValueError) as error:
-            raise StoreError(f"store {self._name!r}: its manifest cannot be read.") from error
-        try:
-            number, sums = int(manifest["generation"]), dict(manifest["sha256"])
-            passages, vectors = sorted(sums)
-            data = (self._folder / passages).read_bytes()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"store {self._name!r}: its passages cannot be read.") from error
-        if hashlib.sha256(data).hexdigest() != sums[passages]:
-            raise StoreError(f"store {self._name!r}: its passages are damaged. Index the documents again.")
-        rows = tuple(
-            (row["document"], Piece(row["text"], row["heading"])) for row in map(orjson.loads, data.splitlines())
+    def _search(
+        self, connection: sqlite3.Connection, text: str, vector: Vectors | None, top_k: int, only: Filter | None
+    ) -> list[Passage]:
+        store = store_row(connection, self.name)
+        if store is None or not store.passages:
+            return []
+        allowed = allowed_passages(connection, store, only) if only else None
+        if allowed is not None and not len(allowed):
+            return []
+        nearby = self._refreshed(connection, store)
+        asked, held = ask(
+            text,
+            store.passages,
+            lambda numbers: self._holding(connection, store, numbers),
+            lambda prefix: spellings(connection, store, prefix),
         )
-        try:
-            cache = (self._folder / vectors).read_bytes()
-        except OSError:
-            cache = b""
-        if manifest["embedder"] != self._embedder.name or hashlib.sha256(cache).hexdigest() != sums[vectors]:
-            return self._build(number, rows)
-        index = faiss.deserialize_index(np.frombuffer(cache, dtype=np.uint8))
-        return self._build(number, rows, index.reconstruct_n(0, index.ntotal))
+        most_rows = max(_ROWS_READ, int(store.passages * _SHARE_READ))
+        by_words = found_by_words(connection, store, asked, telling(asked, held, most_rows), allowed)
+        if not self.suits(store):
+            vector = None
+        near = nearby.search(vector, CANDIDATES, allowed)[0] if vector is not None else None
+        rows = living(connection, store, fused(by_words, near), max(CANDIDATES, top_k))
+        likeness = None
+        if vector is not None and rows:
+            likeness = self.likeness(unpacked(b"".join(row.vector for row in rows)).reshape(len(rows), -1) @ vector)
+        codes = [np.frombuffer(row.terms, dtype=np.uint32) for row in rows]
+        scores = relevance(asked, codes, store.units / store.passages, likeness)
+        order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
+        return passages_of(connection, {rows[at].passage: float(scores[at]) for at in order})
 
+    def _holding(self, connection: sqlite3.Connection, store: StoreRow, numbers: Sequence[int]) -> dict[int, int]:
+        """How many passages hold each unit; remembered until the store changes."""
+        held = self._held
+        if missing := [number for number in numbers if number not in held]:
+            found = dict(
+                connection.execute(
+                    "SELECT code, passages FROM knowledge_term WHERE store_id = ?"  # noqa: S608  # numbers of ours
+                    f" AND code IN ({listed(missing)}) AND passages > 0",
+                    (store.id,),
+                )
+            )
+            held.update({number: found.get(number, 0) for number in missing})
+        return {number: held[number] for number in numbers if held[number]}
 
-def _embedded(piece: Piece) -> str:
-    return f"{piece.heading}\n{piece.text}"
+    def _refreshed(self, connection: sqlite3.Connection, store: StoreRow) -> Nearby:
+        """The vectors as this moment has them. What two threads find is the same, so neither waits for the other."""
+        nearby = self._nearby
+        if store.generation == self._generation and nearby is not None:
+            return nearby
+        if not self.suits(store) or not self._proposes(store):
+            nearby = Nearby.of(None, self.embedder.dimension)
+        elif nearby is None or nearby.count > 2 * store.passages + REST:
+            nearby = Nearby.of(self._file.read(store.embedder, self.embedder.dimension), self.embedder.dimension)
+            if nearby.last > last_passage(connection) or nearby.count > 2 * store.passages + REST:
+                nearby = Nearby.of(None, self.embedder.dimension)  # of an older database, or mostly of what is gone
+        if self.suits(store) and self._proposes(store):
+            rows = connection.execute(
+                "SELECT v.passage_id, v.vector FROM knowledge_compared v"
+                " CROSS JOIN knowledge_document d ON d.id = v.document_id"
+                " WHERE d.store_id = ? AND v.passage_id > ? ORDER BY v.passage_id",
+                (store.id, nearby.last),
+            ).fetchall()
+            if rows:
+                ids = np.array([row[0] for row in rows], dtype=np.int64)
+                nearby = nearby.more(ids, unpacked(b"".join(row[1] for row in rows)).reshape(len(rows), -1))
+        self._held = {}
+        self._nearby, self._generation = nearby, store.generation
+        return nearby
 
+    def _proposes(self, store: StoreRow) -> bool:
+        """Whether vectors name candidates of their own, and are kept in memory for it."""
+        return store.passages <= self.embedder.proposes_up_to
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """The file is there with all its bytes, or it is not there."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    # On the event loop again.
+
+    def _build_when_due(self) -> None:
+        nearby = self._nearby
+        if nearby is None or (self._building is not None and not self._building.done()):
+            return
+        if len(nearby.ids) > max(REST, nearby.count // 4):
+            self._building = asyncio.create_task(self._build(nearby))
+
+    async def _build(self, nearby: Nearby) -> None:
+        segment = await asyncio.to_thread(nearby.built)
+        current = self._nearby
+        if current is not None and current.last >= segment.last:
+            self._nearby = current.with_segment(segment)
+        await asyncio.to_thread(self._file.write, segment, self.embedder.name)

@@ -1,23 +1,69 @@
 """The Store port: documents in, the passages that speak to a question out; and the table from URL scheme to engine."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol, cast
+from urllib.parse import parse_qs, urlsplit
+
+if TYPE_CHECKING:
+    from database.engine import Database
+    from knowledge.embed import Embedder
+    from knowledge.rerank import Reranker
+
+MAX_TOP_K = 100
+"""Passages that one search gives at most; a larger `top_k` is taken for it."""
+LONGEST_QUESTION = 4_000
+"""Characters of a question."""
 
 
 class StoreError(Exception):
     """A store cannot do what was asked. The message names the store and no path."""
 
 
+class QueryError(StoreError):
+    """What was asked cannot be searched for: the fault is the question's."""
+
+
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a document that is found as one passage."""
+
+    text: str
+    heading: str = ""
+    """The headings it stands under, joined by " › "."""
+    page: int | None = None
+    """From 1; None where a document has no pages."""
+    start: int = 0
+    """Where it begins and ends in the document's text, in characters."""
+    end: int = 0
+
+
+@dataclass(frozen=True)
 class Document:
-    """A text to be known; adding a name again replaces what it held."""
+    """What is to be known under a name: a text, or its pieces where something has cut it already."""
 
     name: str
-    text: str
+    text: str = ""
+    pieces: tuple[Piece, ...] | None = None
+    tags: tuple[str, ...] = ()
+    media_type: str = "text/plain"
+    source_digest: str = ""
+    """The SHA-256 of the file that it was read from; the same content is not taken in twice."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The same for the same content and tags."""
+        content = (
+            self.source_digest
+            or hashlib.sha256(
+                repr(self.pieces).encode() if self.pieces is not None else self.text.encode("utf-8", "replace")
+            ).hexdigest()
+        )
+        return hashlib.sha256("\0".join((content, *self.tags)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +74,145 @@ class Passage:
     document: str
     heading: str
     score: float
-    """0 to 1: how much of what was asked for it holds, rare words counting more."""
+    """0 to 1: how sure it is that it is about what was asked; measured, see `knowledge.relevance`."""
+    page: int | None = None
+    start: int = 0
+    end: int = 0
+    """Where it stands in the document's text, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which documents may answer; what is empty does not matter."""
+
+    documents: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    """All of them."""
+    language: str = ""
+    """`en` or `zh`."""
+
+    def __bool__(self) -> bool:
+        return bool(self.documents or self.tags or self.language)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A document that a store holds."""
+
+    name: str
+    passages: int
+    characters: int
+    language: str
+    media_type: str
+    added_at: int
+    """Seconds since 1970."""
+    tags: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a store holds."""
+
+    documents: int
+    passages: int
+    generation: int
+    """Grows with each change that a search can see."""
+    embedder: str
+
+
+def unheard(done: int) -> None:
+    """A progress that nobody follows."""
 
 
 class Store(Protocol):
     """Passages by name of their document. An instance serves the whole process."""
 
-    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = lambda done: None) -> int:
-        """Take the documents in, all or none; `progress` hears how many are done. Returns the number of passages."""
+    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
+        """Take the documents in, all or none; one whose name is there is replaced, the same content costs nothing.
 
-    async def search(self, question: str, top_k: int) -> list[Passage]:
-        """The best passages, best first; none if nothing speaks to the question."""
+        `progress` hears how many passages are done. Returns how many passages the documents have.
+        """
+
+    async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
+        """Like `add`, and what else the store holds is gone at the same moment."""
+
+    async def remove(self, names: Sequence[str]) -> int:
+        """Forget the documents of these names. Returns how many there were."""
+
+    async def search(
+        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
+    ) -> list[Passage]:
+        """The best passages, best first; none if nothing speaks to the question.
+
+        `min_score` takes the place of the store's own threshold; 0 gives the least bad ones too. Raises QueryError.
+        """
+
+    async def documents(self) -> list[Known]:
+        """What is held, by name."""
+
+    async def stats(self) -> Stats:
+        """How much is held."""
+
+    def export(self) -> AsyncGenerator[Document, None]:
+        """Every document with its pieces, in a form that `add` takes."""
+
+    async def verify(self) -> list[str]:
+        """What is wrong, a sentence each: rows, words and vectors that do not agree."""
+
+    async def rebuild(self, progress: Callable[[int], None] = unheard) -> int:
+        """Make words and vectors again from the passages, with the embedder of the settings. Returns their number."""
 
     async def aclose(self) -> None:
         """Give back what is open."""
 
 
-ENGINES = {"faiss": "knowledge.faiss:FaissStore"}
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an engine is opened with."""
+
+    name: str
+    url: str
+    database: "Database"
+    folder: Path
+    """For files of its own; only an embedded engine uses it."""
+    embedder: "Embedder"
+    reranker: "Reranker | None" = None
+    sample: Path | None = None
+    """A folder of documents that a new store begins with."""
 
 
-def open_store(name: str, url: str, folder: Path, sample: Path | None = None) -> Store:
-    """The engine that the URL names. An embedded one keeps its files in `folder`; a new one begins with `sample`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ENGINES:
-        raise ValueError(f"store {name!r}: no engine for {parts.scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
-    module, attribute = ENGINES[parts.scheme].split(":")
-    place = Path(parts.path) if parts.path else folder / name
-    return cast(Store, getattr(import_module(module), attribute)(name, place, sample))
+ENGINES = {
+    "faiss": "knowledge.faiss:FaissStore",
+    "pgvector": "knowledge.pgvector:PgvectorStore",
+    "langchain": "knowledge.langchain:LangChainStore",
+}
+OPTIONS = frozenset({"embedder", "reranker"})
+
+
+def options_of(name: str, url: str) -> dict[str, str]:
+    """What stands behind the URL's question mark: the names of the store's embedder and reranker."""
+    options = {key: values[-1] for key, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items()}
+    if unknown := sorted(set(options) - OPTIONS):
+        raise ValueError(f"store {name!r}: no option {unknown[0]!r}. Accepted: {', '.join(sorted(OPTIONS))}.")
+    return options
+
+
+def open_store(place: Place) -> Store:
+    """The engine that the URL names."""
+    scheme = urlsplit(place.url).scheme
+    if scheme not in ENGINES:
+        raise ValueError(f"store {place.name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
+    module, attribute = ENGINES[scheme].split(":")
+    return cast(Store, getattr(import_module(module), attribute)(place))
+
+
+def checked(question: str, top_k: int) -> tuple[str, int]:
+    """The question and how many passages are wanted, as an engine may take them."""
+    text = question.strip()
+    if not text:
+        raise QueryError("The question is empty.")
+    if len(text) > LONGEST_QUESTION:
+        raise QueryError(f"The question has {len(text)} characters. Accepted: at most {LONGEST_QUESTION}.")
+    if top_k < 1:
+        raise QueryError(f"top_k is {top_k}. Accepted: 1 to {MAX_TOP_K}.")
+    return text, min(top_k, MAX_TOP_K)

@@ -3,11 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)*")
-_HAN_CHARACTER = re.compile(rf"[{HAN}]")
+HAN_CHARACTER = re.compile(rf"[{HAN}]")
+FIRST_HAN = "\u3400"
 _LETTER = re.compile(rf"[^\W\d_{HAN}]")
 
 # Words that carry the grammar and not the matter. Short on purpose: a missing one costs little, a wrong one a passage.
@@ -26,7 +28,7 @@ Said = TypeVar("Said")
 
 def is_chinese(text: str) -> bool:
     """Whether a caller who says this expects an answer in Chinese: Chinese characters outweigh Latin words."""
-    han = len(_HAN_CHARACTER.findall(text))
+    han = len(HAN_CHARACTER.findall(text))
     return han > 0 and han * 2 >= len(_LETTER.findall(text)) / 2
 
 
@@ -45,21 +47,27 @@ def words(text: str) -> list[str]:
     question joins in another way ("带狗", "猫和狗").
     """
     units: list[str] = []
-    for match in _UNIT.finditer(unicodedata.normalize("NFKC", text).lower()):
-        unit = match.group()
-        if not _HAN_CHARACTER.match(unit):
-            units.append(_stem(unit.replace("’", "'").removesuffix("'s")))
-        elif len(unit) == 1:
-            units.append(unit)
+    for run in _UNIT.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()):
+        if run[0] < FIRST_HAN or not HAN_CHARACTER.match(run):
+            units.append(_word(run))
+        elif len(run) == 1:
+            units.append(run)
         else:
-            units.extend(unit[at : at + 2] for at in range(len(unit) - 1))
-            units.extend(character for character in unit if character not in _STOP_CHARACTERS)
+            units += [run[at : at + 2] for at in range(len(run) - 1)]
+            units += [character for character in run if character not in _STOP_CHARACTERS]
     return units
 
 
+@lru_cache(maxsize=65_536)
 def is_stop_word(unit: str) -> bool:
     """Whether the unit says nothing about the matter of a text."""
-    return unit in _STOP_WORDS or all(character in _STOP_CHARACTERS for character in unit)
+    return unit in _STOP_UNITS or all(character in _STOP_CHARACTERS for character in unit)
+
+
+@lru_cache(maxsize=65_536)
+def _word(run: str) -> str:
+    """The unit of a run of Latin letters and digits."""
+    return _stem(run.replace("’", "'").removesuffix("'s"))
 
 
 def _stem(word: str) -> str:
@@ -75,3 +83,6 @@ def _stem(word: str) -> str:
                 return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "ls" else stem
         return word[:-1] if word.endswith("e") else word
     return word[:-1] if len(word) == 4 and word.endswith("s") and not word.endswith("ss") else word
+
+
+_STOP_UNITS = _STOP_WORDS | frozenset(map(_stem, _STOP_WORDS))

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -70,6 +70,9 @@ class Services(Protocol):
 
     def store(self, name: str) -> Store:
         """The knowledge store of that name."""
+
+    async def warm_stores(self, names: Iterable[str]) -> None:
+        """Make the first search in these stores no slower than the others."""
 
     def voice(self, name: str) -> Voice:
         """The voice of that name."""

@@ -121,7 +121,7 @@ def test_serve_answers_and_stops_on_a_signal(number: signal.Signals) -> None:
     _, errors = process.communicate(timeout=10)
     assert process.returncode in (0, -number, 128 + number)
     assert "Traceback" not in errors
-    assert (Path("data") / "knowledge" / "main" / "manifest.json").is_file(), "the sample was not indexed at the start"
+    assert (Path("data") / "dialgraph.db").is_file(), "the sample was not indexed at the start"
 
 
 def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:

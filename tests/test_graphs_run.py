@@ -272,6 +272,7 @@ async def test_both_sinks_hear_the_same(
     said = "".join(event["text"] for event in shown if event["type"] in ("Say",))
     assert final["messages"][-1].type == "ai"
     assert final["messages"][-1].content == said or graph is graphs.audio.graph
+    await default_services().aclose()
 
 
 def _lasting(event: Any) -> dict[str, Any]:

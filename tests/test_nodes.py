@@ -4,6 +4,7 @@ import asyncio
 import struct
 import time
 import wave
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,21 @@ from tests.serving import serving
 from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream
 
+OPENED: list[OpenServices] = []
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """What a turn of a test opened is closed again."""
+    yield
+    while OPENED:
+        await OPENED.pop().aclose()
+
 
 def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event]]:
     """A turn, and the list of what it says."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
+    OPENED.append(services)
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
     turn = Turn(services=services, messages=messages, **fields)
     events: list[Event] = []

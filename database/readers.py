@@ -1,0 +1,62 @@
+"""Readers of a SQLite file: plain connections in threads of their own, each look at one moment of the database.
+
+A search makes a dozen small queries; through the writer's async connection each would hop between threads, which
+costs more than the queries do. With WAL a reader waits for no writer.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock, local
+from typing import TypeVar
+
+_THREADS = 2
+_MAPPED_BYTES = 2**30
+_CACHE_KIB = 32 * 1024
+
+Found = TypeVar("Found")
+
+
+class Readers:
+    """A few threads with a connection each, opened at the first use."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="knowledge-reader")
+        self._own = local()
+        self._all: list[sqlite3.Connection] = []
+        self._opening = Lock()
+
+    async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
+        """What `work` finds, within one read transaction."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+
+    async def aclose(self) -> None:
+        """End the threads and close their connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+
+    def _run(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
+        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = self._own.connection = self._open()
+        connection.execute("BEGIN")
+        try:
+            return work(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def _open(self) -> sqlite3.Connection:
+        # Closed by aclose, in another thread than its own, when no work is left.
+        connection = sqlite3.connect(
+            f"{self._file.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False
+        )
+        for pragma in (f"mmap_size={_MAPPED_BYTES}", f"cache_size=-{_CACHE_KIB}", "query_only=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+        with self._opening:
+            self._all.append(connection)
+        return connection

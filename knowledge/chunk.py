@@ -1,0 +1,119 @@
+"""Blocks → pieces: what is found as one passage. The same blocks give the same pieces, on every machine."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from knowledge.blocks import Block, of_text
+from knowledge.store import Piece
+from language.sentences import place_to_cut, sentences
+from language.words import HAN
+
+MOST_TOKENS = 240
+"""Of a piece. Small embedding models read 256 tokens and forget the rest."""
+_ENOUGH_TOKENS = 60
+"""A paragraph with fewer is joined with its neighbours under the same heading."""
+_OVERLAP_TOKENS = 40
+"""What a piece repeats of the one before, where one paragraph had to be cut."""
+_TOKEN = re.compile(rf"[{HAN}\u3040-\u30ff\uac00-\ud7af]|\w+|[^\w\s]")
+_LONGEST_PART = 600
+"""Characters of a part that has no end of a sentence."""
+
+
+class _Part(NamedTuple):
+    text: str
+    tokens: int
+    page: int | None
+    start: int
+    end: int
+
+
+def token_count(text: str) -> int:
+    """About as many tokens as a model's tokeniser makes: one a Han character, 1.3 a Latin word."""
+    found: list[str] = _TOKEN.findall(text)
+    return len(found) + sum(len(token) > 6 and token.isascii() for token in found) // 2
+
+
+def pieces_of(text: str) -> list[Piece]:
+    """The pieces of plain text or Markdown."""
+    return list(pieces(of_text(text)))
+
+
+def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
+    """Pieces that keep to one heading, end with sentences and rows, and say where they stand."""
+    path: list[str] = []
+    waiting: list[Block] = []
+    for block in blocks:
+        if block.level:
+            yield from _under(path, waiting)
+            waiting = []
+            path = [*path[: block.level - 1], *[""] * (block.level - 1 - len(path)), block.text]
+        elif block.text.strip():
+            waiting.append(block)
+    yield from _under(path, waiting)
+
+
+def _under(path: list[str], blocks: list[Block]) -> Iterator[Piece]:
+    """The pieces under one heading."""
+    heading = " › ".join(filter(None, path))
+    held: list[_Part] = []
+    size = 0
+    for block in blocks:
+        parts = _parts(block)
+        whole = sum(part.tokens for part in parts)
+        if (held and size + whole > MOST_TOKENS) or (
+            size >= _ENOUGH_TOKENS and not (block.row and held_rows(held, block))
+        ):
+            yield _piece(heading, held)
+            held, size = [], 0
+        for part in parts:
+            if held and size + part.tokens > MOST_TOKENS:
+                yield _piece(heading, held)
+                held = _tail(held) if not block.row else []
+                size = sum(part.tokens for part in held)
+            held.append(part)
+            size += part.tokens
+    if held:
+        yield _piece(heading, held)
+
+
+def held_rows(held: list[_Part], block: Block) -> bool:
+    """Whether what is held are rows of the table that this row goes on with."""
+    return bool(held) and held[-1].start == block.start
+
+
+def _parts(block: Block) -> list[_Part]:
+    """A block's sentences, or the whole of a row; what has no end of a sentence is cut at white space."""
+    if block.row:
+        return [_Part(block.text + "\n", token_count(block.text), block.page, block.start, block.end)]
+    parts: list[_Part] = []
+    at = 0
+    span = max(block.end - block.start, 1)
+    for sentence in sentences(block.text):
+        rest = sentence
+        while rest:
+            cut = place_to_cut(rest, _LONGEST_PART) or len(rest)
+            part, rest = rest[:cut], rest[cut:]
+            # White space was folded, so a place within a block is in proportion.
+            start = block.start + at * span // max(len(block.text), 1)
+            at += len(part)
+            end = block.start + at * span // max(len(block.text), 1)
+            parts.append(_Part(part, token_count(part), block.page, start, end))
+    if parts:
+        parts[-1] = parts[-1]._replace(text=parts[-1].text.rstrip() + "\n")
+    return parts
+
+
+def _tail(held: list[_Part]) -> list[_Part]:
+    """The last sentences, as many as the next piece repeats; never all of them."""
+    kept: list[_Part] = []
+    for part in reversed(held[1:]):
+        if sum(one.tokens for one in kept) + part.tokens > _OVERLAP_TOKENS:
+            break
+        kept.insert(0, part)
+    return kept
+
+
+def _piece(heading: str, parts: list[_Part]) -> Piece:
+    text = "".join(part.text for part in parts).strip()
+    return Piece(text, heading, parts[0].page, parts[0].start, max(part.end for part in parts))

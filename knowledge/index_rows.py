@@ -1,0 +1,81 @@
+"""What is made of passages so that they are found: words, their counts, on PostgreSQL vectors; in both dialects.
+
+Rows go to the driver as tuples: SQLAlchemy's dictionaries cost as much as the database does, and these are many.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from knowledge.embed import Vectors
+from knowledge.terms import token
+
+
+async def bulk(connection: AsyncConnection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Execute a statement, whose parameters are question marks, once a row."""
+    if connection.dialect.name == "postgresql":
+        statement = statement.replace("?", "%s")
+    if every := list(rows):
+        await connection.exec_driver_sql(statement, every)
+
+
+async def take_ids(connection: AsyncConnection, count: int) -> list[int]:
+    """Passage ids above every one that was ever given, in the order in which transactions end."""
+    if connection.dialect.name == "sqlite":  # the transaction holds the database from its begin on
+        last = await connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'knowledge_passage'")) or 0
+        return list(range(last + 1, last + 1 + count))
+    numbers = select(func.nextval("knowledge_passage_id_seq")).select_from(func.generate_series(1, count))
+    return [int(row[0]) for row in await connection.execute(numbers)]
+
+
+async def insert_words(
+    connection: AsyncConnection, store: int, passages: Sequence[tuple[int, Sequence[int], Vectors]]
+) -> None:
+    """Let passages be found by their units (and vectors): each its id, its different units, its vector."""
+    if connection.dialect.name == "sqlite":
+        statement = "INSERT INTO knowledge_words (rowid, tokens) VALUES (?, ?)"
+        await bulk(connection, statement, ((number, _tokens(store, units)) for number, units, _ in passages))
+        return
+    statement = (
+        "UPDATE knowledge_compared SET words = array_to_tsvector(string_to_array(?, ' ')),"
+        " embedding = CAST(? AS vector) WHERE passage_id = ?"
+    )
+    await bulk(
+        connection,
+        statement,
+        ((_tokens(store, units), _written(vector), number) for number, units, vector in passages),
+    )
+
+
+async def forget_words(
+    connection: AsyncConnection, store: int, passages: Sequence[tuple[int, Sequence[int]]], held: Mapping[int, int]
+) -> None:
+    """Let passages no longer be found; `held` is how many of them hold each unit."""
+    if connection.dialect.name == "sqlite":
+        statement = "INSERT INTO knowledge_words (knowledge_words, rowid, tokens) VALUES ('delete', ?, ?)"
+        await bulk(connection, statement, ((number, _tokens(store, units)) for number, units in passages))
+    statement = "UPDATE knowledge_term SET passages = passages - ? WHERE store_id = ? AND code = ?"
+    await bulk(connection, statement, ((count, store, number) for number, count in sorted(held.items())))
+
+
+async def add_terms(
+    connection: AsyncConnection, store: int, held: Mapping[int, int], spelled: Mapping[int, str]
+) -> None:
+    """Count in how many more passages each unit stands. Sorted, so that two writers do not wait for each other."""
+    statement = (
+        "INSERT INTO knowledge_term (store_id, code, term, passages) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (store_id, code) DO UPDATE SET passages = knowledge_term.passages + excluded.passages"
+    )
+    rows = ((store, number, spelled.get(number), count) for number, count in sorted(held.items()))
+    await bulk(connection, statement, rows)
+
+
+def _tokens(store: int, units: Sequence[int]) -> str:
+    return " ".join([token(store, number) for number in units])
+
+
+def _written(vector: Vectors) -> str:
+    """As pgvector reads it."""
+    return f"[{','.join([f'{value:.6g}' for value in vector.tolist()])}]"

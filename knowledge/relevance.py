@@ -1,0 +1,106 @@
+"""How well passages speak to a question: BM25 of the passage, its best sentence, and the likeness of the vectors.
+
+Pure numbers, and the same for every engine: an engine finds who holds the rare words or is near in meaning, and this
+orders them. The constants were tuned on one half of XQuAD (benchmarks/README.md tells the other half).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log1p
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowledge.terms import END, Codes, joined
+
+SATURATION = 1.2
+_LENGTH_WEIGHT = 0.6
+_SENTENCE_LENGTH_WEIGHT = 0.2
+_USUAL_SENTENCE = 24.0
+_SENTENCE = 0.5
+"""What the best sentence counts beside its passage."""
+_LEAST_RARITY = 0.2
+
+Scores = NDArray[np.float64]
+"""One a passage, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question's units and how much each one says: its own weight by its rarity in the store."""
+
+    weights: Mapping[int, float]
+    """By the unit's number; those of words that only look alike stand among them."""
+    perfect: float
+    """The weight of all that was asked, found or not."""
+    chinese: bool
+
+
+def rarity(passages: int, holding: int) -> float:
+    """The inverse document frequency, as BM25 has it, but never nothing: in a small store most may hold a word."""
+    return max(log1p((passages - holding + 0.5) / (holding + 0.5)), _LEAST_RARITY)
+
+
+def relevance(
+    asked: Asked, passages: Sequence[Codes], usual_length: float, likeness: NDArray[np.float32] | None = None
+) -> Scores:
+    """The score of each passage. `likeness` is what the embedder's similarity adds, 0 to 1 a passage."""
+    if not passages or asked.perfect <= 0:
+        return np.zeros(len(passages))
+    raw = _words_say(asked, passages, usual_length) if asked.weights else np.zeros(len(passages))
+    return _calibrated(raw if likeness is None else raw + likeness, asked.chinese)
+
+
+def _words_say(asked: Asked, passages: Sequence[Codes], usual_length: float) -> Scores:
+    """What the passages hold of all that was asked, and their best sentences beside them."""
+    numbers = np.array(sorted(asked.weights), dtype=np.uint32)
+    weights = np.array([asked.weights[number] for number in numbers.tolist()])
+    every = joined(passages)
+    own = np.repeat(np.arange(len(passages)), [len(codes) for codes in passages])
+    ends = every == END
+    sentence = np.cumsum(ends) - ends
+    which = np.minimum(np.searchsorted(numbers, every), len(numbers) - 1)
+    hits = numbers[which] == every
+    lengths = _lengths(own[~ends], len(passages)) / usual_length
+    scores = _bm25(own[hits], which[hits], weights, lengths, _LENGTH_WEIGHT)
+    if len(sentence):
+        count = int(sentence[-1]) + 1
+        lengths = _lengths(sentence[~ends], count) / _USUAL_SENTENCE
+        best = np.zeros(len(passages))
+        owner = np.zeros(count, dtype=np.int64)
+        owner[sentence] = own
+        np.maximum.at(best, owner, _bm25(sentence[hits], which[hits], weights, lengths, _SENTENCE_LENGTH_WEIGHT))
+        scores = scores + _SENTENCE * best
+    return scores / asked.perfect
+
+
+def _lengths(places: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    return np.bincount(places, minlength=count).astype(np.float64)
+
+
+def _bm25(
+    places: NDArray[np.int64],
+    which: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    lengths: NDArray[np.float64],
+    length_weight: float,
+) -> NDArray[np.float64]:
+    """The weights of what each place holds; a unit said again counts less each time."""
+    shape = (len(lengths), len(weights))
+    counts = np.bincount(places * len(weights) + which, minlength=shape[0] * shape[1]).reshape(shape)
+    penalty = SATURATION * (1 - length_weight + length_weight * lengths)[:, None]
+    scores: NDArray[np.float64] = (counts / (counts + penalty)) @ weights
+    return scores
+
+
+# Logistic regression of "about what was asked" on the raw score; half of the questions were asked of a store that
+# their topic had been taken out of. A Chinese question has more units, of which fewer are in the passage.
+_SLOPE, _MIDDLE = 14.0, 0.37
+_CHINESE_SLOPE, _CHINESE_MIDDLE = 20.0, 0.22
+
+
+def _calibrated(raw: NDArray[np.float64], chinese: bool) -> Scores:
+    slope, middle = (_CHINESE_SLOPE, _CHINESE_MIDDLE) if chinese else (_SLOPE, _MIDDLE)
+    nothing = 1 / (1 + exp(slope * middle))
+    scores: Scores = (1 / (1 + np.exp(-slope * (raw - middle))) - nothing) / (1 - nothing)
+    return np.clip(scores, 0.0, 1.0)

@@ -1,0 +1,250 @@
+"""The rows of one store, written through short transactions: documents arrive out of sight and are published at once.
+
+Every engine on a database writes through here, so that a document is wholly there or wholly absent whichever it is.
+"""
+
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from database.engine import Database
+from database.knowledge import COMPARED, DOCUMENT, PASSAGE, STORE, TERM
+from knowledge.embed import Vectors
+from knowledge.index_rows import add_terms, bulk, forget_words, insert_words, take_ids
+from knowledge.store import Document, Known, Piece
+from knowledge.terms import WORDS, Codes, code
+
+_PURGED_AT_ONCE = 500
+
+
+class Prepared(NamedTuple):
+    """A piece with all that is written of it."""
+
+    document: int
+    """The id of its document."""
+    position: int
+    piece: Piece
+    digest: bytes
+    """16 bytes of the embedded text."""
+    codes: Codes
+    spelled: Sequence[str]
+    vector: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRow:
+    """A store as its row tells it."""
+
+    id: int
+    embedder: str
+    words: str
+    generation: int
+    passages: int
+    units: int
+
+
+class Rows:
+    """One store's part of the database."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+
+    async def store(self) -> StoreRow | None:
+        """The store's row; None if nothing was ever put in."""
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(select(STORE).where(STORE.c.name == self._name))).first()
+        return StoreRow(row.id, row.embedder, row.words, row.generation, row.passages, row.units) if row else None
+
+    async def create(self, embedder: str) -> StoreRow:
+        """The store's row, made if there is none. The caller is the store's only writer."""
+        if (row := await self.store()) is not None:
+            return row
+        values = {"name": self._name, "embedder": embedder, "words": WORDS, "generation": 0, "passages": 0, "units": 0}
+        async with self._database.transaction() as connection:
+            number = (await connection.execute(insert(STORE).values(values).returning(STORE.c.id))).scalar_one()
+        return StoreRow(int(number), embedder, WORDS, 0, 0, 0)
+
+    async def live(self, store: StoreRow) -> dict[str, str]:
+        """The digest of each document, by its name."""
+        async with self._database.transaction() as connection:
+            found = await connection.execute(select(DOCUMENT.c.name, DOCUMENT.c.digest).where(*_live(store)))
+            return {row.name: row.digest for row in found}
+
+    async def known(self, store: StoreRow) -> list[Known]:
+        """The documents, by name."""
+        async with self._database.transaction() as connection:
+            rows = (await connection.execute(select(DOCUMENT).where(*_live(store)).order_by(DOCUMENT.c.name))).all()
+        return [
+            Known(row.name, row.passages, row.characters, row.language, row.media_type, row.added_at, tuple(row.tags))
+            for row in rows
+        ]
+
+    async def begin(self, store: StoreRow, documents: Sequence[tuple[Document, str]]) -> list[int]:
+        """Documents, each with its language, that nobody sees yet. Returns their ids."""
+        rows = [
+            {
+                "store_id": store.id, "name": document.name, "digest": document.digest, "live": False,
+                "language": language, "tags": list(document.tags), "media_type": document.media_type,
+                "characters": 0, "passages": 0, "units": 0, "added_at": int(time.time()),
+            }
+            for document, language in documents
+        ]  # fmt: skip
+        async with self._database.transaction() as connection:
+            result = await connection.execute(
+                insert(DOCUMENT).returning(DOCUMENT.c.id, sort_by_parameter_order=True), rows
+            )
+            return [int(row.id) for row in result]
+
+    async def arrive(self, store: StoreRow, batch: Sequence[Prepared]) -> None:
+        """Passages with their words and vectors, in one transaction."""
+        held: Counter[int] = Counter()
+        spelled: dict[int, str] = {}
+        unique = [np.unique(prepared.codes[prepared.codes != 0]).tolist() for prepared in batch]
+        for prepared, numbers in zip(batch, unique, strict=True):
+            held.update(numbers)
+            spelled.update((code(word), word) for word in prepared.spelled)
+        async with self._database.transaction() as connection:
+            ids = await take_ids(connection, len(batch))
+            await bulk(connection, _INSERT_PASSAGE, map(_passage, ids, batch))
+            await bulk(connection, _INSERT_COMPARED, map(_compared, ids, batch))
+            vectors = [prepared.vector for prepared in batch]
+            await insert_words(connection, store.id, list(zip(ids, unique, vectors, strict=True)))
+            await add_terms(connection, store.id, held, spelled)
+            grown: dict[int, list[int]] = {}
+            for prepared in batch:
+                sums = grown.setdefault(prepared.document, [0, 0, 0])
+                sums[0] += 1
+                sums[1] += int(np.count_nonzero(prepared.codes))
+                sums[2] = prepared.piece.end
+            await bulk(connection, _GROW_DOCUMENT, ((*sums, number) for number, sums in grown.items()))
+
+    async def publish(
+        self,
+        store: StoreRow,
+        arrived: Sequence[int],
+        going: Sequence[str] | None,
+        kept: Sequence[str] = (),
+        embedder: str = "",
+    ) -> int:
+        """In one transaction: what arrived is seen, and the documents named `going` (None: all but `kept`) are not.
+
+        `embedder` is whose vectors the store has from now on. Returns how many documents went.
+        """
+        named = DOCUMENT.c.name.not_in(kept) if going is None else DOCUMENT.c.name.in_(going)
+        async with self._database.transaction() as connection:
+            gone = await connection.execute(update(DOCUMENT).where(*_live(store), named).values(live=False))
+            if arrived:
+                await connection.execute(update(DOCUMENT).where(DOCUMENT.c.id.in_(arrived)).values(live=True))
+            if embedder:
+                values = {"embedder": embedder, "words": WORDS}
+                await connection.execute(update(STORE).where(STORE.c.id == store.id).values(values))
+            await _count(connection, store)
+            return int(gone.rowcount)
+
+    async def purge(self, store: StoreRow) -> int:
+        """Delete what nobody sees: documents that were replaced or removed, or that never wholly arrived.
+
+        The caller is the store's only writer. Returns how many passages went.
+        """
+        unseen = (DOCUMENT.c.store_id == store.id, DOCUMENT.c.live.is_(False))
+        gone = 0
+        while True:
+            async with self._database.transaction() as connection:
+                dead = select(DOCUMENT.c.id).where(*unseen)
+                wanted = select(COMPARED.c.passage_id, COMPARED.c.terms).where(COMPARED.c.document_id.in_(dead))
+                rows = (await connection.execute(wanted.limit(_PURGED_AT_ONCE))).all()
+                if rows:
+                    held: Counter[int] = Counter()
+                    words = []
+                    for row in rows:
+                        codes = np.frombuffer(row.terms, dtype=np.uint32)
+                        words.append((int(row.passage_id), np.unique(codes[codes != 0]).tolist()))
+                        held.update(words[-1][1])
+                    await forget_words(connection, store.id, words, held)
+                    ids = [number for number, _ in words]
+                    await connection.execute(delete(COMPARED).where(COMPARED.c.passage_id.in_(ids)))
+                    await connection.execute(delete(PASSAGE).where(PASSAGE.c.id.in_(ids)))
+                    gone += len(rows)
+                    continue
+                if (await connection.execute(delete(DOCUMENT).where(*unseen))).rowcount or gone:
+                    await connection.execute(delete(TERM).where(TERM.c.store_id == store.id, TERM.c.passages <= 0))
+                    await _count(connection, store)
+                break
+        if gone:
+            await self._database.forget_old_pages()
+        return gone
+
+    async def vectors_of(self, store: StoreRow, digests: Sequence[bytes]) -> dict[bytes, Vectors]:
+        """Vectors that the store already has, by what was embedded."""
+        wanted = (
+            select(PASSAGE.c.digest, COMPARED.c.vector)
+            .join(COMPARED, COMPARED.c.passage_id == PASSAGE.c.id)
+            .join(DOCUMENT, DOCUMENT.c.id == PASSAGE.c.document_id)
+            .where(DOCUMENT.c.store_id == store.id, PASSAGE.c.digest.in_(digests))
+        )
+        async with self._database.transaction() as connection:
+            return {bytes(row.digest): unpacked(row.vector) for row in await connection.execute(wanted)}
+
+    async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[Known, list[Piece]], None]:
+        """Each live document with its pieces, one document at a time."""
+        for known in await self.known(store):
+            wanted = (
+                select(PASSAGE)
+                .join(DOCUMENT, DOCUMENT.c.id == PASSAGE.c.document_id)
+                .where(*_live(store), DOCUMENT.c.name == known.name)
+                .order_by(PASSAGE.c.position)
+            )
+            async with self._database.transaction() as connection:
+                rows = (await connection.execute(wanted)).all()
+            yield known, [Piece(row.text, row.heading, row.page, row.start, row.end) for row in rows]
+
+
+def packed(vector: Vectors) -> bytes:
+    """A vector as it is kept: half precision costs a thousandth of a similarity."""
+    return vector.astype(np.float16).tobytes()
+
+
+def unpacked(data: bytes) -> Vectors:
+    """The vector again."""
+    return np.frombuffer(data, dtype=np.float16).astype(np.float32)
+
+
+_INSERT_PASSAGE = (
+    'INSERT INTO knowledge_passage (id, document_id, position, heading, text, page, start, "end", digest)'
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_COMPARED = "INSERT INTO knowledge_compared (passage_id, document_id, terms, vector) VALUES (?, ?, ?, ?)"
+
+
+_GROW_DOCUMENT = "UPDATE knowledge_document SET passages = passages + ?, units = units + ?, characters = ? WHERE id = ?"
+
+
+def _passage(number: int, prepared: Prepared) -> tuple[Any, ...]:
+    piece = prepared.piece
+    return (
+        number, prepared.document, prepared.position, piece.heading, piece.text, piece.page, piece.start, piece.end,
+        prepared.digest,
+    )  # fmt: skip
+
+
+def _compared(number: int, prepared: Prepared) -> tuple[Any, ...]:
+    return number, prepared.document, prepared.codes.tobytes(), packed(prepared.vector)
+
+
+def _live(store: StoreRow) -> list[Any]:
+    return [DOCUMENT.c.store_id == store.id, DOCUMENT.c.live.is_(True)]
+
+
+async def _count(connection: AsyncConnection, store: StoreRow) -> None:
+    """What the store's row says of its live documents; its generation tells every process that something changed."""
+    sums = [func.coalesce(func.sum(column), 0) for column in (DOCUMENT.c.passages, DOCUMENT.c.units)]
+    passages, units = (await connection.execute(select(*sums).where(*_live(store)))).one()
+    values = {"passages": passages, "units": units, "generation": STORE.c.generation + 1}
+    await connection.execute(update(STORE).where(STORE.c.id == store.id).values(values))

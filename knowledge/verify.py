@@ -1,0 +1,68 @@
+"""Whether rows, words and vectors agree. What is wrong is said in sentences, for a person who must decide."""
+
+import sqlite3
+from collections import Counter
+
+import numpy as np
+
+from knowledge.rows import StoreRow
+from knowledge.terms import token
+
+
+def sqlite_faults(connection: sqlite3.Connection, store: StoreRow, name: str) -> list[str]:
+    """Reads every row of the store, and looks every unit of it up."""
+    faults = []
+    if (state := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
+        faults.append(f"store {name!r}: the database is damaged: {state}.")
+    unseen, live, bare = connection.execute(
+        "SELECT coalesce(sum(NOT d.live), 0), coalesce(sum(d.live), 0), coalesce(sum(c.passage_id IS NULL), 0)"
+        " FROM knowledge_document d JOIN knowledge_passage p ON p.document_id = d.id"
+        " LEFT JOIN knowledge_compared c ON c.passage_id = p.id WHERE d.store_id = ?",
+        (store.id,),
+    ).fetchone()
+    if unseen:
+        faults.append(f"store {name!r}: {unseen} passages belong to no document that is seen.")
+    if live != store.passages:
+        faults.append(f"store {name!r}: it counts {store.passages} passages and holds {live}.")
+    if bare:
+        faults.append(f"store {name!r}: {bare} passages have no words and no vector.")
+    wrong = connection.execute(
+        "SELECT count(*) FROM knowledge_document d WHERE d.store_id = ? AND d.live AND d.passages !="
+        " (SELECT count(*) FROM knowledge_passage p WHERE p.document_id = d.id)",
+        (store.id,),
+    ).fetchone()[0]
+    if wrong:
+        faults.append(f"store {name!r}: {wrong} documents are not whole.")
+    counted, expected = _units(connection, store)
+    if counted != dict(connection.execute(_COUNTS, (store.id,))):
+        faults.append(f"store {name!r}: its counts of words are wrong. Rebuild it.")
+    if lost := sum(not _holds(connection, store, number, ids) for number, ids in expected.items()):
+        faults.append(f"store {name!r}: {lost} words do not lead to their passages. Rebuild it.")
+    return faults
+
+
+_COUNTS = "SELECT code, passages FROM knowledge_term WHERE store_id = ? AND passages > 0"
+
+
+def _units(connection: sqlite3.Connection, store: StoreRow) -> tuple[Counter[int], dict[int, set[int]]]:
+    """In how many passages each unit stands, and in which."""
+    counted: Counter[int] = Counter()
+    where: dict[int, set[int]] = {}
+    rows = connection.execute(
+        "SELECT c.passage_id, c.terms FROM knowledge_document d JOIN knowledge_compared c ON c.document_id = d.id"
+        " WHERE d.store_id = ?",
+        (store.id,),
+    )
+    for passage, terms in rows:
+        codes = np.frombuffer(terms, dtype=np.uint32)
+        for number in np.unique(codes[codes != 0]).tolist():
+            counted[number] += 1
+            where.setdefault(number, set()).add(passage)
+    return counted, where
+
+
+def _holds(connection: sqlite3.Connection, store: StoreRow, number: int, ids: set[int]) -> bool:
+    rows = connection.execute(
+        "SELECT rowid FROM knowledge_words WHERE knowledge_words MATCH ?", (token(store.id, number),)
+    )
+    return {row[0] for row in rows} == ids

@@ -1,0 +1,32 @@
+"""Stores of every engine, opened for a test: the one list that the contract runs over."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from database.engine import Database
+from knowledge.embed import Embedder, HashingEmbedder
+from knowledge.store import Place, Store, open_store
+
+SAMPLE = Path(__file__).parent.parent / "knowledge" / "sample"
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path,
+    url: str = "faiss:",
+    *,
+    database: str = "sqlite:",
+    name: str = "main",
+    embedder: Embedder | None = None,
+    **options: Any,
+) -> AsyncIterator[Store]:
+    """A store whose database is in this folder; closed again at the end."""
+    rows = Database(database, folder)
+    store = open_store(Place(name, url, rows, folder / "knowledge", embedder or HashingEmbedder(), **options))
+    try:
+        yield store
+    finally:
+        await store.aclose()
+        await rows.aclose()
