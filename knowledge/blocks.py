@@ -7,6 +7,8 @@ from typing import NamedTuple
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
 _UNDERLINE = re.compile(r"(=+|-+)\s*$")
 _TABLE_RULE = re.compile(r"\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
+_VALUE = re.compile(r"[\d.,:/%€$£¥+-]+|yes|no|true|false", re.IGNORECASE)
+"""What no column is called."""
 _FENCE = re.compile(r"(```|~~~)")
 
 
@@ -27,11 +29,12 @@ class Block(NamedTuple):
 def table_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A table as one sentence a row, each value behind its column's name: a row is found and read out by itself."""
     header = [" ".join(cell.split()) for cell in rows[0]] if rows else []
-    named = len(rows) > 1 and len(set(filter(None, header))) > 1
+    names = list(filter(None, header))
+    named = len(rows) > 1 and len(set(names)) == len(names) > 1 and not any(_VALUE.fullmatch(name) for name in names)
     for row in rows[1:] if named else rows:
         cells = [" ".join(cell.split()) for cell in row]
         parts = [
-            f"{header[at]}: {cell}" if named and at < len(header) and header[at] and at else cell
+            f"{header[at]}: {cell}" if named and at < len(header) and header[at] else cell
             for at, cell in enumerate(cells)
             if cell
         ]

@@ -1,31 +1,32 @@
-"""Files → documents → passages. Text and Markdown; each passage knows the heading it stands under."""
+"""Paths → the files they stand for, each under the name by which it is known."""
 
 from pathlib import Path
 
 from knowledge.store import Document, StoreError
 
-SUFFIXES = (".md", ".txt")
+SUFFIXES = frozenset(".txt .md .markdown .html .htm .csv .tsv .docx .pdf .pptx .xlsx".split())
+"""Of files that are taken from a folder; a file that is named itself is read whatever it is called."""
 
 
-def read_documents(paths: list[Path]) -> list[Document]:
-    """The text files at these paths; a folder stands for all that it holds, in a fixed order."""
-    documents: list[Document] = []
+def files_at(paths: list[Path]) -> dict[str, Path]:
+    """The files at these paths by name; a folder stands for all that it holds, in a fixed order. Raises StoreError."""
+    found: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
             raise StoreError(f"{str(path)!r} does not exist.")
-        files = (
-            sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-            if path.is_dir()
-            else [path]
-        )
-        if not files or files[0].suffix not in SUFFIXES:
-            raise StoreError(f"{str(path)!r} holds no document. Accepted: {', '.join(SUFFIXES)}.")
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not files:
+                raise StoreError(f"{str(path)!r} holds no document. Accepted: {', '.join(sorted(SUFFIXES))}.")
         for file in files:
-            name = str(file.relative_to(path)) if path.is_dir() else file.name
-            if any(document.name == name for document in documents):
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            if name in found:
                 raise StoreError(f"Two documents are named {name!r}. Index their common folder, or rename one.")
-            try:
-                documents.append(Document(name, file.read_text(encoding="utf-8-sig")))
-            except UnicodeDecodeError:
-                raise StoreError(f"{name!r} is not UTF-8 text.") from None
-    return documents
+            found[name] = file
+    return found
+
+
+def read_texts(folder: Path) -> list[Document]:
+    """The Markdown files of a folder of ours."""
+    return [Document(name, file.read_text(encoding="utf-8")) for name, file in files_at([folder]).items()]

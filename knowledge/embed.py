@@ -38,8 +38,8 @@ class Embedder(Protocol):
 
     proposes_up_to: int
     """Passages of a store up to which vectors propose passages of their own; in a larger one they only score."""
-    costly: bool
-    """Whether it pays to look for a vector that was made before."""
+    hashing: bool
+    """Whether it is the embedded one, whose vectors come with a text's analysis."""
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
         """One vector a text."""
@@ -77,7 +77,7 @@ def open_embedder(name: str, address: EmbedderAddress) -> Embedder:
     return cast(Embedder, getattr(import_module(module), attribute)(name, address))
 
 
-_DIMENSION = 256
+DIMENSION = 256
 _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
 
 
@@ -88,12 +88,12 @@ class HashingEmbedder:
     So it finds what words alone miss by an ending or a slip of the pen, and counts little beside them.
     """
 
-    name = f"hashing-{_DIMENSION}-3"
-    dimension = _DIMENSION
+    name = f"hashing-{DIMENSION}-3"
+    dimension = DIMENSION
     counts = 0.1
     unrelated = 0.0
     proposes_up_to = 5_000  # no graph finds its way among hashes, and comparing all takes its time
-    costly = False
+    hashing = True
 
     def __init__(self, name: str = "main", address: EmbedderAddress | None = None) -> None:
         pass
@@ -113,7 +113,7 @@ class HashingEmbedder:
 
 def hashed(units: Sequence[Counter[str]]) -> Vectors:
     """The vectors of texts whose units have been counted."""
-    vectors = np.zeros((len(units), _DIMENSION), dtype=np.float32)
+    vectors = np.zeros((len(units), DIMENSION), dtype=np.float32)
     for row, counts in zip(vectors, units, strict=True):
         telling = [unit for unit in counts if not is_stop_word(unit)]
         if telling:
@@ -136,5 +136,5 @@ def _vector(unit: str) -> Vectors:
             for at in range(len(marked) - size + 1)
         ]
     numbers = np.array([zlib.crc32(piece.encode()) for piece in pieces])
-    vector = np.bincount(numbers % _DIMENSION, np.where(numbers >> 31, 1.0, -1.0), _DIMENSION)
+    vector = np.bincount(numbers % DIMENSION, np.where(numbers >> 31, 1.0, -1.0), DIMENSION)
     return (vector * math.sqrt(weight(unit) / len(pieces))).astype(np.float32)

@@ -1,53 +1,38 @@
-"""Pieces → what is written of them: their units, their spelled words and their vectors."""
+"""Analysed pieces → what is written of them, with the embedder's vectors."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from knowledge.embed import Embedder, EmbedError, HashingEmbedder, hashed
+from knowledge.analyse import AnalysedPiece, embedded_text
+from knowledge.embed import Embedder, EmbedError, Vectors
 from knowledge.rows import Prepared, Rows, StoreRow
-from knowledge.store import Piece
-from knowledge.terms import analysed
-
-BATCH = 256
-"""Pieces that are embedded and written together: the database is held for some tens of milliseconds."""
 
 
-def embedded_text(piece: Piece) -> str:
-    """What a piece is found by: it is about what its headings say, too."""
-    return f"{piece.heading}\n{piece.text}" if piece.heading else piece.text
+class Arriving(NamedTuple):
+    """A piece on its way: the id of its document, its position there, and itself."""
+
+    document: int
+    position: int
+    analysed: AnalysedPiece
 
 
-async def prepared(
-    pieces: AsyncIterable[tuple[int, int, Piece]], embedder: Embedder, rows: Rows | None, store: StoreRow
-) -> AsyncGenerator[list[Prepared], None]:
-    """The pieces (each the id of its document, its position and itself) in batches.
-
-    A text that `rows` have a vector of is not embedded again.
-    """
-    waiting: list[tuple[int, int, Piece]] = []
-    async for one in pieces:
-        waiting.append(one)
-        if len(waiting) == BATCH:
-            yield await _prepared(waiting, embedder, rows, store)
-            waiting = []
-    if waiting:
-        yield await _prepared(waiting, embedder, rows, store)
-
-
-async def _prepared(
-    batch: list[tuple[int, int, Piece]], embedder: Embedder, rows: Rows | None, store: StoreRow
-) -> list[Prepared]:
-    texts = [embedded_text(piece) for _, _, piece in batch]
+async def prepared(batch: Sequence[Arriving], embedder: Embedder, rows: Rows | None, store: StoreRow) -> list[Prepared]:
+    """The pieces with their vectors. A text that `rows` have a vector of is not embedded again."""
+    texts = [embedded_text(one.analysed.piece) for one in batch]
     digests = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
-    found = [analysed(text) for text in texts]
-    vectors = await rows.vectors_of(store, digests) if rows is not None and embedder.costly else {}
+    vectors: dict[bytes, Vectors] = {}
+    if embedder.hashing:
+        for digest, one in zip(digests, batch, strict=True):
+            if one.analysed.hashed is not None:
+                vectors[digest] = one.analysed.hashed
+    elif rows is not None:
+        vectors = await rows.vectors_of(store, digests)
     by_digest = dict(zip(digests, texts, strict=True))
     missing = [digest for digest in by_digest if digest not in vectors]
-    if isinstance(embedder, HashingEmbedder):
-        vectors = dict(zip(digests, hashed([one.units for one in found]), strict=True))
-    elif missing:
+    if missing:
         made = await embedder.passages([by_digest[digest] for digest in missing])
         if made.shape != (len(missing), embedder.dimension):
             raise EmbedError(
@@ -56,6 +41,14 @@ async def _prepared(
             )
         vectors |= dict(zip(missing, made.astype(np.float32), strict=True))
     return [
-        Prepared(document, position, piece, digest, one.codes, one.spelled, vectors[digest])
-        for (document, position, piece), digest, one in zip(batch, digests, found, strict=True)
+        Prepared(
+            one.document,
+            one.position,
+            one.analysed.piece,
+            digest,
+            one.analysed.codes,
+            one.analysed.spelled,
+            vectors[digest],
+        )
+        for one, digest in zip(batch, digests, strict=True)
     ]

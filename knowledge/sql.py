@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import numpy as np
 
+from knowledge.analyse import AnalysedPiece, analysed_pieces
+from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
-from knowledge.documents import read_documents
+from knowledge.documents import read_texts
 from knowledge.embed import Vectors
-from knowledge.prepare import BATCH, prepared
 from knowledge.rows import Rows, StoreRow
-from knowledge.store import Document, Known, Piece, Place, Stats, StoreError, unheard
+from knowledge.store import Document, Known, Place, Stats, StoreError, unheard
 from knowledge.terms import WORDS
-from language.words import is_chinese
 
 log = logging.getLogger(__name__)
+
+_INLINE = 8
+"""Pieces that are analysed on the event loop: about two milliseconds."""
 
 
 class SqlStore:
@@ -77,7 +81,13 @@ class SqlStore:
                 return 0
             await self.rows.purge(store)
             await self._forget_index()
-            return await self._write(store, self.export(), None, progress, embedder=self.embedder.name)
+            try:
+                arrival = Arrival(self.rows, store, self.embedder, progress, anew=True)
+                async for document in self.export():
+                    await arrival.take(document, self._batches(document))
+                return await arrival.publish(None)
+            finally:
+                await asyncio.shield(self.rows.purge(store))
 
     async def begun(self) -> StoreRow | None:
         """The store's row; a new store takes in its sample first."""
@@ -86,7 +96,7 @@ class SqlStore:
             async with self._beginning:
                 row = await self.rows.store()
                 if row is None:
-                    await self.add(await asyncio.to_thread(read_documents, [self._sample]))
+                    await self.add(await asyncio.to_thread(read_texts, self._sample))
                     row = await self.rows.store()
         return row
 
@@ -103,10 +113,27 @@ class SqlStore:
     async def _forget_index(self) -> None:
         """Throw away what was made of the rows, where an engine keeps such a thing."""
 
-    async def _take_in(self, documents: Sequence[Document], alone: bool, progress: Callable[[int], None]) -> int:
-        names = [document.name for document in documents]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise StoreError(f"store {self.name!r}: two documents are named {min(twice)!r}.")
+    async def holds(self, document: Document) -> bool:
+        """Whether this very content is there under this name."""
+        store = await self.rows.store()
+        return store is not None and (await self.rows.live(store)).get(document.name) == document.digest
+
+    async def take(
+        self,
+        document: Document,
+        batches: AsyncIterable[Sequence[AnalysedPiece]],
+        progress: Callable[[int], None] = unheard,
+    ) -> int:
+        """Like `add`, for one document whose pieces are still being read; what fails to be read leaves no trace."""
+        async with self._alone() as store:
+            arrival = Arrival(self.rows, store, self.embedder, progress)
+            if not await arrival.take(document, batches):
+                raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
+            return await arrival.publish([document.name])
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[StoreRow, None]:
+        """The store, for its only writer. What did not come to be seen is gone at the end."""
         async with self.database.alone(f"knowledge-{self.name}"):
             store = await self.rows.create(self.embedder.name)
             if not self.suits(store):
@@ -115,78 +142,32 @@ class SqlStore:
                     f" {self.embedder.name!r} and {WORDS!r}. Run `dialgraph knowledge rebuild --store {self.name}`."
                 )
             await self.rows.purge(store)  # what a writer left that was killed
+            try:
+                yield store
+            finally:
+                await asyncio.shield(self.rows.purge(store))
+
+    async def _take_in(self, documents: Sequence[Document], alone: bool, progress: Callable[[int], None]) -> int:
+        names = [document.name for document in documents]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise StoreError(f"store {self.name!r}: two documents are named {min(twice)!r}.")
+        async with self._alone() as store:
             live = await self.rows.live(store)
             fresh = [document for document in documents if live.get(document.name) != document.digest]
-            for document in fresh:
-                self._pieces(document)  # before anything is written
-            going = None if alone else [document.name for document in fresh]
-            kept = [document.name for document in documents if document not in fresh]
-            count = 0
-            if fresh or alone:
-                count = await self._write(store, _each(fresh), going, progress, kept=kept)
-            if len(fresh) < len(documents):
-                counts = {known.name: known.passages for known in await self.rows.known(store)}
-                count = sum(counts[name] for name in names)
-        return count
+            if fresh or (alone and len(live) > len(documents)):
+                arrival = Arrival(self.rows, store, self.embedder, progress)
+                for document in fresh:
+                    await arrival.take(document, self._batches(document))
+                kept = [document.name for document in documents if document not in fresh]
+                await arrival.publish(None if alone else [document.name for document in fresh], kept)
+            counts = {known.name: known.passages for known in await self.rows.known(store)}
+            return sum(counts[name] for name in names)
 
-    async def _write(
-        self,
-        store: StoreRow,
-        documents: AsyncGenerator[Document, None],
-        going: Sequence[str] | None,
-        progress: Callable[[int], None],
-        kept: Sequence[str] = (),
-        embedder: str = "",
-    ) -> int:
-        """All documents arrive, then change over at once. The caller is the only writer."""
-        done = 0
-        arrived: list[int] = []
-        try:
-            pieces = self._arriving(store, documents, arrived)
-            async for batch in prepared(pieces, self.embedder, None if embedder else self.rows, store):
-                await self.rows.arrive(store, batch)
-                done += len(batch)
-                progress(done)
-            await self.rows.publish(store, arrived, going, kept, embedder)
-        finally:
-            await asyncio.shield(self.rows.purge(store))
-        return done
-
-    async def _arriving(
-        self, store: StoreRow, documents: AsyncGenerator[Document, None], arrived: list[int]
-    ) -> AsyncGenerator[tuple[int, int, Piece], None]:
-        """The pieces of the documents, whose rows are begun a few at a time."""
-        waiting: list[tuple[Document, Sequence[Piece]]] = []
-        held = 0
-        async for document in documents:
-            waiting.append((document, self._pieces(document)))
-            held += len(waiting[-1][1])
-            if held >= BATCH:
-                async for one in self._begun(store, waiting, arrived):
-                    yield one
-                waiting, held = [], 0
-        async for one in self._begun(store, waiting, arrived):
-            yield one
-
-    async def _begun(
-        self, store: StoreRow, documents: list[tuple[Document, Sequence[Piece]]], arrived: list[int]
-    ) -> AsyncGenerator[tuple[int, int, Piece], None]:
-        if not documents:
-            return
-        languages = [(document, "zh" if is_chinese(pieces[0].text) else "en") for document, pieces in documents]
-        numbers = await self.rows.begin(store, languages)
-        arrived += numbers
-        for number, (_, pieces) in zip(numbers, documents, strict=True):
-            for position, piece in enumerate(pieces):
-                yield number, position, piece
-
-    def _pieces(self, document: Document) -> Sequence[Piece]:
+    async def _batches(self, document: Document) -> AsyncGenerator[Sequence[AnalysedPiece], None]:
         pieces = document.pieces if document.pieces is not None else pieces_of(document.text)
         if not pieces:
             raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
-        return pieces
-
-
-async def _each(documents: Sequence[Document]) -> AsyncGenerator[Document, None]:
-    for document in documents:
-        yield document
+        batches = analysed_pieces(pieces, self.embedder.hashing)
+        # A few are computed at once; more would hold up every call.
+        while batch := await asyncio.to_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
+            yield batch

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_TOP_K = 100
 """Passages that one search gives at most; a larger `top_k` is taken for it."""
+CUTTING = "pieces-1"
+"""Part of every digest: with other rules for reading and cutting, the same file is no longer the same content."""
 LONGEST_QUESTION = 4_000
 """Characters of a question."""
 
@@ -63,7 +65,7 @@ class Document:
                 repr(self.pieces).encode() if self.pieces is not None else self.text.encode("utf-8", "replace")
             ).hexdigest()
         )
-        return hashlib.sha256("\0".join((content, *self.tags)).encode()).hexdigest()
+        return hashlib.sha256("\0".join((CUTTING, content, *self.tags)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

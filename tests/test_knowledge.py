@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.documents import read_documents
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore
 from knowledge.store import MAX_TOP_K, Document, Filter, Piece, QueryError, Store, StoreError
@@ -348,19 +347,3 @@ async def test_vectors_that_came_since_the_file_was_written_are_found(tmp_path: 
         await store.remove(["many.md"])
         assert await texts(store, "quokkas", 1) == ["Quokkas smile."]
         assert await texts(store, "animal 77") == []
-
-
-def test_documents_are_read_from_files_and_folders(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.md").write_text("A", encoding="utf-8")
-    (tmp_path / "sub" / "b.txt").write_bytes(b"\xef\xbb\xbfB")
-    (tmp_path / "c.exe").write_bytes(b"MZ")
-    assert [(one.name, one.text) for one in read_documents([tmp_path])] == [("a.md", "A"), ("sub/b.txt", "B")]
-    assert [one.name for one in read_documents([tmp_path / "a.md"])] == ["a.md"]
-    for path, sentence in ((tmp_path / "none", "does not exist"), (tmp_path / "c.exe", "Accepted: .md, .txt.")):
-        with pytest.raises(StoreError, match=sentence):
-            read_documents([path])
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "a.md").write_text("A2", encoding="utf-8")
-    with pytest.raises(StoreError, match="Two documents are named 'a.md'. Index their common folder, or rename one."):
-        read_documents([tmp_path / "a.md", tmp_path / "other"])

@@ -1,64 +1,213 @@
-"""`dialgraph knowledge`: index, search."""
+"""`dialgraph knowledge`: index, list, search, remove, export, import, verify, rebuild."""
 
 import asyncio
+import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
 if TYPE_CHECKING:
     from graphs.services import OpenServices
+    from knowledge.jobs import Job
+    from knowledge.store import Passage
 
 app = typer.Typer(help="What the endpoints know.", no_args_is_help=True)
 StoreName = Annotated[str, typer.Option("--store", help="The store's name in the settings.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only documents with this tag; may be repeated.")]
 
 
 @app.command()
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="Text and Markdown files, or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files (txt, md, html, csv, docx, pdf, pptx, xlsx), or folders.")],
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag of these documents; may be repeated.")] = None,
     store: StoreName = "main",
 ) -> None:
-    """Take documents in; a document of the same name is replaced."""
-    from rich.progress import Progress
+    """Take documents in; one of the same name is replaced, and the same content costs nothing."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from knowledge.documents import read_documents
+    from knowledge.documents import files_at
+    from knowledge.ingest import Ingestion
+    from knowledge.jobs import Jobs
 
-    documents = read_documents(paths)
-    with Progress() as progress:
-        bar = progress.add_task("indexing", total=len(documents))
-        count = asyncio.run(_services().store(store).add(documents, lambda done: progress.update(bar, completed=done)))
-    typer.echo(f"Documents: {len(documents)}. Passages: {count}. Store: {store}.")
+    files = files_at(paths)
+
+    async def work(services: "OpenServices") -> bool:
+        services.store(store)  # a wrong name is told before anything is queued
+        ingestion = Ingestion(Jobs(services.database), services.store)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        count, failed = 0, []
+        with Progress(*columns) as progress:
+            documents = progress.add_task("documents", total=len(files))
+            passages = progress.add_task("passages", total=None)
+
+            def hear(job: "Job", done: int, total: int) -> None:
+                progress.update(passages, description=job.document, completed=done, total=total)
+
+            for name, file in files.items():
+                source = await asyncio.to_thread(file.read_bytes)
+                job = await ingestion.submit(store, name, source, tag or ())
+                await ingestion.work_off([job.id], hear)
+                ended = await ingestion.jobs.get(job.id)
+                if ended is not None and ended.state == "failed":
+                    failed.append(f"{name}: {ended.error}")
+                elif ended is not None:
+                    count += ended.done
+                progress.advance(documents)
+            await ingestion.jobs.forget_finished(store)
+        typer.echo(f"Documents: {len(files) - len(failed)}. Passages: {count}. Store: {store}.")
+        for line in failed:
+            typer.echo(line, err=True)
+        return not failed
+
+    if not _run(work):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_documents(
+    store: StoreName = "main",
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """The documents of a store."""
+    from rich.console import Console
+    from rich.table import Table
+
+    known = _run(lambda services: services.store(store).documents())
+    if json:
+        for document in known:
+            typer.echo(orjson.dumps(document).decode())
+        return
+    table = Table("document", "passages", "characters", "language", "tags", box=None)
+    for document in known:
+        table.add_row(
+            document.name, str(document.passages), str(document.characters), document.language, ", ".join(document.tags)
+        )
+    Console().print(table)
 
 
 @app.command()
 def search(
     question: str,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, max=50, help="How many passages.")] = 4,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, max=100, help="How many passages.")] = 4,
+    document: Annotated[list[str] | None, typer.Option(help="Only this document; may be repeated.")] = None,
+    tag: Tags = None,
+    language: Annotated[str, typer.Option(help="Only documents in `en` or `zh`.")] = "",
+    all_of_them: Annotated[bool, typer.Option("--all", help="The least bad passages too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     store: StoreName = "main",
 ) -> None:
-    """The passages that speak to a question, best first."""
-    from rich.console import Console
+    """The passages that speak to a question, best first, with the words of the question marked."""
+    from knowledge.store import Filter
 
-    passages = asyncio.run(_services().store(store).search(question, top_k))
+    only = Filter(tuple(document or ()), tuple(tag or ()), language)
+    passages = _run(lambda services: services.store(store).search(question, top_k, only, 0.0 if all_of_them else None))
     if json:
         for passage in passages:
             typer.echo(orjson.dumps(passage).decode())
         return
     if not passages:
         typer.echo("Nothing speaks to this question.")
-    console = Console()
     for passage in passages:
-        place = " › ".join(filter(None, (passage.document, passage.heading)))
-        console.print(f"[bold]{passage.score:.2f}[/bold] {place}", highlight=False, soft_wrap=True)
-        console.print(passage.text, highlight=False, markup=False)
+        _show(passage, question)
 
 
-def _services() -> "OpenServices":
+@app.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(help="Names of documents, as `list` shows them.")],
+    store: StoreName = "main",
+) -> None:
+    """Forget documents; no byte of them stays."""
+    count = _run(lambda services: services.store(store).remove(names))
+    typer.echo(f"Removed: {count} of {len(names)}.")
+    if count < len(names):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(store: StoreName = "main") -> None:
+    """Write every document with its passages to standard output, one JSON object a line."""
+    from knowledge.exchange import exported
+
+    async def work(services: "OpenServices") -> None:
+        async for line in exported(services.store(store)):
+            sys.stdout.buffer.write(line)
+
+    _run(work)
+
+
+@app.command("import")
+def import_documents(
+    file: Annotated[Path, typer.Argument(help="What `export` wrote.", exists=True, dir_okay=False)],
+    store: StoreName = "main",
+) -> None:
+    """Take in what another store exported, all or none."""
+    from knowledge.exchange import imported
+
+    documents = imported(file.read_bytes().splitlines())
+    count = _run(lambda services: services.store(store).add(documents))
+    typer.echo(f"Documents: {len(documents)}. Passages: {count}. Store: {store}.")
+
+
+@app.command()
+def verify(store: StoreName = "main") -> None:
+    """Whether rows, words and vectors agree; a damaged index is told, and `rebuild` mends it."""
+    faults = _run(lambda services: services.store(store).verify())
+    for fault in faults:
+        typer.echo(fault, err=True)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo("Everything agrees.")
+
+
+@app.command()
+def rebuild(store: StoreName = "main") -> None:
+    """Make words and vectors again from the passages; needed after another embedder was chosen."""
+    from rich.progress import Progress
+
+    async def work(services: "OpenServices") -> int:
+        total = (await services.store(store).stats()).passages
+        with Progress() as progress:
+            bar = progress.add_task("passages", total=total)
+            return await services.store(store).rebuild(lambda done: progress.update(bar, completed=done))
+
+    typer.echo(f"Passages: {_run(work)}. Store: {store}.")
+
+
+def _show(passage: "Passage", question: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from language.words import HAN_CHARACTER, is_stop_word, words
+
+    page = f"page {passage.page}" if passage.page is not None else ""
+    place = " › ".join(filter(None, (passage.document, page, passage.heading)))
+    console = Console(highlight=False)
+    console.print(Text(f"{passage.score:.2f} {place}", style="bold"), soft_wrap=True)
+    asked = {unit for unit in words(question) if not is_stop_word(unit)}
+    text = Text(passage.text)
+    text.highlight_regex(r"[a-zA-Z0-9'’]+", lambda word: "bold green" if asked & set(words(word)) else None)
+    for unit in asked:
+        if HAN_CHARACTER.match(unit):
+            text.highlight_words([unit], "bold green")
+    console.print(text)
+
+
+def _run(work: Callable[["OpenServices"], Coroutine[Any, Any, Any]]) -> Any:
+    """What the work gives, with the services of the settings, which are closed again."""
     from graphs.services import OpenServices
     from server.settings import ensure_data_dir, load_settings
 
     settings = load_settings()
     ensure_data_dir(settings)
-    return OpenServices(settings)
+
+    async def run() -> Any:
+        services = OpenServices(settings)
+        try:
+            return await work(services)
+        finally:
+            await services.aclose()
+
+    return asyncio.run(run())

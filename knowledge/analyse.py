@@ -1,0 +1,40 @@
+"""Pieces → what search needs to know of them. All of this is computing, so a child process can do it."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from knowledge.embed import Vectors, hashed
+from knowledge.store import Piece
+from knowledge.terms import Codes, analysed
+
+BATCH = 256
+"""Pieces that are analysed, embedded and written together: the database is held for some tens of milliseconds."""
+
+
+class AnalysedPiece(NamedTuple):
+    """A piece with its units, and with the embedded embedder's vector where that one is used."""
+
+    piece: Piece
+    codes: Codes
+    spelled: tuple[str, ...]
+    """Its Latin words."""
+    hashed: Vectors | None
+
+
+def embedded_text(piece: Piece) -> str:
+    """What a piece is found by: it is about what its headings say, too."""
+    return f"{piece.heading}\n{piece.text}" if piece.heading else piece.text
+
+
+def analysed_pieces(pieces: Sequence[Piece], hashing: bool) -> Iterator[list[AnalysedPiece]]:
+    """The pieces in batches."""
+    for first in range(0, len(pieces), BATCH):
+        batch = pieces[first : first + BATCH]
+        found = [analysed(embedded_text(piece)) for piece in batch]
+        vectors: Sequence[Vectors | None] = (
+            list(hashed([one.units for one in found])) if hashing else [None] * len(batch)
+        )
+        yield [
+            AnalysedPiece(piece, one.codes, one.spelled, vector)
+            for piece, one, vector in zip(batch, found, vectors, strict=True)
+        ]

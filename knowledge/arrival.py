@@ -1,0 +1,64 @@
+"""Documents on their way into a store: their pieces are written as they come, and all are seen at one moment."""
+
+from collections.abc import AsyncIterable, Callable, Sequence
+
+from knowledge.analyse import BATCH, AnalysedPiece
+from knowledge.embed import Embedder
+from knowledge.prepare import Arriving, prepared
+from knowledge.rows import Rows, StoreRow
+from knowledge.store import Document
+from language.words import is_chinese
+
+
+class Arrival:
+    """One change of a store. The caller is the store's only writer, and purges when this fails."""
+
+    def __init__(
+        self, rows: Rows, store: StoreRow, embedder: Embedder, progress: Callable[[int], None], *, anew: bool = False
+    ) -> None:
+        self._rows = rows
+        self._store = store
+        self._embedder = embedder
+        self._progress = progress
+        self._anew = anew
+        """Whether no vector of the store may be used again."""
+        self._documents: list[tuple[Document, str]] = []
+        self._ids: list[int] = []
+        self._waiting: list[tuple[int, int, AnalysedPiece]] = []
+        self.passages = 0
+        """Written up to now."""
+
+    async def take(self, document: Document, batches: AsyncIterable[Sequence[AnalysedPiece]]) -> int:
+        """The document, whose pieces come in batches. Returns how many there were; none is the caller's to refuse."""
+        place = len(self._documents)
+        position = 0
+        async for batch in batches:
+            if position == 0 and batch:
+                self._documents.append((document, "zh" if is_chinese(batch[0].piece.text) else "en"))
+            self._waiting += [(place, position + at, one) for at, one in enumerate(batch)]
+            position += len(batch)
+            while len(self._waiting) >= BATCH:
+                await self._write(BATCH)
+        return position
+
+    async def publish(self, going: Sequence[str] | None, kept: Sequence[str] = ()) -> int:
+        """Let all be seen, and the documents named `going` (None: all but `kept`) no longer. Returns how many passages
+        came.
+        """
+        await self._write(len(self._waiting))
+        embedder = self._embedder.name if self._anew else ""
+        await self._rows.publish(self._store, self._ids, going, kept, embedder)
+        return self.passages
+
+    async def _write(self, count: int) -> None:
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not batch:
+            return
+        if new := self._documents[len(self._ids) :]:
+            self._ids += await self._rows.begin(self._store, new)
+        arriving = [Arriving(self._ids[place], position, one) for place, position, one in batch]
+        await self._rows.arrive(
+            self._store, await prepared(arriving, self._embedder, None if self._anew else self._rows, self._store)
+        )
+        self.passages += len(batch)
+        self._progress(self.passages)

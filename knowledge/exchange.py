@@ -1,0 +1,36 @@
+"""Documents as lines of JSON: what a store exports, and another one takes in."""
+
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any
+
+import orjson
+
+from knowledge.store import Document, Piece, Store, StoreError
+
+
+async def exported(store: Store) -> AsyncGenerator[bytes, None]:
+    """A line a document: its name, tags, media type, and pieces with their places."""
+    async for document in store.export():
+        pieces = [
+            {"text": one.text, "heading": one.heading, "page": one.page, "start": one.start, "end": one.end}
+            for one in document.pieces or ()
+        ]
+        line = {"name": document.name, "tags": document.tags, "media_type": document.media_type, "pieces": pieces}
+        yield orjson.dumps(line) + b"\n"
+
+
+def imported(lines: Iterable[bytes]) -> list[Document]:
+    """The documents. Raises StoreError with the number of a line that is none."""
+    documents = []
+    for number, line in enumerate(lines, 1):
+        try:
+            data: dict[str, Any] = orjson.loads(line)
+            pieces = tuple(
+                Piece(one["text"], one["heading"], one["page"], one["start"], one["end"]) for one in data["pieces"]
+            )
+            documents.append(
+                Document(data["name"], pieces=pieces, tags=tuple(data["tags"]), media_type=data["media_type"])
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise StoreError(f"Line {number} is no exported document.") from error
+    return documents

@@ -1,0 +1,121 @@
+"""Take files in: claim a job, read its file in a child process, write its passages as they come, tell how far it is."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from time import monotonic
+
+from knowledge.analyse import AnalysedPiece
+from knowledge.embed import EmbedError
+from knowledge.jobs import Job, Jobs
+from knowledge.parse.errors import ParseError
+from knowledge.parse.frames import Frame
+from knowledge.parse.run import frames
+from knowledge.parse.sniff import MEDIA_TYPES
+from knowledge.sql import SqlStore
+from knowledge.store import Document, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+_TELL_SECONDS = 0.5
+_LOOK_SECONDS = 5.0
+"""How often an idle worker looks for jobs that another process left."""
+
+Progress = Callable[[Job, int, int], None]
+"""Hears a job, how many of its passages are written, and how many there are."""
+
+
+class _CancelledError(Exception):
+    """Somebody cancelled the job that is running."""
+
+
+def unwatched(job: Job, done: int, total: int) -> None:
+    """A progress that nobody follows."""
+
+
+class Ingestion:
+    """One process's worker: one file at a time, so that calls keep the other core."""
+
+    def __init__(self, jobs: Jobs, store: Callable[[str], Store]) -> None:
+        self.jobs = jobs
+        self._store = store
+        self._woken = asyncio.Event()
+
+    async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
+        """Put a file into the queue and wake the worker."""
+        job = await self.jobs.submit(store, document, source, tags)
+        self._woken.set()
+        return job
+
+    async def run(self) -> None:
+        """Work until cancelled. A job that is cut short then waits for the next worker."""
+        while True:
+            self._woken.clear()
+            try:
+                await self.work_off()
+            except Exception:
+                # The boundary of the worker: a database that is away for a moment must not end it.
+                log.exception("the worker that takes files in goes on after a fault")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _LOOK_SECONDS)
+
+    async def work_off(self, only: Sequence[str] | None = None, progress: Progress = unwatched) -> None:
+        """Do every job that waits (of these, if they are named), then return."""
+        while claimed := await self.jobs.claim(only):
+            await self._do(*claimed, progress)
+
+    async def _do(self, job: Job, source: bytes, progress: Progress) -> None:
+        try:
+            done = await self._take_in(job, source, progress)
+        except _CancelledError:
+            return
+        except asyncio.CancelledError:
+            await asyncio.shield(self.jobs.release(job.id))
+            raise
+        except (ParseError, StoreError, EmbedError) as error:
+            await self.jobs.end(job.id, "failed", str(error))
+        except Exception:
+            log.exception("a file could not be taken in", extra={"store": job.store})
+            await self.jobs.end(job.id, "failed", "The file could not be taken in; the log says why.")
+        else:
+            await self.jobs.end(job.id, "done", done=done)
+
+    async def _take_in(self, job: Job, source: bytes, progress: Progress) -> int:
+        store = self._store(job.store)
+        digest = hashlib.sha256(source).hexdigest()
+        document = Document(job.document, tags=job.tags, source_digest=digest)
+        if isinstance(store, SqlStore) and await store.holds(document):
+            return next(known.passages for known in await store.documents() if known.name == job.document)
+        hashing = isinstance(store, SqlStore) and store.embedder.hashing
+        async with aclosing(frames(source, job.document, hashing=hashing)) as said:
+            first = await anext(said)
+            document = Document(job.document, tags=job.tags, media_type=MEDIA_TYPES[first.kind], source_digest=digest)
+            async with aclosing(self._batches(job, first.total, said, progress)) as batches:
+                if isinstance(store, SqlStore):
+                    return await store.take(document, batches)
+                pieces = [one.piece async for batch in batches for one in batch]
+        whole = Document(job.document, pieces=tuple(pieces), tags=job.tags, media_type=document.media_type)
+        return await store.add([whole])
+
+    async def _batches(
+        self, job: Job, total: int, said: AsyncGenerator[Frame, None], progress: Progress
+    ) -> AsyncGenerator[Sequence[AnalysedPiece], None]:
+        """The pieces as they come; between them the job's row is told, and asked whether to go on."""
+        done = 0
+        told = monotonic()
+        await self._tell(job, 0, total)
+        progress(job, 0, total)
+        async for frame in said:
+            yield frame.pieces
+            done += len(frame.pieces)
+            progress(job, done, total)
+            if monotonic() - told > _TELL_SECONDS:
+                told = monotonic()
+                await self._tell(job, done, total)
+        await self._tell(job, done, total)
+
+    async def _tell(self, job: Job, done: int, total: int) -> None:
+        if not await self.jobs.tell(job.id, done, total):
+            raise _CancelledError

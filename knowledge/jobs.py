@@ -1,0 +1,152 @@
+"""The queue of files that are to be taken in: rows, so that a kill loses nothing and two processes share the work."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+
+from database.engine import Database
+from database.knowledge import JOB
+
+MOST_WAITING = 1_000
+"""Files in the queue of all stores; more are refused, not lost."""
+MOST_TRIES = 3
+"""A file that was begun so often and never ended stops whoever takes it."""
+LEASE_SECONDS = 15
+"""How long nobody else takes a job from one who does not tell that he is alive."""
+FINISHED = ("done", "failed", "cancelled")
+
+
+class QueueFullError(Exception):
+    """No more files are accepted now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file on its way into a store."""
+
+    id: str
+    store: str
+    document: str
+    tags: tuple[str, ...]
+    state: str
+    """`queued`, `running`, `done`, `failed` or `cancelled`."""
+    done: int
+    total: int
+    """Passages that were written, and that there will be; 0 until the file has been read."""
+    error: str
+    """Why it failed, in a sentence."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in FINISHED
+
+
+class Jobs:
+    """The rows of the queue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
+        """Put a file into the queue. Raises QueueFullError."""
+        number = uuid4().hex
+        values = {
+            "id": number, "store": store, "document": document, "tags": list(tags), "state": "queued",
+            "source": source, "done": 0, "total": 0, "tries": 0, "error": "", "created_at": time.time_ns(),
+            "leased_until": 0,
+        }  # fmt: skip
+        async with self._database.transaction() as connection:
+            waiting = select(func.count()).select_from(JOB).where(JOB.c.state.in_(("queued", "running")))
+            if (await connection.scalar(waiting) or 0) >= MOST_WAITING:
+                raise QueueFullError(f"{MOST_WAITING} files are waiting to be taken in. Try again later.")
+            await connection.execute(insert(JOB).values(values))
+        return Job(number, store, document, tuple(tags), "queued", 0, 0, "")
+
+    async def get(self, job: str) -> Job | None:
+        """The job of this id."""
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(select(*_SHOWN).where(JOB.c.id == job))).first()
+        return _job(row) if row else None
+
+    async def of_store(self, store: str) -> list[Job]:
+        """The store's jobs, oldest first."""
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(select(*_SHOWN).where(JOB.c.store == store).order_by(JOB.c.created_at))
+            return [_job(row) for row in rows]
+
+    async def claim(self, only: Sequence[str] | None = None) -> tuple[Job, bytes] | None:
+        """The next job and its file, now running: one that waits, or whose runner has gone silent."""
+        now = int(time.time())
+        free = or_(JOB.c.state == "queued", and_(JOB.c.state == "running", JOB.c.leased_until < now))
+        wanted = select(JOB.c.id, JOB.c.tries).where(free)
+        if only is not None:
+            wanted = wanted.where(JOB.c.id.in_(only))
+        wanted = wanted.order_by(JOB.c.created_at).limit(1).with_for_update(skip_locked=True)
+        async with self._database.transaction() as connection:
+            found = (await connection.execute(wanted)).first()
+            if found is None:
+                return None
+            values: dict[str, Any] = {
+                "state": "running", "tries": JOB.c.tries + 1, "leased_until": now + LEASE_SECONDS, "done": 0,
+            }  # fmt: skip
+            if found.tries >= MOST_TRIES:
+                values = {"state": "failed", "error": "Whoever read the file was stopped, each time."}
+            changed = update(JOB).where(JOB.c.id == found.id).values(values).returning(*_SHOWN, JOB.c.source)
+            row = (await connection.execute(changed)).one()
+        if row.state == "failed":
+            return await self.claim(only)
+        return _job(row), bytes(row.source or b"")
+
+    async def tell(self, job: str, done: int, total: int) -> bool:
+        """The runner is alive and so far. Returns whether he is to go on: nobody cancelled."""
+        values = {"done": done, "total": total, "leased_until": int(time.time()) + LEASE_SECONDS}
+        async with self._database.transaction() as connection:
+            changed = update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values)
+            return bool((await connection.execute(changed)).rowcount)
+
+    async def end(self, job: str, state: str, error: str = "", done: int = 0) -> None:
+        """The job is done, or failed for a reason; the file of a failed one is kept, to be tried again."""
+        values: dict[str, Any] = {"state": state, "error": error[:500], "leased_until": 0}
+        if state == "done":
+            values |= {"source": None, "done": done, "total": done}
+        async with self._database.transaction() as connection:
+            await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
+
+    async def release(self, job: str) -> None:
+        """The runner stops, and the job is not his fault: it waits again, as if it had not been begun."""
+        values = {"state": "queued", "leased_until": 0, "tries": JOB.c.tries - 1}
+        async with self._database.transaction() as connection:
+            await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
+
+    async def cancel(self, job: str) -> bool:
+        """Stop it, wherever it is. Returns whether there was something to stop."""
+        values = {"state": "cancelled", "source": None, "leased_until": 0}
+        open_job = (JOB.c.id == job, JOB.c.state.in_(("queued", "running")))
+        async with self._database.transaction() as connection:
+            return bool((await connection.execute(update(JOB).where(*open_job).values(values))).rowcount)
+
+    async def retry(self, job: str) -> bool:
+        """Let a failed one wait again. Returns whether it had failed."""
+        values = {"state": "queued", "tries": 0, "error": "", "done": 0, "total": 0}
+        async with self._database.transaction() as connection:
+            failed = update(JOB).where(JOB.c.id == job, JOB.c.state == "failed").values(values)
+            return bool((await connection.execute(failed)).rowcount)
+
+    async def forget_finished(self, store: str) -> None:
+        """Delete what is over; a failed one goes with its file."""
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(JOB).where(JOB.c.store == store, JOB.c.state.in_(FINISHED)))
+
+
+_SHOWN = (
+    JOB.c.id, JOB.c.store, JOB.c.document, JOB.c.tags, JOB.c.state, JOB.c.done, JOB.c.total, JOB.c.error,
+)  # fmt: skip
+
+
+def _job(row: Any) -> Job:
+    return Job(row.id, row.store, row.document, tuple(row.tags), row.state, row.done, row.total, row.error)

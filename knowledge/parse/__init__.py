@@ -1,0 +1,1 @@
+"""Files of many kinds → blocks, in a child process that can do no harm: see `knowledge.parse.run`."""

@@ -1,0 +1,84 @@
+"""The child process: a file on standard input, its name as the argument; frames of pieces on standard output.
+
+Run by path and isolated (`python -I`), so that nothing of the caller's environment or folder is imported.
+"""
+
+import codecs
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads reserve memory that the limit counts
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from knowledge.analyse import analysed_pieces
+from knowledge.blocks import Block, of_text
+from knowledge.chunk import pieces
+from knowledge.parse.docx import of_docx
+from knowledge.parse.encoding import text_of
+from knowledge.parse.errors import ParseError
+from knowledge.parse.frames import write_end, write_error, write_kind, write_pieces
+from knowledge.parse.limits import TEXT_CHARACTERS, give_up_everything
+from knowledge.parse.markup import of_csv, of_html
+from knowledge.parse.package import Package
+from knowledge.parse.pdf import of_pdf
+from knowledge.parse.pptx import of_pptx
+from knowledge.parse.sniff import kind_of
+from knowledge.parse.xlsx import of_xlsx
+
+# Readers look codecs up at their first use, which is too late: by then no file can be opened.
+_CODECS = """ascii big5 charmap cp1252 cp437 cp932 cp949 cp950 euc_jp euc_kr gb18030 gb2312 gbk hz idna iso2022_jp
+    iso2022_kr latin_1 mac_roman shift_jis utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le utf_8_sig"""
+_WARM = Path(__file__).with_name("warm.pdf")
+_OFFICE = {"docx": of_docx, "pptx": of_pptx, "xlsx": of_xlsx}
+_TEXT = {"txt": of_text, "md": of_text, "html": of_html, "csv": of_csv}
+
+
+def blocks_of(data: bytes, name: str) -> tuple[str, list[Block]]:
+    """The kind of the file, and its blocks."""
+    kind = kind_of(data, name)
+    if kind == "zip":
+        package = Package(data)
+        kind, part = package.main_part()
+        return kind, _OFFICE[kind](package, part)
+    if kind == "pdf":
+        return kind, of_pdf(data)
+    text = text_of(data)
+    if len(text) > TEXT_CHARACTERS:
+        raise ParseError(f"The file has {len(text)} characters. Accepted: at most {TEXT_CHARACTERS}.")
+    return kind, _TEXT[kind](text)
+
+
+def main() -> None:
+    """Warm up, lock, read, answer."""
+    name, hashing = sys.argv[1], sys.argv[2] == "hashing"
+    out = sys.stdout.buffer
+    with contextlib.redirect_stderr(io.StringIO()):
+        for codec in _CODECS.split():
+            codecs.lookup(codec)
+        of_pdf(_WARM.read_bytes())
+        data = sys.stdin.buffer.read()
+        give_up_everything()
+        try:
+            kind, blocks = blocks_of(data, name)
+            found = list(pieces(blocks))
+            if not found:
+                raise ParseError("The file holds no text.")
+            write_kind(out, kind, len(found))
+            for batch in analysed_pieces(found, hashing):
+                write_pieces(out, batch)
+            write_end(out)
+        except ParseError as error:
+            write_error(out, str(error))
+        except MemoryError:
+            write_error(out, "The file needs more memory than may be used to read it.")
+        except RecursionError:
+            write_error(out, "The file is nested too deeply.")
+        except Exception:  # noqa: BLE001  # the boundary of the child: a reader's surprise is the file's fault
+            write_error(out, "The file is damaged.")
+
+
+if __name__ == "__main__":
+    main()

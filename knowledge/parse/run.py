@@ -1,0 +1,64 @@
+"""Read a file in a child process. Whatever the file does, it does to the child: the caller gets a sentence."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from knowledge.parse.errors import ParseError
+from knowledge.parse.frames import LENGTHS, LONGEST, Frame, read_frame
+from knowledge.parse.limits import CPU_SECONDS, MEMORY_BYTES, SOURCE_BYTES, WALL_SECONDS
+
+_CHILD = Path(__file__).with_name("child.py")
+_TOO_MUCH = f"The file needs more than {CPU_SECONDS} s or {MEMORY_BYTES // 2**20} MB to be read."
+
+
+async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Frame, None]:
+    """What the file is, then its pieces in batches. Raises ParseError.
+
+    `hashing`: whether the child makes the embedded embedder's vectors too. Closing the generator kills the child.
+    """
+    if len(data) > SOURCE_BYTES:
+        raise ParseError(f"The file has {len(data)} bytes. Accepted: at most {SOURCE_BYTES}.")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", str(_CHILD), name, "hashing" if hashing else "-",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env={}, start_new_session=True,
+    )  # fmt: skip
+    assert child.stdin is not None and child.stdout is not None  # noqa: S101  # asked for above
+    sending = asyncio.create_task(_send(child.stdin, data))
+    deadline = asyncio.get_running_loop().time() + WALL_SECONDS
+    try:
+        while True:
+            async with asyncio.timeout_at(deadline):
+                frame = await _read(child.stdout)
+            if frame.error:
+                raise ParseError(frame.error)
+            if frame.end:
+                return
+            yield frame
+    except (asyncio.IncompleteReadError, TimeoutError):
+        raise ParseError(_TOO_MUCH) from None
+    except (ValueError, KeyError, TypeError):
+        raise ParseError("The file is damaged.") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        sending.cancel()
+        await asyncio.gather(sending, child.wait(), return_exceptions=True)
+
+
+async def _send(stdin: asyncio.StreamWriter, data: bytes) -> None:
+    with contextlib.suppress(ConnectionError):  # the child has died, which its silence tells
+        stdin.write(data)
+        await stdin.drain()
+        stdin.close()
+
+
+async def _read(stdout: asyncio.StreamReader) -> Frame:
+    lengths = LENGTHS.unpack(await stdout.readexactly(LENGTHS.size))
+    if sum(lengths) > LONGEST:
+        raise ValueError("a frame is too long")
+    parts = [await stdout.readexactly(length) for length in lengths]
+    return await asyncio.to_thread(read_frame, *parts)
