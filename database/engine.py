@@ -53,6 +53,15 @@ class Database:
         async with self._engine.begin() as connection:
             yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that sees one moment of a PostgreSQL database, whatever others write meanwhile."""
+        await self.open()
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            async with connection.begin():
+                yield connection
+
     async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
         """What `work` finds in a SQLite file, in a thread, at one moment of the database."""
         if self._readers is None:
@@ -119,6 +128,8 @@ class Database:
         alone = FileLock(f"{self._address.database}.lock") if self._sqlite else nullcontext()
         try:
             with alone, engine.begin() as connection:
+                if not self._sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('dialgraph-migrate', 0))"))
                 migrate(connection)
         finally:
             engine.dispose()

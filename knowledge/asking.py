@@ -1,6 +1,6 @@
 """A question → what it asks of a store: its units with their weights; for unknown words those that look alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rapidfuzz.distance import DamerauLevenshtein
@@ -16,8 +16,13 @@ _SHORTEST_UNKNOWN = 4
 _UNKNOWN_LOOKED_UP = 4
 ALIKE_PREFIX = 3
 """Characters that a word shares with those it may stand for."""
+ALIKE_MOST = 4_000
+"""Words of one prefix that are looked at."""
 _ALIKE = 0.66
 _MOST_ALIKE = 3
+_ROWS_READ = 1_200
+_SHARE_READ = 0.06
+"""Rows that the words of one question may stand in: so many, or this share of a large store."""
 _TRUST = 0.8
 """What a word that only looks alike counts, beside its likeness."""
 
@@ -33,47 +38,61 @@ class Spelling(NamedTuple):
     passages: int
 
 
+def units_of(question: str) -> dict[int, str]:
+    """The question's different units, by number."""
+    return {code(unit): unit for unit in list(dict.fromkeys(words(question)))[-MOST_UNITS:]}
+
+
+def unknown_prefixes(units: Mapping[int, str], held: Holding) -> list[str]:
+    """The beginnings of words that the store does not know, and that may be spelled nearly like one that it does."""
+    return list(dict.fromkeys(unit[:ALIKE_PREFIX] for unit in _unknown(units, held)))
+
+
 def ask(
     question: str,
     passages: int,
-    holding: Callable[[Sequence[int]], Holding],
-    alike: Callable[[str], Sequence[Spelling]],
+    units: Mapping[int, str],
+    held: Mapping[int, int],
+    alike: Mapping[str, Sequence[Spelling]],
 ) -> tuple[Asked, Holding]:
     """What the question asks, and how many passages hold each unit of it.
 
-    `holding` looks units up; `alike` gives the store's words that begin with a prefix. A recogniser writes names as it
-    hears them: a word that the store does not know stands for those that are spelled nearly so.
+    `alike` gives the store's words by their prefix. A recogniser writes names as it hears them: a word that the store
+    does not know stands for those that are spelled nearly so.
     """
-    units = list(dict.fromkeys(words(question)))[-MOST_UNITS:]
-    numbers = {code(unit): unit for unit in units}
-    held = dict(holding(list(numbers)))
-    weights = {number: weight(unit) * rarity(passages, held.get(number, 0)) for number, unit in numbers.items()}
+    holding = dict(held)
+    weights = {number: weight(unit) * rarity(passages, held.get(number, 0)) for number, unit in units.items()}
     # That a store lacks "please" or "how many" says nothing about what it knows.
-    perfect = sum(value for number, value in weights.items() if number in held or tells(numbers[number]))
-    unknown = [
+    perfect = sum(value for number, value in weights.items() if number in held or tells(units[number]))
+    for unit in _unknown(units, held):
+        near = [
+            (DamerauLevenshtein.normalized_similarity(unit, one.word), one)
+            for one in alike.get(unit[:ALIKE_PREFIX], ())
+        ]
+        near = sorted((pair for pair in near if pair[0] >= _ALIKE), key=lambda pair: -pair[0])
+        for likeness, one in near[:_MOST_ALIKE]:
+            value = weight(unit) * rarity(passages, one.passages) * likeness * _TRUST
+            if value > weights.get(one.code, 0.0):
+                weights[one.code] = value
+                holding[one.code] = one.passages
+    known = {number: value for number, value in weights.items() if number in holding}
+    return Asked(known, perfect, is_chinese(question)), holding
+
+
+def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
+    return [
         unit
-        for number, unit in numbers.items()
+        for number, unit in units.items()
         if number not in held
         and len(unit) >= _SHORTEST_UNKNOWN
         and not unit.isdigit()
         and not HAN_CHARACTER.match(unit)
-    ]
-    for unit in unknown[:_UNKNOWN_LOOKED_UP]:
-        near = ((DamerauLevenshtein.normalized_similarity(unit, one.word), one) for one in alike(unit[:ALIKE_PREFIX]))
-        for likeness, one in sorted((pair for pair in near if pair[0] >= _ALIKE), key=lambda pair: -pair[0])[
-            :_MOST_ALIKE
-        ]:
-            value = weight(unit) * rarity(passages, one.passages) * likeness * _TRUST
-            if value > weights.get(one.code, 0.0):
-                weights[one.code] = value
-                held[one.code] = one.passages
-    return Asked(
-        {number: value for number, value in weights.items() if number in held}, perfect, is_chinese(question)
-    ), held
+    ][:_UNKNOWN_LOOKED_UP]
 
 
-def telling(asked: Asked, held: Holding, most_rows: int) -> list[int]:
-    """The units to look for, the most telling first, as long as they stand in no more rows than that; one at least."""
+def telling(asked: Asked, held: Holding, passages: int) -> list[int]:
+    """The units to look for in a store of so many passages, the most telling first; one at least."""
+    most_rows = max(_ROWS_READ, int(passages * _SHARE_READ))
     chosen: list[int] = []
     rows = 0
     for number in sorted(asked.weights, key=lambda number: -asked.weights[number]):

@@ -1,14 +1,13 @@
 """The embedded store: rows and words in SQLite, vectors in FAISS. Each search looks at one moment of the database."""
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Sequence
 
 import numpy as np
 
-from knowledge.asking import ask, telling
-from knowledge.embed import EmbedError, Vectors
+from knowledge.asking import ask, telling, units_of, unknown_prefixes
+from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.relevance import relevance
 from knowledge.rows import StoreRow, unpacked
@@ -26,12 +25,6 @@ from knowledge.sqlite import (
 from knowledge.store import Filter, Passage, Place, StoreError, checked
 from knowledge.vectors import REST, Nearby, SegmentFile
 from knowledge.verify import sqlite_faults
-
-log = logging.getLogger(__name__)
-
-_ROWS_READ = 1_200
-_SHARE_READ = 0.06
-"""Rows that the words of one question may stand in: so many, or this share of a large store."""
 
 
 class FaissStore(SqlStore):
@@ -54,7 +47,7 @@ class FaissStore(SqlStore):
         text, top_k = checked(question, top_k)
         if self._generation < 0:
             await self.begun()
-        vector = await self._vector(text)
+        vector = await self.vector(text)
         try:
             passages = await self.database.read(lambda connection: self._search(connection, text, vector, top_k, only))
         except sqlite3.Error as error:
@@ -81,20 +74,12 @@ class FaissStore(SqlStore):
         """See the port: a segment that is being built is finished first, since a thread cannot be stopped."""
         await self.settled()
         self._nearby, self._generation = None, -1
-        await self.embedder.aclose()
+        await super().aclose()
 
     async def _forget_index(self) -> None:
         await self.settled()
         self._file.remove()
         self._nearby, self._generation = None, -1
-
-    async def _vector(self, text: str) -> Vectors | None:
-        """The question's vector; None if the embedder is away: words go on without it."""
-        try:
-            return await self.embedder.question(text)
-        except EmbedError as error:
-            log.warning("a search goes by words alone", extra={"store": self.name, "reason": str(error)})
-            return None
 
     # In a reader's thread, from here on.
 
@@ -108,14 +93,11 @@ class FaissStore(SqlStore):
         if allowed is not None and not len(allowed):
             return []
         nearby = self._refreshed(connection, store)
-        asked, held = ask(
-            text,
-            store.passages,
-            lambda numbers: self._holding(connection, store, numbers),
-            lambda prefix: spellings(connection, store, prefix),
-        )
-        most_rows = max(_ROWS_READ, int(store.passages * _SHARE_READ))
-        by_words = found_by_words(connection, store, asked, telling(asked, held, most_rows), allowed)
+        units = units_of(text)
+        held = self._holding(connection, store, list(units))
+        alike = {prefix: spellings(connection, store, prefix) for prefix in unknown_prefixes(units, held)}
+        asked, holding = ask(text, store.passages, units, held, alike)
+        by_words = found_by_words(connection, store, asked, telling(asked, holding, store.passages), allowed)
         if not self.suits(store):
             vector = None
         near = nearby.search(vector, CANDIDATES, allowed)[0] if vector is not None else None

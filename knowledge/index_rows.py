@@ -45,7 +45,7 @@ async def insert_words(
     await bulk(
         connection,
         statement,
-        ((_tokens(store, units), _written(vector), number) for number, units, vector in passages),
+        ((_tokens(store, units), written(vector), number) for number, units, vector in passages),
     )
 
 
@@ -76,6 +76,6 @@ def _tokens(store: int, units: Sequence[int]) -> str:
     return " ".join([token(store, number) for number in units])
 
 
-def _written(vector: Vectors) -> str:
+def written(vector: Vectors) -> str:
     """As pgvector reads it."""
     return f"[{','.join([f'{value:.6g}' for value in vector.tolist()])}]"

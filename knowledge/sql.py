@@ -11,7 +11,7 @@ from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
-from knowledge.embed import Vectors
+from knowledge.embed import EmbedError, Vectors
 from knowledge.rows import Rows, StoreRow
 from knowledge.store import Document, Known, Place, Stats, StoreError, unheard
 from knowledge.terms import WORDS
@@ -91,6 +91,7 @@ class SqlStore:
 
     async def begun(self) -> StoreRow | None:
         """The store's row; a new store takes in its sample first."""
+        await self.ready()
         row = await self.rows.store()
         if row is None and self._sample is not None:
             async with self._beginning:
@@ -104,11 +105,26 @@ class SqlStore:
         """Whether the store's vectors are of the embedder that the settings name, and its words of this version."""
         return store.embedder == self.embedder.name and store.words == WORDS
 
+    async def vector(self, question: str) -> Vectors | None:
+        """The question's vector; None if the embedder is away: words go on without it."""
+        try:
+            return await self.embedder.question(question)
+        except EmbedError as error:
+            log.warning("a search goes by words alone", extra={"store": self.name, "reason": str(error)})
+            return None
+
+    async def ready(self) -> None:
+        """Make what an engine needs beside the tables, once."""
+
     def likeness(self, similar: Vectors) -> Vectors:
         """What similarities add to scores."""
         embedder = self.embedder
         added: Vectors = np.clip((similar - embedder.unrelated) / (1 - embedder.unrelated), 0, 1) * embedder.counts
         return added
+
+    async def aclose(self) -> None:
+        """See the port."""
+        await self.embedder.aclose()
 
     async def _forget_index(self) -> None:
         """Throw away what was made of the rows, where an engine keeps such a thing."""
@@ -134,6 +150,7 @@ class SqlStore:
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[StoreRow, None]:
         """The store, for its only writer. What did not come to be seen is gone at the end."""
+        await self.ready()
         async with self.database.alone(f"knowledge-{self.name}"):
             store = await self.rows.create(self.embedder.name)
             if not self.suits(store):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from knowledge.asking import Spelling
+from knowledge.asking import ALIKE_MOST, Spelling
 from knowledge.fuse import CANDIDATES
 from knowledge.relevance import Asked
 from knowledge.rows import StoreRow
@@ -63,8 +63,8 @@ def spellings(connection: sqlite3.Connection, store: StoreRow, prefix: str) -> l
     """The store's words that begin so."""
     rows = connection.execute(
         "SELECT term, code, passages FROM knowledge_term WHERE store_id = ? AND term >= ? AND term < ?"
-        " AND passages > 0 LIMIT 4000",
-        (store.id, prefix, prefix + "\U0010ffff"),
+        " AND passages > 0 LIMIT ?",
+        (store.id, prefix, prefix + "\U0010ffff", ALIKE_MOST),
     )
     return [Spelling(*row) for row in rows]
 

@@ -4,6 +4,8 @@ import sqlite3
 from collections import Counter
 
 import numpy as np
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.rows import StoreRow
 from knowledge.terms import token
@@ -66,3 +68,32 @@ def _holds(connection: sqlite3.Connection, store: StoreRow, number: int, ids: se
         "SELECT rowid FROM knowledge_words WHERE knowledge_words MATCH ?", (token(store.id, number),)
     )
     return {row[0] for row in rows} == ids
+
+
+async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: str) -> list[str]:
+    """The same of PostgreSQL, whose own checks stand for the integrity of its files."""
+    faults = []
+    counts = text(
+        "SELECT count(*) FILTER (WHERE NOT d.live) AS unseen, count(*) FILTER (WHERE d.live) AS live,"
+        " count(*) FILTER (WHERE c.words IS NULL OR c.embedding IS NULL) AS bare"
+        " FROM knowledge_document d JOIN knowledge_passage p ON p.document_id = d.id"
+        " LEFT JOIN knowledge_compared c ON c.passage_id = p.id WHERE d.store_id = :store"
+    )
+    row = (await connection.execute(counts, {"store": store.id})).one()
+    if row.unseen:
+        faults.append(f"store {name!r}: {row.unseen} passages belong to no document that is seen.")
+    if row.live != store.passages:
+        faults.append(f"store {name!r}: it counts {store.passages} passages and holds {row.live}.")
+    if row.bare:
+        faults.append(f"store {name!r}: {row.bare} passages have no words and no vector.")
+    wrong = text(
+        "SELECT count(*) FROM (SELECT lexeme, count(*) AS held FROM knowledge_document d"
+        " JOIN knowledge_compared c ON c.document_id = d.id, unnest(c.words)"
+        " WHERE d.store_id = :store GROUP BY lexeme) w"
+        " FULL JOIN (SELECT * FROM knowledge_term WHERE store_id = :store AND passages > 0) t"
+        " ON w.lexeme = to_hex(CAST(:store AS bigint)) || 'g' || lpad(to_hex(t.code), 8, '0')"
+        " WHERE w.held IS DISTINCT FROM t.passages"
+    )
+    if await connection.scalar(wrong, {"store": store.id}):
+        faults.append(f"store {name!r}: its counts of words are wrong. Rebuild it.")
+    return faults

@@ -10,6 +10,7 @@ import pytest
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore
 from knowledge.store import MAX_TOP_K, Document, Filter, Piece, QueryError, Store, StoreError
+from tests.postgres import new_database
 from tests.stores import SAMPLE, opened
 
 ANIMALS = [
@@ -19,10 +20,11 @@ ANIMALS = [
 ]
 
 
-@pytest.fixture(params=["faiss:"])
+@pytest.fixture(params=["faiss:", "pgvector:"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store of each engine."""
-    async with opened(tmp_path, request.param) as store:
+    database = new_database() if request.param == "pgvector:" else "sqlite:"
+    async with opened(tmp_path, request.param, database=database) as store:
         yield store
 
 

@@ -1,0 +1,195 @@
+"""The store for many hosts: rows, words and vectors in PostgreSQL with pgvector. Keeps nothing between searches."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from database.knowledge import pgvector_is_there, prepare_search
+from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes
+from knowledge.embed import Vectors
+from knowledge.fuse import CANDIDATES, best_of, fused
+from knowledge.index_rows import written
+from knowledge.relevance import Asked, relevance
+from knowledge.rows import StoreRow, unpacked
+from knowledge.sql import SqlStore
+from knowledge.store import Filter, Passage, Place, StoreError, checked
+from knowledge.terms import token
+from knowledge.vectors import Ids
+from knowledge.verify import postgres_faults
+
+_MOST_DIMENSIONS = 2_000
+"""That an HNSW index of pgvector takes; longer vectors are compared one by one."""
+
+
+class PgvectorStore(SqlStore):
+    """See the module. `pgvector:` is the project's own database, `database_url`."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        if place.database.engine != "postgresql":
+            raise ValueError(
+                f"store {place.name!r}: `pgvector:` needs `database_url` to be a `postgresql://…` address."
+            )
+        self._preparing = asyncio.Lock()
+        self._prepared = False
+
+    async def search(
+        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
+    ) -> list[Passage]:
+        """See the port."""
+        asked_for, top_k = checked(question, top_k)
+        try:
+            await self.begun()
+            vector = await self.vector(asked_for)
+            async with self.database.snapshot() as connection:
+                passages = await self._search(connection, asked_for, vector, top_k, only)
+        except DBAPIError as error:
+            raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
+        return await best_of(passages, asked_for, top_k, min_score, self.reranker)
+
+    async def verify(self) -> list[str]:
+        """See the port."""
+        if (store := await self.begun()) is None:
+            return []
+        async with self.database.snapshot() as connection:
+            return await postgres_faults(connection, store, self.name)
+
+    async def ready(self) -> None:
+        """See SqlStore: make what searches, where the migration found no pgvector or another embedder came."""
+        if self._prepared:
+            return
+        async with self._preparing:
+            if self._prepared:
+                return
+            async with self.database.alone("knowledge-search"), self.database.transaction() as connection:
+                if not await connection.run_sync(pgvector_is_there):
+                    raise StoreError(
+                        f"store {self.name!r}: this PostgreSQL has no extension `vector`. Install pgvector."
+                    )
+                await connection.run_sync(prepare_search)
+                dimension = self.embedder.dimension
+                if not self.embedder.hashing and 0 < dimension <= _MOST_DIMENSIONS:
+                    await connection.execute(text(_INDEX.format(dimension)))
+            self._prepared = True
+
+    async def _search(
+        self, connection: AsyncConnection, question: str, vector: Vectors | None, top_k: int, only: Filter | None
+    ) -> list[Passage]:
+        row = (await connection.execute(_STORE, {"name": self.name})).first()
+        if row is None or not row.passages:
+            return []
+        store = StoreRow(*row)
+        allowed = await _documents(connection, store, only) if only else None
+        if allowed == []:
+            return []
+        units = units_of(question)
+        found = await connection.execute(_TERMS, {"store": store.id, "codes": list(units)})
+        held = {int(term.code): int(term.passages) for term in found}
+        alike = {prefix: await _spellings(connection, store, prefix) for prefix in unknown_prefixes(units, held)}
+        asked, holding = ask(question, store.passages, units, held, alike)
+        by_words = await _found_by_words(connection, store, asked, telling(asked, holding, store.passages), allowed)
+        near = None
+        if not self.suits(store):
+            vector = None
+        if vector is not None and store.passages <= self.embedder.proposes_up_to:
+            near = await self._near(connection, store, vector, allowed)
+        ids = fused(by_words, near)[: max(CANDIDATES, top_k)]
+        compared = {part.passage_id: part for part in await connection.execute(_COMPARED, {"ids": ids})}
+        rows = [compared[number] for number in ids if number in compared]
+        likeness = None
+        if vector is not None and rows:
+            vectors = unpacked(b"".join(bytes(part.vector) for part in rows)).reshape(len(rows), -1)
+            likeness = self.likeness(vectors @ vector)
+        codes = [np.frombuffer(part.terms, dtype=np.uint32) for part in rows]
+        scores = relevance(asked, codes, store.units / store.passages, likeness)
+        order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
+        return await _passages(connection, {rows[at].passage_id: float(scores[at]) for at in order})
+
+    async def _near(
+        self, connection: AsyncConnection, store: StoreRow, vector: Vectors, allowed: Sequence[int] | None
+    ) -> Ids:
+        """The passages of this store that are near the question, best first."""
+        dimension = self.embedder.dimension
+        await connection.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+        parameters = {"vector": written(vector), "most": CANDIDATES, "store": store.id, "dimension": dimension}
+        statement = _NEAR.format(dimension, " AND c.document_id = ANY(:allowed)" if allowed is not None else "")
+        rows = await connection.execute(text(statement), {**parameters, "allowed": allowed})
+        return np.array([row.passage_id for row in rows], dtype=np.int64)
+
+
+_INDEX = (
+    "CREATE INDEX IF NOT EXISTS knowledge_compared_near_{0} ON knowledge_compared"
+    " USING hnsw ((embedding::vector({0})) vector_ip_ops) WHERE vector_dims(embedding) = {0}"
+)
+_NEAR = (
+    "SELECT c.passage_id FROM knowledge_compared c JOIN knowledge_document d ON d.id = c.document_id"
+    " WHERE d.store_id = :store AND d.live AND vector_dims(c.embedding) = :dimension{1}"
+    " ORDER BY c.embedding::vector({0}) <#> CAST(:vector AS vector) LIMIT :most"
+)
+_STORE = text("SELECT id, embedder, words, generation, passages, units FROM knowledge_store WHERE name = :name")
+_TERMS = text(
+    "SELECT code, passages FROM knowledge_term WHERE store_id = :store AND code = ANY(:codes) AND passages > 0"
+)
+_SPELLINGS = text(
+    "SELECT term, code, passages FROM knowledge_term WHERE store_id = :store AND term >= :prefix AND term < :end"
+    " AND passages > 0 LIMIT :most"
+)
+_COMPARED = text("SELECT passage_id, terms, vector FROM knowledge_compared WHERE passage_id = ANY(:ids)")
+_PASSAGES = text(
+    'SELECT p.id, p.text, d.name, p.heading, p.page, p.start, p."end" FROM knowledge_passage p'
+    " JOIN knowledge_document d ON d.id = p.document_id WHERE p.id = ANY(:ids)"
+)
+_DOCUMENTS = text("SELECT id, name, language, tags FROM knowledge_document WHERE store_id = :store AND live")
+
+
+async def _documents(connection: AsyncConnection, store: StoreRow, only: Filter) -> list[int]:
+    """The documents that may answer."""
+    return [
+        row.id
+        for row in await connection.execute(_DOCUMENTS, {"store": store.id})
+        if (not only.documents or row.name in only.documents)
+        and (not only.language or row.language == only.language)
+        and set(only.tags) <= set(row.tags)
+    ]
+
+
+async def _spellings(connection: AsyncConnection, store: StoreRow, prefix: str) -> list[Spelling]:
+    parameters = {"store": store.id, "prefix": prefix, "end": prefix + "\U0010ffff", "most": ALIKE_MOST}
+    return [Spelling(row.term, row.code, row.passages) for row in await connection.execute(_SPELLINGS, parameters)]
+
+
+async def _found_by_words(
+    connection: AsyncConnection, store: StoreRow, asked: Asked, numbers: Sequence[int], allowed: Sequence[int] | None
+) -> Ids:
+    """The live passages that hold these units, those with the most weight first."""
+    if not numbers:
+        return np.zeros(0, dtype=np.int64)
+    each = [
+        f"SELECT passage_id, document_id, CAST(:w{at} AS float8) AS w FROM knowledge_compared"  # noqa: S608  # parameters are bound
+        f" WHERE words @@ CAST(:t{at} AS tsquery)"
+        for at in range(len(numbers))
+    ]
+    parameters: dict[str, object] = {"most": 4 * CANDIDATES, "allowed": allowed}
+    for at, number in enumerate(numbers):
+        parameters |= {f"w{at}": asked.weights[number], f"t{at}": token(store.id, number)}
+    narrowed = " AND d.id = ANY(:allowed)" if allowed is not None else ""
+    statement = (
+        f"SELECT f.passage_id FROM ({' UNION ALL '.join(each)}) f"  # noqa: S608  # parameters are bound
+        f" JOIN knowledge_document d ON d.id = f.document_id WHERE d.live{narrowed}"
+        " GROUP BY f.passage_id ORDER BY sum(f.w) DESC, f.passage_id LIMIT :most"
+    )
+    rows = await connection.execute(text(statement), parameters)
+    return np.array([row.passage_id for row in rows], dtype=np.int64)
+
+
+async def _passages(connection: AsyncConnection, scores: dict[int, float]) -> list[Passage]:
+    """The passages themselves, in the order of the scores."""
+    rows = await connection.execute(_PASSAGES, {"ids": list(scores)})
+    found = {
+        row.id: Passage(row.text, row.name, row.heading, scores[row.id], row.page, row.start, row.end) for row in rows
+    }
+    return [found[number] for number in scores]
