@@ -1,11 +1,11 @@
 """Documents on their way into a store: their pieces are written as they come, and all are seen at one moment."""
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
 from knowledge.analyse import BATCH, AnalysedPiece
 from knowledge.embed import Embedder
 from knowledge.prepare import Arriving, prepared
-from knowledge.rows import Rows, StoreRow
+from knowledge.rows import Prepared, Rows, StoreRow
 from knowledge.store import Document
 from language.words import is_chinese
 
@@ -14,9 +14,18 @@ class Arrival:
     """One change of a store. The caller is the store's only writer, and purges when this fails."""
 
     def __init__(
-        self, rows: Rows, store: StoreRow, embedder: Embedder, progress: Callable[[int], None], *, anew: bool = False
+        self,
+        rows: Rows,
+        store: StoreRow,
+        embedder: Embedder,
+        progress: Callable[[int], None],
+        arrived: Callable[[list[int], list[Prepared]], Awaitable[None]],
+        *,
+        anew: bool = False,
     ) -> None:
         self._rows = rows
+        self._arrived = arrived
+        """Hears which passages have been written, under which ids."""
         self._store = store
         self._embedder = embedder
         self._progress = progress
@@ -57,8 +66,7 @@ class Arrival:
         if new := self._documents[len(self._ids) :]:
             self._ids += await self._rows.begin(self._store, new)
         arriving = [Arriving(self._ids[place], position, one) for place, position, one in batch]
-        await self._rows.arrive(
-            self._store, await prepared(arriving, self._embedder, None if self._anew else self._rows, self._store)
-        )
+        ready = await prepared(arriving, self._embedder, None if self._anew else self._rows, self._store)
+        await self._arrived(await self._rows.arrive(self._store, ready), ready)
         self.passages += len(batch)
         self._progress(self.passages)

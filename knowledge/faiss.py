@@ -11,7 +11,7 @@ from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.relevance import relevance
 from knowledge.rows import StoreRow, unpacked
-from knowledge.sql import SqlStore
+from knowledge.sql import Elsewhere, SqlStore, with_others
 from knowledge.sqlite import (
     allowed_passages,
     found_by_words,
@@ -47,12 +47,16 @@ class FaissStore(SqlStore):
         text, top_k = checked(question, top_k)
         if self._generation < 0:
             await self.begun()
-        vector = await self.vector(text)
+        found = await self.elsewhere(text, CANDIDATES)
+        vector = await self.vector(text) if found is None else None
         try:
-            passages = await self.database.read(lambda connection: self._search(connection, text, vector, top_k, only))
+            passages = await self.database.read(
+                lambda connection: self._search(connection, text, vector, top_k, only, found)
+            )
         except sqlite3.Error as error:
             raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
         self._build_when_due()
+        passages = with_others(passages, found, only)
         return await best_of(passages, text, top_k, min_score, self.reranker)
 
     async def verify(self) -> list[str]:
@@ -84,7 +88,13 @@ class FaissStore(SqlStore):
     # In a reader's thread, from here on.
 
     def _search(
-        self, connection: sqlite3.Connection, text: str, vector: Vectors | None, top_k: int, only: Filter | None
+        self,
+        connection: sqlite3.Connection,
+        text: str,
+        vector: Vectors | None,
+        top_k: int,
+        only: Filter | None,
+        found: Elsewhere | None,
     ) -> list[Passage]:
         store = store_row(connection, self.name)
         if store is None or not store.passages:
@@ -101,10 +111,14 @@ class FaissStore(SqlStore):
         if not self.suits(store):
             vector = None
         near = nearby.search(vector, CANDIDATES, allowed)[0] if vector is not None else None
+        if found is not None:
+            near = np.array([number for number in found.ours if allowed is None or number in allowed], dtype=np.int64)
         rows = living(connection, store, fused(by_words, near), max(CANDIDATES, top_k))
         likeness = None
         if vector is not None and rows:
             likeness = self.likeness(unpacked(b"".join(row.vector for row in rows)).reshape(len(rows), -1) @ vector)
+        elif found is not None:
+            likeness = np.array([found.ours.get(row.passage, 0.0) for row in rows], dtype=np.float32)
         codes = [np.frombuffer(row.terms, dtype=np.uint32) for row in rows]
         scores = relevance(asked, codes, store.units / store.passages, likeness)
         order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()

@@ -15,7 +15,7 @@ from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.index_rows import written
 from knowledge.relevance import Asked, relevance
 from knowledge.rows import StoreRow, unpacked
-from knowledge.sql import SqlStore
+from knowledge.sql import Elsewhere, SqlStore, with_others
 from knowledge.store import Filter, Passage, Place, StoreError, checked
 from knowledge.terms import token
 from knowledge.vectors import Ids
@@ -44,11 +44,13 @@ class PgvectorStore(SqlStore):
         asked_for, top_k = checked(question, top_k)
         try:
             await self.begun()
-            vector = await self.vector(asked_for)
+            found = await self.elsewhere(asked_for, CANDIDATES)
+            vector = await self.vector(asked_for) if found is None else None
             async with self.database.snapshot() as connection:
-                passages = await self._search(connection, asked_for, vector, top_k, only)
+                passages = await self._search(connection, asked_for, vector, top_k, only, found)
         except DBAPIError as error:
             raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
+        passages = with_others(passages, found, only)
         return await best_of(passages, asked_for, top_k, min_score, self.reranker)
 
     async def verify(self) -> list[str]:
@@ -77,7 +79,13 @@ class PgvectorStore(SqlStore):
             self._prepared = True
 
     async def _search(
-        self, connection: AsyncConnection, question: str, vector: Vectors | None, top_k: int, only: Filter | None
+        self,
+        connection: AsyncConnection,
+        question: str,
+        vector: Vectors | None,
+        top_k: int,
+        only: Filter | None,
+        elsewhere: Elsewhere | None,
     ) -> list[Passage]:
         row = (await connection.execute(_STORE, {"name": self.name})).first()
         if row is None or not row.passages:
@@ -97,13 +105,18 @@ class PgvectorStore(SqlStore):
             vector = None
         if vector is not None and store.passages <= self.embedder.proposes_up_to:
             near = await self._near(connection, store, vector, allowed)
+        if elsewhere is not None:
+            near = np.array(list(elsewhere.ours), dtype=np.int64)
         ids = fused(by_words, near)[: max(CANDIDATES, top_k)]
-        compared = {part.passage_id: part for part in await connection.execute(_COMPARED, {"ids": ids})}
+        parameters = {"ids": ids, "store": store.id, "allowed": allowed}
+        compared = {part.passage_id: part for part in await connection.execute(_COMPARED, parameters)}
         rows = [compared[number] for number in ids if number in compared]
         likeness = None
         if vector is not None and rows:
             vectors = unpacked(b"".join(bytes(part.vector) for part in rows)).reshape(len(rows), -1)
             likeness = self.likeness(vectors @ vector)
+        elif elsewhere is not None:
+            likeness = np.array([elsewhere.ours.get(part.passage_id, 0.0) for part in rows], dtype=np.float32)
         codes = [np.frombuffer(part.terms, dtype=np.uint32) for part in rows]
         scores = relevance(asked, codes, store.units / store.passages, likeness)
         order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
@@ -138,7 +151,11 @@ _SPELLINGS = text(
     "SELECT term, code, passages FROM knowledge_term WHERE store_id = :store AND term >= :prefix AND term < :end"
     " AND passages > 0 LIMIT :most"
 )
-_COMPARED = text("SELECT passage_id, terms, vector FROM knowledge_compared WHERE passage_id = ANY(:ids)")
+_COMPARED = text(
+    "SELECT c.passage_id, c.terms, c.vector FROM knowledge_compared c JOIN knowledge_document d ON d.id = c.document_id"
+    " WHERE c.passage_id = ANY(:ids) AND d.live AND d.store_id = :store"
+    " AND (CAST(:allowed AS bigint[]) IS NULL OR d.id = ANY(CAST(:allowed AS bigint[])))"
+)
 _PASSAGES = text(
     'SELECT p.id, p.text, d.name, p.heading, p.page, p.start, p."end" FROM knowledge_passage p'
     " JOIN knowledge_document d ON d.id = p.document_id WHERE p.id = ANY(:ids)"

@@ -5,7 +5,7 @@ Every engine on a database writes through here, so that a document is wholly the
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,6 +47,10 @@ class StoreRow:
     generation: int
     passages: int
     units: int
+
+
+async def _nobody(ids: list[int]) -> None:
+    """Nobody keeps anything beside the rows."""
 
 
 class Rows:
@@ -102,8 +106,8 @@ class Rows:
             )
             return [int(row.id) for row in result]
 
-    async def arrive(self, store: StoreRow, batch: Sequence[Prepared]) -> None:
-        """Passages with their words and vectors, in one transaction."""
+    async def arrive(self, store: StoreRow, batch: Sequence[Prepared]) -> list[int]:
+        """Passages with their words and vectors, in one transaction. Returns their ids."""
         held: Counter[int] = Counter()
         spelled: dict[int, str] = {}
         unique = [np.unique(prepared.codes[prepared.codes != 0]).tolist() for prepared in batch]
@@ -124,6 +128,7 @@ class Rows:
                 sums[1] += int(np.count_nonzero(prepared.codes))
                 sums[2] = prepared.piece.end
             await bulk(connection, _GROW_DOCUMENT, ((*sums, number) for number, sums in grown.items()))
+        return ids
 
     async def publish(
         self,
@@ -148,10 +153,11 @@ class Rows:
             await _count(connection, store)
             return int(gone.rowcount)
 
-    async def purge(self, store: StoreRow) -> int:
+    async def purge(self, store: StoreRow, forgetting: Callable[[list[int]], Awaitable[None]] = _nobody) -> int:
         """Delete what nobody sees: documents that were replaced or removed, or that never wholly arrived.
 
-        The caller is the store's only writer. Returns how many passages went.
+        The caller is the store's only writer; `forgetting` hears the ids of passages before they go. Returns how many
+        went.
         """
         unseen = (DOCUMENT.c.store_id == store.id, DOCUMENT.c.live.is_(False))
         gone = 0
@@ -167,8 +173,9 @@ class Rows:
                         codes = np.frombuffer(row.terms, dtype=np.uint32)
                         words.append((int(row.passage_id), np.unique(codes[codes != 0]).tolist()))
                         held.update(words[-1][1])
-                    await forget_words(connection, store.id, words, held)
                     ids = [number for number, _ in words]
+                    await forgetting(ids)
+                    await forget_words(connection, store.id, words, held)
                     await connection.execute(delete(COMPARED).where(COMPARED.c.passage_id.in_(ids)))
                     await connection.execute(delete(PASSAGE).where(PASSAGE.c.id.in_(ids)))
                     gone += len(rows)

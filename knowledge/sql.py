@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,14 +13,24 @@ from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
 from knowledge.embed import EmbedError, Vectors
-from knowledge.rows import Rows, StoreRow
-from knowledge.store import Document, Known, Place, Stats, StoreError, unheard
+from knowledge.rows import Prepared, Rows, StoreRow
+from knowledge.store import Document, Filter, Known, Passage, Place, Stats, StoreError, unheard
 from knowledge.terms import WORDS
 
 log = logging.getLogger(__name__)
 
 _INLINE = 8
 """Pieces that are analysed on the event loop: about two milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What another store found near a question."""
+
+    ours: Mapping[int, float]
+    """Passages of our rows, best first, with what their likeness adds to a score."""
+    others: Sequence[Passage] = ()
+    """What it holds that never came through us."""
 
 
 class SqlStore:
@@ -48,7 +59,7 @@ class SqlStore:
             if (store := await self.rows.store()) is None:
                 return 0
             gone = await self.rows.publish(store, [], names)
-            await self.rows.purge(store)
+            await self.rows.purge(store, self.forgetting)
         return gone
 
     async def documents(self) -> list[Known]:
@@ -79,15 +90,15 @@ class SqlStore:
         async with self.database.alone(f"knowledge-{self.name}"):
             if (store := await self.rows.store()) is None:
                 return 0
-            await self.rows.purge(store)
+            await self.rows.purge(store, self.forgetting)
             await self._forget_index()
             try:
-                arrival = Arrival(self.rows, store, self.embedder, progress, anew=True)
+                arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived, anew=True)
                 async for document in self.export():
                     await arrival.take(document, self._batches(document))
                 return await arrival.publish(None)
             finally:
-                await asyncio.shield(self.rows.purge(store))
+                await asyncio.shield(self.rows.purge(store, self.forgetting))
 
     async def begun(self) -> StoreRow | None:
         """The store's row; a new store takes in its sample first."""
@@ -126,6 +137,16 @@ class SqlStore:
         """See the port."""
         await self.embedder.aclose()
 
+    async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
+        """Passages have been written; for an engine that keeps something of them elsewhere."""
+
+    async def forgetting(self, ids: list[int]) -> None:
+        """Passages are about to go."""
+
+    async def elsewhere(self, question: str, most: int) -> Elsewhere | None:
+        """What is near the question, where vectors are kept elsewhere; None: the rows have them."""
+        return None
+
     async def _forget_index(self) -> None:
         """Throw away what was made of the rows, where an engine keeps such a thing."""
 
@@ -142,7 +163,7 @@ class SqlStore:
     ) -> int:
         """Like `add`, for one document whose pieces are still being read; what fails to be read leaves no trace."""
         async with self._alone() as store:
-            arrival = Arrival(self.rows, store, self.embedder, progress)
+            arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived)
             if not await arrival.take(document, batches):
                 raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
             return await arrival.publish([document.name])
@@ -158,11 +179,11 @@ class SqlStore:
                     f"store {self.name!r} was indexed by {store.embedder!r} and {store.words!r}; the settings say"
                     f" {self.embedder.name!r} and {WORDS!r}. Run `dialgraph knowledge rebuild --store {self.name}`."
                 )
-            await self.rows.purge(store)  # what a writer left that was killed
+            await self.rows.purge(store, self.forgetting)  # what a writer left that was killed
             try:
                 yield store
             finally:
-                await asyncio.shield(self.rows.purge(store))
+                await asyncio.shield(self.rows.purge(store, self.forgetting))
 
     async def _take_in(self, documents: Sequence[Document], alone: bool, progress: Callable[[int], None]) -> int:
         names = [document.name for document in documents]
@@ -172,7 +193,7 @@ class SqlStore:
             live = await self.rows.live(store)
             fresh = [document for document in documents if live.get(document.name) != document.digest]
             if fresh or (alone and len(live) > len(documents)):
-                arrival = Arrival(self.rows, store, self.embedder, progress)
+                arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived)
                 for document in fresh:
                     await arrival.take(document, self._batches(document))
                 kept = [document.name for document in documents if document not in fresh]
@@ -188,3 +209,10 @@ class SqlStore:
         # A few are computed at once; more would hold up every call.
         while batch := await asyncio.to_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
             yield batch
+
+
+def with_others(passages: list[Passage], found: Elsewhere | None, only: Filter | None) -> list[Passage]:
+    """Our passages and those of another store, best first; a filter knows only ours."""
+    if found is None or not found.others or only:
+        return passages
+    return sorted([*passages, *found.others], key=lambda passage: -passage.score)

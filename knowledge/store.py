@@ -186,7 +186,7 @@ class Place:
 ENGINES = {
     "faiss": "knowledge.faiss:FaissStore",
     "pgvector": "knowledge.pgvector:PgvectorStore",
-    "langchain": "knowledge.langchain:LangChainStore",
+    "langchain": "knowledge.langchain:open_langchain",
 }
 OPTIONS = frozenset({"embedder", "reranker"})
 

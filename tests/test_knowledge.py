@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from database.engine import Database
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore
-from knowledge.store import MAX_TOP_K, Document, Filter, Piece, QueryError, Store, StoreError
+from knowledge.store import MAX_TOP_K, Document, Filter, Piece, Place, QueryError, Store, StoreError, open_store
 from tests.postgres import new_database
 from tests.stores import SAMPLE, opened
 
@@ -20,7 +21,10 @@ ANIMALS = [
 ]
 
 
-@pytest.fixture(params=["faiss:", "pgvector:"])
+LANGCHAIN = "langchain:tests.langchain_stores:in_memory"
+
+
+@pytest.fixture(params=["faiss:", "pgvector:", LANGCHAIN])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store of each engine."""
     database = new_database() if request.param == "pgvector:" else "sqlite:"
@@ -192,6 +196,32 @@ async def test_searches_run_while_documents_come_in_and_never_see_half_of_one(st
         await store.add([Document(f"{at % 4}.md", text)])
     done.set()
     assert await searching > 8
+
+
+# What LangChain's stores and retrievers give beside it.
+
+
+async def test_what_a_langchain_store_held_before_is_found_too(tmp_path: Path) -> None:
+    async with opened(tmp_path, "langchain:tests.langchain_stores:filled") as store:
+        (found,) = await store.search("Lions sleep at noon", 3)
+        assert (found.text, found.document, found.page) == ("Lions sleep at noon.", "zoo.pdf", 3) and found.score > 0.9
+        await store.add([Document("mine.md", "Zebras graze.")])
+        assert (await texts(store, "zebras graze"))[0] == "Zebras graze."
+
+
+async def test_a_retriever_is_searched_and_nothing_else(tmp_path: Path) -> None:
+    async with opened(tmp_path, "langchain:tests.langchain_stores:retriever") as store:
+        found = await store.search("anything", 3)
+        assert [(one.text, one.document, one.score) for one in found] == [("First.", "a", 1.0), ("Second.", "b", 0.5)]
+        with pytest.raises(StoreError, match="is a retriever: it can be searched"):
+            await store.add(ANIMALS)
+        assert await store.documents() == []
+
+
+@pytest.mark.parametrize("name", ["tests.nothing:x", "tests.langchain_stores:nothing", "tests.langchain_stores:words"])
+def test_a_langchain_name_that_is_none_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"store 'main': {name}"):
+        open_store(Place("main", f"langchain:{name}", Database("sqlite:", tmp_path), tmp_path, HashingEmbedder()))
 
 
 # What only the embedded store promises.

@@ -1,0 +1,113 @@
+"""Any LangChain vector store or retriever as a store: its vectors are asked, our rows say what is held and how well.
+
+`langchain:module:name` names a `VectorStore`, a `BaseRetriever`, or a function without arguments that makes one. What
+comes in through us is kept in our rows too, so that it is whole, listed, exported and found by words; what a store held
+before, or a retriever finds, is passed on as it is, with the score that it gives.
+"""
+
+import logging
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from langchain_core.documents import Document as LangChainDocument
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import VectorStore
+
+from knowledge.embed import HashingEmbedder
+from knowledge.faiss import FaissStore
+from knowledge.pgvector import PgvectorStore
+from knowledge.rows import Prepared
+from knowledge.sql import Elsewhere, SqlStore
+from knowledge.store import Passage, Place, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+_OURS = "dialgraph_passage"
+_COUNTS, _UNRELATED = 0.6, 0.3
+"""What full likeness adds to a score, and the likeness that adds nothing: of the usual models of sentences."""
+
+
+def open_langchain(place: Place) -> Store:
+    """The store that the URL names, over rows in the project's database."""
+    named = _named(place)
+    base: type[SqlStore] = FaissStore if place.database.engine == "sqlite" else PgvectorStore
+    kind = type("LangChainStore", (_Proposals, base), {"named": named})
+    store: Store = kind(Place(place.name, place.url, place.database, place.folder, HashingEmbedder(), place.reranker))
+    return store
+
+
+def _named(place: Place) -> VectorStore | BaseRetriever:
+    module, _, attribute = urlsplit(place.url).path.partition(":")
+    try:
+        found: Any = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"store {place.name!r}: {module}:{attribute} cannot be imported. {error}") from error
+    if not isinstance(found, VectorStore | BaseRetriever) and callable(found):
+        try:
+            found = found()
+        except TypeError as error:
+            raise ValueError(f"store {place.name!r}: {module}:{attribute} cannot be called. {error}") from error
+    if not isinstance(found, VectorStore | BaseRetriever):
+        raise ValueError(f"store {place.name!r}: {module}:{attribute} is no VectorStore and no BaseRetriever.")
+    return found
+
+
+class _Proposals(SqlStore):
+    """Asks LangChain what is near; stands before an engine that knows the rest."""
+
+    named: VectorStore | BaseRetriever
+
+    async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
+        """See SqlStore."""
+        if isinstance(self.named, BaseRetriever):
+            raise StoreError(f"store {self.name!r} is a retriever: it can be searched, and nothing can be put into it.")
+        documents = [
+            LangChainDocument(
+                page_content=prepared.piece.text, metadata={_OURS: number, "heading": prepared.piece.heading}
+            )
+            for number, prepared in zip(ids, batch, strict=True)
+        ]
+        await self.named.aadd_documents(documents, ids=[self._key(number) for number in ids])
+
+    async def forgetting(self, ids: list[int]) -> None:
+        """See SqlStore."""
+        if isinstance(self.named, VectorStore):
+            await self.named.adelete([self._key(number) for number in ids])
+
+    async def elsewhere(self, question: str, most: int) -> Elsewhere | None:
+        """See SqlStore."""
+        try:
+            if isinstance(self.named, BaseRetriever):
+                documents = await self.named.ainvoke(question)
+                scored = [(document, 1 / (1 + rank)) for rank, document in enumerate(documents)]
+            else:
+                scored = await self.named.asimilarity_search_with_score(question, k=most)
+        except Exception as error:  # noqa: BLE001  # the boundary to code of others: words go on without it
+            log.warning("a search goes by words alone", extra={"store": self.name, "reason": type(error).__name__})
+            return Elsewhere({})
+        ours: dict[int, float] = {}
+        others = []
+        for document, score in scored:
+            if _OURS in document.metadata:
+                likeness = min(max((float(score) - _UNRELATED) / (1 - _UNRELATED), 0.0), 1.0)
+                ours[int(document.metadata[_OURS])] = _COUNTS * likeness
+            else:
+                others.append(_passage(document, float(score)))
+        return Elsewhere(ours, others)
+
+    def _key(self, number: int) -> str:
+        return f"{self.name}-{number}"
+
+
+def _passage(document: LangChainDocument, score: float) -> Passage:
+    """Another's document, with what its metadata usually say."""
+    about = document.metadata
+    page = about.get("page")
+    return Passage(
+        document.page_content,
+        str(about.get("source", about.get("title", ""))),
+        str(about.get("heading", "")),
+        min(max(float(about.get("score", score)), 0.0), 1.0),
+        int(page) if isinstance(page, int) else None,
+    )

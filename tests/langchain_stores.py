@@ -1,0 +1,45 @@
+"""LangChain stores that tests name in a URL: `langchain:tests.langchain_stores:in_memory`."""
+
+from collections import Counter
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from knowledge.embed import hashed
+from language.words import words
+
+
+class Hashed(Embeddings):
+    """Our embedded vectors, as LangChain asks for them."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [vector.tolist() for vector in hashed([Counter(words(text)) for text in texts])]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+def in_memory() -> InMemoryVectorStore:
+    """An empty store of langchain-core's."""
+    return InMemoryVectorStore(Hashed())
+
+
+def filled() -> InMemoryVectorStore:
+    """A store that somebody filled who does not know us."""
+    store = in_memory()
+    store.add_documents([Document("Lions sleep at noon.", metadata={"source": "zoo.pdf", "page": 3})])
+    return store
+
+
+class Retriever(BaseRetriever):
+    """Finds the same two things whatever is asked."""
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return [Document("First.", metadata={"source": "a"}), Document("Second.", metadata={"title": "b"})]
+
+
+retriever: Any = Retriever()
