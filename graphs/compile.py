@@ -133,7 +133,7 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
 
 
 def _names(option: str | Sequence[str]) -> Sequence[str]:
-    return (option,) if isinstance(option, str) else option
+    return ((option,) if option else ()) if isinstance(option, str) else option
 
 
 def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:

@@ -8,6 +8,7 @@ spec = Graph(
     summary="Answers from a knowledge base.",
     steps=(
         Step("acknowledge", options={"after_ms": 300}),
+        Step("rewrite_question"),
         Step("retrieve", options={"top_k": 4}, timeout_ms=400, on_timeout="rewrite_messages"),
         Step("rewrite_messages", options={"template": "with_context"}),
         Step("call_model"),

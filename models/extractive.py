@@ -75,7 +75,14 @@ def best_sentences(question: str, passages: Sequence[str], most: int = 2) -> str
 
     BM25 without a length penalty (a long sentence is as welcome), each sentence a document, stop words at a tenth.
     """
-    parts = [(place, part) for place, passage in enumerate(passages) for part in sentences(passage) if part.strip()]
+    # Two documents may say the same; it is said once.
+    where: dict[str, int] = {}
+    for place, passage in enumerate(passages):
+        for part in sentences(passage):
+            where.setdefault(part.strip(), place)
+    parts = [(place, part) for part, place in where.items() if part]
+    own = [(place, part) for place, part in parts if is_chinese(part) == is_chinese(question)]
+    parts = own or parts  # a passage in the caller's language is one he understands
     counts = [Counter(words(part)) for _, part in parts]
     found_in = Counter(unit for count in counts for unit in count)
     asked = set(words(question))

@@ -1,5 +1,6 @@
 """Let a model answer."""
 
+import logging
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -11,7 +12,9 @@ from models.standby import stream_first
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Finish, Say, ToolCallPart
 from nodes.messages import upstream_messages
-from nodes.offered import OfferedCalls, offered_tools
+from nodes.offered import OfferedCalls, declared_tools, offered_tools
+
+log = logging.getLogger(__name__)
 
 
 @node(
@@ -52,7 +55,9 @@ async def call_model(
         stream = stream_first(models, request, turn.stack, hedge)
     else:
         stream = models[0].stream(request, turn.stack)
-    asked = OfferedCalls(offered)
+    passages = state.get("passages", [])
+    # A document may tell the model to hang up: what nobody declared as a tool does not reach the host.
+    asked = OfferedCalls(offered, declared_tools(request.parameters) if passages else None)
     said: list[str] = []
     before = state.get("said", "")
     apart = bool(before) and before[-1].isascii() and not before[-1].isspace()
@@ -68,8 +73,12 @@ async def call_model(
             elif isinstance(part, ToolCallPart):
                 if (relayed := asked.keep(part)) is not None:
                     await turn.emit(relayed)
-            elif not (isinstance(part, Finish) and asked.kept):
+            elif not (isinstance(part, Finish) and (asked.kept or asked.refused)):
                 await turn.emit(part)
+    if asked.refused:
+        log.warning("a call of a tool that nobody declared was dropped", extra={"step": turn.step})
+        if not turn.spoke and not asked.kept:
+            raise ModelError("empty", f"The model {model!r} called a tool that nobody declared, without a word.")
     if asked.kept and not asked.calls and not turn.spoke:
         raise ModelError("empty", f"The model {model!r} asked for tools that it no longer has, without a word.")
     if asked.calls:

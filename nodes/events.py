@@ -10,6 +10,8 @@ from profiles.profile import ActionKind
 __all__ = [
     "Action",
     "Audio",
+    "Citation",
+    "Citations",
     "Event",
     "Filler",
     "Finish",
@@ -60,6 +62,27 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a passage stands."""
+
+    document: str
+    heading: str
+    page: int | None
+    start: int
+    end: int
+    """In the document's text, in characters."""
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Citations:
+    """What the answer was found in. Travels beside the speech, never in it."""
+
+    audible: ClassVar[bool] = False
+    passages: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """The words that the audio with this id speaks. Agora keeps them as the agent's memory."""
 
@@ -89,7 +112,9 @@ class Timing:
     outcome: Literal["ok", "timeout", "error"]
 
 
-Event = Say | Filler | Action | Metadata | ToolCallPart | Relay | Transcript | Audio | Usage | Finish | Timing
+Event = (
+    Say | Filler | Action | Metadata | Citations | ToolCallPart | Relay | Transcript | Audio | Usage | Finish | Timing
+)
 
 
 def as_data(event: Event) -> Mapping[str, object]:

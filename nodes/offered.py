@@ -1,6 +1,6 @@
 """The tools that a graph's own steps offer to a model, among those that the request brought along."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +85,11 @@ async def offered_tools(state: State, turn: Turn) -> OfferedTools:
 class OfferedCalls:
     """Keeps calls of our tools from the caller; calls of his own pass, renumbered."""
 
-    def __init__(self, offered: OfferedTools) -> None:
+    def __init__(self, offered: OfferedTools, declared: Collection[str] | None = None) -> None:
+        self.refused = False
+        """Whether a call was refused, because nobody had declared its tool."""
+        self._declared = declared
+        """The only tools that may be called, where the prompt holds words of others; None: whatever the model calls."""
         self.kept = False
         """Whether any call was one of ours."""
         self.calls: dict[int, dict[str, str]] = {}
@@ -93,6 +97,7 @@ class OfferedCalls:
         self._offered = offered
         self._relayed: dict[int, int] = {}
         self._ours: set[int] = set()
+        self._refused: set[int] = set()
 
     def keep(self, part: ToolCallPart) -> ToolCallPart | None:
         """The part as the caller is to get it, or None."""
@@ -104,6 +109,11 @@ class OfferedCalls:
             beside = first is None or (offer.runs and self._runs(first["name"]))
             if beside and part.name not in self._offered.spent:
                 self.calls[part.index] = {"id": part.id or "", "name": part.name, "arguments": ""}
+        if offer is None and part.name is not None and self._declared is not None and part.name not in self._declared:
+            self.refused = True
+            self._refused.add(part.index)
+        if part.index in self._refused:
+            return None
         if part.index in self._ours:
             if part.index in self.calls:
                 self.calls[part.index]["arguments"] += part.arguments
@@ -129,3 +139,9 @@ class OfferedCalls:
             # The caller runs his tools first and asks again; then the model asks for ours again too.
             return {}
         return {"route": offer.route, "tool_calls": calls, "said": said}
+
+
+def declared_tools(parameters: Mapping[str, object]) -> frozenset[str]:
+    """The names of the tools that a request to a model declares."""
+    tools = parameters.get("tools")
+    return frozenset(tool_name(tool) for tool in tools) if isinstance(tools, Sequence) else frozenset()

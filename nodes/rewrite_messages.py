@@ -15,6 +15,16 @@ FOLDER = Path(__file__).parent / "templates"
 # Sandboxed though only a graph's author writes templates: what they fill in comes from callers and documents.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
+_FENCE = str.maketrans({"<": "‹", ">": "›"})
+
+
+def _fenced(text: str) -> str:
+    """A document's words so that none of them can end the fence that they stand in."""
+    return text.translate(_FENCE)
+
+
+_ENVIRONMENT.filters["fenced"] = _fenced
+
 
 def _source(template: str) -> str:
     """A template's text: the file of that name, or the text itself if it is no name."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -163,3 +164,22 @@ def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path)
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.mark.parametrize("page", ["knowledge.md", "knowledge.zh-CN.md"])
+def test_the_guide_puts_a_manual_in(page: str) -> None:
+    """The commands of the guide, in a new folder, as a reader runs them."""
+    block = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("```bash\n")[2].partition("```")[0]
+    lines = [line.partition("  #")[0].strip() for line in block.splitlines() if not line.startswith("make ")]
+    written = subprocess.run(
+        [sys.executable, "-m", "docs.manual", str(Path("manual").resolve())], cwd=ROOT, capture_output=True, text=True
+    )
+    assert written.returncode == 0, written.stderr
+    assert sorted(file.name for file in Path("manual").iterdir()) == [
+        "leaflet.en.pdf", "leaflet.zh.pdf", "manual.en.docx", "manual.zh.docx",
+    ]  # fmt: skip
+    said = [run(*shlex.split(line.removeprefix(".venv/bin/dialgraph "))) for line in lines if "dialgraph" in line]
+    assert [one.returncode for one in said] == [0, 0, 0], said
+    assert "Documents: 4." in said[0].stdout
+    assert ("three months" if page == "knowledge.md" else "三个月") in said[1].stdout.replace("\n", "")
+    assert ("jammed" if page == "knowledge.md" else "卡住") in said[2].stdout

@@ -52,7 +52,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "unknown option",
         (Step("retrieve", options={"topk": 3}),),
         "graph 'g', step 'retrieve': node 'retrieve' has no option 'topk'. Did you mean 'top_k'?"
-        " Accepted: 'store', 'top_k'.",
+        " Accepted: 'store', 'top_k', 'min_score', 'documents', 'tags', 'language', 'cite'.",
     ),
     (
         "ill-typed option",

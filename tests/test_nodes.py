@@ -61,7 +61,7 @@ def test_every_node_says_what_it_does() -> None:
     assert set(catalogue()) == {
         "acknowledge", "call_model", "control_speech", "emit_audio", "greet", "hangup", "play_recording", "retrieve",
         "recall", "remember", "run_tools",
-        "rewrite_messages", "send_digits", "transfer",
+        "rewrite_messages", "rewrite_question", "send_digits", "transfer",
     }  # fmt: skip
     for one in catalogue().values():
         assert one.summary.endswith(".") or ":" in one.summary or ";" in one.summary, one.name

@@ -91,7 +91,7 @@ async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient
     said = "".join(data["text"] for name, data in events if name == "custom" and data["type"] == "Say")
     assert said == "Dogs and cats are welcome for 15 euros a night."
     timed = [data["step"] for name, data in events if name == "custom" and data["type"] == "Timing"]
-    assert timed == ["acknowledge", "retrieve", "rewrite_messages", "call_model"]
+    assert timed == ["acknowledge", "rewrite_question", "retrieve", "rewrite_messages", "call_model"]
     final = [data for name, data in events if name == "values"][-1]
     assert final["messages"][-1]["type"] == "ai"
     assert final["messages"][-1]["content"] == said

@@ -9,6 +9,7 @@ host to host is the profile's.
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, assert_never
 
 import orjson
@@ -16,6 +17,7 @@ import orjson
 from nodes.events import (
     Action,
     Audio,
+    Citations,
     Event,
     Filler,
     Finish,
@@ -60,6 +62,7 @@ class ChunkEncoder:
         self._usage: Usage | None = None
         self._calls: list[Chunk] = []
         self._action: Action | None = None
+        self._citations: list[dict[str, Any]] | None = None
         self._open: dict[int, Chunk] = {}
         """The calls of the model that is answering, by its own index."""
 
@@ -83,6 +86,8 @@ class ChunkEncoder:
             case Metadata(data=data):
                 if self._profile.metadata_chunk and not self._begun:
                     yield {**self._head, "object": "chat.completion.custom_metadata", "choices": [], "metadata": data}
+            case Citations(passages=passages):
+                self._citations = [asdict(passage) for passage in passages]
             case Relay(delta=delta):
                 yield from self._begin()
                 yield from (self._chunk({key: value}) for key, value in delta.items())
@@ -111,7 +116,8 @@ class ChunkEncoder:
                 self._hold_action(self._action)
         for call in self._calls:
             yield self._chunk({"tool_calls": [call]})
-        yield self._chunk({}, finish_reason=self.finish_reason)
+        last = self._chunk({}, finish_reason=self.finish_reason)
+        yield last if self._citations is None else {**last, "citations": self._citations}
         if self._include_usage and self._usage is not None:
             yield {**self._head, "choices": [], "usage": usage_data(self._usage)}
 

@@ -24,12 +24,14 @@ class CompletionFolder:
         self._logprobs: list[Any] = []
         self._finish: str | None = None
         self._usage: Any = None
+        self._citations: Any = None
 
     def add(self, chunks: Iterable[Chunk]) -> None:
         """Fold these chunks in."""
         for chunk in chunks:
             self._head = {key: chunk[key] for key in ("id", "created", "model")}
             self._usage = chunk.get("usage", self._usage)
+            self._citations = chunk.get("citations", self._citations)
             for choice in chunk["choices"]:
                 self._finish = choice["finish_reason"] or self._finish
                 self._logprobs += (choice.get("logprobs") or {}).get("content") or []
@@ -54,6 +56,8 @@ class CompletionFolder:
         completion = {**self._head, "object": "chat.completion", "choices": [choice]}
         if self._usage is not None:
             completion["usage"] = self._usage
+        if self._citations is not None:
+            completion["citations"] = self._citations
         return orjson.dumps(completion)
 
     def _delta(self, delta: dict[str, Any]) -> None:

@@ -1,0 +1,79 @@
+"""What is searched for when the caller goes on from the last question: "and on Sundays?"."""
+
+import re
+from collections.abc import Sequence
+
+from language.weights import tells
+from language.words import is_chinese, words
+from models.errors import ModelError
+from models.port import ChatRequest, Message
+from models.question import text_of
+from nodes.contract import State, Turn, Update, node
+from nodes.events import Say
+
+_GOES_ON = re.compile(
+    r"^(and|or|but|so|also|what about|how about|what if|then|else)\b|"
+    r"\b(it|its|they|them|their|that|those|this|these|he|she|him|else|too)\b",
+    re.IGNORECASE,
+)
+_GOES_ON_CHINESE = re.compile(
+    r"^(那|那么|还有|另外|或者|而且|如果|要是|然后)|呢[？?。]*$|它|他们|她|这个|那个|这里|那里|也"
+)
+_FEW_UNITS = 4
+_FEW_CHINESE_UNITS = 14
+_LOOKS_BACK = 3
+_INSTRUCTION = (
+    "Rewrite the caller's last sentence as one question that can be understood without the conversation. Keep the"
+    " caller's language. Say only the question."
+)
+
+
+@node(reads="question", writes="question", uses={"model": "model"})
+async def rewrite_question(state: State, turn: Turn, *, model: str = "") -> Update:
+    """Complete a question that goes on from the ones before, so that it finds what it means.
+
+    Without a model the caller's earlier words are put before it, when it is short or points back. With `model` that
+    model rewrites it; if it fails, words do.
+    """
+    question = state["question"]
+    said = _said_before(turn.messages)
+    if not said or not goes_on(question):
+        return None
+    if model and (rewritten := await _by_model(turn, model, question)):
+        return {"question": rewritten}
+    return {"question": " ".join([*said, question])}
+
+
+def goes_on(question: str) -> bool:
+    """Whether the question cannot be understood by itself."""
+    telling = sum(tells(unit) for unit in words(question))
+    if is_chinese(question):
+        return bool(_GOES_ON_CHINESE.search(question.strip())) and telling <= _FEW_CHINESE_UNITS
+    return telling <= _FEW_UNITS and (telling <= 1 or bool(_GOES_ON.search(question.strip())))
+
+
+def _said_before(messages: Sequence[Message]) -> list[str]:
+    """The caller's earlier words: back to the last question that could be understood by itself."""
+    said = [text_of(message.get("content")) for message in messages if message.get("role") == "user"][:-1]
+    found: list[str] = []
+    for text in reversed(said[-_LOOKS_BACK:]):
+        if text.strip():
+            found.insert(0, text.strip())
+            if not goes_on(text):
+                break
+    return found
+
+
+async def _by_model(turn: Turn, name: str, question: str) -> str:
+    """The model's question; empty if it gives none."""
+    talk = [message for message in turn.messages if message.get("role") in ("user", "assistant")][-6:]
+    messages: list[Message] = [{"role": "system", "content": _INSTRUCTION}, *talk]
+    request = ChatRequest(messages, parameters={"max_tokens": 80, "temperature": 0})
+    said = ""
+    try:
+        async for part in turn.services.model(name).stream(request, turn.stack):
+            if isinstance(part, Say):
+                said += part.text
+    except ModelError:
+        return ""
+    return " ".join(said.split())[:500]
