@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from database.remembered import CallKey, Remembered
 from graphs.settings import ROOT, GraphSettings
 from knowledge.embed import open_embedder
+from knowledge.rerank import Reranker, open_reranker
 from knowledge.store import Place, Store, open_store, options_of
 from models.breaker import Health
 from models.port import ChatModel, open_model
@@ -66,8 +67,13 @@ class OpenServices:
             self.database,
             self._settings.data_dir / "knowledge",
             _opened(open_embedder, embedder, address),
+            self._reranker(options["reranker"]) if "reranker" in options else None,
             sample=SAMPLE if name == "main" and self._settings.sample_handbook else None,
         )
+
+    def _reranker(self, name: str) -> Reranker:
+        found = _known("reranker", name, self._settings.rerankers)
+        return _opened(open_reranker, name, found.address())
 
     def voice(self, name: str) -> Voice:
         """See nodes.turn.Services."""

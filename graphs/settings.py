@@ -13,6 +13,7 @@ from pydantic_settings import (
 )
 
 from knowledge.embed import EmbedderAddress
+from knowledge.rerank import RerankerAddress
 from models.port import Deadlines, ModelAddress
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +64,23 @@ class EmbedderSettings(BaseModel):
         return EmbedderAddress(self.url, self.model, self.api_key.get_secret_value(), self.counts, self.unrelated)
 
 
+class RerankerSettings(BaseModel):
+    """Where a reranker is. A text alone is its URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """What stands before `/rerank`."""
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    seconds: float = Field(default=1.0, gt=0)
+    """After which a search goes on without it."""
+
+    def address(self) -> RerankerAddress:
+        """As `knowledge/` takes it."""
+        return RerankerAddress(self.url, self.model, self.api_key.get_secret_value(), self.seconds)
+
+
 def _from_url(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
@@ -96,6 +114,10 @@ class GraphSettings(BaseSettings):
         default_factory=dict,
         description="Embedders by name: a URL, or url, model, api_key, counts and unrelated. `main` is `hashing:`,"
         " which needs no download.",
+    )
+    rerankers: dict[str, Annotated[RerankerSettings, BeforeValidator(_from_url)]] = Field(
+        default_factory=dict,
+        description="Rerankers by name: the URL before `/rerank`, or url, model, api_key and seconds.",
     )
     voices: dict[str, str] = Field(default_factory=dict, description="Voices by name, as URLs. `main` is `tone:440`.")
     database_url: SecretStr = Field(

@@ -65,6 +65,10 @@ class EmbedderAddress:
 
 ENGINES = {
     "hashing": "knowledge.embed:HashingEmbedder",
+    "http": "knowledge.openai:OpenAIEmbedder",
+    "https": "knowledge.openai:OpenAIEmbedder",
+    "langchain": "knowledge.langchain_embed:LangChainEmbedder",
+    "onnx": "knowledge.onnx:OnnxEmbedder",
 }
 
 

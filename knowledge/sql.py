@@ -136,6 +136,8 @@ class SqlStore:
     async def aclose(self) -> None:
         """See the port."""
         await self.embedder.aclose()
+        if self.reranker is not None:
+            await self.reranker.aclose()
 
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
         """Passages have been written; for an engine that keeps something of them elsewhere."""

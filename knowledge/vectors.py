@@ -107,7 +107,7 @@ class SegmentFile:
             segment = Segment(faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8)), int(manifest["last"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return segment if segment.index.d == dimension else None
+        return segment if dimension in (0, segment.index.d) else None
 
     def remove(self) -> None:
         """Forget it."""
@@ -151,7 +151,9 @@ class Nearby:
         """With these too; their ids are above all others."""
         if not len(ids):
             return self
-        together = np.concatenate([self.ids, ids]), np.concatenate([self.vectors, vectors])
+        # An embedder tells its dimension with its first vector.
+        known = self.vectors if len(self.ids) else vectors[:0]
+        together = np.concatenate([self.ids, ids]), np.concatenate([known, vectors])
         return Nearby(*together, int(ids[-1]), self.segment)
 
     def built(self) -> Segment:

@@ -18,7 +18,7 @@ ONLY_IN = {
     "fastapi": {"server/"},
     "starlette": {"server/"},
     "uvicorn": {"server/"},
-    "aiohttp": {"models/relay.py", "server/check/probes.py", "server/cli/check.py"},
+    "aiohttp": {"knowledge/http.py", "models/relay.py", "server/check/probes.py", "server/cli/check.py"},
     "httpx": set(),  # its pool dies under cancellation
     "langchain_community": set(),
 }

@@ -6,11 +6,9 @@ Run by path and isolated (`python -I`), so that nothing of the caller's environm
 import codecs
 import contextlib
 import io
-import os
 import sys
 from pathlib import Path
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads reserve memory that the limit counts
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from knowledge.analyse import analysed_pieces

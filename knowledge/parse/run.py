@@ -24,7 +24,8 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(_CHILD), name, "hashing" if hashing else "-",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={}, start_new_session=True,
+        env={"OPENBLAS_NUM_THREADS": "1"},  # threads reserve memory that the limit counts
+        start_new_session=True,
     )  # fmt: skip
     assert child.stdin is not None and child.stdout is not None  # noqa: S101  # asked for above
     sending = asyncio.create_task(_send(child.stdin, data))

@@ -1,0 +1,72 @@
+"""JSON over HTTP to a server of the operator's: no redirects, a deadline, a bound, and faults that tell no secret."""
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import orjson
+
+_LARGEST_ANSWER = 64 * 2**20
+_CONNECT_SECONDS = 3.0
+
+
+class HttpError(Exception):
+    """The server did not answer as it should."""
+
+    def __init__(self, said: str, *, passing: bool = False, retry_after: float = 0.0) -> None:
+        super().__init__(said)
+        self.passing = passing
+        """Whether it may be gone in a moment."""
+        self.retry_after = retry_after
+        """Seconds that the server asked for, at most ten."""
+
+
+class JsonClient:
+    """One server. Opened at the first use, in the event loop that uses it."""
+
+    def __init__(self, base_url: str, api_key: str) -> None:
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"{base_url!r} is no address. Accepted: http://… or https://….")
+        self._base_url = base_url
+        self._headers = {"content-type": "application/json"}
+        if api_key:
+            self._headers["authorization"] = f"Bearer {api_key}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, path: str, body: object, seconds: float) -> Any:
+        """The JSON that the server answers. Raises HttpError."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._post(path, body)
+        except TimeoutError as error:
+            raise HttpError(f"the server did not answer within {seconds:g} s", passing=True) from error
+        except aiohttp.ClientError as error:
+            raise HttpError(f"the server cannot be reached ({type(error).__name__})", passing=True) from error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _post(self, path: str, body: object) -> Any:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
+            self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, trust_env=False)
+        async with self._session.post(
+            self._base_url + path, data=orjson.dumps(body), allow_redirects=False
+        ) as response:
+            data = bytearray()
+            async for part in response.content.iter_any():
+                data += part
+                if len(data) > _LARGEST_ANSWER:
+                    raise HttpError("the server's answer is too long")
+            if response.status != 200:
+                after = response.headers.get("retry-after", "")
+                wait = min(float(after), 10.0) if after.replace(".", "", 1).isdigit() else 0.0
+                passing = response.status in (408, 429) or response.status >= 500
+                raise HttpError(f"the server answered with {response.status}", passing=passing, retry_after=wait)
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise HttpError("the server's answer is no JSON") from error

@@ -1,0 +1,89 @@
+"""A local model of sentences: a folder with `model.onnx` and `tokenizer.json`, through onnxruntime. Extra `onnx`.
+
+The mean of the last hidden states over the tokens that count, of unit length, as sentence-transformers' models have it.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from knowledge.embed import EmbedderAddress, EmbedError, Vectors
+
+_BATCH = 16
+_LONGEST = 256
+"""Tokens of a text; the models that this is for were trained on so many."""
+
+
+class OnnxEmbedder:
+    """`onnx:FOLDER`. One thread of its own: a question waits for a batch of sixteen texts at most."""
+
+    proposes_up_to = 10**9
+    hashing = False
+
+    def __init__(self, name: str, address: EmbedderAddress) -> None:
+        parts = urlsplit(address.url)
+        folder = Path(parts.path)
+        try:
+            import onnxruntime
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise ValueError(f"embedder {name!r} needs the extra `onnx`: pip install dialgraph[onnx].") from error
+        for file in ("model.onnx", "tokenizer.json"):
+            if not (folder / file).is_file():
+                raise ValueError(f"embedder {name!r}: its folder holds no {file}.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = [one.name for one in self._session.get_inputs()]
+        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(_LONGEST)
+        self._tokenizer.enable_padding()
+        with open(folder / "model.onnx", "rb") as model:
+            self.name = f"onnx:{hashlib.file_digest(model, 'sha256').hexdigest()[:16]}"
+        self.counts = address.counts or 0.6
+        self.unrelated = address.unrelated if address.unrelated is not None else 0.25
+        self._label = name
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx")
+        self.dimension = int(self._embed(["a"]).shape[1])
+
+    async def passages(self, texts: Sequence[str]) -> Vectors:
+        """See the port."""
+        loop = asyncio.get_running_loop()
+        parts = [
+            await loop.run_in_executor(self._thread, self._embed, texts[at : at + _BATCH])
+            for at in range(0, len(texts), _BATCH)
+        ]
+        return np.concatenate(parts)
+
+    async def question(self, text: str) -> Vectors:
+        """See the port."""
+        vector: Vectors = (await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, [text]))[0]
+        return vector
+
+    async def aclose(self) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
+        encoded = self._tokenizer.encode_batch(list(texts))
+        given = {
+            "input_ids": np.array([one.ids for one in encoded], dtype=np.int64),
+            "attention_mask": np.array([one.attention_mask for one in encoded], dtype=np.int64),
+            "token_type_ids": np.array([one.type_ids for one in encoded], dtype=np.int64),
+        }
+        states = self._session.run(None, {name: given[name] for name in self._inputs if name in given})[0]
+        if states.ndim == 3:
+            mask = given["attention_mask"][:, :, np.newaxis].astype(np.float32)
+            states = (states * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1e-9)
+        if states.ndim != 2 or len(states) != len(texts):
+            raise EmbedError(f"embedder {self._label!r}: the model's output has the shape {states.shape}.")
+        vectors: Vectors = (states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        return vectors
