@@ -7,10 +7,10 @@ QUESTIONS ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-all check format bench soak lock docs clean
+.PHONY: help install serve test test-all check format bench bench-full soak lock docs clean
 
 help: ## list these words
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/installed ## create .venv and install from the hash-pinned lock
 
@@ -36,6 +36,9 @@ format: $(VENV)/installed-test ## format the code and mend what lint can mend
 
 bench: $(VENV)/installed-test ## measure; QUESTIONS=DIR adds a folder of SQuAD-format files
 	@$(BIN)/python -m benchmarks $(if $(QUESTIONS),--questions $(QUESTIONS))
+
+bench-full: $(VENV)/installed-test ## measure, with a million passages
+	@$(BIN)/python -m benchmarks --full $(if $(QUESTIONS),--questions $(QUESTIONS))
 
 soak: $(VENV)/installed-test ## run the long proofs
 	@$(BIN)/python -m pytest -m soak --timeout 3600

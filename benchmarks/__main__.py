@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import hot_path, outlets, questions, retrieval
+from benchmarks import hot_path, outlets, questions, retrieval, search
 
 README = Path(__file__).parent / "README.md"
 MARK = "<!-- figures: written by `python -m benchmarks --write` -->"
@@ -19,10 +19,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--questions", type=Path, help="a folder of SQuAD-format files")
     parser.add_argument("--write", action="store_true", help="write the figures into benchmarks/README.md")
+    parser.add_argument(
+        "--full", action="store_true", help="the million passages too, which takes a quarter of an hour"
+    )
     arguments = parser.parse_args()
     asked = questions.sets(arguments.questions)
     lines = ["## Answers", "", *questions.measure(asked), ""]
     lines += ["## Retrieval", "", *retrieval.measure(asked), ""]
+    lines += ["## Search at scale", "", *search.measure(arguments.full), ""]
     lines += ["## The hot path", "", *hot_path.measure(), ""]
     lines += ["## The outlets of a voice", "", *outlets.measure(), ""]
     machine = (

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from knowledge.analyse import BATCH, AnalysedPiece
 from knowledge.embed import Embedder
 from knowledge.prepare import Arriving, prepared
-from knowledge.rows import Prepared, Rows, StoreRow
+from knowledge.prepared import Prepared
+from knowledge.rows import Rows, StoreRow
 from knowledge.store import Document
 from language.words import is_chinese
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from language.weights import weight
-from language.words import HAN_CHARACTER, is_stop_word, words
+from language.words import FIRST_HAN, HAN_CHARACTER, is_stop_word, words
 
 Vectors = NDArray[np.float32]
 """Shape (texts, dimension), or (dimension,) for one; of unit length."""
@@ -119,26 +119,34 @@ def hashed(units: Sequence[Counter[str]]) -> Vectors:
     """The vectors of texts whose units have been counted."""
     vectors = np.zeros((len(units), DIMENSION), dtype=np.float32)
     for row, counts in zip(vectors, units, strict=True):
-        telling = [unit for unit in counts if not is_stop_word(unit)]
-        if telling:
-            often = [counts[unit] for unit in telling]
-            weights = np.log(often, dtype=np.float32) + 1
-            row += weights @ np.array([_vector(unit) for unit in telling])
-            row /= float(np.linalg.norm(row)) or 1.0
+        latin: list[tuple[str, int]] = []
+        numbers: list[int] = []
+        values: list[float] = []
+        for unit, count in counts.items():
+            if is_stop_word(unit):
+                continue
+            if unit[0] < FIRST_HAN or not HAN_CHARACTER.match(unit):
+                latin.append((unit, count))
+            else:  # one piece, itself
+                numbers.append(zlib.crc32(unit.encode()))
+                values.append(math.sqrt(weight(unit)) * (1 + math.log(count)))
+        if latin:
+            often = np.log([count for _, count in latin], dtype=np.float32) + 1
+            row += often @ np.array([_vector(unit) for unit, _ in latin])
+        if numbers:
+            hashes = np.array(numbers)
+            row += np.bincount(hashes % DIMENSION, np.where(hashes >> 31, values, np.negative(values)), DIMENSION)
+        row /= float(np.linalg.norm(row)) or 1.0
     return vectors
 
 
 @lru_cache(maxsize=16_384)
 def _vector(unit: str) -> Vectors:
-    """A unit's own vector, the sum of its pieces."""
+    """A Latin unit's own vector, the sum of its pieces."""
+    marked = f"<{unit}>"
     pieces = [unit]
-    if not HAN_CHARACTER.match(unit):
-        marked = f"<{unit}>"
-        pieces += [
-            marked[at : at + size]
-            for size in range(_SHORTEST_GRAM, _LONGEST_GRAM + 1)
-            for at in range(len(marked) - size + 1)
-        ]
+    for size in range(_SHORTEST_GRAM, _LONGEST_GRAM + 1):
+        pieces += [marked[at : at + size] for at in range(len(marked) - size + 1)]
     numbers = np.array([zlib.crc32(piece.encode()) for piece in pieces])
     vector = np.bincount(numbers % DIMENSION, np.where(numbers >> 31, 1.0, -1.0), DIMENSION)
     return (vector * math.sqrt(weight(unit) / len(pieces))).astype(np.float32)

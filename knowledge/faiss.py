@@ -9,6 +9,7 @@ import numpy as np
 from knowledge.asking import ask, telling, units_of, unknown_prefixes
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
+from knowledge.recent import key_of
 from knowledge.relevance import relevance
 from knowledge.rows import StoreRow, unpacked
 from knowledge.sql import Elsewhere, SqlStore, with_others
@@ -99,6 +100,10 @@ class FaissStore(SqlStore):
         store = store_row(connection, self.name)
         if store is None or not store.passages:
             return []
+        key = key_of(text, top_k, only)
+        meaning = None if self.embedder.hashing else vector
+        if found is None and (known := self.recent.find(store.generation, key, meaning)) is not None:
+            return known
         allowed = allowed_passages(connection, store, only) if only else None
         if allowed is not None and not len(allowed):
             return []
@@ -122,7 +127,9 @@ class FaissStore(SqlStore):
         codes = [np.frombuffer(row.terms, dtype=np.uint32) for row in rows]
         scores = relevance(asked, codes, store.units / store.passages, likeness)
         order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
-        return passages_of(connection, {rows[at].passage: float(scores[at]) for at in order})
+        passages = passages_of(connection, {rows[at].passage: float(scores[at]) for at in order})
+        self.recent.keep(store.generation, key, meaning, passages)
+        return passages
 
     def _holding(self, connection: sqlite3.Connection, store: StoreRow, numbers: Sequence[int]) -> dict[int, int]:
         """How many passages hold each unit; remembered until the store changes."""

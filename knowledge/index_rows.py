@@ -10,7 +10,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.embed import Vectors
-from knowledge.terms import token
+from knowledge.prepared import Prepared
+from knowledge.terms import tokens
 
 
 async def bulk(connection: AsyncConnection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -30,23 +31,18 @@ async def take_ids(connection: AsyncConnection, count: int) -> list[int]:
     return [int(row[0]) for row in await connection.execute(numbers)]
 
 
-async def insert_words(
-    connection: AsyncConnection, store: int, passages: Sequence[tuple[int, Sequence[int], Vectors]]
-) -> None:
-    """Let passages be found by their units (and vectors): each its id, its different units, its vector."""
+async def insert_words(connection: AsyncConnection, passages: Sequence[tuple[int, str, Prepared]]) -> None:
+    """Let passages be found by their units (and vectors): each its id, its units as tokens, and itself."""
     if connection.dialect.name == "sqlite":
         statement = "INSERT INTO knowledge_words (rowid, tokens) VALUES (?, ?)"
-        await bulk(connection, statement, ((number, _tokens(store, units)) for number, units, _ in passages))
+        await bulk(connection, statement, ((number, found) for number, found, _ in passages))
         return
     statement = (
         "UPDATE knowledge_compared SET words = array_to_tsvector(string_to_array(?, ' ')),"
         " embedding = CAST(? AS vector) WHERE passage_id = ?"
     )
-    await bulk(
-        connection,
-        statement,
-        ((_tokens(store, units), written(vector), number) for number, units, vector in passages),
-    )
+    rows = ((found, written(prepared.vector), number) for number, found, prepared in passages)
+    await bulk(connection, statement, rows)
 
 
 async def forget_words(
@@ -55,25 +51,18 @@ async def forget_words(
     """Let passages no longer be found; `held` is how many of them hold each unit."""
     if connection.dialect.name == "sqlite":
         statement = "INSERT INTO knowledge_words (knowledge_words, rowid, tokens) VALUES ('delete', ?, ?)"
-        await bulk(connection, statement, ((number, _tokens(store, units)) for number, units in passages))
+        await bulk(connection, statement, ((number, tokens(store, units)) for number, units in passages))
     statement = "UPDATE knowledge_term SET passages = passages - ? WHERE store_id = ? AND code = ?"
     await bulk(connection, statement, ((count, store, number) for number, count in sorted(held.items())))
 
 
-async def add_terms(
-    connection: AsyncConnection, store: int, held: Mapping[int, int], spelled: Mapping[int, str]
-) -> None:
-    """Count in how many more passages each unit stands. Sorted, so that two writers do not wait for each other."""
+async def add_terms(connection: AsyncConnection, terms: Sequence[tuple[int, int, str | None, int]]) -> None:
+    """Count in how many more passages each unit stands. In order, so that two writers do not wait for each other."""
     statement = (
         "INSERT INTO knowledge_term (store_id, code, term, passages) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (store_id, code) DO UPDATE SET passages = knowledge_term.passages + excluded.passages"
     )
-    rows = ((store, number, spelled.get(number), count) for number, count in sorted(held.items()))
-    await bulk(connection, statement, rows)
-
-
-def _tokens(store: int, units: Sequence[int]) -> str:
-    return " ".join([token(store, number) for number in units])
+    await bulk(connection, statement, terms)
 
 
 def written(vector: Vectors) -> str:

@@ -17,7 +17,7 @@ from langchain_core.vectorstores import VectorStore
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore
 from knowledge.pgvector import PgvectorStore
-from knowledge.rows import Prepared
+from knowledge.prepared import Prepared
 from knowledge.sql import Elsewhere, SqlStore
 from knowledge.store import Passage, Place, Store, StoreError
 

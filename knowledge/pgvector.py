@@ -13,6 +13,7 @@ from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unkno
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.index_rows import written
+from knowledge.recent import key_of
 from knowledge.relevance import Asked, relevance
 from knowledge.rows import StoreRow, unpacked
 from knowledge.sql import Elsewhere, SqlStore, with_others
@@ -91,6 +92,10 @@ class PgvectorStore(SqlStore):
         if row is None or not row.passages:
             return []
         store = StoreRow(*row)
+        key = key_of(question, top_k, only)
+        meaning = None if self.embedder.hashing else vector
+        if elsewhere is None and (known := self.recent.find(store.generation, key, meaning)) is not None:
+            return known
         allowed = await _documents(connection, store, only) if only else None
         if allowed == []:
             return []
@@ -120,7 +125,9 @@ class PgvectorStore(SqlStore):
         codes = [np.frombuffer(part.terms, dtype=np.uint32) for part in rows]
         scores = relevance(asked, codes, store.units / store.passages, likeness)
         order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
-        return await _passages(connection, {rows[at].passage_id: float(scores[at]) for at in order})
+        passages = await _passages(connection, {rows[at].passage_id: float(scores[at]) for at in order})
+        self.recent.keep(store.generation, key, meaning, passages)
+        return passages
 
     async def _near(
         self, connection: AsyncConnection, store: StoreRow, vector: Vectors, allowed: Sequence[int] | None

@@ -8,7 +8,8 @@ import numpy as np
 
 from knowledge.analyse import AnalysedPiece, embedded_text
 from knowledge.embed import Embedder, EmbedError, Vectors
-from knowledge.rows import Prepared, Rows, StoreRow
+from knowledge.prepared import Prepared
+from knowledge.rows import Rows, StoreRow
 
 
 class Arriving(NamedTuple):

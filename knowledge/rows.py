@@ -3,11 +3,12 @@
 Every engine on a database writes through here, so that a document is wholly there or wholly absent whichever it is.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sqlalchemy import delete, func, insert, select, update
@@ -17,24 +18,11 @@ from database.engine import Database
 from database.knowledge import COMPARED, DOCUMENT, PASSAGE, STORE, TERM
 from knowledge.embed import Vectors
 from knowledge.index_rows import add_terms, bulk, forget_words, insert_words, take_ids
+from knowledge.prepared import Prepared, packed, worked_out
 from knowledge.store import Document, Known, Piece
-from knowledge.terms import WORDS, Codes, code
+from knowledge.terms import WORDS
 
 _PURGED_AT_ONCE = 500
-
-
-class Prepared(NamedTuple):
-    """A piece with all that is written of it."""
-
-    document: int
-    """The id of its document."""
-    position: int
-    piece: Piece
-    digest: bytes
-    """16 bytes of the embedded text."""
-    codes: Codes
-    spelled: Sequence[str]
-    vector: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +96,14 @@ class Rows:
 
     async def arrive(self, store: StoreRow, batch: Sequence[Prepared]) -> list[int]:
         """Passages with their words and vectors, in one transaction. Returns their ids."""
-        held: Counter[int] = Counter()
-        spelled: dict[int, str] = {}
-        unique = [np.unique(prepared.codes[prepared.codes != 0]).tolist() for prepared in batch]
-        for prepared, numbers in zip(batch, unique, strict=True):
-            held.update(numbers)
-            spelled.update((code(word), word) for word in prepared.spelled)
+        ready = await asyncio.to_thread(worked_out, store.id, batch)
         async with self._database.transaction() as connection:
             ids = await take_ids(connection, len(batch))
             await bulk(connection, _INSERT_PASSAGE, map(_passage, ids, batch))
             await bulk(connection, _INSERT_COMPARED, map(_compared, ids, batch))
-            vectors = [prepared.vector for prepared in batch]
-            await insert_words(connection, store.id, list(zip(ids, unique, vectors, strict=True)))
-            await add_terms(connection, store.id, held, spelled)
-            grown: dict[int, list[int]] = {}
-            for prepared in batch:
-                sums = grown.setdefault(prepared.document, [0, 0, 0])
-                sums[0] += 1
-                sums[1] += int(np.count_nonzero(prepared.codes))
-                sums[2] = prepared.piece.end
-            await bulk(connection, _GROW_DOCUMENT, ((*sums, number) for number, sums in grown.items()))
+            await insert_words(connection, list(zip(ids, ready.tokens, batch, strict=True)))
+            await add_terms(connection, ready.terms)
+            await bulk(connection, _GROW_DOCUMENT, ready.grown)
         return ids
 
     async def publish(
@@ -211,11 +187,6 @@ class Rows:
             async with self._database.transaction() as connection:
                 rows = (await connection.execute(wanted)).all()
             yield known, [Piece(row.text, row.heading, row.page, row.start, row.end) for row in rows]
-
-
-def packed(vector: Vectors) -> bytes:
-    """A vector as it is kept: half precision costs a thousandth of a similarity."""
-    return vector.astype(np.float16).tobytes()
 
 
 def unpacked(data: bytes) -> Vectors:

@@ -13,7 +13,9 @@ from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
 from knowledge.embed import EmbedError, Vectors
-from knowledge.rows import Prepared, Rows, StoreRow
+from knowledge.prepared import Prepared
+from knowledge.recent import Recent
+from knowledge.rows import Rows, StoreRow
 from knowledge.store import Document, Filter, Known, Passage, Place, Stats, StoreError, unheard
 from knowledge.terms import WORDS
 
@@ -43,6 +45,7 @@ class SqlStore:
         self.reranker = place.reranker
         self.rows = Rows(place.database, place.name)
         self._sample = place.sample
+        self.recent = Recent()
         self._beginning = asyncio.Lock()
 
     async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:

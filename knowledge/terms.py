@@ -55,6 +55,11 @@ def token(store: int, number: int) -> str:
     return f"{store:x}g{number:08x}"
 
 
+def tokens(store: int, units: Sequence[int]) -> str:
+    """Units as a full-text index takes them."""
+    return " ".join([f"{store:x}g{number:08x}" for number in units])
+
+
 def joined(parts: Sequence[Codes]) -> Codes:
     """Several texts as one."""
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint32)

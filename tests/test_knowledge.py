@@ -151,6 +151,18 @@ async def test_a_word_that_was_heard_wrong_is_found(store: Store) -> None:
     assert (await texts(store, "what do lions do with gazzeles"))[0] == "Lions hunt gazelles at dawn."
 
 
+async def test_a_question_asked_again_finds_what_has_changed_since(store: Store) -> None:
+    await store.add(ANIMALS)
+    first = await store.search("What do lions hunt?", 3)
+    assert (await store.search("lions: what do they hunt", 3))[0].text == first[0].text
+    assert len(await store.search("What do lions hunt?", 1)) == 1
+    assert await store.search("What do lions hunt?", 3, Filter(documents=("zebras.md",))) == []
+    await store.add([Document("lions.md", "Lions hunt buffaloes.")])
+    assert await texts(store, "What do lions hunt?") == ["Lions hunt buffaloes."]
+    await store.remove(["lions.md"])
+    assert await texts(store, "What do lions hunt?") == []
+
+
 async def test_adding_is_all_or_nothing(store: Store) -> None:
     with pytest.raises(StoreError, match="store 'main': document 'empty.md' holds no text."):
         await store.add([Document("a.md", "Lions."), Document("empty.md", "# Only a heading")])

@@ -11,6 +11,8 @@ from knowledge.parse.frames import LENGTHS, LONGEST, Frame, read_frame
 from knowledge.parse.limits import CPU_SECONDS, MEMORY_BYTES, SOURCE_BYTES, WALL_SECONDS
 
 _CHILD = Path(__file__).with_name("child.py")
+_READ_AHEAD = 2**22
+"""Bytes that the child may be ahead of its reader."""
 _TOO_MUCH = f"The file needs more than {CPU_SECONDS} s or {MEMORY_BYTES // 2**20} MB to be read."
 
 
@@ -25,19 +27,21 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
         sys.executable, "-I", str(_CHILD), name, "hashing" if hashing else "-",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env={"OPENBLAS_NUM_THREADS": "1"},  # threads reserve memory that the limit counts
-        start_new_session=True,
+        start_new_session=True, limit=_READ_AHEAD,
     )  # fmt: skip
     assert child.stdin is not None and child.stdout is not None  # noqa: S101  # asked for above
     sending = asyncio.create_task(_send(child.stdin, data))
+    ahead = asyncio.create_task(_read(child.stdout))
     deadline = asyncio.get_running_loop().time() + WALL_SECONDS
     try:
         while True:
             async with asyncio.timeout_at(deadline):
-                frame = await _read(child.stdout)
+                frame = await ahead
             if frame.error:
                 raise ParseError(frame.error)
             if frame.end:
                 return
+            ahead = asyncio.create_task(_read(child.stdout))  # the child goes on while this one is written
             yield frame
     except (asyncio.IncompleteReadError, TimeoutError):
         raise ParseError(_TOO_MUCH) from None
@@ -47,7 +51,8 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         sending.cancel()
-        await asyncio.gather(sending, child.wait(), return_exceptions=True)
+        ahead.cancel()
+        await asyncio.gather(sending, ahead, child.wait(), return_exceptions=True)
 
 
 async def _send(stdin: asyncio.StreamWriter, data: bytes) -> None:

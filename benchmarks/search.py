@@ -1,0 +1,160 @@
+"""How fast a large store is searched and filled: the embedded engine in this process, embedding of the query included.
+
+The text is made up: a Zipf distribution over 60,000 words, 45 to 95 words a passage. A question is six words of one
+passage and three that carry no matter. `make bench-full` adds the million.
+"""
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from database.engine import Database
+from knowledge.embed import HashingEmbedder
+from knowledge.ingest import Ingestion
+from knowledge.jobs import Jobs
+from knowledge.store import Document, Piece, Place, Store, open_store
+
+_WORDS = 60_000
+_PASSAGES_A_DOCUMENT = 500
+_QUESTIONS = 400
+
+
+def passages(count: int) -> Iterator[str]:
+    """Made-up passages, the same each time."""
+    chance = np.random.default_rng(1)
+    sounds = [
+        a + b for a in "b c d f g h k l m n p r s t v w z br st tr ch sh".split() for b in "a e i o u ai ou en".split()
+    ]
+    vocabulary = ["".join(chance.choice(sounds, size=chance.integers(2, 5))) for _ in range(_WORDS)]
+    likely = np.cumsum(1 / np.arange(1, _WORDS + 1) ** 1.05)
+    likely /= likely[-1]
+    for _ in range(count):
+        length = int(chance.integers(45, 95))
+        found = [vocabulary[at] for at in np.searchsorted(likely, chance.random(length))]
+        yield " ".join(" ".join(found[at : at + 12]).capitalize() + "." for at in range(0, length, 12))
+
+
+def documents(count: int, kept: list[str]) -> Iterator[Document]:
+    """Documents of five hundred passages; a sample of the passages is kept for questions."""
+    batch: list[Piece] = []
+    for at, text in enumerate(passages(count)):
+        if at % max(1, count // 2000) == 0:
+            kept.append(text)
+        batch.append(Piece(text, "", None, 0, len(text)))
+        if len(batch) == _PASSAGES_A_DOCUMENT:
+            yield Document(f"{at}", pieces=tuple(batch))
+            batch = []
+    if batch:
+        yield Document("last", pieces=tuple(batch))
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[tuple[Store, Database]]:
+    """An embedded store in this folder."""
+    database = Database("sqlite:", folder)
+    store = open_store(Place("bench", "faiss:", database, folder, HashingEmbedder()))
+    try:
+        yield store, database
+    finally:
+        await store.aclose()
+        await database.aclose()
+
+
+async def _fill(store: Store, count: int) -> tuple[float, list[str]]:
+    """Passages a second, and a sample of them."""
+    kept: list[str] = []
+    begun = time.perf_counter()
+    batch: list[Document] = []
+    for document in documents(count, kept):
+        batch.append(document)
+        if len(batch) == 40:
+            await store.add(batch)
+            batch = []
+    if batch:
+        await store.add(batch)
+    return count / (time.perf_counter() - begun), kept
+
+
+async def _search(store: Store, kept: list[str]) -> tuple[float, float]:
+    """p50 and p99 of a search, in milliseconds."""
+    chance = random.Random(3)
+    questions = [
+        "what is the " + " ".join(chance.sample(chance.choice(kept).replace(".", "").split(), 6)) + "?"
+        for _ in range(_QUESTIONS)
+    ]
+    taken = []
+    for question in [*questions[:100], *questions]:
+        begun = time.perf_counter()
+        await store.search(question, 4)
+        taken.append((time.perf_counter() - begun) * 1000)
+    return float(np.median(taken[100:])), float(np.quantile(taken[100:], 0.99))
+
+
+async def _while_filling(store: Store, database: Database, kept: list[str]) -> tuple[float, float, float, float]:
+    """Passages a second of a file that a child reads, p50 and p99 of searches meanwhile, the loop's worst delay."""
+    ingestion = Ingestion(Jobs(database), lambda name: store)
+    count = 10_000
+    text = "\n\n".join(f"# {at}\n\n{passage}" for at, passage in enumerate(passages(count)))
+    worst, done = 0.0, asyncio.Event()
+
+    async def tick() -> None:
+        nonlocal worst
+        while not done.is_set():
+            begun = time.perf_counter()
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.perf_counter() - begun - 0.001)
+
+    async def search() -> tuple[float, float]:
+        found = []
+        while not done.is_set():
+            found.append(await _search(store, kept))
+        return float(np.median([one[0] for one in found])), float(np.max([one[1] for one in found]))
+
+    await ingestion.submit("bench", "more.txt", text.encode())
+    ticking, searching = asyncio.create_task(tick()), asyncio.create_task(search())
+    begun = time.perf_counter()
+    await ingestion.work_off()
+    rate = count / (time.perf_counter() - begun)
+    done.set()
+    p50, p99 = await searching
+    await ticking
+    return rate, p50, p99, worst * 1000
+
+
+async def _measure(sizes: tuple[int, ...]) -> list[str]:
+    lines = [
+        "| passages | search p50 | p99 | while a file comes in: p50 | p99 | the loop's worst delay | filled by `add`"
+        " | by a file | RSS |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            async with opened(Path(folder)) as (store, database):
+                rate, kept = await _fill(store, size)
+                await store.search("warm", 1)
+                p50, p99 = await _search(store, kept)
+                by_file, busy_p50, busy_p99, worst = await _while_filling(store, database, kept)
+                memory = psutil.Process().memory_info().rss / 2**20
+        lines.append(
+            f"| {size:,} | {p50:.2f} ms | {p99:.2f} ms | {busy_p50:.2f} ms | {busy_p99:.2f} ms | {worst:.0f} ms"
+            f" | {rate:,.0f}/s | {by_file:,.0f}/s | {memory:.0f} MB |"
+        )
+    return lines
+
+
+def measure(full: bool = False) -> list[str]:
+    """The table, as Markdown lines."""
+    return asyncio.run(_measure((10_000, 100_000, 1_000_000) if full else (10_000, 100_000)))
+
+
+if __name__ == "__main__":
+    import sys
+
+    print("\n".join(asyncio.run(_measure(tuple(int(size) for size in sys.argv[1:])))))

@@ -1,0 +1,71 @@
+"""What was asked lately, and what was found: the same question costs nothing while the store has not changed.
+
+The same is what has the same telling words in any order, or with an embedder that knows meaning, nearly the same vector
+and the same numbers. A change of the store forgets all.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+
+from knowledge.embed import Vectors
+from knowledge.store import Filter, Passage
+from language.words import is_stop_word, words
+
+_REMEMBERED = 512
+_COMPARED = 64
+_THE_SAME = 0.985
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What makes two questions one."""
+
+    units: frozenset[str]
+    numbers: frozenset[str]
+    most: int
+    only: Filter | None
+
+
+def key_of(question: str, most: int, only: Filter | None) -> Key:
+    """The question without the words that carry no matter."""
+    units = frozenset(unit for unit in words(question) if not is_stop_word(unit))
+    return Key(units, frozenset(unit for unit in units if any(map(str.isdigit, unit))), most, only)
+
+
+class Recent:
+    """One store's questions. Used by several threads."""
+
+    def __init__(self) -> None:
+        self._generation = -1
+        self._found: OrderedDict[Key, tuple[Vectors | None, list[Passage]]] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, generation: int, key: Key, vector: Vectors | None) -> list[Passage] | None:
+        """What was found, if the store is the same; `vector` only from an embedder that knows meaning."""
+        with self._lock:
+            if generation != self._generation:
+                return None
+            if key in self._found:
+                self._found.move_to_end(key)
+                return self._found[key][1]
+            if vector is None:
+                return None
+            for other in list(reversed(self._found))[:_COMPARED]:
+                known, passages = self._found[other]
+                alike = (other.numbers, other.most, other.only) == (key.numbers, key.most, key.only)
+                if alike and known is not None and float(np.dot(known, vector)) >= _THE_SAME:
+                    return passages
+            return None
+
+    def keep(self, generation: int, key: Key, vector: Vectors | None, passages: list[Passage]) -> None:
+        """Remember what was found."""
+        with self._lock:
+            if generation != self._generation:
+                self._found.clear()
+                self._generation = generation
+            self._found[key] = (vector, passages)
+            if len(self._found) > _REMEMBERED:
+                self._found.popitem(last=False)
