@@ -11,9 +11,11 @@ from urllib.parse import quote
 from filelock import AsyncFileLock, FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
+from database.errors import DatabaseError
 from database.migrate import migrate
 from database.readers import Readers
 
@@ -21,6 +23,18 @@ DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "po
 _BUSY_SECONDS = 5
 
 Found = TypeVar("Found")
+
+
+class _Connection(sqlite3.Connection):
+    """Lets go of the file when it is closed. A task that is cancelled between a statement and its rows leaves them
+    open, and SQLite keeps the transaction of a connection that is closed so until Python has forgotten every row.
+    """
+
+    def close(self) -> None:
+        """Roll back what was not committed, then close."""
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 class Database:
@@ -43,6 +57,8 @@ class Database:
             self._readers = Readers(file.absolute())
         self._engine: AsyncEngine = create_async_engine(self._address, **self._options())
         self._prepare(self._engine.sync_engine)
+        self._locks: AsyncEngine = create_async_engine(self._address, poolclass=NullPool, **self._options())
+        self._waiting: dict[str, asyncio.Lock] = {}
         self._opening = asyncio.Lock()
         self._open = False
 
@@ -75,7 +91,11 @@ class Database:
             return
         async with self._opening:
             if not self._open:
-                await asyncio.to_thread(self._migrate)
+                try:
+                    await asyncio.to_thread(self._migrate)
+                except DBAPIError as error:
+                    said = str(error.orig).partition("\n")[0]
+                    raise DatabaseError(f"The database cannot be opened: {said}") from error
                 self._open = True
 
     @asynccontextmanager
@@ -86,12 +106,11 @@ class Database:
             async with AsyncFileLock(f"{self._address.database}.{quote(what, safe='')}.lock"):
                 yield
             return
-        async with self._engine.connect() as connection:
+        # Those who wait here hold none of the connections that the work needs.
+        async with self._waiting.setdefault(what, asyncio.Lock()), self._locks.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:what, 0))"), {"what": what})
-            try:
-                yield
-            finally:
-                await connection.invalidate()  # closed, not given back: the lock goes with it
+            await connection.commit()
+            yield  # the lock goes with the connection, which is closed and not given back
 
     async def forget_old_pages(self) -> None:
         """Let no byte of what was deleted stand in SQLite's journal; a reader that is under way delays it."""
@@ -112,7 +131,9 @@ class Database:
         await self._engine.dispose()
 
     def _options(self) -> dict[str, Any]:
-        return {"connect_args": {"timeout": _BUSY_SECONDS}} if self._sqlite else {}
+        if self._sqlite:
+            return {"connect_args": {"timeout": _BUSY_SECONDS, "factory": _Connection}}
+        return {"hide_parameters": True}  # an error tells no caller's words to the log
 
     def _prepare(self, engine: Engine) -> None:
         if self._sqlite:

@@ -52,6 +52,7 @@ DOCUMENT = Table(
     Column("units", BigInteger, nullable=False),
     Column("added_at", BigInteger, nullable=False),
     Index("knowledge_document_name", "store_id", "name"),
+    Index("knowledge_document_unseen", "store_id", sqlite_where=text("NOT live"), postgresql_where=text("NOT live")),
 )
 PASSAGE = Table(
     "knowledge_passage",

@@ -127,8 +127,8 @@ class OpenServices:
     async def warm_stores(self, names: Iterable[str]) -> None:
         """Open these stores, which reads files, and look into each once; one that was looked into is warm."""
         for name in [name for name in names if name not in self._warm]:
+            self._warm.add(name)  # once: a store that is away does not hold up each turn
             await (await asyncio.to_thread(self.store, name)).search("warm", 1)
-            self._warm.add(name)
 
     async def aclose(self) -> None:
         """Close all that was opened."""

@@ -23,6 +23,8 @@ _MOST_ALIKE = 3
 _ROWS_READ = 1_200
 _SHARE_READ = 0.06
 """Rows that the words of one question may stand in: so many, or this share of a large store."""
+_MOST_UNKNOWN = 15.0
+"""The weight of unknown words that counts against a passage: six Latin words, or a dozen Han characters."""
 _TRUST = 0.8
 """What a word that only looks alike counts, beside its likeness."""
 
@@ -63,7 +65,10 @@ def ask(
     holding = dict(held)
     weights = {number: weight(unit) * rarity(passages, held.get(number, 0)) for number, unit in units.items()}
     # That a store lacks "please" or "how many" says nothing about what it knows.
-    perfect = sum(value for number, value in weights.items() if number in held or tells(units[number]))
+    perfect = sum(value for number, value in weights.items() if number in held)
+    # One who tells a story before he asks must not pay for each word of it.
+    unknown = sum(value for number, value in weights.items() if number not in held and tells(units[number]))
+    perfect += min(unknown, _MOST_UNKNOWN * rarity(passages, 0))
     for unit in _unknown(units, held):
         near = [
             (DamerauLevenshtein.normalized_similarity(unit, one.word), one)

@@ -17,7 +17,8 @@ _OVERLAP_TOKENS = 40
 """What a piece repeats of the one before, where one paragraph had to be cut."""
 _TOKEN = re.compile(rf"[{HAN}\u3040-\u30ff\uac00-\ud7af]|\w+|[^\w\s]")
 _LONGEST_PART = 600
-"""Characters of a part that has no end of a sentence."""
+_PART_TOKENS = 150
+"""Characters and tokens of a part that has no end of a sentence."""
 
 
 class _Part(NamedTuple):
@@ -43,14 +44,27 @@ def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
     """Pieces that keep to one heading, end with sentences and rows, and say where they stand."""
     path: list[str] = []
     waiting: list[Block] = []
+    bare: Block | None = None
+    """A heading under which nothing has come yet."""
     for block in blocks:
         if block.level:
+            if bare is not None and block.level <= bare.level:
+                yield _alone(bare, path)
             yield from _under(path, waiting)
             waiting = []
             path = [*path[: block.level - 1], *[""] * (block.level - 1 - len(path)), block.text]
+            bare = block
         elif block.text.strip():
             waiting.append(block)
+            bare = None
+    if bare is not None:
+        yield _alone(bare, path)
     yield from _under(path, waiting)
+
+
+def _alone(heading: Block, path: list[str]) -> Piece:
+    """A heading that says all there is."""
+    return Piece(heading.text, " › ".join(filter(None, path[:-1])), heading.page, heading.start, heading.end)
 
 
 def _under(path: list[str], blocks: list[Block]) -> Iterator[Piece]:
@@ -84,7 +98,7 @@ def held_rows(held: list[_Part], block: Block) -> bool:
 
 def _parts(block: Block) -> list[_Part]:
     """A block's sentences, or the whole of a row; what has no end of a sentence is cut at white space."""
-    if block.row:
+    if block.row and token_count(block.text) <= MOST_TOKENS:
         return [_Part(block.text + "\n", token_count(block.text), block.page, block.start, block.end)]
     parts: list[_Part] = []
     at = 0
@@ -92,7 +106,7 @@ def _parts(block: Block) -> list[_Part]:
     for sentence in sentences(block.text):
         rest = sentence
         while rest:
-            cut = place_to_cut(rest, _LONGEST_PART) or len(rest)
+            cut = _place_to_cut(rest)
             part, rest = rest[:cut], rest[cut:]
             # White space was folded, so a place within a block is in proportion.
             start = block.start + at * span // max(len(block.text), 1)
@@ -102,6 +116,16 @@ def _parts(block: Block) -> list[_Part]:
     if parts:
         parts[-1] = parts[-1]._replace(text=parts[-1].text.rstrip() + "\n")
     return parts
+
+
+def _place_to_cut(text: str) -> int:
+    """The end of a part: the text's own if it is short enough, else at a comma or white space, or where it must be."""
+    if token_count(text[: 2 * _LONGEST_PART]) <= _PART_TOKENS and len(text) <= 2 * _LONGEST_PART:
+        return len(text)
+    longest = _LONGEST_PART if text[:_LONGEST_PART].isascii() else _PART_TOKENS
+    if comma := max(text.rfind(mark, longest // 3, longest) for mark in "，、；：") + 1:
+        return comma
+    return place_to_cut(text, longest) or min(len(text), longest)
 
 
 def _tail(held: list[_Part]) -> list[_Part]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from knowledge.store import Document, StoreError
 
 SUFFIXES = frozenset(".txt .md .markdown .html .htm .csv .tsv .docx .pdf .pptx .xlsx".split())
-"""Of files that are taken from a folder; a file that is named itself is read whatever it is called."""
+"""Of files that are taken from a folder, hidden ones left out; a file that is named itself is read in any case."""
 
 
 def files_at(paths: list[Path]) -> dict[str, Path]:
@@ -16,7 +16,7 @@ def files_at(paths: list[Path]) -> dict[str, Path]:
             raise StoreError(f"{str(path)!r} does not exist.")
         files = [path]
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            files = sorted(file for file in path.rglob("*") if _is_document(path, file))
             if not files:
                 raise StoreError(f"{str(path)!r} holds no document. Accepted: {', '.join(sorted(SUFFIXES))}.")
         for file in files:
@@ -29,4 +29,12 @@ def files_at(paths: list[Path]) -> dict[str, Path]:
 
 def read_texts(folder: Path) -> list[Document]:
     """The Markdown files of a folder of ours."""
-    return [Document(name, file.read_text(encoding="utf-8")) for name, file in files_at([folder]).items()]
+    return [
+        Document(name, file.read_text(encoding="utf-8"), media_type="text/markdown")
+        for name, file in files_at([folder]).items()
+    ]
+
+
+def _is_document(folder: Path, file: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix.lower() in SUFFIXES and not hidden and file.is_file()

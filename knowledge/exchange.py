@@ -26,11 +26,18 @@ def imported(lines: Iterable[bytes]) -> list[Document]:
         try:
             data: dict[str, Any] = orjson.loads(line)
             pieces = tuple(
-                Piece(one["text"], one["heading"], one["page"], one["start"], one["end"]) for one in data["pieces"]
+                Piece(
+                    str(one["text"]),
+                    str(one["heading"]),
+                    int(one["page"]) if one["page"] is not None else None,
+                    int(one["start"]),
+                    int(one["end"]),
+                )
+                for one in data["pieces"]
             )
             documents.append(
                 Document(data["name"], pieces=pieces, tags=tuple(data["tags"]), media_type=data["media_type"])
             )
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"Line {number} is no exported document.") from error
     return documents

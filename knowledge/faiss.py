@@ -1,8 +1,10 @@
 """The embedded store: rows and words in SQLite, vectors in FAISS. Each search looks at one moment of the database."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,12 +22,19 @@ from knowledge.sqlite import (
     listed,
     living,
     passages_of,
+    seen,
     spellings,
     store_row,
+    unseen_ranges,
 )
 from knowledge.store import Filter, Passage, Place, StoreError, checked
-from knowledge.vectors import REST, Nearby, SegmentFile
+from knowledge.vectors import REST, Ids, Nearby, SegmentFile
 from knowledge.verify import sqlite_faults
+
+log = logging.getLogger(__name__)
+
+FEW = 2_000
+"""Passages that a filter may leave for all of them to be compared."""
 
 
 class FaissStore(SqlStore):
@@ -36,9 +45,7 @@ class FaissStore(SqlStore):
         if place.database.engine != "sqlite":
             raise ValueError(f"store {place.name!r}: `faiss:` keeps its rows in SQLite. Use `pgvector:` on PostgreSQL.")
         self._file = SegmentFile(place.folder / place.name)
-        self._nearby: Nearby | None = None
-        self._generation = -1
-        self._held: dict[int, int] = {}
+        self._known: _Known | None = None
         self._building: asyncio.Task[None] | None = None
 
     async def search(
@@ -46,7 +53,7 @@ class FaissStore(SqlStore):
     ) -> list[Passage]:
         """See the port."""
         text, top_k = checked(question, top_k)
-        if self._generation < 0:
+        if self._known is None:
             await self.begun()
         found = await self.elsewhere(text, CANDIDATES)
         vector = await self.vector(text) if found is None else None
@@ -78,13 +85,13 @@ class FaissStore(SqlStore):
     async def aclose(self) -> None:
         """See the port: a segment that is being built is finished first, since a thread cannot be stopped."""
         await self.settled()
-        self._nearby, self._generation = None, -1
+        self._known = None
         await super().aclose()
 
     async def _forget_index(self) -> None:
         await self.settled()
         self._file.remove()
-        self._nearby, self._generation = None, -1
+        self._known = None
 
     # In a reader's thread, from here on.
 
@@ -102,20 +109,22 @@ class FaissStore(SqlStore):
             return []
         key = key_of(text, top_k, only)
         meaning = None if self.embedder.hashing else vector
-        if found is None and (known := self.recent.find(store.generation, key, meaning)) is not None:
-            return known
+        if found is None and (lately := self.recent.find(store.generation, key, meaning)) is not None:
+            return lately
         allowed = allowed_passages(connection, store, only) if only else None
         if allowed is not None and not len(allowed):
             return []
-        nearby = self._refreshed(connection, store)
+        known = self._refreshed(connection, store)
         units = units_of(text)
-        held = self._holding(connection, store, list(units))
+        held = _holding(connection, store, known.held, list(units))
         alike = {prefix: spellings(connection, store, prefix) for prefix in unknown_prefixes(units, held)}
         asked, holding = ask(text, store.passages, units, held, alike)
-        by_words = found_by_words(connection, store, asked, telling(asked, holding, store.passages), allowed)
+        unseen = unseen_ranges(connection, store)
+        numbers = telling(asked, holding, store.passages)
+        by_words = found_by_words(connection, store, asked, numbers, allowed, unseen)
         if not self.suits(store):
             vector = None
-        near = nearby.search(vector, CANDIDATES, allowed)[0] if vector is not None else None
+        near = _near(connection, known.nearby, vector, allowed, unseen) if vector is not None else None
         if found is not None:
             near = np.array([number for number in found.ours if allowed is None or number in allowed], dtype=np.int64)
         rows = living(connection, store, fused(by_words, near), max(CANDIDATES, top_k))
@@ -131,44 +140,30 @@ class FaissStore(SqlStore):
         self.recent.keep(store.generation, key, meaning, passages)
         return passages
 
-    def _holding(self, connection: sqlite3.Connection, store: StoreRow, numbers: Sequence[int]) -> dict[int, int]:
-        """How many passages hold each unit; remembered until the store changes."""
-        held = self._held
-        if missing := [number for number in numbers if number not in held]:
-            found = dict(
-                connection.execute(
-                    "SELECT code, passages FROM knowledge_term WHERE store_id = ?"  # noqa: S608  # numbers of ours
-                    f" AND code IN ({listed(missing)}) AND passages > 0",
-                    (store.id,),
-                )
-            )
-            held.update({number: found.get(number, 0) for number in missing})
-        return {number: held[number] for number in numbers if held[number]}
-
-    def _refreshed(self, connection: sqlite3.Connection, store: StoreRow) -> Nearby:
-        """The vectors as this moment has them. What two threads find is the same, so neither waits for the other."""
-        nearby = self._nearby
-        if store.generation == self._generation and nearby is not None:
-            return nearby
+    def _refreshed(self, connection: sqlite3.Connection, store: StoreRow) -> "_Known":
+        """What is known of the store at this moment. What two threads find is the same, so neither waits."""
+        before = self._known
+        if before is not None and before.generation == store.generation:
+            return before
+        nearby = before.nearby if before is not None and before.embedder == store.embedder else None
         if not self.suits(store) or not self._proposes(store):
             nearby = Nearby.of(None, self.embedder.dimension)
-        elif nearby is None or nearby.count > 2 * store.passages + REST:
-            nearby = Nearby.of(self._file.read(store.embedder, self.embedder.dimension), self.embedder.dimension)
+        else:
+            if nearby is None or nearby.count > 2 * store.passages + REST:
+                nearby = Nearby.of(self._file.read(store.embedder, self.embedder.dimension), self.embedder.dimension)
             if nearby.last > last_passage(connection) or nearby.count > 2 * store.passages + REST:
                 nearby = Nearby.of(None, self.embedder.dimension)  # of an older database, or mostly of what is gone
-        if self.suits(store) and self._proposes(store):
             rows = connection.execute(
                 "SELECT v.passage_id, v.vector FROM knowledge_compared v"
                 " CROSS JOIN knowledge_document d ON d.id = v.document_id"
-                " WHERE d.store_id = ? AND v.passage_id > ? ORDER BY v.passage_id",
+                " WHERE d.store_id = ? AND d.live AND v.passage_id > ? ORDER BY v.passage_id",
                 (store.id, nearby.last),
             ).fetchall()
             if rows:
                 ids = np.array([row[0] for row in rows], dtype=np.int64)
                 nearby = nearby.more(ids, unpacked(b"".join(row[1] for row in rows)).reshape(len(rows), -1))
-        self._held = {}
-        self._nearby, self._generation = nearby, store.generation
-        return nearby
+        self._known = _Known(store.generation, store.embedder, nearby, {})
+        return self._known
 
     def _proposes(self, store: StoreRow) -> bool:
         """Whether vectors name candidates of their own, and are kept in memory for it."""
@@ -177,15 +172,67 @@ class FaissStore(SqlStore):
     # On the event loop again.
 
     def _build_when_due(self) -> None:
-        nearby = self._nearby
-        if nearby is None or (self._building is not None and not self._building.done()):
+        known = self._known
+        if known is None or (self._building is not None and not self._building.done()):
             return
-        if len(nearby.ids) > max(REST, nearby.count // 4):
-            self._building = asyncio.create_task(self._build(nearby))
+        if len(known.nearby.ids) > max(REST, known.nearby.count // 4):
+            self._building = asyncio.create_task(self._build(known.nearby))
 
     async def _build(self, nearby: Nearby) -> None:
-        segment = await asyncio.to_thread(nearby.built)
-        current = self._nearby
-        if current is not None and current.last >= segment.last:
-            self._nearby = current.with_segment(segment)
-        await asyncio.to_thread(self._file.write, segment, self.embedder.name)
+        try:
+            segment = await asyncio.to_thread(nearby.built)
+            known = self._known
+            if known is not None and known.nearby.last >= segment.last:
+                self._known = _Known(known.generation, known.embedder, known.nearby.with_segment(segment), known.held)
+            await asyncio.to_thread(self._file.write, segment, self.embedder.name)
+        except (OSError, RuntimeError) as error:  # a full disk; the segment in memory goes on
+            log.warning("a file of vectors is not written", extra={"store": self.name, "reason": type(error).__name__})
+
+
+class _Known(NamedTuple):
+    """What one generation of a store is known by; replaced as a whole, so that two readers cannot mix two of them."""
+
+    generation: int
+    embedder: str
+    nearby: Nearby
+    held: dict[int, int]
+    """How many passages hold a unit, as far as anybody asked."""
+
+
+def _holding(
+    connection: sqlite3.Connection, store: StoreRow, held: dict[int, int], numbers: Sequence[int]
+) -> dict[int, int]:
+    """How many passages hold each unit; remembered until the store changes."""
+    if missing := [number for number in numbers if number not in held]:
+        found = dict(
+            connection.execute(
+                "SELECT code, passages FROM knowledge_term WHERE store_id = ?"  # noqa: S608  # numbers of ours
+                f" AND code IN ({listed(missing)}) AND passages > 0",
+                (store.id,),
+            )
+        )
+        held.update({number: found.get(number, 0) for number in missing})
+    return {number: held[number] for number in numbers if held[number]}
+
+
+def _near(
+    connection: sqlite3.Connection,
+    nearby: Nearby,
+    vector: Vectors,
+    allowed: Ids | None,
+    unseen: Sequence[tuple[int, int]],
+) -> Ids:
+    """The passages that are near, best first. Of a few allowed ones all are compared: a graph would walk past them."""
+    if not nearby.count:
+        return np.zeros(0, dtype=np.int64)
+    if allowed is not None and len(allowed) <= FEW:
+        rows = connection.execute(
+            "SELECT passage_id, vector FROM knowledge_compared"  # noqa: S608  # numbers of ours
+            f" WHERE passage_id IN ({listed(allowed.tolist())})"
+        ).fetchall()
+        ids = np.array([row[0] for row in rows], dtype=np.int64)
+        similar = unpacked(b"".join(row[1] for row in rows)).reshape(len(rows), -1) @ vector
+        best: Ids = ids[np.argsort(-similar, kind="stable")[:CANDIDATES]]
+        return best
+    ids = nearby.search(vector, CANDIDATES * (4 if unseen else 1), allowed)[0]
+    return ids[seen(ids, unseen)][:CANDIDATES] if unseen else ids

@@ -9,7 +9,7 @@ from time import monotonic
 
 from knowledge.analyse import AnalysedPiece
 from knowledge.embed import EmbedError
-from knowledge.jobs import Job, Jobs
+from knowledge.jobs import LEASE_SECONDS, Job, Jobs
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import Frame
 from knowledge.parse.run import frames
@@ -67,6 +67,7 @@ class Ingestion:
             await self._do(*claimed, progress)
 
     async def _do(self, job: Job, source: bytes, progress: Progress) -> None:
+        beating = asyncio.create_task(self._beat(job))
         try:
             done = await self._take_in(job, source, progress)
         except _CancelledError:
@@ -81,6 +82,15 @@ class Ingestion:
             await self.jobs.end(job.id, "failed", "The file could not be taken in; the log says why.")
         else:
             await self.jobs.end(job.id, "done", done=done)
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def _beat(self, job: Job) -> None:
+        """Keep the lease while the job waits for its store, its child or its embedder."""
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            await self.jobs.beat(job.id)
 
     async def _take_in(self, job: Job, source: bytes, progress: Progress) -> int:
         store = self._store(job.store)

@@ -10,6 +10,7 @@ from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from database.engine import Database
 from database.knowledge import JOB
+from knowledge.store import checked_name
 
 MOST_WAITING = 1_000
 """Files in the queue of all stores; more are refused, not lost."""
@@ -53,7 +54,8 @@ class Jobs:
         self._database = database
 
     async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
-        """Put a file into the queue. Raises QueueFullError."""
+        """Put a file into the queue. Raises QueueFullError, and StoreError for a name that cannot be kept."""
+        checked_name(document)
         number = uuid4().hex
         values = {
             "id": number, "store": store, "document": document, "tags": list(tags), "state": "queued",
@@ -102,6 +104,12 @@ class Jobs:
             return await self.claim(only)
         return _job(row), bytes(row.source or b"")
 
+    async def beat(self, job: str) -> None:
+        """The runner is alive, though he has nothing to tell."""
+        values = {"leased_until": int(time.time()) + LEASE_SECONDS}
+        async with self._database.transaction() as connection:
+            await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
+
     async def tell(self, job: str, done: int, total: int) -> bool:
         """The runner is alive and so far. Returns whether he is to go on: nobody cancelled."""
         values = {"done": done, "total": total, "leased_until": int(time.time()) + LEASE_SECONDS}
@@ -128,7 +136,9 @@ class Jobs:
         values = {"state": "cancelled", "source": None, "leased_until": 0}
         open_job = (JOB.c.id == job, JOB.c.state.in_(("queued", "running")))
         async with self._database.transaction() as connection:
-            return bool((await connection.execute(update(JOB).where(*open_job).values(values))).rowcount)
+            stopped = bool((await connection.execute(update(JOB).where(*open_job).values(values))).rowcount)
+        await self._database.forget_old_pages()
+        return stopped
 
     async def retry(self, job: str) -> bool:
         """Let a failed one wait again. Returns whether it had failed."""

@@ -73,7 +73,10 @@ class _Proposals(SqlStore):
     async def forgetting(self, ids: list[int]) -> None:
         """See SqlStore."""
         if isinstance(self.named, VectorStore):
-            await self.named.adelete([self._key(number) for number in ids])
+            try:
+                await self.named.adelete([self._key(number) for number in ids])
+            except Exception as error:  # noqa: BLE001  # many stores cannot; our rows say what is still there
+                log.warning("vectors stay in a store", extra={"store": self.name, "reason": type(error).__name__})
 
     async def elsewhere(self, question: str, most: int) -> Elsewhere | None:
         """See SqlStore."""

@@ -13,6 +13,7 @@ from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unkno
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.index_rows import written
+from knowledge.prepared import Prepared
 from knowledge.recent import key_of
 from knowledge.relevance import Asked, relevance
 from knowledge.rows import StoreRow, unpacked
@@ -37,6 +38,7 @@ class PgvectorStore(SqlStore):
             )
         self._preparing = asyncio.Lock()
         self._prepared = False
+        self._indexed = False
 
     async def search(
         self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
@@ -68,16 +70,27 @@ class PgvectorStore(SqlStore):
         async with self._preparing:
             if self._prepared:
                 return
-            async with self.database.alone("knowledge-search"), self.database.transaction() as connection:
-                if not await connection.run_sync(pgvector_is_there):
-                    raise StoreError(
-                        f"store {self.name!r}: this PostgreSQL has no extension `vector`. Install pgvector."
-                    )
-                await connection.run_sync(prepare_search)
-                dimension = self.embedder.dimension
-                if not self.embedder.hashing and 0 < dimension <= _MOST_DIMENSIONS:
-                    await connection.execute(text(_INDEX.format(dimension)))
+            async with self.database.transaction() as connection:
+                there = await connection.scalar(text("SELECT to_regclass('knowledge_compared_words')"))
+            if there is None:  # to alter a table waits for all who read it, so only if it must be
+                async with self.database.alone("knowledge-search"), self.database.transaction() as connection:
+                    if not await connection.run_sync(pgvector_is_there):
+                        raise StoreError(
+                            f"store {self.name!r}: this PostgreSQL lacks the extension `vector` (pgvector)."
+                        )
+                    await connection.run_sync(prepare_search)
             self._prepared = True
+
+    async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
+        """See SqlStore: an embedder tells its dimension with its first vector, and then there can be an index."""
+        dimension = self.embedder.dimension
+        if self._indexed or self.embedder.hashing or not 0 < dimension <= _MOST_DIMENSIONS:
+            return
+        async with self.database.transaction() as connection:
+            name = f"knowledge_compared_near_{dimension}"
+            if await connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
+                await connection.execute(text(_INDEX.format(dimension)))
+        self._indexed = True
 
     async def _search(
         self,

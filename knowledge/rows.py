@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
-from database.knowledge import COMPARED, DOCUMENT, PASSAGE, STORE, TERM
+from database.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
 from knowledge.embed import Vectors
 from knowledge.index_rows import add_terms, bulk, forget_words, insert_words, take_ids
 from knowledge.prepared import Prepared, packed, worked_out
@@ -137,11 +137,14 @@ class Rows:
         """
         unseen = (DOCUMENT.c.store_id == store.id, DOCUMENT.c.live.is_(False))
         gone = 0
+        dead = select(DOCUMENT.c.id).where(*unseen)
+        wanted = select(COMPARED.c.passage_id, COMPARED.c.terms).where(COMPARED.c.document_id.in_(dead))
         while True:
             async with self._database.transaction() as connection:
-                dead = select(DOCUMENT.c.id).where(*unseen)
-                wanted = select(COMPARED.c.passage_id, COMPARED.c.terms).where(COMPARED.c.document_id.in_(dead))
                 rows = (await connection.execute(wanted.limit(_PURGED_AT_ONCE))).all()
+            if rows:
+                await forgetting([int(row.passage_id) for row in rows])  # others take their time
+            async with self._database.transaction() as connection:
                 if rows:
                     held: Counter[int] = Counter()
                     words = []
@@ -150,7 +153,6 @@ class Rows:
                         words.append((int(row.passage_id), np.unique(codes[codes != 0]).tolist()))
                         held.update(words[-1][1])
                     ids = [number for number, _ in words]
-                    await forgetting(ids)
                     await forget_words(connection, store.id, words, held)
                     await connection.execute(delete(COMPARED).where(COMPARED.c.passage_id.in_(ids)))
                     await connection.execute(delete(PASSAGE).where(PASSAGE.c.id.in_(ids)))
@@ -160,8 +162,7 @@ class Rows:
                     await connection.execute(delete(TERM).where(TERM.c.store_id == store.id, TERM.c.passages <= 0))
                     await _count(connection, store)
                 break
-        if gone:
-            await self._database.forget_old_pages()
+        await self._database.forget_old_pages()
         return gone
 
     async def vectors_of(self, store: StoreRow, digests: Sequence[bytes]) -> dict[bytes, Vectors]:
@@ -175,8 +176,14 @@ class Rows:
         async with self._database.transaction() as connection:
             return {bytes(row.digest): unpacked(row.vector) for row in await connection.execute(wanted)}
 
-    async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[Known, list[Piece]], None]:
-        """Each live document with its pieces, one document at a time."""
+    async def forget_jobs(self, names: Sequence[str]) -> None:
+        """Delete the jobs of these documents with their files; one that runs stops at its next word."""
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(JOB).where(JOB.c.store == self._name, JOB.c.document.in_(names)))
+
+    async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[Known, str, list[Piece]], None]:
+        """Each live document with its digest and its pieces, one document at a time."""
+        digests = await self.live(store)
         for known in await self.known(store):
             wanted = (
                 select(PASSAGE)
@@ -186,7 +193,11 @@ class Rows:
             )
             async with self._database.transaction() as connection:
                 rows = (await connection.execute(wanted)).all()
-            yield known, [Piece(row.text, row.heading, row.page, row.start, row.end) for row in rows]
+            yield (
+                known,
+                digests.get(known.name, ""),
+                [Piece(row.text, row.heading, row.page, row.start, row.end) for row in rows],
+            )
 
 
 def unpacked(data: bytes) -> Vectors:

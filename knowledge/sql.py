@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +17,24 @@ from knowledge.embed import EmbedError, Vectors
 from knowledge.prepared import Prepared
 from knowledge.recent import Recent
 from knowledge.rows import Rows, StoreRow
-from knowledge.store import Document, Filter, Known, Passage, Place, Stats, StoreError, unheard
+from knowledge.store import (
+    Document,
+    Filter,
+    Known,
+    Passage,
+    Piece,
+    Place,
+    Stats,
+    StoreError,
+    checked_name,
+    cleaned,
+    unheard,
+)
 from knowledge.terms import WORDS
 
 log = logging.getLogger(__name__)
 
+_INLINE_CHARACTERS = 20_000
 _INLINE = 8
 """Pieces that are analysed on the event loop: about two milliseconds."""
 
@@ -58,11 +72,13 @@ class SqlStore:
 
     async def remove(self, names: Sequence[str]) -> int:
         """See the port."""
+        await self.begun()
         async with self.database.alone(f"knowledge-{self.name}"):
             if (store := await self.rows.store()) is None:
                 return 0
+            await self.rows.forget_jobs(names)
             gone = await self.rows.publish(store, [], names)
-            await self.rows.purge(store, self.forgetting)
+            await self._purge(store)
         return gone
 
     async def documents(self) -> list[Known]:
@@ -80,12 +96,13 @@ class SqlStore:
     async def export(self) -> AsyncGenerator[Document, None]:
         """See the port."""
         if (store := await self.begun()) is not None:
-            async for known, pieces in self.rows.pieces(store):
+            async for known, digest, pieces in self.rows.pieces(store):
                 yield Document(
                     known.name,
                     pieces=tuple(pieces),
                     tags=known.tags,
                     media_type=known.media_type,
+                    known_digest=digest,
                 )
 
     async def rebuild(self, progress: Callable[[int], None] = unheard) -> int:
@@ -93,7 +110,7 @@ class SqlStore:
         async with self.database.alone(f"knowledge-{self.name}"):
             if (store := await self.rows.store()) is None:
                 return 0
-            await self.rows.purge(store, self.forgetting)
+            await self._purge(store)
             await self._forget_index()
             try:
                 arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived, anew=True)
@@ -101,7 +118,7 @@ class SqlStore:
                     await arrival.take(document, self._batches(document))
                 return await arrival.publish(None)
             finally:
-                await asyncio.shield(self.rows.purge(store, self.forgetting))
+                await self._purge(store)
 
     async def begun(self) -> StoreRow | None:
         """The store's row; a new store takes in its sample first."""
@@ -173,6 +190,19 @@ class SqlStore:
                 raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
             return await arrival.publish([document.name])
 
+    async def _purge(self, store: StoreRow) -> None:
+        """Purge to the end, also when cancelled: after it another writer may begin."""
+        purging = asyncio.ensure_future(self.rows.purge(store, self.forgetting))
+        cancelled = False
+        while not purging.done():
+            try:
+                await asyncio.shield(purging)
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
+        purging.result()
+
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[StoreRow, None]:
         """The store, for its only writer. What did not come to be seen is gone at the end."""
@@ -184,16 +214,17 @@ class SqlStore:
                     f"store {self.name!r} was indexed by {store.embedder!r} and {store.words!r}; the settings say"
                     f" {self.embedder.name!r} and {WORDS!r}. Run `dialgraph knowledge rebuild --store {self.name}`."
                 )
-            await self.rows.purge(store, self.forgetting)  # what a writer left that was killed
+            await self._purge(store)  # what a writer left that was killed
             try:
                 yield store
             finally:
-                await asyncio.shield(self.rows.purge(store, self.forgetting))
+                await self._purge(store)
 
     async def _take_in(self, documents: Sequence[Document], alone: bool, progress: Callable[[int], None]) -> int:
-        names = [document.name for document in documents]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise StoreError(f"store {self.name!r}: two documents are named {min(twice)!r}.")
+        names = [checked_name(document.name) for document in documents]
+        if len(set(names)) < len(names):
+            twice = min(name for name, count in Counter(names).items() if count > 1)
+            raise StoreError(f"store {self.name!r}: two documents are named {twice!r}.")
         async with self._alone() as store:
             live = await self.rows.live(store)
             fresh = [document for document in documents if live.get(document.name) != document.digest]
@@ -201,13 +232,17 @@ class SqlStore:
                 arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived)
                 for document in fresh:
                     await arrival.take(document, self._batches(document))
-                kept = [document.name for document in documents if document not in fresh]
+                new = {document.name for document in fresh}
+                kept = [name for name in names if name not in new]
                 await arrival.publish(None if alone else [document.name for document in fresh], kept)
             counts = {known.name: known.passages for known in await self.rows.known(store)}
             return sum(counts[name] for name in names)
 
     async def _batches(self, document: Document) -> AsyncGenerator[Sequence[AnalysedPiece], None]:
-        pieces = document.pieces if document.pieces is not None else pieces_of(document.text)
+        pieces: Sequence[Piece] | None = document.pieces
+        if pieces is None:
+            text = cleaned(document.text)
+            pieces = pieces_of(text) if len(text) < _INLINE_CHARACTERS else await asyncio.to_thread(pieces_of, text)
         if not pieces:
             raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
         batches = analysed_pieces(pieces, self.embedder.hashing)

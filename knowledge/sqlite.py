@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from knowledge.asking import ALIKE_MOST, Spelling
 from knowledge.fuse import CANDIDATES
@@ -70,7 +71,12 @@ def spellings(connection: sqlite3.Connection, store: StoreRow, prefix: str) -> l
 
 
 def found_by_words(
-    connection: sqlite3.Connection, store: StoreRow, asked: Asked, numbers: Sequence[int], allowed: Ids | None
+    connection: sqlite3.Connection,
+    store: StoreRow,
+    asked: Asked,
+    numbers: Sequence[int],
+    allowed: Ids | None,
+    unseen: Sequence[tuple[int, int]],
 ) -> Ids:
     """The passages that hold these units, those with the most weight first."""
     if not numbers:
@@ -88,10 +94,33 @@ def found_by_words(
     if allowed is not None:
         kept = np.isin(every, allowed, assume_unique=True)
         every, sums = every[kept], sums[kept]
+    if unseen:
+        kept = seen(every, unseen)
+        every, sums = every[kept], sums[kept]
     most = min(len(every), 4 * CANDIDATES)
     best = np.argpartition(-sums, most - 1)[:most] if most else np.zeros(0, dtype=np.int64)
     ordered: Ids = every[best[np.argsort(-sums[best], kind="stable")]]
     return ordered
+
+
+def unseen_ranges(connection: sqlite3.Connection, store: StoreRow) -> list[tuple[int, int]]:
+    """First and last passage of the documents that are arriving or going, the largest ones: usually none."""
+    rows = connection.execute(
+        "SELECT (SELECT min(passage_id) FROM knowledge_compared WHERE document_id = d.id),"
+        " (SELECT max(passage_id) FROM knowledge_compared WHERE document_id = d.id)"
+        " FROM knowledge_document d INDEXED BY knowledge_document_unseen WHERE d.store_id = ? AND NOT d.live"
+        " ORDER BY d.passages DESC LIMIT 200",
+        (store.id,),
+    )
+    return [(first, last) for first, last in rows if first is not None]
+
+
+def seen(ids: Ids, unseen: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Which of the ids are in none of the ranges. One writer at a time: no other document's passages lie between."""
+    kept = np.ones(len(ids), dtype=np.bool_)
+    for first, last in unseen:
+        kept &= (ids < first) | (ids > last)
+    return kept
 
 
 def living(connection: sqlite3.Connection, store: StoreRow, ids: Sequence[int], most: int) -> list[ComparedRow]:

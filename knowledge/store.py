@@ -18,6 +18,7 @@ MAX_TOP_K = 100
 """Passages that one search gives at most; a larger `top_k` is taken for it."""
 CUTTING = "pieces-1"
 """Part of every digest: with other rules for reading and cutting, the same file is no longer the same content."""
+LONGEST_NAME = 512
 LONGEST_QUESTION = 4_000
 """Characters of a question."""
 
@@ -55,10 +56,14 @@ class Document:
     media_type: str = "text/plain"
     source_digest: str = ""
     """The SHA-256 of the file that it was read from; the same content is not taken in twice."""
+    known_digest: str = ""
+    """What `digest` was when it was first taken in, of a document that comes out of a store."""
 
     @cached_property
     def digest(self) -> str:
         """The same for the same content and tags."""
+        if self.known_digest:
+            return self.known_digest
         content = (
             self.source_digest
             or hashlib.sha256(
@@ -120,6 +125,20 @@ class Stats:
     generation: int
     """Grows with each change that a search can see."""
     embedder: str
+
+
+def cleaned(text: str) -> str:
+    """The text without what no database keeps: NUL, and halves of characters."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
+def checked_name(name: str) -> str:
+    """A document's name, if it can be kept. Raises StoreError."""
+    if not 0 < len(name) <= LONGEST_NAME or "\0" in name or cleaned(name) != name:
+        raise StoreError(
+            f"{name[:40]!a}… cannot be a document's name. Accepted: 1 to {LONGEST_NAME} characters of text."
+        )
+    return name
 
 
 def unheard(done: int) -> None:
@@ -203,14 +222,15 @@ def open_store(place: Place) -> Store:
     """The engine that the URL names."""
     scheme = urlsplit(place.url).scheme
     if scheme not in ENGINES:
-        raise ValueError(f"store {place.name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
+        accepted = ", ".join(f"`{engine}:`" for engine in sorted(ENGINES))
+        raise ValueError(f"store {place.name!r}: {place.url!r} names no engine. Accepted: {accepted}.")
     module, attribute = ENGINES[scheme].split(":")
     return cast(Store, getattr(import_module(module), attribute)(place))
 
 
 def checked(question: str, top_k: int) -> tuple[str, int]:
     """The question and how many passages are wanted, as an engine may take them."""
-    text = question.strip()
+    text = cleaned(question).strip()
     if not text:
         raise QueryError("The question is empty.")
     if len(text) > LONGEST_QUESTION:

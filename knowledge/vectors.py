@@ -182,7 +182,7 @@ class Nearby:
         if allowed is not None and len(ids):
             kept = np.isin(ids, allowed)
             ids, vectors = ids[kept], vectors[kept]
-        near = vectors @ question
+        near = vectors @ question if len(ids) else np.zeros(0, dtype=np.float32)
         if self.segment and self.segment.count:
             more_ids, more = self.segment.search(question, most, allowed)
             ids, near = np.concatenate([ids, more_ids]), np.concatenate([near, more])

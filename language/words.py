@@ -10,6 +10,7 @@ HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _UNIT = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:['’][^\W_{HAN}]+)*")
 HAN_CHARACTER = re.compile(rf"[{HAN}]")
 FIRST_HAN = "\u3400"
+_WEEKDAY = re.compile("(?:周|礼拜|星期)([一二三四五六日天])")
 _LETTER = re.compile(rf"[^\W\d_{HAN}]")
 
 # Words that carry the grammar and not the matter. Short on purpose: a missing one costs little, a wrong one a passage.
@@ -47,7 +48,7 @@ def words(text: str) -> list[str]:
     question joins in another way ("带狗", "猫和狗").
     """
     units: list[str] = []
-    for run in _UNIT.findall((text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()):
+    for run in _UNIT.findall((text if text.isascii() else _plain(text)).lower()):
         if run[0] < FIRST_HAN or not HAN_CHARACTER.match(run):
             units.append(_word(run))
         elif len(run) == 1:
@@ -62,6 +63,13 @@ def words(text: str) -> list[str]:
 def is_stop_word(unit: str) -> bool:
     """Whether the unit says nothing about the matter of a text."""
     return unit in _STOP_UNITS or all(character in _STOP_CHARACTERS for character in unit)
+
+
+def _plain(text: str) -> str:
+    """The text with one form for each character, and one name for each day of the week."""
+    return _WEEKDAY.sub(
+        lambda day: "星期" + ("天" if day.group(1) == "日" else day.group(1)), unicodedata.normalize("NFKC", text)
+    )
 
 
 @lru_cache(maxsize=65_536)

@@ -46,9 +46,10 @@ class ExtractiveModel:
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """Words first, piece by piece as a model streams them; then, on a goodbye, the tool call."""
-        question = last_user_text(request.messages)[-_LONGEST_QUESTION:]
+        said = last_user_text(request.messages)[-_LONGEST_QUESTION:]
+        question = request.question or said
         hangup = _hangup_tool(request.parameters.get("tools"))
-        if hangup is not None and is_goodbye(question):
+        if hangup is not None and is_goodbye(said):
             yield ToolCallPart(0, "call_goodbye", hangup, "{}")
             yield Usage(0, 0, 0)
             yield Finish("tool_calls")
@@ -63,9 +64,9 @@ class ExtractiveModel:
         """Nothing to close."""
 
 
-def answer(question: str, passages: Sequence[str]) -> str:
-    """What is said: the sentences that answer, or plainly that there is no model."""
-    if not passages:
+def answer(question: str, passages: Sequence[str] | None) -> str:
+    """What is said: the sentences that answer, that there are none, or where nobody looked that there is no model."""
+    if passages is None:
         return _NO_MODEL[is_chinese(question)]
     return best_sentences(question, passages) or _NOTHING_FOUND[is_chinese(question)]
 

@@ -49,8 +49,10 @@ class ChatRequest:
     """The upstream's name of the model; empty: the settings' own."""
     api_key: str = field(default="", repr=False)
     """The caller's own key, where the server hands it on; empty: the settings' own."""
-    passages: Sequence[str] = ()
-    """What retrieval found. Engines that read prompts ignore it: the prompt has it already."""
+    passages: Sequence[str] | None = None
+    """What retrieval found; None where nobody looked. Engines that read prompts ignore it: the prompt has it."""
+    question: str = ""
+    """What was searched for, where it is not the caller's last words."""
 
 
 class ChatModel(Protocol):

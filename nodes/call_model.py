@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @node(
-    may_read=("prompt", "passages", "passes", "said"),
+    may_read=("prompt", "passages", "question", "passes", "said"),
     writes=("tool_call", "tool_calls", "said", "route"),
     routes=("answered",),
     speaks=True,
@@ -47,7 +47,8 @@ async def call_model(
         parameters=offered.parameters(turn, parameters or {}),
         model=upstream_model or turn.model,
         api_key=turn.api_key,
-        passages=[passage.text for passage in state.get("passages", [])],
+        passages=[passage.text for passage in state["passages"]] if "passages" in state else None,
+        question=state.get("question", ""),
     )
     models = [turn.services.model(name) for name in (model, *fallbacks)]
     if fallbacks:

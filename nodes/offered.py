@@ -1,6 +1,6 @@
 """The tools that a graph's own steps offer to a model, among those that the request brought along."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,8 @@ class OfferedCalls:
         if offer is None and part.name is not None and self._declared is not None and part.name not in self._declared:
             self.refused = True
             self._refused.add(part.index)
+        elif part.name is not None:
+            self._refused.discard(part.index)
         if part.index in self._refused:
             return None
         if part.index in self._ours:
@@ -143,5 +145,17 @@ class OfferedCalls:
 
 def declared_tools(parameters: Mapping[str, object]) -> frozenset[str]:
     """The names of the tools that a request to a model declares."""
-    tools = parameters.get("tools")
-    return frozenset(tool_name(tool) for tool in tools) if isinstance(tools, Sequence) else frozenset()
+    listed = [tool for key in ("tools", "functions") for tool in _sequence(parameters.get(key))]
+    return frozenset(name for tool in listed for name in _names(tool))
+
+
+def _sequence(value: object) -> Sequence[object]:
+    return value if isinstance(value, Sequence) else ()
+
+
+def _names(tool: object) -> Iterator[str]:
+    """Every name that a declaration has, in whatever form a provider takes it."""
+    if isinstance(tool, Mapping):
+        for part in (tool, *(tool.get(kind) for kind in ("function", "custom"))):
+            if isinstance(part, Mapping) and isinstance(part.get("name"), str):
+                yield str(part["name"])

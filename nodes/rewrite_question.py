@@ -11,16 +11,16 @@ from models.question import text_of
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Say
 
-_GOES_ON = re.compile(
-    r"^(and|or|but|so|also|what about|how about|what if|then|else)\b|"
-    r"\b(it|its|they|them|their|that|those|this|these|he|she|him|else|too)\b",
+_BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
+_POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)
+_SAYS_NOTHING = re.compile(
+    r"\b(is|was|would|will) it (possible|okay|ok|allowed|true|permitted|necessary)\b|\bthat (is|has|can|you|we|i)\b",
     re.IGNORECASE,
 )
-_GOES_ON_CHINESE = re.compile(
-    r"^(那|那么|还有|另外|或者|而且|如果|要是|然后)|呢[？?。]*$|它|他们|她|这个|那个|这里|那里|也"
-)
-_FEW_UNITS = 4
+_GOES_ON_CHINESE = re.compile(r"^[，。？！\s]*(那么|那(?![个边里天些种次])|还有|另外|或者|然后)|呢[？?。!！]*$|它")
+_FEW_UNITS = 3
 _FEW_CHINESE_UNITS = 14
+_VERY_FEW_CHINESE_UNITS = 3
 _LOOKS_BACK = 3
 _INSTRUCTION = (
     "Rewrite the caller's last sentence as one question that can be understood without the conversation. Keep the"
@@ -45,11 +45,15 @@ async def rewrite_question(state: State, turn: Turn, *, model: str = "") -> Upda
 
 
 def goes_on(question: str) -> bool:
-    """Whether the question cannot be understood by itself."""
-    telling = sum(tells(unit) for unit in words(question))
-    if is_chinese(question):
-        return bool(_GOES_ON_CHINESE.search(question.strip())) and telling <= _FEW_CHINESE_UNITS
-    return telling <= _FEW_UNITS and (telling <= 1 or bool(_GOES_ON.search(question.strip())))
+    """Whether the question cannot be understood by itself. In doubt it can: a wrong yes finds the old matter again."""
+    text = question.strip()
+    telling = sum(tells(unit) for unit in words(text))
+    if is_chinese(text):
+        pointing = bool(_GOES_ON_CHINESE.search(text)) and telling <= _FEW_CHINESE_UNITS
+        return pointing or telling <= _VERY_FEW_CHINESE_UNITS
+    if _BEGINS.search(text):
+        return telling <= _FEW_UNITS
+    return telling == 0 or (telling <= 2 and bool(_POINTS.search(_SAYS_NOTHING.sub("", text))))
 
 
 def _said_before(messages: Sequence[Message]) -> list[str]:

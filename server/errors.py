@@ -6,6 +6,7 @@ from typing import Final
 
 import orjson
 
+from database.errors import DatabaseError
 from graphs.errors import StepTimeoutError
 from knowledge.store import StoreError
 from models.errors import Kind, ModelError
@@ -64,7 +65,7 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
         )
     if isinstance(error, StepTimeoutError):
         return ApiError(504, str(error), "server_error", "step_timeout")
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError | DatabaseError):
         return ApiError(503, "The knowledge base cannot be read.", "server_error", "store_unavailable")
     return ApiError(500, "The server failed to answer.", "server_error", "internal_error")
 

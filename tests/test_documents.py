@@ -80,6 +80,23 @@ async def test_presentations_know_their_slides() -> None:
     ]
 
 
+def test_a_heading_that_says_all_is_a_piece() -> None:
+    text = "# Hotel\n\n## Check-out is at 11\n\n## Bar\n\nOpen.\n\n# Emergency number 555 1234"
+    assert [(piece.heading, piece.text) for piece in pieces_of(text)] == [
+        ("Hotel", "Check-out is at 11"),
+        ("Hotel › Bar", "Open."),
+        ("", "Emergency number 555 1234"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["早餐在一楼餐厅供应，" * 120, "word, " * 2000, "字" * 2000, "| " + "cell " * 2000 + "|"]
+)
+def test_what_never_ends_is_cut_all_the_same(text: str) -> None:
+    found = pieces_of(text)
+    assert max(token_count(piece.text) for piece in found) <= MOST_TOKENS
+
+
 async def test_pdf_pages_become_paragraphs_without_what_repeats() -> None:
     pages = [
         f"# Chapter {at}\nThis sentence goes on over the end of its line and is put to-\n"
@@ -195,7 +212,6 @@ KINDS = "Accepted: txt, md, html, csv, docx, pdf, pptx, xlsx."
     [
         (b"", "a.txt", "The file holds no text."),
         (b" \n\t ", "a.md", "The file holds no text."),
-        (b"# Only a heading", "a.md", "The file holds no text."),
         (b"MZ\x90\x00", "letter.txt", f"The file is of a kind that is not read. {KINDS}"),
         (b"\x7fELF", "a.md", f"The file is of a kind that is not read. {KINDS}"),
         (b"\x89PNG\r\n", "a.pdf", f"The file is of a kind that is not read. {KINDS}"),

@@ -186,7 +186,7 @@ def test_the_embedded_model_picks_the_sentences_that_answer(question: str, held:
 def test_the_embedded_model_answers_in_the_language_of_the_question() -> None:
     assert "没有找到" in answer("量子色动力学？", PASSAGES)
     assert "did not find" in answer("Quantum chromodynamics?", ["早餐七点开始。"])
-    assert "没有配置" in answer("你好", [])
+    assert "没有配置" in answer("你好", None)
 
 
 HANGUP = {"type": "function", "function": {"name": "endCall", "description": "End the phone call."}}

@@ -12,18 +12,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from knowledge.analyse import analysed_pieces
-from knowledge.blocks import Block, of_text
+from knowledge.blocks import Block
 from knowledge.chunk import pieces
 from knowledge.parse.docx import of_docx
-from knowledge.parse.encoding import text_of
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import write_end, write_error, write_kind, write_pieces
-from knowledge.parse.limits import TEXT_CHARACTERS, give_up_everything
-from knowledge.parse.markup import of_csv, of_html
+from knowledge.parse.limits import give_up_everything
 from knowledge.parse.package import Package
 from knowledge.parse.pdf import of_pdf
 from knowledge.parse.pptx import of_pptx
 from knowledge.parse.sniff import kind_of
+from knowledge.parse.texts import text_blocks
 from knowledge.parse.xlsx import of_xlsx
 
 # Readers look codecs up at their first use, which is too late: by then no file can be opened.
@@ -31,7 +30,6 @@ _CODECS = """ascii big5 charmap cp1252 cp437 cp932 cp949 cp950 euc_jp euc_kr gb1
     iso2022_kr latin_1 mac_roman shift_jis utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le utf_8_sig"""
 _WARM = Path(__file__).with_name("warm.pdf")
 _OFFICE = {"docx": of_docx, "pptx": of_pptx, "xlsx": of_xlsx}
-_TEXT = {"txt": of_text, "md": of_text, "html": of_html, "csv": of_csv}
 
 
 def blocks_of(data: bytes, name: str) -> tuple[str, list[Block]]:
@@ -43,10 +41,7 @@ def blocks_of(data: bytes, name: str) -> tuple[str, list[Block]]:
         return kind, _OFFICE[kind](package, part)
     if kind == "pdf":
         return kind, of_pdf(data)
-    text = text_of(data)
-    if len(text) > TEXT_CHARACTERS:
-        raise ParseError(f"The file has {len(text)} characters. Accepted: at most {TEXT_CHARACTERS}.")
-    return kind, _TEXT[kind](text)
+    return kind, text_blocks(data, kind)
 
 
 def main() -> None:

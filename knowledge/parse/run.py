@@ -5,12 +5,18 @@ import contextlib
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from string import ascii_lowercase
+from time import monotonic
 
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import LENGTHS, LONGEST, Frame, read_frame
 from knowledge.parse.limits import CPU_SECONDS, MEMORY_BYTES, SOURCE_BYTES, WALL_SECONDS
+from knowledge.parse.sniff import kind_of
+from knowledge.parse.texts import PLAIN, small_text
 
 _CHILD = Path(__file__).with_name("child.py")
+_SMALL = 32 * 1024
+"""Bytes of a plain text that is read here: some milliseconds of a thread."""
 _READ_AHEAD = 2**22
 """Bytes that the child may be ahead of its reader."""
 _TOO_MUCH = f"The file needs more than {CPU_SECONDS} s or {MEMORY_BYTES // 2**20} MB to be read."
@@ -23,8 +29,15 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
     """
     if len(data) > SOURCE_BYTES:
         raise ParseError(f"The file has {len(data)} bytes. Accepted: at most {SOURCE_BYTES}.")
+    if len(data) <= _SMALL and (kind := kind_of(data, name)) in PLAIN:
+        # A child takes longer to begin than this takes to be read.
+        batches = await asyncio.to_thread(small_text, data, kind, hashing)
+        yield Frame([], kind, sum(map(len, batches)))
+        for batch in batches:
+            yield Frame(batch)
+        return
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", str(_CHILD), name, "hashing" if hashing else "-",
+        sys.executable, "-I", str(_CHILD), f"x.{_suffix(name)}", "hashing" if hashing else "-",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env={"OPENBLAS_NUM_THREADS": "1"},  # threads reserve memory that the limit counts
         start_new_session=True, limit=_READ_AHEAD,
@@ -32,11 +45,13 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
     assert child.stdin is not None and child.stdout is not None  # noqa: S101  # asked for above
     sending = asyncio.create_task(_send(child.stdin, data))
     ahead = asyncio.create_task(_read(child.stdout))
-    deadline = asyncio.get_running_loop().time() + WALL_SECONDS
+    left = float(WALL_SECONDS)  # what the reader of the frames does with them is not the file's fault
     try:
         while True:
-            async with asyncio.timeout_at(deadline):
+            begun = monotonic()
+            async with asyncio.timeout(left):
                 frame = await ahead
+            left -= monotonic() - begun
             if frame.error:
                 raise ParseError(frame.error)
             if frame.end:
@@ -53,6 +68,11 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
         sending.cancel()
         ahead.cancel()
         await asyncio.gather(sending, ahead, child.wait(), return_exceptions=True)
+
+
+def _suffix(name: str) -> str:
+    """All that the child needs of a name, which may be anything."""
+    return "".join(character for character in name.rpartition(".")[2].lower() if character in ascii_lowercase)[:8]
 
 
 async def _send(stdin: asyncio.StreamWriter, data: bytes) -> None:

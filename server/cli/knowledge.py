@@ -3,6 +3,8 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +18,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What the endpoints know.", no_args_is_help=True)
 StoreName = Annotated[str, typer.Option("--store", help="The store's name in the settings.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only documents with this tag; may be repeated.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only documents with this tag; repeated: with all.")]
+
+
+class Language(StrEnum):
+    """Languages that documents are told apart by."""
+
+    ANY = ""
+    ENGLISH = "en"
+    CHINESE = "zh"
 
 
 @app.command()
@@ -25,7 +35,10 @@ def index(
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag of these documents; may be repeated.")] = None,
     store: StoreName = "main",
 ) -> None:
-    """Take documents in; one of the same name is replaced, and the same content costs nothing."""
+    """Take documents in. One of the same name is replaced and keeps its tags; the same content costs nothing.
+
+    A file is known by its name, and below a folder that was given by its path from there.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from knowledge.documents import files_at
@@ -35,9 +48,10 @@ def index(
     files = files_at(paths)
 
     async def work(services: "OpenServices") -> bool:
-        services.store(store)  # a wrong name is told before anything is queued
+        # A wrong name is told before anything is queued.
+        before = {known.name: known for known in await services.store(store).documents()}
         ingestion = Ingestion(Jobs(services.database), services.store)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         count, failed = 0, []
         with Progress(*columns) as progress:
             documents = progress.add_task("documents", total=len(files))
@@ -48,16 +62,26 @@ def index(
 
             for name, file in files.items():
                 source = await asyncio.to_thread(file.read_bytes)
-                job = await ingestion.submit(store, name, source, tag or ())
-                await ingestion.work_off([job.id], hear)
-                ended = await ingestion.jobs.get(job.id)
+                tags = tag if tag is not None else before[name].tags if name in before else ()
+                job = await ingestion.submit(store, name, source, tags)
+                try:
+                    await ingestion.work_off([job.id], hear)
+                except asyncio.CancelledError:
+                    await ingestion.jobs.cancel(job.id)
+                    raise
+                while (ended := await ingestion.jobs.get(job.id)) is not None and not ended.finished:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)  # a running server has taken it
                 if ended is not None and ended.state == "failed":
-                    failed.append(f"{name}: {ended.error}")
+                    failed.append(f"dialgraph: {name}: {ended.error}")
                 elif ended is not None:
                     count += ended.done
                 progress.advance(documents)
+            progress.remove_task(passages)
             await ingestion.jobs.forget_finished(store)
         typer.echo(f"Documents: {len(files) - len(failed)}. Passages: {count}. Store: {store}.")
+        after = {known.name: known for known in await services.store(store).documents()}
+        if replaced := [name for name in files if name in before and before[name] != after.get(name)]:
+            typer.echo(f"Replaced: {', '.join(replaced)}.")
         for line in failed:
             typer.echo(line, err=True)
         return not failed
@@ -73,6 +97,7 @@ def list_documents(
 ) -> None:
     """The documents of a store."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     known = _run(lambda services: services.store(store).documents())
@@ -83,7 +108,11 @@ def list_documents(
     table = Table("document", "passages", "characters", "language", "tags", box=None)
     for document in known:
         table.add_row(
-            document.name, str(document.passages), str(document.characters), document.language, ", ".join(document.tags)
+            escape(document.name),
+            str(document.passages),
+            str(document.characters),
+            document.language,
+            escape(", ".join(document.tags)),
         )
     Console().print(table)
 
@@ -94,7 +123,7 @@ def search(
     top_k: Annotated[int, typer.Option("--top-k", min=1, max=100, help="How many passages.")] = 4,
     document: Annotated[list[str] | None, typer.Option(help="Only this document; may be repeated.")] = None,
     tag: Tags = None,
-    language: Annotated[str, typer.Option(help="Only documents in `en` or `zh`.")] = "",
+    language: Annotated[Language, typer.Option(help="Only documents in this language.")] = Language.ANY,
     all_of_them: Annotated[bool, typer.Option("--all", help="The least bad passages too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     store: StoreName = "main",
@@ -102,7 +131,7 @@ def search(
     """The passages that speak to a question, best first, with the words of the question marked."""
     from knowledge.store import Filter
 
-    only = Filter(tuple(document or ()), tuple(tag or ()), language)
+    only = Filter(tuple(document or ()), tuple(tag or ()), language.value)
     passages = _run(lambda services: services.store(store).search(question, top_k, only, 0.0 if all_of_them else None))
     if json:
         for passage in passages:
@@ -120,8 +149,16 @@ def remove(
     store: StoreName = "main",
 ) -> None:
     """Forget documents; no byte of them stays."""
-    count = _run(lambda services: services.store(store).remove(names))
+
+    async def work(services: "OpenServices") -> tuple[list[str], int]:
+        held = [known.name for known in await services.store(store).documents()]
+        return held, await services.store(store).remove(names)
+
+    held, count = _run(work)
     typer.echo(f"Removed: {count} of {len(names)}.")
+    for name in [name for name in names if name not in held]:
+        near = get_close_matches(name, held, 1, 0.5)
+        typer.echo(f"dialgraph: no document {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), err=True)
     if count < len(names):
         raise typer.Exit(1)
 
@@ -210,4 +247,8 @@ def _run(work: Callable[["OpenServices"], Coroutine[Any, Any, Any]]) -> Any:
         finally:
             await services.aclose()
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        typer.echo("dialgraph: stopped. No document is half there; run the command again to go on.", err=True)
+        raise typer.Exit(130) from None

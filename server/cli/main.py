@@ -68,6 +68,7 @@ def serve(
 
 def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
+    from database.errors import DatabaseError
     from graphs.errors import GraphError
     from graphs.services import UnknownServiceError
     from knowledge.store import StoreError
@@ -76,6 +77,6 @@ def main() -> None:
 
     try:
         app()
-    except (GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError) as error:
+    except (DatabaseError, GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError) as error:
         sys.stderr.write(f"dialgraph: {error}\n")
         sys.exit(1)

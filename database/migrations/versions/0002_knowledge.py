@@ -39,6 +39,10 @@ def upgrade() -> None:
         sa.Column("added_at", sa.BigInteger, nullable=False),
     )
     op.create_index("knowledge_document_name", "knowledge_document", ["store_id", "name"])
+    unseen = sa.text("NOT live")
+    op.create_index(
+        "knowledge_document_unseen", "knowledge_document", ["store_id"], sqlite_where=unseen, postgresql_where=unseen
+    )
     op.create_table(
         "knowledge_passage",
         sa.Column("id", _ID, primary_key=True),
