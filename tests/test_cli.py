@@ -172,10 +172,13 @@ def test_the_guide_puts_a_manual_in(page: str) -> None:
     block = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("```bash\n")[2].partition("```")[0]
     lines = [line.partition("  #")[0].strip() for line in block.splitlines() if not line.startswith("make ")]
     written = subprocess.run(
-        [sys.executable, "-m", "docs.manual", str(Path("manual").resolve())], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "docs.manual", str(Path("data/manual").resolve())],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert written.returncode == 0, written.stderr
-    assert sorted(file.name for file in Path("manual").iterdir()) == [
+    assert sorted(file.name for file in Path("data/manual").iterdir()) == [
         "leaflet.en.pdf", "leaflet.zh.pdf", "manual.en.docx", "manual.zh.docx",
     ]  # fmt: skip
     said = [run(*shlex.split(line.removeprefix(".venv/bin/dialgraph "))) for line in lines if "dialgraph" in line]

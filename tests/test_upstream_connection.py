@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from graphs.spec import END, Graph, Step
-from knowledge.store import ENGINES, Passage, StoreError
+from knowledge.store import ENGINES, Filter, Passage, Place, StoreError
 from nodes.contract import State, Turn, Update, node
 from tests.serving import serving
 from tests.upstream import Action, delta, says, upstream
@@ -168,10 +168,12 @@ async def test_u23_a_kept_connection_that_was_closed_costs_no_turn_and_doubles_n
 class FailingStore:
     """A store whose embedder is away: another engine, as its address names it."""
 
-    def __init__(self, name: str, folder: Path, sample: Path | None) -> None:
+    def __init__(self, place: Place) -> None:
         self._searched = False
 
-    async def search(self, question: str, top_k: int) -> list[Passage]:
+    async def search(
+        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
+    ) -> list[Passage]:
         """The first search, which warms it, is fine."""
         if self._searched:
             raise StoreError("The embedder at http://10.0.0.5 refused the key sk-secret.")
