@@ -85,6 +85,13 @@ class Database:
         await self.open()
         return await self._readers.read(work)
 
+    async def read_apart(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
+        """The same for work that takes long: in a thread and through a connection that nobody waits for."""
+        if self._readers is None:
+            raise ValueError("database: this is no SQLite file.")
+        await self.open()
+        return await asyncio.to_thread(self._readers.apart, work)
+
     async def open(self) -> None:
         """Bring the database to the present form, once."""
         if self._open:

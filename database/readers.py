@@ -33,6 +33,15 @@ class Readers:
         """What `work` finds, within one read transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
 
+    def apart(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
+        """What `work` finds, through a connection of its own, in the thread that calls."""
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            return work(connection)
+        finally:
+            connection.close()
+
     async def aclose(self) -> None:
         """End the threads and close their connections."""
         await asyncio.to_thread(self._threads.shutdown)
@@ -51,12 +60,16 @@ class Readers:
             connection.execute("ROLLBACK")
 
     def _open(self) -> sqlite3.Connection:
+        connection = self._connect()
+        with self._opening:
+            self._all.append(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
         # Closed by aclose, in another thread than its own, when no work is left.
         connection = sqlite3.connect(
             f"{self._file.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False
         )
         for pragma in (f"mmap_size={_MAPPED_BYTES}", f"cache_size=-{_CACHE_KIB}", "query_only=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
-        with self._opening:
-            self._all.append(connection)
         return connection

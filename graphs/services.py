@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -38,6 +39,7 @@ class OpenServices:
         self._models: dict[str, ChatModel] = {}
         self._stores: dict[str, Store] = {}
         self._warm: set[str] = set()
+        self._opening = RLock()
         self._voices: dict[str, Voice] = {}
         self._toolboxes: dict[str, Toolbox] = {}
         self._database: Database | None = None
@@ -50,10 +52,11 @@ class OpenServices:
         return self._models[name]
 
     def store(self, name: str) -> Store:
-        """See nodes.turn.Services."""
-        if name not in self._stores:
-            self._stores[name] = _opened(open_store, self._place(name))
-        return self._stores[name]
+        """See nodes.turn.Services. May be called in a thread, since opening reads files."""
+        with self._opening:
+            if name not in self._stores:
+                self._stores[name] = _opened(open_store, self._place(name))
+            return self._stores[name]
 
     def _place(self, name: str) -> Place:
         """What a store is opened with."""
@@ -84,6 +87,10 @@ class OpenServices:
     @property
     def database(self) -> "Database":
         """The one database."""
+        with self._opening:
+            return self._the_database()
+
+    def _the_database(self) -> "Database":
         if self._database is None:
             from database.engine import Database  # a third of a second of imports, for those who remember
 

@@ -72,7 +72,9 @@ class FaissStore(SqlStore):
         store = await self.begun()
         if store is None:
             return []
-        faults = await self.database.read(lambda connection: sqlite_faults(connection, store, self.name))
+        async with self.database.alone(f"knowledge-{self.name}"):  # what is arriving is no fault
+            store = await self.rows.store() or store
+            faults = await self.database.read_apart(lambda connection: sqlite_faults(connection, store, self.name))
         if not self.suits(store):
             faults.append(f"store {self.name!r}: its vectors are of {store.embedder!r}, the settings say otherwise.")
         return faults

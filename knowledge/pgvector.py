@@ -60,8 +60,10 @@ class PgvectorStore(SqlStore):
         """See the port."""
         if (store := await self.begun()) is None:
             return []
-        async with self.database.snapshot() as connection:
-            return await postgres_faults(connection, store, self.name)
+        async with self.database.alone(f"knowledge-{self.name}"):  # what is arriving is no fault
+            store = await self.rows.store() or store
+            async with self.database.snapshot() as connection:
+                return await postgres_faults(connection, store, self.name)
 
     async def ready(self) -> None:
         """See SqlStore: make what searches, where the migration found no pgvector or another embedder came."""

@@ -212,7 +212,11 @@ OPTIONS = frozenset({"embedder", "reranker"})
 
 def options_of(name: str, url: str) -> dict[str, str]:
     """What stands behind the URL's question mark: the names of the store's embedder and reranker."""
-    options = {key: values[-1] for key, values in parse_qs(urlsplit(url).query, keep_blank_values=True).items()}
+    try:
+        query = urlsplit(url).query
+    except ValueError as error:
+        raise ValueError(f"store {name!r}: the address {url!r} cannot be read.") from error
+    options = {key: values[-1] for key, values in parse_qs(query, keep_blank_values=True).items()}
     if unknown := sorted(set(options) - OPTIONS):
         raise ValueError(f"store {name!r}: no option {unknown[0]!r}. Accepted: {', '.join(sorted(OPTIONS))}.")
     return options
@@ -220,10 +224,13 @@ def options_of(name: str, url: str) -> dict[str, str]:
 
 def open_store(place: Place) -> Store:
     """The engine that the URL names."""
-    scheme = urlsplit(place.url).scheme
+    parts = urlsplit(place.url)
+    scheme = parts.scheme
     if scheme not in ENGINES:
         accepted = ", ".join(f"`{engine}:`" for engine in sorted(ENGINES))
         raise ValueError(f"store {place.name!r}: {place.url!r} names no engine. Accepted: {accepted}.")
+    if scheme != "langchain" and (parts.path or parts.netloc):
+        raise ValueError(f"store {place.name!r}: {place.url!r} names a place. Accepted: `{scheme}:` alone.")
     module, attribute = ENGINES[scheme].split(":")
     return cast(Store, getattr(import_module(module), attribute)(place))
 

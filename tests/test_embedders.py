@@ -192,6 +192,8 @@ def test_a_wrong_address_is_a_sentence(tmp_path: Path) -> None:
         ("faiss:?reranker=nope", "No reranker 'nope' in the settings. Accepted: ;"),
         ("faiss:?x=1", "store 'main': no option 'x'. Accepted: embedder, reranker."),
         ("redis:", "store 'main': 'redis:' names no engine. Accepted: `faiss:`, `langchain:`, `pgvector:`."),
+        ("faiss:/srv/x", "store 'main': 'faiss:/srv/x' names a place. Accepted: `faiss:` alone."),
+        ("http://[bad", "store 'main': the address 'http://[bad' cannot be read."),
         ("pgvector:", "store 'main': `pgvector:` needs `database_url` to be a `postgresql://…` address."),
     ],
 )
