@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.questions import Question
 from database.engine import Database
@@ -48,6 +49,12 @@ def share(ranks: Sequence[int], below: int) -> float:
     return sum(rank < below for rank in ranks) / len(ranks)
 
 
+def best_ten(scores: NDArray[np.floating]) -> list[int]:
+    """The places of the highest scores."""
+    places: list[int] = np.argsort(-scores, kind="stable")[:10].tolist()
+    return places
+
+
 def bm25(paragraphs: Sequence[str]) -> Ranking:
     """Textbook BM25 (k1 1.2, b 0.75) over the same units."""
     counts = [Counter(words(paragraph)) for paragraph in paragraphs]
@@ -65,7 +72,7 @@ def bm25(paragraphs: Sequence[str]) -> Ranking:
             rarity = log1p((len(paragraphs) - len(found) + 0.5) / (len(found) + 0.5))
             for at, often in found:
                 scores[at] += rarity * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * lengths[at] / usual))
-        return np.argsort(-scores, kind="stable")[:10].tolist()  # type: ignore[no-any-return]
+        return best_ten(scores)
 
     return rank
 
@@ -75,7 +82,7 @@ async def by_vectors(paragraphs: Sequence[str], embedder: Embedder) -> Ranking:
     vectors = await embedder.passages(paragraphs)
 
     async def rank(question: str) -> list[int]:
-        return np.argsort(-(vectors @ await embedder.question(question)), kind="stable")[:10].tolist()  # type: ignore[no-any-return]
+        return best_ten(vectors @ await embedder.question(question))
 
     return rank
 

@@ -62,6 +62,16 @@ class EmbedderAddress:
     """See the port; 0: the engine's own."""
     unrelated: float | None = None
 
+    def weights(self) -> tuple[float, float]:
+        """`counts` and `unrelated` as they are usual for models of meaning, where nothing else is said."""
+        return self.counts or 0.6, 0.25 if self.unrelated is None else self.unrelated
+
+
+def of_unit_length(vectors: Vectors) -> Vectors:
+    """The vectors, shape (texts, dimension), as the port has them."""
+    normalised: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return normalised.astype(np.float32)
+
 
 ENGINES = {
     "hashing": "knowledge.embed:HashingEmbedder",

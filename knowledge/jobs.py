@@ -147,10 +147,10 @@ class Jobs:
             failed = update(JOB).where(JOB.c.id == job, JOB.c.state == "failed").values(values)
             return bool((await connection.execute(failed)).rowcount)
 
-    async def forget_finished(self, store: str) -> None:
-        """Delete what is over; a failed one goes with its file."""
+    async def forget(self, job: str) -> None:
+        """Delete a job that is over; a failed one goes with its file."""
         async with self._database.transaction() as connection:
-            await connection.execute(delete(JOB).where(JOB.c.store == store, JOB.c.state.in_(FINISHED)))
+            await connection.execute(delete(JOB).where(JOB.c.id == job, JOB.c.state.in_(FINISHED)))
 
 
 _SHOWN = (

@@ -7,7 +7,7 @@ from langchain_openai import OpenAIEmbeddings
 from openai import OpenAIError
 from pydantic import SecretStr
 
-from knowledge.embed import EmbedderAddress, EmbedError, Vectors
+from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
 
 
 class LangChainEmbedder:
@@ -22,8 +22,7 @@ class LangChainEmbedder:
         model = address.model or "text-embedding-3-small"
         self.name = f"openai:{model}"
         self.dimension = 0
-        self.counts = address.counts or 0.6
-        self.unrelated = address.unrelated if address.unrelated is not None else 0.25
+        self.counts, self.unrelated = address.weights()
         self._label = name
         # Its check of lengths downloads a tokeniser; our pieces are shorter than any model's limit.
         self._embeddings = OpenAIEmbeddings(
@@ -52,5 +51,4 @@ class LangChainEmbedder:
     def _unit(self, found: Sequence[Sequence[float]]) -> Vectors:
         vectors = np.array(found, dtype=np.float32)
         self.dimension = vectors.shape[1]
-        normalised: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return normalised
+        return of_unit_length(vectors)

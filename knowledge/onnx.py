@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from knowledge.embed import EmbedderAddress, EmbedError, Vectors
+from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
 
 _BATCH = 16
 _LONGEST = 256
@@ -48,8 +48,7 @@ class OnnxEmbedder:
         self._tokenizer.enable_padding()
         with open(folder / "model.onnx", "rb") as model:
             self.name = f"onnx:{hashlib.file_digest(model, 'sha256').hexdigest()[:16]}"
-        self.counts = address.counts or 0.6
-        self.unrelated = address.unrelated if address.unrelated is not None else 0.25
+        self.counts, self.unrelated = address.weights()
         self._label = name
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="onnx")
         self.dimension = int(self._embed(["a"]).shape[1])
@@ -85,5 +84,4 @@ class OnnxEmbedder:
             states = (states * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1e-9)
         if states.ndim != 2 or len(states) != len(texts):
             raise EmbedError(f"embedder {self._label!r}: the model's output has the shape {states.shape}.")
-        vectors: Vectors = (states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-9)).astype(np.float32)
-        return vectors
+        return of_unit_length(states)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from knowledge.embed import EmbedderAddress, EmbedError, Vectors
+from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
 from knowledge.http import HttpError, JsonClient
 
 _BATCH = 64
@@ -28,8 +28,7 @@ class OpenAIEmbedder:
             raise ValueError(f"embedder {name!r}: the server's name of the model is missing. Set its `model`.")
         self.name = f"openai:{address.model}"
         self.dimension = 0
-        self.counts = address.counts or 0.6
-        self.unrelated = address.unrelated if address.unrelated is not None else 0.25
+        self.counts, self.unrelated = address.weights()
         self._label = name
         self._model = address.model
         self._client = JsonClient(address.url.rstrip("/"), address.api_key)
@@ -93,6 +92,4 @@ class OpenAIEmbedder:
                 f"embedder {self._label!r}: the server changed from {self.dimension} to {vectors.shape[1]} dimensions."
             )
         self.dimension = vectors.shape[1]
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        normalised: Vectors = vectors / np.maximum(lengths, 1e-9)
-        return normalised
+        return of_unit_length(vectors)

@@ -73,8 +73,8 @@ async def test_a_file_that_cannot_be_read_is_told_and_can_be_tried_again(tmp_pat
         await ingestion.work_off()
         again = await ingestion.jobs.get(job.id)
         assert again is not None and again.state == "failed"
-        await ingestion.jobs.forget_finished("main")
-        assert await ingestion.jobs.of_store("main") == []
+        await ingestion.jobs.forget(job.id)
+        assert [one.id for one in await ingestion.jobs.of_store("main")] == [good.id]
 
 
 async def test_a_job_is_cancelled_while_it_waits_and_while_it_runs(tmp_path: Path) -> None:

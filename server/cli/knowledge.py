@@ -71,13 +71,14 @@ def index(
                     raise
                 while (ended := await ingestion.jobs.get(job.id)) is not None and not ended.finished:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)  # a running server has taken it
-                if ended is not None and ended.state == "failed":
-                    failed.append(f"dialgraph: {name}: {ended.error}")
-                elif ended is not None:
+                if ended is not None and ended.state == "done":
                     count += ended.done
+                else:
+                    reason = ended.error if ended is not None else ""
+                    failed.append(f"dialgraph: {name}: {reason or 'Somebody stopped it.'}")
+                await ingestion.jobs.forget(job.id)
                 progress.advance(documents)
             progress.remove_task(passages)
-            await ingestion.jobs.forget_finished(store)
         typer.echo(f"Documents: {len(files) - len(failed)}. Passages: {count}. Store: {store}.")
         after = {known.name: known for known in await services.store(store).documents()}
         if replaced := [name for name in files if name in before and before[name] != after.get(name)]:
