@@ -1,12 +1,14 @@
 """The store: what is put in is found, in two languages; nothing is half there; damage is noticed."""
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from database.engine import Database
 from knowledge.embed import HashingEmbedder, Vectors
@@ -217,7 +219,7 @@ async def test_what_is_arriving_does_not_push_out_what_is_there(store: Store) ->
     found: list[list[str]] = []
 
     def look(done: int) -> None:
-        looking.append(asyncio.create_task(texts(store, "Do lions sleep in caves?")))
+        looking.append(asyncio.create_task(texts(store, "Do lions sleep in caves at night?", 100)))
 
     looking: list[asyncio.Task[list[str]]] = []
     pieces = tuple(Piece(f"Lions sleep in caves at night {at}.") for at in range(600))
@@ -334,15 +336,56 @@ async def test_stores_of_one_database_know_nothing_of_each_other(tmp_path: Path)
 
 async def test_cancelled_calls_do_not_keep_the_file_locked(tmp_path: Path) -> None:
     """A caller who hangs up must not stop every other writer."""
+    database = Database("sqlite:", tmp_path)
+    await database.open()
+
+    async def ask() -> None:
+        async with database.transaction() as connection:
+            await connection.execute(text("SELECT name FROM sqlite_master"))
+
+    def write() -> None:
+        other = sqlite3.connect(tmp_path / "dialgraph.db", timeout=0.5, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        finally:
+            other.close()
+
+    chance = random.Random(5)
+    for _ in range(300):
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(chance.uniform(0, 0.004))
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.to_thread(write)
+    await database.aclose()
+
+
+async def test_a_writer_who_is_cancelled_sweeps_before_the_next_one_begins(tmp_path: Path) -> None:
+    sweeping = most = 0
+    begun = asyncio.Event()
+
+    class Slow(FaissStore):
+        async def forgetting(self, ids: list[int]) -> None:
+            nonlocal sweeping, most
+            sweeping += 1
+            begun.set()
+            most = max(most, sweeping)
+            await asyncio.sleep(0.2)
+            sweeping -= 1
+
     async with opened(tmp_path) as store:
-        await store.add(ANIMALS)
-        for at in range(60):
-            asking = asyncio.create_task(store.documents())
-            await asyncio.sleep(at % 12 / 4000)
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-        async with asyncio.timeout(4):
-            await store.add([Document("b.md", "Gnus wander.")])
+        assert isinstance(store, FaissStore)
+        slow = Slow(Place("main", "faiss:", store.database, tmp_path / "knowledge", HashingEmbedder()))
+        await slow.add([Document("a.md", "Lions sleep.")])
+        changing = asyncio.create_task(slow.add([Document("a.md", "Lions roar.")]))
+        async with asyncio.timeout(5):
+            await begun.wait()
+        changing.cancel()
+        await asyncio.gather(changing, return_exceptions=True)
+        assert sweeping == 0, "the lock was given back in the middle of the sweep"
+        await slow.add([Document("b.md", "Zebras graze.")])
+        assert most == 1 and await slow.verify() == []
+        await slow.aclose()
 
 
 async def test_a_change_that_is_cancelled_leaves_the_next_one_whole(tmp_path: Path) -> None:
