@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 QUESTIONS ?=
+CLIENTS := $(VENV)/openai2/installed $(VENV)/livekit/installed $(VENV)/pipecat/installed tests/node/node_modules/installed
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
@@ -18,10 +19,10 @@ install: $(VENV)/installed ## create .venv and install from the hash-pinned lock
 serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
-test: $(VENV)/installed-test $(VENV)/openai2/installed tests/node/node_modules/installed ## run every test but the long proofs
+test: $(VENV)/installed-test ## run every test but the long proofs
 	@$(BIN)/python -m pytest -m "not soak and not clients"
 
-test-all: $(VENV)/installed-test $(VENV)/livekit/installed $(VENV)/pipecat/installed ## run what `make test` leaves out: the clients of whole voice frameworks
+test-all: $(VENV)/installed-test $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients
 	@$(BIN)/python -m pytest -m clients
 
 check: $(VENV)/installed-test ## format, lint, types and layers

@@ -1,6 +1,7 @@
 """The server process: uvicorn, stopped so that no caller is cut off without a word."""
 
 import asyncio
+import gc
 import socket
 import sys
 
@@ -43,6 +44,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     listener.listen(2048)
     listener.set_inheritable(True)
     _announce(listener, state)
+    # The 200,000 objects that are there now will stay. Looking through them took 100 ms each time, without a word said.
+    gc.collect()
+    gc.freeze()
     DrainingServer(config, state).run(sockets=[listener])
 
 

@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Generator
 
@@ -10,6 +11,12 @@ for _name in [name for name in os.environ if name.startswith("DIALGRAPH_")]:
     del os.environ[_name]
 for _name in ("OPENAI_API_KEY", "LLM_BASE_URL", "LLM_MODEL", "OPENAI_BASE_URL"):
     os.environ.pop(_name, None)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the server's process leaves it out of garbage collection too."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """The client's faults C01, C02, C10 and C14: whoever leaves, whenever, leaves nothing running behind."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ PHASES: dict[str, list[Action]] = {
 
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that this share of the values does not exceed."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+    return sorted(values)[math.ceil(len(values) * share) - 1]
 
 
 async def _begin(connection: Connection, request: bytes, phase: str) -> None:
