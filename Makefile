@@ -20,7 +20,7 @@ serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
 test: $(VENV)/installed-test ## run every test but the long proofs
-	@$(BIN)/python -m pytest -m "not soak and not clients"
+	@$(BIN)/python -m pytest -m "not soak and not clients and not community"
 
 test-all: $(VENV)/installed-test $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients
 	@$(BIN)/python -m pytest -m clients
@@ -41,7 +41,8 @@ bench: $(VENV)/installed-test ## measure; QUESTIONS=DIR adds a folder of SQuAD-f
 bench-full: $(VENV)/installed-test ## measure, with a million passages
 	@$(BIN)/python -m benchmarks --full $(if $(QUESTIONS),--questions $(QUESTIONS))
 
-soak: $(VENV)/installed-test ## run the long proofs
+soak: $(VENV)/installed-test $(VENV)/community/installed ## run the long proofs
+	@PYTHONPATH=$(VENV)/community $(BIN)/python -m pytest -m community
 	@$(BIN)/python -m pytest -m soak --timeout 3600
 
 docs: $(VENV)/installed-test ## generate docs/settings.md and docs/nodes.md
@@ -51,6 +52,8 @@ lock: $(VENV)/installed-test ## pin every dependency with its hashes
 	@$(LOCK) --upgrade --extra build pyproject.toml -o requirements.lock
 	@$(LOCK) --upgrade --extra build --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
 	@printf 'openai>=2,<3\n' | $(LOCK) --upgrade - -o tests/requirements-openai2.lock
+	@printf 'langchain-classic\nlangchain-community\nlangchain-text-splitters\n' | \
+		$(LOCK) --upgrade --no-deps -c requirements-test.lock - -o tests/requirements-community.lock
 	@printf 'livekit-agents\nlivekit-plugins-openai\n' | $(LOCK) --upgrade - -o tests/requirements-livekit.lock
 	@printf 'pipecat-ai[openai]\n' | $(LOCK) --upgrade --no-emit-package docopt - -o tests/requirements-pipecat.lock
 
@@ -77,6 +80,11 @@ $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
 $(VENV)/openai2/installed: tests/requirements-openai2.lock | $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)/openai2
 	@$(VENV)/openai2/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r tests/requirements-openai2.lock
+	@touch $@
+
+# langchain-community and what only it needs, seen by those alone who ask for it.
+$(VENV)/community/installed: tests/requirements-community.lock $(VENV)/installed-test
+	@$(PIP) install --require-hashes --no-deps --upgrade --target $(VENV)/community -r $<
 	@touch $@
 
 $(VENV)/livekit/installed $(VENV)/pipecat/installed: $(VENV)/%/installed: tests/requirements-%.lock | $(BIN)/python

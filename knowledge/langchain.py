@@ -5,7 +5,9 @@ comes in through us is kept in our rows too, so that it is whole, listed, export
 before, or a retriever finds, is passed on as it is, with the score that it gives.
 """
 
+import contextlib
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,9 +34,19 @@ def open_langchain(place: Place) -> Store:
     """The store that the URL names, over rows in the project's database."""
     named = _named(place)
     base: type[SqlStore] = FaissStore if place.database.engine == "sqlite" else PgvectorStore
-    kind = type("LangChainStore", (_Proposals, base), {"named": named})
+    kind = type(
+        "LangChainStore", (_Proposals, base), {"named": named, "likeness_of": staticmethod(_likeness_of(named))}
+    )
     store: Store = kind(Place(place.name, place.url, place.database, place.folder, HashingEmbedder(), place.reranker))
     return store
+
+
+def _likeness_of(named: VectorStore | BaseRetriever) -> Callable[[float], float]:
+    """What makes a likeness of the scores that a store gives: with many of them they are distances."""
+    if isinstance(named, VectorStore):
+        with contextlib.suppress(NotImplementedError):
+            return named._select_relevance_score_fn()  # what its subclasses override; the public way warns of negatives
+    return float  # langchain-core's own store gives cosines, a retriever nothing
 
 
 def _named(place: Place) -> VectorStore | BaseRetriever:
@@ -57,6 +69,7 @@ class _Proposals(SqlStore):
     """Asks LangChain what is near; stands before an engine that knows the rest."""
 
     named: VectorStore | BaseRetriever
+    likeness_of: Callable[[float], float]
 
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
         """See SqlStore."""
@@ -85,7 +98,8 @@ class _Proposals(SqlStore):
                 documents = await self.named.ainvoke(question)
                 scored = [(document, 1 / (1 + rank)) for rank, document in enumerate(documents)]
             else:
-                scored = await self.named.asimilarity_search_with_score(question, k=most)
+                near = await self.named.asimilarity_search_with_score(question, k=most)
+                scored = [(document, self.likeness_of(float(score))) for document, score in near]
         except Exception as error:  # noqa: BLE001  # the boundary to code of others: words go on without it
             log.warning("a search goes by words alone", extra={"store": self.name, "reason": type(error).__name__})
             return Elsewhere({})
@@ -93,10 +107,10 @@ class _Proposals(SqlStore):
         others = []
         for document, score in scored:
             if _OURS in document.metadata:
-                likeness = min(max((float(score) - _UNRELATED) / (1 - _UNRELATED), 0.0), 1.0)
+                likeness = min(max((score - _UNRELATED) / (1 - _UNRELATED), 0.0), 1.0)
                 ours[int(document.metadata[_OURS])] = _COUNTS * likeness
             else:
-                others.append(_passage(document, float(score)))
+                others.append(_passage(document, score))
         return Elsewhere(ours, others)
 
     def _key(self, number: int) -> str:

@@ -7,9 +7,9 @@ from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from knowledge.embed import hashed
+from knowledge.embed import DIMENSION, hashed
 from language.words import words
 
 
@@ -32,6 +32,16 @@ def filled() -> InMemoryVectorStore:
     """A store that somebody filled who does not know us."""
     store = in_memory()
     store.add_documents([Document("Lions sleep at noon.", metadata={"source": "zoo.pdf", "page": 3})])
+    return store
+
+
+def of_community() -> VectorStore:
+    """An empty FAISS store of langchain-community's, whose scores are distances."""
+    import faiss
+    from langchain_community.docstore.in_memory import InMemoryDocstore
+    from langchain_community.vectorstores import FAISS
+
+    store: VectorStore = FAISS(Hashed(), faiss.IndexFlatL2(DIMENSION), InMemoryDocstore(), {})
     return store
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from knowledge.parse.limits import SOURCE_BYTES
 from knowledge.parse.run import frames
 from knowledge.store import Piece, StoreError
 from tests.files import assembled, docx, package, paragraph, pdf, pptx, relations, word_table, xlsx
+from tests.serving import serving
+from tests.upstream import upstream
+from tests.wire import read_stream
 
 
 async def read(data: bytes, name: str = "file") -> tuple[str, list[Piece]]:
@@ -268,53 +273,78 @@ ENTITIES = "The file declares entities, as no Office program does."
 TOO_MUCH = "The file needs more than 20 s or 512 MB to be read."
 
 
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (bomb_words, UNPACKS),
-        (many_entries, UNPACKS),
-        (laughs, ENTITIES),
-        (lambda: docx("&x;", before='<!DOCTYPE w [<!ENTITY x SYSTEM "file:///etc/passwd">]>'), ENTITIES),
-        (lambda: docx("&x;", before='<!DOCTYPE w [<!ENTITY x SYSTEM "http://127.0.0.1:9/x">]>'), ENTITIES),
-        (lambda: docx("<w:tbl><w:tr><w:tc>" * 2000), UNPACKS),
-        (lambda: docx("<w:p/>" * 4_000_000), UNPACKS),
-        (lambda: package("word/document.xml", "wordprocessingml.document", {}), "The file lacks its document."),
-        (
-            lambda: package(
-                "word/document.xml",
-                "application/vnd.ms-word.document.macroEnabled.main+xml",
-                {"word/document.xml": "<x/>"},
-            ),
-            "The file holds macros. Save it without them, as docx, pptx or xlsx.",
+BOMBS: list[tuple[Callable[[], bytes], str]] = [
+    (bomb_words, UNPACKS),
+    (many_entries, UNPACKS),
+    (laughs, ENTITIES),
+    (lambda: docx("&x;", before='<!DOCTYPE w [<!ENTITY x SYSTEM "file:///etc/passwd">]>'), ENTITIES),
+    (lambda: docx("&x;", before='<!DOCTYPE w [<!ENTITY x SYSTEM "http://127.0.0.1:9/x">]>'), ENTITIES),
+    (lambda: docx("<w:tbl><w:tr><w:tc>" * 2000), UNPACKS),
+    (lambda: docx("<w:p/>" * 4_000_000), UNPACKS),
+    (lambda: package("word/document.xml", "wordprocessingml.document", {}), "The file lacks its document."),
+    (
+        lambda: package(
+            "word/document.xml",
+            "application/vnd.ms-word.document.macroEnabled.main+xml",
+            {"word/document.xml": "<x/>"},
         ),
-        (
-            lambda: zip_of(inner=docx(paragraph("x"))),
-            "The file is of a kind that is not read. Accepted: docx, pptx, xlsx.",
-        ),
-        (lambda: xlsx('<row><c t="s"><v>0</v></c></row>' * 100_000, ["x" * 100_000]), UNPACKS),
-        (lambda: xlsx('<row r="1"><c r="ZZZZ1"><v>1</v></c></row>'), UNPACKS),
-        (lambda: xlsx('<row><c t="s"><v>7</v></c></row>'), "The file is damaged."),
-        (lambda: pdf(b"(x) Tj " * 150_000_000), UNPACKS),
-        (
-            lambda: pdf("x", catalog=b"/Names 9 0 R", trailer=b"/Encrypt<</Filter/Standard/V 9/R 9>>"),
-            "The file is damaged.",
-        ),
-        (
-            lambda: b"%PDF-1.7\nxref\n0 1\n0000000000 65535 f \ntrailer<</Size 1/Prev 9>>\nstartxref\n9\n%%EOF",
-            "The file is damaged.",
-        ),
-        (lambda: pdf("x")[:-300], "The file is damaged."),
-        (
-            lambda: assembled({1: b"<</Type/Catalog/Pages 2 0 R>>", 2: b"<</Type/Pages/Kids[2 0 R]/Count 9>>"}),
-            "The file is damaged.",
-        ),
-    ],
-    ids=lambda value: getattr(value, "__name__", str(value))[:24],
-)
-async def test_bombs_end_in_a_sentence(make: "object", sentence: str) -> None:
-    data = make() if callable(make) else b""
-    async with asyncio.timeout(60):
-        assert await refused(data) == sentence
+        "The file holds macros. Save it without them, as docx, pptx or xlsx.",
+    ),
+    (
+        lambda: zip_of(inner=docx(paragraph("x"))),
+        "The file is of a kind that is not read. Accepted: docx, pptx, xlsx.",
+    ),
+    (lambda: xlsx('<row><c t="s"><v>0</v></c></row>' * 100_000, ["x" * 100_000]), UNPACKS),
+    (lambda: xlsx('<row r="1"><c r="ZZZZ1"><v>1</v></c></row>'), UNPACKS),
+    (lambda: xlsx('<row><c t="s"><v>7</v></c></row>'), "The file is damaged."),
+    (lambda: pdf(b"(x) Tj " * 150_000_000), UNPACKS),
+    (
+        lambda: pdf("x", catalog=b"/Names 9 0 R", trailer=b"/Encrypt<</Filter/Standard/V 9/R 9>>"),
+        "The file is damaged.",
+    ),
+    (
+        lambda: b"%PDF-1.7\nxref\n0 1\n0000000000 65535 f \ntrailer<</Size 1/Prev 9>>\nstartxref\n9\n%%EOF",
+        "The file is damaged.",
+    ),
+    (lambda: pdf("x")[:-300], "The file is damaged."),
+    (
+        lambda: assembled({1: b"<</Type/Catalog/Pages 2 0 R>>", 2: b"<</Type/Pages/Kids[2 0 R]/Count 9>>"}),
+        "The file is damaged.",
+    ),
+]
+
+
+CALLS, WORDS_A_TURN = 20, 20
+STUTTER_SECONDS = 0.5
+
+
+async def test_bombs_end_in_a_sentence_while_calls_go_on_undisturbed(tmp_path: Path) -> None:
+    async def call(number: int) -> float:
+        """Turn after turn; the longest silence between two words."""
+        silence = 0.0
+        connection = await served.connect()
+        while not exploded.is_set():
+            body = {"messages": [{"role": "user", "content": f"hi {number}"}], "stream": True}
+            await connection.send(served.request("/chat/completions", body))
+            await connection.head()
+            said, at = await connection.chunk(), time.monotonic()
+            while piece := await connection.chunk():
+                silence, at = max(silence, time.monotonic() - at), time.monotonic()
+                said += piece
+            assert read_stream(said).text == "word " * WORDS_A_TURN
+        return silence
+
+    exploded = asyncio.Event()
+    bombs = [make() for make, _ in BOMBS]
+    words = [("chunk", "word "), ("sleep", 0.02)] * WORDS_A_TURN
+    async with upstream(default=[*words, ("finish", "stop"), ("done",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            calls = [asyncio.create_task(call(number)) for number in range(CALLS)]
+            reasons = [await refused(bomb) for bomb in bombs]
+            exploded.set()
+            silences = await asyncio.gather(*calls)
+    assert reasons == [sentence for _, sentence in BOMBS]
+    assert max(silences) < STUTTER_SECONDS
 
 
 @pytest.mark.soak

@@ -26,9 +26,10 @@ ANIMALS = [
 
 
 LANGCHAIN = "langchain:tests.langchain_stores:in_memory"
+COMMUNITY = "langchain:tests.langchain_stores:of_community"
 
 
-@pytest.fixture(params=["faiss:", "pgvector:", LANGCHAIN])
+@pytest.fixture(params=["faiss:", "pgvector:", LANGCHAIN, pytest.param(COMMUNITY, marks=pytest.mark.community)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store of each engine."""
     database = new_database() if request.param == "pgvector:" else "sqlite:"
