@@ -20,7 +20,7 @@ serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
 test: $(VENV)/installed-test ## run every test but the long proofs
-	@$(BIN)/python -m pytest -m "not soak and not clients and not community"
+	@$(BIN)/python -m pytest
 
 test-all: $(VENV)/installed-test $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients
 	@$(BIN)/python -m pytest -m clients

@@ -4,10 +4,13 @@ The constants of `knowledge.relevance` and `language.weights` were tuned on ever
 first on; "held out" are the others. A set that was never seen before is held out as a whole.
 """
 
+import argparse
 import asyncio
+import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from math import log1p
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import questions as question_files
 from benchmarks.questions import Question
 from database.engine import Database
-from knowledge.embed import Embedder, HashingEmbedder
-from knowledge.store import Document, Place, open_store
+from knowledge.embed import Embedder, EmbedderAddress, open_embedder
+from knowledge.store import Document, Place, Store, open_store
 from language.words import words
 
 Ranking = Callable[[str], Awaitable[list[int]]]
@@ -98,13 +102,23 @@ async def ranks(questions: Sequence[Question], paragraphs: Sequence[str], rank: 
     return Result(found)
 
 
-async def rows(name: str, questions: Sequence[Question], embedder: Embedder) -> list[str]:
-    """The three rows of a set."""
-    paragraphs = list(dict.fromkeys(question.paragraph for question in questions))
+@asynccontextmanager
+async def filled(paragraphs: Sequence[str], url: str) -> AsyncIterator[tuple[Store, Embedder]]:
+    """A store of these paragraphs, each a document, and its embedder."""
+    embedder = open_embedder("bench", EmbedderAddress(url))
     with tempfile.TemporaryDirectory() as folder:
         database = Database("sqlite:", Path(folder))
         store = open_store(Place("bench", "faiss:", database, Path(folder), embedder))
         await store.add([Document(str(at), paragraph) for at, paragraph in enumerate(paragraphs)])
+        yield store, embedder
+        await store.aclose()
+        await database.aclose()
+
+
+async def rows(name: str, asked: Sequence[Question], url: str) -> list[str]:
+    """The three rows of a set."""
+    paragraphs = list(dict.fromkeys(question.paragraph for question in asked))
+    async with filled(paragraphs, url) as (store, embedder):
 
         async def ours(question: str) -> list[int]:
             found = await store.search(question, 20, min_score=0.0)
@@ -117,41 +131,47 @@ async def rows(name: str, questions: Sequence[Question], embedder: Embedder) -> 
         }
         lines = []
         for order, rank in orders.items():
-            result = await ranks(questions, paragraphs, rank)
-            lines.append(f"| {name} | {len(paragraphs)} | {len(questions)} | {order} | {result.cells()} |")
-        await store.aclose()
-        await database.aclose()
+            result = await ranks(asked, paragraphs, rank)
+            lines.append(f"| {name} | {len(paragraphs)} | {len(asked)} | {order} | {result.cells()} |")
     return lines
 
 
-async def thresholds(sets: dict[str, list[Question]], embedder: Embedder) -> list[str]:
+async def thresholds(sets: dict[str, list[Question]], url: str) -> list[str]:
     """What the threshold costs and saves: each set's questions asked of a store of every other set, and of its own."""
     lines = ["| questions of | asked of | nothing was found |", "|---|---|---|"]
     for asked, questions in sets.items():
         for known in sets:
             paragraphs = list(dict.fromkeys(question.paragraph for question in sets[known]))
-            with tempfile.TemporaryDirectory() as folder:
-                database = Database("sqlite:", Path(folder))
-                store = open_store(Place("bench", "faiss:", database, Path(folder), embedder))
-                await store.add([Document(str(at), paragraph) for at, paragraph in enumerate(paragraphs)])
-                some = questions[:: max(1, len(questions) // 300)]
+            some = questions[:: max(1, len(questions) // 300)]
+            async with filled(paragraphs, url) as (store, _):
                 nothing = [not await store.search(question.text, 4) for question in some]
-                lines.append(f"| {asked} | {known} | {sum(nothing) / len(nothing):.3f} |")
-                await store.aclose()
-                await database.aclose()
+            lines.append(f"| {asked} | {known} | {sum(nothing) / len(nothing):.3f} |")
     return lines
 
 
-def measure(sets: dict[str, list[Question]]) -> list[str]:
-    """Both tables, as Markdown lines."""
+def measure(sets: dict[str, list[Question]], url: str = "hashing:") -> list[str]:
+    """Both tables, as Markdown lines; `url` is the embedder's."""
 
     async def all_sets() -> list[str]:
         lines = [*HEADER]
         for name, questions in sets.items():
-            lines += await rows(name, questions, HashingEmbedder())
+            lines += await rows(name, questions, url)
         if len(sets) > 1:
             mixed = [question for questions in sets.values() for question in questions]
-            lines += await rows("all in one", mixed, HashingEmbedder())
-        return [*lines, "", *await thresholds(sets, HashingEmbedder())]
+            lines += await rows("all in one", mixed, url)
+        return [*lines, "", *await thresholds(sets, url)]
 
     return asyncio.run(all_sets())
+
+
+def main() -> None:
+    """Only these tables, with any embedder."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
+    parser.add_argument("--questions", type=Path, help="a folder of SQuAD-format files")
+    parser.add_argument("--embedder", default="hashing:", help="an embedder's URL, such as onnx:FOLDER")
+    arguments = parser.parse_args()
+    sys.stdout.write("\n".join(measure(question_files.sets(arguments.questions), arguments.embedder)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

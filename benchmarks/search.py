@@ -1,15 +1,17 @@
-"""How fast a large store is searched and filled: the embedded engine in this process, embedding of the query included.
+"""How fast a large store is searched and filled, embedding of the query included: the embedded engine, in this process.
 
 The text is made up: a Zipf distribution over 60,000 words, 45 to 95 words a passage. A question is six words of one
 passage and three that carry no matter. `make bench-full` adds the million.
 """
 
+import argparse
 import asyncio
 import gc
 import random
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -59,10 +61,11 @@ def documents(count: int, kept: list[str]) -> Iterator[Document]:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[tuple[Store, Database]]:
-    """An embedded store in this folder."""
-    database = Database("sqlite:", folder)
-    store = open_store(Place("bench", "faiss:", database, folder, HashingEmbedder()))
+async def opened(folder: Path, url: str) -> AsyncIterator[tuple[Store, Database]]:
+    """A store in this folder or in this database, of whatever engine suits it."""
+    database = Database(url, folder)
+    engine = "faiss:" if database.engine == "sqlite" else "pgvector:"
+    store = open_store(Place("bench", engine, database, folder, HashingEmbedder()))
     try:
         yield store, database
     finally:
@@ -135,7 +138,7 @@ async def _while_filling(store: Store, database: Database, kept: list[str]) -> t
     return p50, p99, worst * 1000
 
 
-async def _measure(sizes: tuple[int, ...]) -> list[str]:
+async def _measure(sizes: Sequence[int], url: str) -> list[str]:
     lines = [
         "| passages | search p50 | p99 | while a file comes in: p50 | p99 | the loop's worst delay | filled by `add`"
         " | by a file | RSS |",
@@ -143,7 +146,7 @@ async def _measure(sizes: tuple[int, ...]) -> list[str]:
     ]
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            async with opened(Path(folder)) as (store, database):
+            async with opened(Path(folder), url) as (store, database):
                 rate, kept = await _fill(store, size)
                 await store.search("warm", 1)
                 p50, p99 = await _search(store, kept)
@@ -157,14 +160,16 @@ async def _measure(sizes: tuple[int, ...]) -> list[str]:
     return lines
 
 
-def measure(sizes: tuple[int, ...]) -> list[str]:
+def measure(sizes: Sequence[int], url: str = "sqlite:") -> list[str]:
     """The table, as Markdown lines."""
     gc.collect()
     gc.freeze()  # as the server does once it has started
-    return asyncio.run(_measure(sizes))
+    return asyncio.run(_measure(sizes, url))
 
 
 if __name__ == "__main__":
-    import sys
-
-    print("\n".join(measure(tuple(int(size) for size in sys.argv[1:]))))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
+    parser.add_argument("sizes", type=int, nargs="+", help="passages of a store")
+    parser.add_argument("--database", default="sqlite:", help="the address of an empty PostgreSQL database")
+    arguments = parser.parse_args()
+    sys.stdout.write("\n".join(measure(arguments.sizes, arguments.database)) + "\n")

@@ -7,6 +7,7 @@ from rapidfuzz.distance import DamerauLevenshtein
 
 from knowledge.relevance import Asked, rarity
 from knowledge.terms import code
+from language.focus import focus
 from language.weights import tells, weight
 from language.words import HAN_CHARACTER, is_chinese, words
 
@@ -25,6 +26,8 @@ _SHARE_READ = 0.06
 """Rows that the words of one question may stand in: so many, or this share of a large store."""
 _MOST_UNKNOWN = 15.0
 """The weight of unknown words that counts against a passage: six Latin words, or a dozen Han characters."""
+_ASIDE = 0.15
+"""What a word counts that a caller says around his question."""
 _TRUST = 0.8
 """What a word that only looks alike counts, beside its likeness."""
 
@@ -63,11 +66,18 @@ def ask(
     does not know stands for those that are spelled nearly so.
     """
     holding = dict(held)
-    weights = {number: weight(unit) * rarity(passages, held.get(number, 0)) for number, unit in units.items()}
+    part = focus(question)
+    asking = units.keys() if part is question else {code(unit) for unit in words(part)}
+    weights = {
+        number: weight(unit) * rarity(passages, held.get(number, 0)) * (1 if number in asking else _ASIDE)
+        for number, unit in units.items()
+    }
     # That a store lacks "please" or "how many" says nothing about what it knows.
-    perfect = sum(value for number, value in weights.items() if number in held)
+    perfect = sum(value for number, value in weights.items() if number in held and number in asking)
     # One who tells a story before he asks must not pay for each word of it.
-    unknown = sum(value for number, value in weights.items() if number not in held and tells(units[number]))
+    unknown = sum(
+        value for number, value in weights.items() if number not in held and number in asking and tells(units[number])
+    )
     perfect += min(unknown, _MOST_UNKNOWN * rarity(passages, 0))
     for unit in _unknown(units, held):
         near = [

@@ -64,7 +64,7 @@ class EmbedderAddress:
 
     def weights(self) -> tuple[float, float]:
         """`counts` and `unrelated` as they are usual for models of meaning, where nothing else is said."""
-        return self.counts or 0.6, 0.25 if self.unrelated is None else self.unrelated
+        return self.counts or 1.0, 0.15 if self.unrelated is None else self.unrelated
 
 
 def of_unit_length(vectors: Vectors) -> Vectors:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from knowledge.asking import ask, telling, units_of, unknown_prefixes
+from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.recent import key_of
 from knowledge.relevance import relevance
 from knowledge.rows import StoreRow, unpacked
-from knowledge.sql import Elsewhere, SqlStore, with_others
+from knowledge.sql import SqlStore
 from knowledge.sqlite import (
     allowed_passages,
     found_by_words,
@@ -136,7 +137,8 @@ class FaissStore(SqlStore):
         elif found is not None:
             likeness = np.array([found.ours.get(row.passage, 0.0) for row in rows], dtype=np.float32)
         codes = [np.frombuffer(row.terms, dtype=np.uint32) for row in rows]
-        scores = relevance(asked, codes, store.units / store.passages, likeness)
+        counts = self.embedder.counts if found is None else found.counts
+        scores = relevance(asked, codes, store.units / store.passages, likeness, counts)
         order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
         passages = passages_of(connection, {rows[at].passage: float(scores[at]) for at in order})
         self.recent.keep(store.generation, key, meaning, passages)

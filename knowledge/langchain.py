@@ -16,11 +16,12 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
+from knowledge.elsewhere import Elsewhere
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore
 from knowledge.pgvector import PgvectorStore
 from knowledge.prepared import Prepared
-from knowledge.sql import Elsewhere, SqlStore
+from knowledge.sql import SqlStore
 from knowledge.store import Passage, Place, Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -108,10 +109,10 @@ class _Proposals(SqlStore):
         for document, score in scored:
             if _OURS in document.metadata:
                 likeness = min(max((score - _UNRELATED) / (1 - _UNRELATED), 0.0), 1.0)
-                ours[int(document.metadata[_OURS])] = _COUNTS * likeness
+                ours[int(document.metadata[_OURS])] = likeness
             else:
                 others.append(_passage(document, score))
-        return Elsewhere(ours, others)
+        return Elsewhere(ours, _COUNTS, others)
 
     def _key(self, number: int) -> str:
         return f"{self.name}-{number}"

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.knowledge import pgvector_is_there, prepare_search
 from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes
+from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.index_rows import written
@@ -17,7 +18,7 @@ from knowledge.prepared import Prepared
 from knowledge.recent import key_of
 from knowledge.relevance import Asked, relevance
 from knowledge.rows import StoreRow, unpacked
-from knowledge.sql import Elsewhere, SqlStore, with_others
+from knowledge.sql import SqlStore
 from knowledge.store import Filter, Passage, Place, StoreError, checked
 from knowledge.terms import token
 from knowledge.vectors import Ids
@@ -138,7 +139,8 @@ class PgvectorStore(SqlStore):
         elif elsewhere is not None:
             likeness = np.array([elsewhere.ours.get(part.passage_id, 0.0) for part in rows], dtype=np.float32)
         codes = [np.frombuffer(part.terms, dtype=np.uint32) for part in rows]
-        scores = relevance(asked, codes, store.units / store.passages, likeness)
+        counts = self.embedder.counts if elsewhere is None else elsewhere.counts
+        scores = relevance(asked, codes, store.units / store.passages, likeness, counts)
         order = np.argsort(-scores, kind="stable")[: max(top_k, CANDIDATES if self.reranker else 0)].tolist()
         passages = await _passages(connection, {rows[at].passage_id: float(scores[at]) for at in order})
         self.recent.keep(store.generation, key, meaning, passages)

@@ -42,13 +42,19 @@ def rarity(passages: int, holding: int) -> float:
 
 
 def relevance(
-    asked: Asked, passages: Sequence[Codes], usual_length: float, likeness: NDArray[np.float32] | None = None
+    asked: Asked,
+    passages: Sequence[Codes],
+    usual_length: float,
+    likeness: NDArray[np.float32] | None = None,
+    counts: float = 0.0,
 ) -> Scores:
-    """The score of each passage. `likeness` is what the embedder's similarity adds, 0 to 1 a passage."""
+    """The score of each passage. `likeness` is 0 to 1 a passage, and `counts` what full likeness adds."""
     if not passages or asked.perfect <= 0:
         return np.zeros(len(passages))
     raw = _words_say(asked, passages, usual_length) if asked.weights else np.zeros(len(passages))
-    return _calibrated(raw if likeness is None else raw + likeness, asked.chinese)
+    if likeness is None:
+        return _calibrated(raw, asked.chinese, 0.0)
+    return _calibrated(raw + counts * likeness, asked.chinese, counts)
 
 
 def _words_say(asked: Asked, passages: Sequence[Codes], usual_length: float) -> Scores:
@@ -95,12 +101,15 @@ def _bm25(
 
 # Logistic regression of "about what was asked" on the raw score; half of the questions were asked of a store that
 # their topic had been taken out of. A Chinese question has more units, of which fewer are in the passage.
-_SLOPE, _MIDDLE = 14.0, 0.37
-_CHINESE_SLOPE, _CHINESE_MIDDLE = 20.0, 0.22
+_SLOPE, _MIDDLE = 14.0, 0.34
+_CHINESE_SLOPE, _CHINESE_MIDDLE = 20.0, 0.19
+_EXPECTED = 0.31
+"""How much of full likeness any passage has of whatever is asked; tuned with MiniLM."""
 
 
-def _calibrated(raw: NDArray[np.float64], chinese: bool) -> Scores:
+def _calibrated(raw: NDArray[np.float64], chinese: bool, counts: float) -> Scores:
     slope, middle = (_CHINESE_SLOPE, _CHINESE_MIDDLE) if chinese else (_SLOPE, _MIDDLE)
+    middle += _EXPECTED * counts
     nothing = 1 / (1 + exp(slope * middle))
     scores: Scores = (1 / (1 + np.exp(-slope * (raw - middle))) - nothing) / (1 - nothing)
     return np.clip(scores, 0.0, 1.0)

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,15 +12,14 @@ from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
+from knowledge.elsewhere import Elsewhere
 from knowledge.embed import EmbedError, Vectors
 from knowledge.prepared import Prepared
 from knowledge.recent import Recent
 from knowledge.rows import Rows, StoreRow
 from knowledge.store import (
     Document,
-    Filter,
     Known,
-    Passage,
     Piece,
     Place,
     Stats,
@@ -31,22 +29,13 @@ from knowledge.store import (
     unheard,
 )
 from knowledge.terms import WORDS
+from language.focus import focus
 
 log = logging.getLogger(__name__)
 
 _INLINE_CHARACTERS = 20_000
 _INLINE = 8
 """Pieces that are analysed on the event loop: about two milliseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """What another store found near a question."""
-
-    ours: Mapping[int, float]
-    """Passages of our rows, best first, with what their likeness adds to a score."""
-    others: Sequence[Passage] = ()
-    """What it holds that never came through us."""
 
 
 class SqlStore:
@@ -139,7 +128,7 @@ class SqlStore:
     async def vector(self, question: str) -> Vectors | None:
         """The question's vector; None if the embedder is away: words go on without it."""
         try:
-            return await self.embedder.question(question)
+            return await self.embedder.question(focus(question))
         except EmbedError as error:
             log.warning("a search goes by words alone", extra={"store": self.name, "reason": str(error)})
             return None
@@ -148,10 +137,10 @@ class SqlStore:
         """Make what an engine needs beside the tables, once."""
 
     def likeness(self, similar: Vectors) -> Vectors:
-        """What similarities add to scores."""
-        embedder = self.embedder
-        added: Vectors = np.clip((similar - embedder.unrelated) / (1 - embedder.unrelated), 0, 1) * embedder.counts
-        return added
+        """Similarities from 0, as texts about different things have it, to 1."""
+        unrelated = self.embedder.unrelated
+        likeness: Vectors = np.clip((similar - unrelated) / (1 - unrelated), 0, 1)
+        return likeness
 
     async def aclose(self) -> None:
         """See the port."""
@@ -249,10 +238,3 @@ class SqlStore:
         # A few are computed at once; more would hold up every call.
         while batch := await asyncio.to_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
             yield batch
-
-
-def with_others(passages: list[Passage], found: Elsewhere | None, only: Filter | None) -> list[Passage]:
-    """Our passages and those of another store, best first; a filter knows only ours."""
-    if found is None or not found.others or only:
-        return passages
-    return sorted([*passages, *found.others], key=lambda passage: -passage.score)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from math import log
 
+from language.focus import focus
 from language.sentences import sentences
 from language.words import is_chinese, is_stop_word, words
 from models.answer import Finish, Part, Say, ToolCallPart, Usage
@@ -86,7 +87,7 @@ def best_sentences(question: str, passages: Sequence[str], most: int = 2) -> str
     parts = own or parts  # a passage in the caller's language is one he understands
     counts = [Counter(words(part)) for _, part in parts]
     found_in = Counter(unit for count in counts for unit in count)
-    asked = set(words(question))
+    asked = set(words(focus(question)))
     scores = [
         sum(
             log(1 + (len(parts) - found_in[unit] + 0.5) / (found_in[unit] + 0.5))

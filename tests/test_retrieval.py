@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from benchmarks.questions import OWN, read
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
 from knowledge.store import Document
+from models.extractive import best_sentences
 from nodes.rewrite_question import goes_on
 from tests.serving import Served, serving
-from tests.stores import opened
+from tests.stores import SAMPLE, opened
 from tests.upstream import calls, says, upstream
 from tests.wire import read_stream
 
@@ -35,6 +37,36 @@ def talk(*said: str) -> list[dict[str, str]]:
 async def asked(served: Served, path: str, messages: list[dict[str, str]], **fields: Any) -> Any:
     """The whole answer of an endpoint that does not stream."""
     return (await served.post(path, {"messages": messages, "stream": False, **fields})).json()
+
+
+STORIES = {
+    "en": [
+        "Hi there, so, I'm travelling with my wife and our two kids next month for a wedding in the old town, {}",
+        "Good evening, my name is John Smith, my flight lands late because of the connection in Frankfurt, {}",
+        "Okay thanks. I have been to your place three years ago with my parents and I remember it was lovely. {}",
+        "yes hello sorry I am calling from the car so the line may be bad I booked a room with you last week {}",
+        "{} We are coming from Hamburg by car, and my mother likes to know such things before we leave the house.",
+    ],
+    "zh": [
+        "你好，我下个月要带我太太和两个孩子去参加一个朋友的婚礼，我们昨天还在商量这件事，想先打个电话问一下，{}",
+        "好的谢谢。三年前我和父母一起来过你们这里，印象特别好，饭菜很好吃，服务员也很热情，对了，{}",
+        "{}我们从汉堡开车过来，还有两个朋友，我母亲腿脚不太方便，所以出发之前想先了解清楚。",
+    ],
+}
+
+
+@pytest.mark.parametrize(("language", "story"), [(one, story) for one, told in STORIES.items() for story in told])
+async def test_a_story_around_the_question_does_not_hide_it(tmp_path: Path, language: str, story: str) -> None:
+    asked = list(read(OWN / f"hotel.{language}.json"))
+    async with opened(tmp_path, sample=SAMPLE) as store:
+        found, answered = 0, 0
+        for question in asked:
+            passages = await store.search(story.format(question.text), 4)
+            held = [answer for answer in question.answers if any(answer in one.text for one in passages)]
+            said = best_sentences(story.format(question.text), [one.text for one in passages])
+            found += bool(held)
+            answered += any(answer in said for answer in question.answers)
+    assert found >= 0.85 * len(asked) and answered >= 0.75 * len(asked), (found, answered, len(asked))
 
 
 @pytest.mark.parametrize(
