@@ -46,7 +46,7 @@ class Database:
             raise ValueError(f"database: no engine for {scheme!r}. Accepted: {', '.join(sorted(DRIVERS))}.")
         try:
             self._address = make_url(f"{DRIVERS[scheme]}:{rest or '//'}")
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # a port that is no number
             raise ValueError("database: the address cannot be read.") from None
         self._sqlite = scheme == "sqlite"
         self._readers: Readers | None = None
@@ -146,6 +146,8 @@ class Database:
         if self._sqlite:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_immediate)
+        else:
+            event.listen(engine, "connect", _prepare_postgres)
 
     def _migrate(self) -> None:
         """In a thread, through a plain connection: Alembic reads files."""
@@ -169,6 +171,14 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _prepare_postgres(connection: Any, record: object) -> None:
+    # PostgreSQL compiles what it believes to be costly, which takes it longer (20 to 100 ms) than to do it.
+    cursor = connection.cursor()
+    cursor.execute("SET jit = off")
+    cursor.close()
+    connection.commit()
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -111,8 +111,11 @@ _SEARCHED_BY = {
     "postgresql": (
         "CREATE EXTENSION IF NOT EXISTS vector",
         "ALTER TABLE knowledge_compared ADD COLUMN IF NOT EXISTS embedding vector",
-        "ALTER TABLE knowledge_compared ADD COLUMN IF NOT EXISTS words tsvector",
-        "CREATE INDEX IF NOT EXISTS knowledge_compared_words ON knowledge_compared USING gin (words)",
+        # A table of its own: a search passes over thousands of these rows, and compares a few.
+        "CREATE TABLE IF NOT EXISTS knowledge_words"
+        " (passage_id bigint PRIMARY KEY, document_id bigint NOT NULL, words tsvector NOT NULL)",
+        "CREATE INDEX IF NOT EXISTS knowledge_words_found ON knowledge_words USING gin (words)"
+        " WITH (gin_pending_list_limit = 512)",  # kB that each search reads through
     ),
 }
 

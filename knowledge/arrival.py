@@ -10,6 +10,9 @@ from knowledge.rows import Rows, StoreRow
 from knowledge.store import Document
 from language.words import is_chinese
 
+_TELL_LANGUAGE = 32
+"""Pieces of a document whose words tell its language: the first one may be a title in another."""
+
 
 class Arrival:
     """One change of a store. The caller is the store's only writer, and purges when this fails."""
@@ -44,7 +47,8 @@ class Arrival:
         position = 0
         async for batch in batches:
             if position == 0 and batch:
-                self._documents.append((document, "zh" if is_chinese(batch[0].piece.text) else "en"))
+                begins = "".join(one.piece.text for one in batch[:_TELL_LANGUAGE])
+                self._documents.append((document, "zh" if is_chinese(begins) else "en"))
             self._waiting += [(place, position + at, one) for at, one in enumerate(batch)]
             position += len(batch)
             while len(self._waiting) >= BATCH:
@@ -68,6 +72,7 @@ class Arrival:
             self._ids += await self._rows.begin(self._store, new)
         arriving = [Arriving(self._ids[place], position, one) for place, position, one in batch]
         ready = await prepared(arriving, self._embedder, None if self._anew else self._rows, self._store)
-        await self._arrived(await self._rows.arrive(self._store, ready), ready)
+        ids = await self._rows.arrive(self._store, ready, walked=not self._embedder.hashing)
+        await self._arrived(ids, ready)
         self.passages += len(batch)
         self._progress(self.passages)

@@ -1,5 +1,6 @@
 """A question → what it asks of a store: its units with their weights; for unknown words those that look alike."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,12 +23,13 @@ ALIKE_MOST = 4_000
 _ALIKE = 0.66
 _MOST_ALIKE = 3
 _ROWS_READ = 1_200
-_SHARE_READ = 0.06
-"""Rows that the words of one question may stand in: so many, or this share of a large store."""
 _MOST_UNKNOWN = 15.0
 """The weight of unknown words that counts against a passage: six Latin words, or a dozen Han characters."""
 _ASIDE = 0.15
 """What a word counts that a caller says around his question."""
+_UNKNOWN_CODE = 3.0
+"""How much more a code counts that the store lacks: who asks about E5 is not helped by E4."""
+_CODE = re.compile(r"[a-z]+\d")
 _TRUST = 0.8
 """What a word that only looks alike counts, beside its likeness."""
 
@@ -76,7 +78,9 @@ def ask(
     perfect = sum(value for number, value in weights.items() if number in held and number in asking)
     # One who tells a story before he asks must not pay for each word of it.
     unknown = sum(
-        value for number, value in weights.items() if number not in held and number in asking and tells(units[number])
+        value * (_UNKNOWN_CODE if _CODE.match(units[number]) else 1)
+        for number, value in weights.items()
+        if number not in held and number in asking and tells(units[number])
     )
     perfect += min(unknown, _MOST_UNKNOWN * rarity(passages, 0))
     for unit in _unknown(units, held):
@@ -101,13 +105,17 @@ def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
         if number not in held
         and len(unit) >= _SHORTEST_UNKNOWN
         and not unit.isdigit()
+        and not _CODE.match(unit)
         and not HAN_CHARACTER.match(unit)
     ][:_UNKNOWN_LOOKED_UP]
 
 
-def telling(asked: Asked, held: Holding, passages: int) -> list[int]:
-    """The units to look for in a store of so many passages, the most telling first; one at least."""
-    most_rows = max(_ROWS_READ, int(passages * _SHARE_READ))
+def telling(asked: Asked, held: Holding, passages: int, share: float) -> list[int]:
+    """The units to look for in a store of so many passages, the most telling first; one at least.
+
+    Together they stand in 1,200 passages at most, or in this share of a large store.
+    """
+    most_rows = max(_ROWS_READ, int(passages * share))
     chosen: list[int] = []
     rows = 0
     for number in sorted(asked.weights, key=lambda number: -asked.weights[number]):

@@ -3,11 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from knowledge.rerank import Reranker
 from knowledge.store import Passage
 from knowledge.vectors import Ids
 
-CANDIDATES = 32
+CANDIDATES = 64
 """Passages that are scored."""
 MIN_SCORE = 0.06
 """Where the best passage is below this, nothing speaks to the question; benchmarks/README.md has its price."""
@@ -17,11 +20,31 @@ _RANKS = 10
 """Of reciprocal rank fusion: small, because the first of either order is likelier right than its fiftieth."""
 
 
+def summed(found: Sequence[tuple[float, Ids]]) -> tuple[Ids, NDArray[np.float64]]:
+    """The different ids of all these lists, in their order, and the sum of the weights of the lists that hold each."""
+    weights = np.repeat([weight for weight, _ in found], [len(ids) for _, ids in found])
+    every, at = np.unique(np.concatenate([ids for _, ids in found]), return_inverse=True)
+    return every, np.bincount(at, weights, minlength=len(every)).astype(np.float64)
+
+
+def heaviest(ids: Ids, weights: NDArray[np.float64]) -> Ids:
+    """The ids with the most weight first; more than will be scored, because some may be gone."""
+    most = min(len(ids), 4 * CANDIDATES)
+    if not most:
+        return ids
+    best = np.argpartition(-weights, most - 1)[:most]
+    first: Ids = ids[best[np.argsort(-weights[best], kind="stable")]]
+    return first
+
+
 def fused(by_words: Ids, near: Ids | None) -> list[int]:
     """The ids of both orders, by 1 / (10 + rank) added up."""
+    if near is None or not len(near):
+        alone: list[int] = by_words.tolist()
+        return alone
     values: dict[int, float] = {}
     for order in (by_words, near):
-        for rank, number in enumerate(order.tolist() if order is not None else ()):
+        for rank, number in enumerate(order.tolist()):
             values[number] = values.get(number, 0.0) + 1 / (_RANKS + rank)
     return sorted(values, key=lambda number: -values[number])
 

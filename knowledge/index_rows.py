@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.embed import Vectors
-from knowledge.prepared import Prepared
+from knowledge.prepared import Prepared, packed
 from knowledge.terms import tokens
 
 
@@ -31,18 +31,31 @@ async def take_ids(connection: AsyncConnection, count: int) -> list[int]:
     return [int(row[0]) for row in await connection.execute(numbers)]
 
 
-async def insert_words(connection: AsyncConnection, passages: Sequence[tuple[int, str, Prepared]]) -> None:
-    """Let passages be found by their units (and vectors): each its id, its units as tokens, and itself."""
+async def insert_compared(
+    connection: AsyncConnection, passages: Sequence[tuple[int, str, Prepared]], *, walked: bool
+) -> None:
+    """Let passages be found and compared: each its id, its units as tokens, and itself.
+
+    `walked`: whether their vectors propose passages; hashed ones only score, and need no index.
+    """
+    rows = [(number, one.document, one.codes.tobytes(), packed(one.vector)) for number, _, one in passages]
     if connection.dialect.name == "sqlite":
+        statement = "INSERT INTO knowledge_compared (passage_id, document_id, terms, vector) VALUES (?, ?, ?, ?)"
+        await bulk(connection, statement, rows)
         statement = "INSERT INTO knowledge_words (rowid, tokens) VALUES (?, ?)"
         await bulk(connection, statement, ((number, found) for number, found, _ in passages))
         return
     statement = (
-        "UPDATE knowledge_compared SET words = array_to_tsvector(string_to_array(?, ' ')),"
-        " embedding = CAST(? AS vector) WHERE passage_id = ?"
+        "INSERT INTO knowledge_compared (passage_id, document_id, terms, vector, embedding)"
+        " VALUES (?, ?, ?, ?, CAST(? AS vector))"
     )
-    rows = ((found, written(prepared.vector), number) for number, found, prepared in passages)
-    await bulk(connection, statement, rows)
+    near = [written(one.vector) if walked else None for _, _, one in passages]
+    await bulk(connection, statement, ((*row, vector) for row, vector in zip(rows, near, strict=True)))
+    statement = (
+        "INSERT INTO knowledge_words (passage_id, document_id, words)"
+        " VALUES (?, ?, array_to_tsvector(string_to_array(?, ' ')))"
+    )
+    await bulk(connection, statement, ((number, one.document, found) for number, found, one in passages))
 
 
 async def forget_words(
@@ -52,6 +65,10 @@ async def forget_words(
     if connection.dialect.name == "sqlite":
         statement = "INSERT INTO knowledge_words (knowledge_words, rowid, tokens) VALUES ('delete', ?, ?)"
         await bulk(connection, statement, ((number, tokens(store, units)) for number, units in passages))
+    else:
+        await bulk(
+            connection, "DELETE FROM knowledge_words WHERE passage_id = ?", ((number,) for number, _ in passages)
+        )
     statement = "UPDATE knowledge_term SET passages = passages - ? WHERE store_id = ? AND code = ?"
     await bulk(connection, statement, ((count, store, number) for number, count in sorted(held.items())))
 

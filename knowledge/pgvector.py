@@ -12,7 +12,7 @@ from database.knowledge import pgvector_is_there, prepare_search
 from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes
 from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
-from knowledge.fuse import CANDIDATES, best_of, fused
+from knowledge.fuse import CANDIDATES, best_of, fused, heaviest, summed
 from knowledge.index_rows import written
 from knowledge.prepared import Prepared
 from knowledge.recent import key_of
@@ -26,6 +26,10 @@ from knowledge.verify import postgres_faults
 
 _MOST_DIMENSIONS = 2_000
 """That an HNSW index of pgvector takes; longer vectors are compared one by one."""
+
+
+_SHARE_READ = 0.06
+"""See `telling`; a row of PostgreSQL costs a microsecond, of SQLite's index a tenth."""
 
 
 class PgvectorStore(SqlStore):
@@ -47,7 +51,8 @@ class PgvectorStore(SqlStore):
         """See the port."""
         asked_for, top_k = checked(question, top_k)
         try:
-            await self.begun()
+            if not self._prepared:
+                await self.begun()
             found = await self.elsewhere(asked_for, CANDIDATES)
             vector = await self.vector(asked_for) if found is None else None
             async with self.database.snapshot() as connection:
@@ -64,7 +69,7 @@ class PgvectorStore(SqlStore):
         async with self.database.alone(f"knowledge-{self.name}"):  # what is arriving is no fault
             store = await self.rows.store() or store
             async with self.database.snapshot() as connection:
-                return await postgres_faults(connection, store, self.name)
+                return await postgres_faults(connection, store, self.name, walked=not self.embedder.hashing)
 
     async def ready(self) -> None:
         """See SqlStore: make what searches, where the migration found no pgvector or another embedder came."""
@@ -74,7 +79,7 @@ class PgvectorStore(SqlStore):
             if self._prepared:
                 return
             async with self.database.transaction() as connection:
-                there = await connection.scalar(text("SELECT to_regclass('knowledge_compared_words')"))
+                there = await connection.scalar(text("SELECT to_regclass('knowledge_words_found')"))
             if there is None:  # to alter a table waits for all who read it, so only if it must be
                 async with self.database.alone("knowledge-search"), self.database.transaction() as connection:
                     if not await connection.run_sync(pgvector_is_there):
@@ -107,7 +112,7 @@ class PgvectorStore(SqlStore):
         row = (await connection.execute(_STORE, {"name": self.name})).first()
         if row is None or not row.passages:
             return []
-        store = StoreRow(*row)
+        store = StoreRow(*row[:6])
         key = key_of(question, top_k, only)
         meaning = None if self.embedder.hashing else vector
         if elsewhere is None and (known := self.recent.find(store.generation, key, meaning)) is not None:
@@ -120,11 +125,12 @@ class PgvectorStore(SqlStore):
         held = {int(term.code): int(term.passages) for term in found}
         alike = {prefix: await _spellings(connection, store, prefix) for prefix in unknown_prefixes(units, held)}
         asked, holding = ask(question, store.passages, units, held, alike)
-        by_words = await _found_by_words(connection, store, asked, telling(asked, holding, store.passages), allowed)
+        numbers = telling(asked, holding, store.passages, _SHARE_READ)
+        by_words = await _found_by_words(connection, store, asked, numbers, row.unseen, allowed)
         near = None
         if not self.suits(store):
             vector = None
-        if vector is not None and store.passages <= self.embedder.proposes_up_to:
+        if vector is not None and not self.embedder.hashing:
             near = await self._near(connection, store, vector, allowed)
         if elsewhere is not None:
             near = np.array(list(elsewhere.ours), dtype=np.int64)
@@ -151,7 +157,6 @@ class PgvectorStore(SqlStore):
     ) -> Ids:
         """The passages of this store that are near the question, best first."""
         dimension = self.embedder.dimension
-        await connection.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
         parameters = {"vector": written(vector), "most": CANDIDATES, "store": store.id, "dimension": dimension}
         statement = _NEAR.format(dimension, " AND c.document_id = ANY(:allowed)" if allowed is not None else "")
         rows = await connection.execute(text(statement), {**parameters, "allowed": allowed})
@@ -167,7 +172,15 @@ _NEAR = (
     " WHERE d.store_id = :store AND d.live AND vector_dims(c.embedding) = :dimension{1}"
     " ORDER BY c.embedding::vector({0}) <#> CAST(:vector AS vector) LIMIT :most"
 )
-_STORE = text("SELECT id, embedder, words, generation, passages, units FROM knowledge_store WHERE name = :name")
+# PostgreSQL cannot know how rare a bound word is: it would read the whole table, or plan for any words at all.
+# Below, a subquery a row keeps it from looking through every document for the few passages that are named.
+_STORE = text(
+    "SELECT id, embedder, words, generation, passages, units, set_config('enable_seqscan', 'off', true),"
+    " set_config('plan_cache_mode', 'force_custom_plan', true),"
+    " set_config('hnsw.iterative_scan', 'strict_order', true),"
+    " ARRAY(SELECT d.id FROM knowledge_document d WHERE d.store_id = s.id AND NOT d.live) AS unseen"
+    " FROM knowledge_store s WHERE name = :name"
+)
 _TERMS = text(
     "SELECT code, passages FROM knowledge_term WHERE store_id = :store AND code = ANY(:codes) AND passages > 0"
 )
@@ -175,14 +188,21 @@ _SPELLINGS = text(
     "SELECT term, code, passages FROM knowledge_term WHERE store_id = :store AND term >= :prefix AND term < :end"
     " AND passages > 0 LIMIT :most"
 )
+_HOLDING = text(
+    "SELECT t.weight, (SELECT array_agg(passage_id) FROM knowledge_words WHERE words @@ CAST(t.token AS tsquery)"
+    " AND document_id <> ALL(CAST(:unseen AS bigint[]))"
+    " AND (CAST(:allowed AS bigint[]) IS NULL OR document_id = ANY(CAST(:allowed AS bigint[])))) AS ids"
+    " FROM unnest(CAST(:tokens AS text[]), CAST(:weights AS float8[])) AS t(token, weight)"
+)
 _COMPARED = text(
-    "SELECT c.passage_id, c.terms, c.vector FROM knowledge_compared c JOIN knowledge_document d ON d.id = c.document_id"
-    " WHERE c.passage_id = ANY(:ids) AND d.live AND d.store_id = :store"
-    " AND (CAST(:allowed AS bigint[]) IS NULL OR d.id = ANY(CAST(:allowed AS bigint[])))"
+    "SELECT c.passage_id, c.terms, c.vector FROM knowledge_compared c WHERE c.passage_id = ANY(:ids)"
+    " AND (SELECT d.live AND d.store_id = :store FROM knowledge_document d WHERE d.id = c.document_id)"
+    " AND (CAST(:allowed AS bigint[]) IS NULL OR c.document_id = ANY(CAST(:allowed AS bigint[])))"
 )
 _PASSAGES = text(
-    'SELECT p.id, p.text, d.name, p.heading, p.page, p.start, p."end" FROM knowledge_passage p'
-    " JOIN knowledge_document d ON d.id = p.document_id WHERE p.id = ANY(:ids)"
+    'SELECT p.id, p.text, p.heading, p.page, p.start, p."end",'
+    " (SELECT d.name FROM knowledge_document d WHERE d.id = p.document_id)"
+    " FROM knowledge_passage p WHERE p.id = ANY(:ids)"
 )
 _DOCUMENTS = text("SELECT id, name, language, tags FROM knowledge_document WHERE store_id = :store AND live")
 
@@ -204,27 +224,24 @@ async def _spellings(connection: AsyncConnection, store: StoreRow, prefix: str) 
 
 
 async def _found_by_words(
-    connection: AsyncConnection, store: StoreRow, asked: Asked, numbers: Sequence[int], allowed: Sequence[int] | None
+    connection: AsyncConnection,
+    store: StoreRow,
+    asked: Asked,
+    numbers: Sequence[int],
+    unseen: Sequence[int],
+    allowed: Sequence[int] | None,
 ) -> Ids:
     """The live passages that hold these units, those with the most weight first."""
     if not numbers:
         return np.zeros(0, dtype=np.int64)
-    each = [
-        f"SELECT passage_id, document_id, CAST(:w{at} AS float8) AS w FROM knowledge_compared"  # noqa: S608  # parameters are bound
-        f" WHERE words @@ CAST(:t{at} AS tsquery)"
-        for at in range(len(numbers))
-    ]
-    parameters: dict[str, object] = {"most": 4 * CANDIDATES, "allowed": allowed}
-    for at, number in enumerate(numbers):
-        parameters |= {f"w{at}": asked.weights[number], f"t{at}": token(store.id, number)}
-    narrowed = " AND d.id = ANY(:allowed)" if allowed is not None else ""
-    statement = (
-        f"SELECT f.passage_id FROM ({' UNION ALL '.join(each)}) f"  # noqa: S608  # parameters are bound
-        f" JOIN knowledge_document d ON d.id = f.document_id WHERE d.live{narrowed}"
-        " GROUP BY f.passage_id ORDER BY sum(f.w) DESC, f.passage_id LIMIT :most"
-    )
-    rows = await connection.execute(text(statement), parameters)
-    return np.array([row.passage_id for row in rows], dtype=np.int64)
+    parameters = {
+        "tokens": [token(store.id, number) for number in numbers],
+        "weights": [asked.weights[number] for number in numbers],
+        "unseen": unseen,
+        "allowed": allowed,
+    }
+    rows = await connection.execute(_HOLDING, parameters)
+    return heaviest(*summed([(row.weight, np.array(row.ids or (), dtype=np.int64)) for row in rows]))
 
 
 async def _passages(connection: AsyncConnection, scores: dict[int, float]) -> list[Passage]:

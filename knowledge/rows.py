@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from database.engine import Database
 from database.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
 from knowledge.embed import Vectors
-from knowledge.index_rows import add_terms, bulk, forget_words, insert_words, take_ids
-from knowledge.prepared import Prepared, packed, worked_out
+from knowledge.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids
+from knowledge.prepared import Prepared, worked_out
 from knowledge.store import Document, Known, Piece
 from knowledge.terms import WORDS
 
@@ -94,14 +94,13 @@ class Rows:
             )
             return [int(row.id) for row in result]
 
-    async def arrive(self, store: StoreRow, batch: Sequence[Prepared]) -> list[int]:
-        """Passages with their words and vectors, in one transaction. Returns their ids."""
+    async def arrive(self, store: StoreRow, batch: Sequence[Prepared], *, walked: bool) -> list[int]:
+        """Passages with their words and vectors, in one transaction. Returns their ids. For `walked` see index_rows."""
         ready = await asyncio.to_thread(worked_out, store.id, batch)
         async with self._database.transaction() as connection:
             ids = await take_ids(connection, len(batch))
             await bulk(connection, _INSERT_PASSAGE, map(_passage, ids, batch))
-            await bulk(connection, _INSERT_COMPARED, map(_compared, ids, batch))
-            await insert_words(connection, list(zip(ids, ready.tokens, batch, strict=True)))
+            await insert_compared(connection, list(zip(ids, ready.tokens, batch, strict=True)), walked=walked)
             await add_terms(connection, ready.terms)
             await bulk(connection, _GROW_DOCUMENT, ready.grown)
         return ids
@@ -209,9 +208,6 @@ _INSERT_PASSAGE = (
     'INSERT INTO knowledge_passage (id, document_id, position, heading, text, page, start, "end", digest)'
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_INSERT_COMPARED = "INSERT INTO knowledge_compared (passage_id, document_id, terms, vector) VALUES (?, ?, ?, ?)"
-
-
 _GROW_DOCUMENT = "UPDATE knowledge_document SET passages = passages + ?, units = units + ?, characters = ? WHERE id = ?"
 
 
@@ -221,10 +217,6 @@ def _passage(number: int, prepared: Prepared) -> tuple[Any, ...]:
         number, prepared.document, prepared.position, piece.heading, piece.text, piece.page, piece.start, piece.end,
         prepared.digest,
     )  # fmt: skip
-
-
-def _compared(number: int, prepared: Prepared) -> tuple[Any, ...]:
-    return number, prepared.document, prepared.codes.tobytes(), packed(prepared.vector)
 
 
 def _live(store: StoreRow) -> list[Any]:

@@ -9,7 +9,7 @@ import orjson
 from numpy.typing import NDArray
 
 from knowledge.asking import ALIKE_MOST, Spelling
-from knowledge.fuse import CANDIDATES
+from knowledge.fuse import heaviest, summed
 from knowledge.relevance import Asked
 from knowledge.rows import StoreRow
 from knowledge.store import Filter, Passage
@@ -85,22 +85,14 @@ def found_by_words(
     each = "SELECT ?, group_concat(rowid) FROM knowledge_words WHERE knowledge_words MATCH ?"
     parameters = [part for number in numbers for part in (asked.weights[number], token(store.id, number))]
     found = connection.execute(" UNION ALL ".join([each] * len(numbers)), parameters).fetchall()
-    ids = [np.fromstring(listed, dtype=np.int64, sep=",") for _, listed in found if listed]
-    if not ids:
-        return np.zeros(0, dtype=np.int64)
-    weights = np.repeat([weight for weight, listed in found if listed], [len(part) for part in ids])
-    every, at = np.unique(np.concatenate(ids), return_inverse=True)
-    sums = np.bincount(at, weights)
+    every, sums = summed([(weight, np.fromstring(listed or "", dtype=np.int64, sep=",")) for weight, listed in found])
     if allowed is not None:
         kept = np.isin(every, allowed, assume_unique=True)
         every, sums = every[kept], sums[kept]
     if unseen:
         kept = seen(every, unseen)
         every, sums = every[kept], sums[kept]
-    most = min(len(every), 4 * CANDIDATES)
-    best = np.argpartition(-sums, most - 1)[:most] if most else np.zeros(0, dtype=np.int64)
-    ordered: Ids = every[best[np.argsort(-sums[best], kind="stable")]]
-    return ordered
+    return heaviest(every, sums)
 
 
 def unseen_ranges(connection: sqlite3.Connection, store: StoreRow) -> list[tuple[int, int]]:

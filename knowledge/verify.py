@@ -70,16 +70,17 @@ def _holds(connection: sqlite3.Connection, store: StoreRow, number: int, ids: se
     return {row[0] for row in rows} == ids
 
 
-async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: str) -> list[str]:
-    """The same of PostgreSQL, whose own checks stand for the integrity of its files."""
+async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: str, *, walked: bool) -> list[str]:
+    """The same of PostgreSQL, whose own checks stand for the integrity of its files. For `walked` see index_rows."""
     faults = []
     counts = text(
         "SELECT count(*) FILTER (WHERE NOT d.live) AS unseen, count(*) FILTER (WHERE d.live) AS live,"
-        " count(*) FILTER (WHERE c.words IS NULL OR c.embedding IS NULL) AS bare"
+        " count(*) FILTER (WHERE w.words IS NULL OR c.vector IS NULL OR :walked AND c.embedding IS NULL) AS bare"
         " FROM knowledge_document d JOIN knowledge_passage p ON p.document_id = d.id"
-        " LEFT JOIN knowledge_compared c ON c.passage_id = p.id WHERE d.store_id = :store"
+        " LEFT JOIN knowledge_compared c ON c.passage_id = p.id LEFT JOIN knowledge_words w ON w.passage_id = p.id"
+        " WHERE d.store_id = :store"
     )
-    row = (await connection.execute(counts, {"store": store.id})).one()
+    row = (await connection.execute(counts, {"store": store.id, "walked": walked})).one()
     if row.unseen:
         faults.append(f"store {name!r}: {row.unseen} passages belong to no document that is seen.")
     if row.live != store.passages:
@@ -88,7 +89,7 @@ async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: st
         faults.append(f"store {name!r}: {row.bare} passages have no words and no vector.")
     wrong = text(
         "SELECT count(*) FROM (SELECT lexeme, count(*) AS held FROM knowledge_document d"
-        " JOIN knowledge_compared c ON c.document_id = d.id, unnest(c.words)"
+        " JOIN knowledge_words s ON s.document_id = d.id, unnest(s.words)"
         " WHERE d.store_id = :store GROUP BY lexeme) w"
         " FULL JOIN (SELECT * FROM knowledge_term WHERE store_id = :store AND passages > 0) t"
         " ON w.lexeme = to_hex(CAST(:store AS bigint)) || 'g' || lpad(to_hex(t.code), 8, '0')"

@@ -13,6 +13,7 @@ _ENOUGH, _ENOUGH_CHINESE = 2, 4
 _TAIL, _TAIL_CHINESE = 80, 24
 """Characters that are taken where nothing tells where a question begins."""
 _CLAUSE = re.compile(r"[^,;:，；：、—]+[,;:，；：、—]*\s*")
+_CHINESE_CLAUSE = re.compile(r"[^,;:，；：、—\s]+[,;:，；：、—\s]*")
 _BEGINS = re.compile(
     r"\b(what|when|where|who|which|why|how|whether"
     r"|(can|could|may|do|does|did|is|are|will|would) (i|we|you|it|there|the))\b",
@@ -34,7 +35,7 @@ def focus(text: str) -> str:
     text = "".join(asking or parts)
     if _telling(text) <= long:
         return text
-    clauses: list[str] = _CLAUSE.findall(text) or [text]
+    clauses: list[str] = (_CHINESE_CLAUSE if chinese else _CLAUSE).findall(text) or [text]
     found = clauses.pop()
     while clauses and _telling(found) < enough and _telling(clauses[-1]) <= long // 2:
         found = clauses.pop() + found

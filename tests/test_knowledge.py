@@ -136,6 +136,20 @@ async def test_absurd_questions_are_refused(store: Store, question: str, top_k: 
     assert str(error.value) == sentence
 
 
+async def test_a_document_speaks_the_language_of_most_of_it(store: Store) -> None:
+    await store.add(
+        [Document("m.md", "# Aroma 300 User Manual\n\n大熊猫每天吃竹子。\n\n大熊猫住在四川，四川的山上有很多竹子。")]
+    )
+    assert [known.language for known in await store.documents()] == ["zh"]
+
+
+async def test_a_code_that_is_not_there_is_not_the_next_one(store: Store) -> None:
+    text = "# Errors\n\n## E3\n\nError E3 means: the tank is empty.\n\n## E4\n\nError E4 means: the unit is missing."
+    await store.add([Document("errors.md", text)])
+    assert (await texts(store, "What does error E4 mean?"))[0] == "Error E4 means: the unit is missing."
+    assert await texts(store, "What does error E5 mean?") == []
+
+
 @pytest.mark.parametrize(
     "question",
     ["?!", "%_'\";--", '" OR tokens:*', "NEAR(a b)", "lions AND NOT", "a\x00b", "💡", "knowledge_words", "* *"],

@@ -146,8 +146,12 @@ def test_a_memory_that_is_not_declared_is_a_mistake() -> None:
 
 
 def test_a_database_that_cannot_be_is_told_without_its_password(tmp_path: Path) -> None:
-    for url in ("mysql://u:secret@h/d", "nothing"):
-        with pytest.raises(ValueError, match="no engine for") as told:
+    for url, sentence in (
+        ("mysql://u:secret@h/d", "no engine for 'mysql'"),
+        ("nothing", "no engine for 'nothing'"),
+        ("postgresql://u:secret@h:port/d", "database: the address cannot be read."),
+    ):
+        with pytest.raises(ValueError, match=sentence) as told:
             Database(url, tmp_path)
         assert "secret" not in str(told.value)
 
