@@ -27,7 +27,7 @@ STEPS = {
     "passages arrive": (Rows, "arrive", "before"),
     "ids are taken": (knowledge.rows, "take_ids", "after"),
     "rows are written": (knowledge.rows, "bulk", "after"),
-    "words are written": (knowledge.rows, "insert_words", "after"),
+    "words are written": (knowledge.rows, "insert_compared", "after"),
     "terms are counted": (knowledge.rows, "add_terms", "after"),
     "passages have arrived": (Rows, "arrive", "after"),
     "publish": (Rows, "publish", "before"),

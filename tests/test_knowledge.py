@@ -229,7 +229,10 @@ async def test_searches_run_while_documents_come_in_and_never_see_half_of_one(st
     assert await searching > 8
 
 
-async def test_what_is_arriving_does_not_push_out_what_is_there(store: Store) -> None:
+@pytest.mark.parametrize("proposes_up_to", [0, 10_000])
+async def test_what_is_arriving_does_not_push_out_what_is_there(store: Store, proposes_up_to: int) -> None:
+    if isinstance(store, FaissStore | PgvectorStore):
+        store.embedder.proposes_up_to = proposes_up_to  # in a large store words alone propose
     await store.add([Document("old.md", "Lions sleep in caves at noon.")])
     found: list[list[str]] = []
 
