@@ -137,6 +137,14 @@ class OpenServices:
             self._warm.add(name)  # once: a store that is away does not hold up each turn
             await (await asyncio.to_thread(self.store, name)).search("warm", 1)
 
+    async def take_files_in(self) -> None:
+        """Work off the queue of files until cancelled, also what a killed command left; nothing without a store."""
+        if self._stores:
+            from knowledge.ingest import Ingestion
+            from knowledge.jobs import Jobs
+
+            await Ingestion(Jobs(self.database), self.store).run()
+
     async def aclose(self) -> None:
         """Close all that was opened."""
         for model in self._models.values():

@@ -1,5 +1,6 @@
 """The application: settings in, ASGI out. Everything that can be wrong is found here, before the first call."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,9 +38,12 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         prepare(state)
         await state.services.prewarm()
+        taking_in = asyncio.create_task(state.services.take_files_in())
         state.ready = True
         yield
         await state.turns.aclose()
+        taking_in.cancel()
+        await asyncio.gather(taking_in, return_exceptions=True)
         await state.services.aclose()
 
     app = FastAPI(

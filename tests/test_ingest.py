@@ -19,9 +19,12 @@ from knowledge.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs, QueueFullError
 from knowledge.store import Document, Store, StoreError
 from tests.files import docx, paragraph
 from tests.killed import OPERATIONS, STEPS, change, text
+from tests.serving import serving
 from tests.stores import opened
+from tests.wire import read_stream
 
 ROOT = Path(__file__).parent.parent
+RAG = "/rag/chat/completions"
 MANUAL = docx(
     "".join(paragraph(f"Chapter {at}", "H1") + paragraph(f"Lever {at} opens flap {at}.") for at in range(700))
 )
@@ -140,6 +143,16 @@ async def test_a_worker_that_is_stopped_leaves_the_job_to_the_next(tmp_path: Pat
             await until_finished(ingestion.jobs, job.id)
         running.cancel()
         assert (await store.stats()).passages == 700
+
+
+async def test_a_running_server_goes_on_with_what_a_killed_command_left(tmp_path: Path) -> None:
+    async with working(tmp_path) as (_, ingestion):
+        await ingestion.submit("main", "robots.md", b"The robots of the lobby are called Ada and Grace.")
+    async with serving(tmp_path) as served:
+        async with asyncio.timeout(20):
+            while "Ada" not in (told := read_stream((await served.ask("Who are the robots?", RAG)).body).text):
+                assert told
+                await asyncio.sleep(0.05)
 
 
 async def test_removing_while_taking_in_leaves_nothing_half(tmp_path: Path) -> None:
