@@ -13,7 +13,7 @@ from language.weights import tells, weight
 from language.words import HAN_CHARACTER, is_chinese, words
 
 MOST_UNITS = 200
-"""Of a question: more is no question, and what comes last was said last."""
+"""Of a question: more is no question."""
 _SHORTEST_UNKNOWN = 4
 _UNKNOWN_LOOKED_UP = 4
 ALIKE_PREFIX = 3
@@ -28,8 +28,10 @@ _MOST_UNKNOWN = 15.0
 _ASIDE = 0.15
 """What a word counts that a caller says around his question."""
 _UNKNOWN_CODE = 3.0
-"""How much more a code counts that the store lacks: who asks about E5 is not helped by E4."""
-_CODE = re.compile(r"[a-z]+\d")
+"""How much more a code counts that the store lacks, where it has others of its kind: E4 does not help with E5."""
+_CODE = re.compile(r"([a-z]{1,3})\d{1,4}")
+_DIGITS = "#"
+"""Behind a prefix: only words that go on with a digit."""
 _TRUST = 0.8
 """What a word that only looks alike counts, beside its likeness."""
 
@@ -46,13 +48,31 @@ class Spelling(NamedTuple):
 
 
 def units_of(question: str) -> dict[int, str]:
-    """The question's different units, by number."""
-    return {code(unit): unit for unit in list(dict.fromkeys(words(question)))[-MOST_UNITS:]}
+    """The different units by number: those of what is asked, and the last ones of what is said around it."""
+    part = focus(question)
+    asked = list(dict.fromkeys(words(part)))[-MOST_UNITS:]
+    around = [] if part is question else [unit for unit in dict.fromkeys(words(question)) if unit not in asked]
+    room = MOST_UNITS - len(asked)
+    return {code(unit): unit for unit in [*around[max(len(around) - room, 0) :], *asked]}
 
 
 def unknown_prefixes(units: Mapping[int, str], held: Holding) -> list[str]:
     """The beginnings of words that the store does not know, and that may be spelled nearly like one that it does."""
-    return list(dict.fromkeys(unit[:ALIKE_PREFIX] for unit in _unknown(units, held)))
+    codes = [_codes_like(unit) for number, unit in units.items() if number not in held][:_UNKNOWN_LOOKED_UP]
+    return list(dict.fromkeys([*(unit[:ALIKE_PREFIX] for unit in _unknown(units, held)), *filter(None, codes)]))
+
+
+def words_from(prefix: str) -> tuple[str, str]:
+    """The first word that begins so, and what stands behind the last one, in the order of characters."""
+    if prefix.endswith(_DIGITS):
+        return prefix[:-1] + "0", prefix[:-1] + chr(ord("9") + 1)
+    return prefix, prefix + "\U0010ffff"
+
+
+def _codes_like(unit: str) -> str:
+    """The beginning of other codes of a code's kind; empty for a word."""
+    code = _CODE.fullmatch(unit)
+    return code.group(1) + _DIGITS if code else ""
 
 
 def ask(
@@ -78,7 +98,7 @@ def ask(
     perfect = sum(value for number, value in weights.items() if number in held and number in asking)
     # One who tells a story before he asks must not pay for each word of it.
     unknown = sum(
-        value * (_UNKNOWN_CODE if _CODE.match(units[number]) else 1)
+        value * (_UNKNOWN_CODE if alike.get(_codes_like(units[number])) else 1)
         for number, value in weights.items()
         if number not in held and number in asking and tells(units[number])
     )
@@ -105,7 +125,7 @@ def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
         if number not in held
         and len(unit) >= _SHORTEST_UNKNOWN
         and not unit.isdigit()
-        and not _CODE.match(unit)
+        and not _CODE.fullmatch(unit)
         and not HAN_CHARACTER.match(unit)
     ][:_UNKNOWN_LOOKED_UP]
 

@@ -13,7 +13,7 @@ from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused
 from knowledge.recent import key_of
-from knowledge.relevance import relevance
+from knowledge.relevance import UNKNOWN, relevance
 from knowledge.rows import StoreRow, unpacked
 from knowledge.sql import SqlStore
 from knowledge.sqlite import (
@@ -137,7 +137,7 @@ class FaissStore(SqlStore):
         if vector is not None and rows:
             likeness = self.likeness(unpacked(b"".join(row.vector for row in rows)).reshape(len(rows), -1) @ vector)
         elif found is not None:
-            likeness = np.array([found.ours.get(row.passage, 0.0) for row in rows], dtype=np.float32)
+            likeness = np.array([found.ours.get(row.passage, UNKNOWN) for row in rows], dtype=np.float32)
         codes = [np.frombuffer(row.terms, dtype=np.uint32) for row in rows]
         counts = self.embedder.counts if found is None else found.counts
         scores = relevance(asked, codes, store.units / store.passages, likeness, counts)

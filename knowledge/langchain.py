@@ -5,13 +5,15 @@ comes in through us is kept in our rows too, so that it is whole, listed, export
 before, or a retriever finds, is passed on as it is, with the score that it gives.
 """
 
-import contextlib
+import asyncio
 import logging
 from collections.abc import Callable
 from importlib import import_module
+from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from langchain_core.documents import Document as LangChainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
@@ -26,6 +28,7 @@ from knowledge.store import Passage, Place, Store, StoreError
 
 log = logging.getLogger(__name__)
 
+Scored = tuple[LangChainDocument, float]
 _OURS = "dialgraph_passage"
 _COUNTS, _UNRELATED = 0.6, 0.3
 """What full likeness adds to a score, and the likeness that adds nothing: of the usual models of sentences."""
@@ -43,11 +46,24 @@ def open_langchain(place: Place) -> Store:
 
 
 def _likeness_of(named: VectorStore | BaseRetriever) -> Callable[[float], float]:
-    """What makes a likeness of the scores that a store gives: with many of them they are distances."""
-    if isinstance(named, VectorStore):
-        with contextlib.suppress(NotImplementedError):
+    """What makes a likeness of the scores that a store gives: with many of them they are distances.
+
+    LangChain's own function for inner products takes them for distances, which they are not.
+    """
+    if isinstance(named, VectorStore) and "INNER" not in str(getattr(named, "distance_strategy", "")).upper():
+        try:
             return named._select_relevance_score_fn()  # what its subclasses override; the public way warns of negatives
-    return float  # langchain-core's own store gives cosines, a retriever nothing
+        except Exception as error:  # noqa: BLE001  # not implemented, or for a strategy that it does not know
+            log.debug("scores are taken as they are", extra={"reason": type(error).__name__})
+    return float  # langchain-core's own store gives cosines
+
+
+async def _near(named: VectorStore, question: str, most: int, likeness_of: Callable[[float], float]) -> list[Scored]:
+    own = VectorStore._similarity_search_with_relevance_scores
+    if type(named)._similarity_search_with_relevance_scores is not own:
+        return await asyncio.to_thread(named._similarity_search_with_relevance_scores, question, most)
+    near = await named.asimilarity_search_with_score(question, k=most)
+    return [(document, likeness_of(float(score))) for document, score in near]
 
 
 def _named(place: Place) -> VectorStore | BaseRetriever:
@@ -99,14 +115,16 @@ class _Proposals(SqlStore):
                 documents = await self.named.ainvoke(question)
                 scored = [(document, 1 / (1 + rank)) for rank, document in enumerate(documents)]
             else:
-                near = await self.named.asimilarity_search_with_score(question, k=most)
-                scored = [(document, self.likeness_of(float(score))) for document, score in near]
+                scored = await _near(self.named, question, most, self.likeness_of)
+            scored = [(document, float(np.squeeze(score))) for document, score in scored]
         except Exception as error:  # noqa: BLE001  # the boundary to code of others: words go on without it
             log.warning("a search goes by words alone", extra={"store": self.name, "reason": type(error).__name__})
             return Elsewhere({})
         ours: dict[int, float] = {}
         others = []
         for document, score in scored:
+            if not isfinite(score):
+                continue
             if _OURS in document.metadata:
                 likeness = min(max((score - _UNRELATED) / (1 - _UNRELATED), 0.0), 1.0)
                 ours[int(document.metadata[_OURS])] = likeness

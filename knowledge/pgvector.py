@@ -9,14 +9,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.knowledge import pgvector_is_there, prepare_search
-from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes
+from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
 from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
 from knowledge.fuse import CANDIDATES, best_of, fused, heaviest, summed
 from knowledge.index_rows import written
 from knowledge.prepared import Prepared
 from knowledge.recent import key_of
-from knowledge.relevance import Asked, relevance
+from knowledge.relevance import UNKNOWN, Asked, relevance
 from knowledge.rows import StoreRow, unpacked
 from knowledge.sql import SqlStore
 from knowledge.store import Filter, Passage, Place, StoreError, checked
@@ -43,6 +43,7 @@ class PgvectorStore(SqlStore):
             )
         self._preparing = asyncio.Lock()
         self._prepared = False
+        self._known_to_be = False
         self._indexed = False
 
     async def search(
@@ -51,8 +52,9 @@ class PgvectorStore(SqlStore):
         """See the port."""
         asked_for, top_k = checked(question, top_k)
         try:
-            if not self._prepared:
+            if not self._known_to_be:
                 await self.begun()
+                self._known_to_be = True
             found = await self.elsewhere(asked_for, CANDIDATES)
             vector = await self.vector(asked_for) if found is None else None
             async with self.database.snapshot() as connection:
@@ -143,7 +145,7 @@ class PgvectorStore(SqlStore):
             vectors = unpacked(b"".join(bytes(part.vector) for part in rows)).reshape(len(rows), -1)
             likeness = self.likeness(vectors @ vector)
         elif elsewhere is not None:
-            likeness = np.array([elsewhere.ours.get(part.passage_id, 0.0) for part in rows], dtype=np.float32)
+            likeness = np.array([elsewhere.ours.get(part.passage_id, UNKNOWN) for part in rows], dtype=np.float32)
         codes = [np.frombuffer(part.terms, dtype=np.uint32) for part in rows]
         counts = self.embedder.counts if elsewhere is None else elsewhere.counts
         scores = relevance(asked, codes, store.units / store.passages, likeness, counts)
@@ -178,7 +180,8 @@ _STORE = text(
     "SELECT id, embedder, words, generation, passages, units, set_config('enable_seqscan', 'off', true),"
     " set_config('plan_cache_mode', 'force_custom_plan', true),"
     " set_config('hnsw.iterative_scan', 'strict_order', true),"
-    " ARRAY(SELECT d.id FROM knowledge_document d WHERE d.store_id = s.id AND NOT d.live) AS unseen"
+    " ARRAY(SELECT d.id FROM knowledge_document d WHERE d.store_id = s.id AND NOT d.live"
+    " ORDER BY d.passages DESC LIMIT 200) AS unseen"
     " FROM knowledge_store s WHERE name = :name"
 )
 _TERMS = text(
@@ -219,7 +222,8 @@ async def _documents(connection: AsyncConnection, store: StoreRow, only: Filter)
 
 
 async def _spellings(connection: AsyncConnection, store: StoreRow, prefix: str) -> list[Spelling]:
-    parameters = {"store": store.id, "prefix": prefix, "end": prefix + "\U0010ffff", "most": ALIKE_MOST}
+    first, end = words_from(prefix)
+    parameters = {"store": store.id, "prefix": first, "end": end, "most": ALIKE_MOST}
     return [Spelling(row.term, row.code, row.passages) for row in await connection.execute(_SPELLINGS, parameters)]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from knowledge.embed import Vectors
 from knowledge.store import Filter, Passage
+from language.focus import focus
 from language.words import is_stop_word, words
 
 _REMEMBERED = 512
@@ -24,6 +25,8 @@ class Key:
     """What makes two questions one."""
 
     units: frozenset[str]
+    asked: frozenset[str]
+    """Those of the part that asks."""
     numbers: frozenset[str]
     most: int
     only: Filter | None
@@ -32,7 +35,9 @@ class Key:
 def key_of(question: str, most: int, only: Filter | None) -> Key:
     """The question without the words that carry no matter."""
     units = frozenset(unit for unit in words(question) if not is_stop_word(unit))
-    return Key(units, frozenset(unit for unit in units if any(map(str.isdigit, unit))), most, only)
+    part = focus(question)
+    asked = units if part is question else frozenset(words(part))
+    return Key(units, asked, frozenset(unit for unit in units if any(map(str.isdigit, unit))), most, only)
 
 
 class Recent:

@@ -103,13 +103,14 @@ def _bm25(
 # their topic had been taken out of. A Chinese question has more units, of which fewer are in the passage.
 _SLOPE, _MIDDLE = 14.0, 0.34
 _CHINESE_SLOPE, _CHINESE_MIDDLE = 20.0, 0.19
-_EXPECTED = 0.31
-"""How much of full likeness any passage has of whatever is asked; tuned with MiniLM."""
+UNKNOWN = 0.31
+"""How much of full likeness any passage has of whatever is asked, so that it speaks neither for nor against it; tuned
+with MiniLM."""
 
 
 def _calibrated(raw: NDArray[np.float64], chinese: bool, counts: float) -> Scores:
     slope, middle = (_CHINESE_SLOPE, _CHINESE_MIDDLE) if chinese else (_SLOPE, _MIDDLE)
-    middle += _EXPECTED * counts
+    middle += UNKNOWN * counts
     nothing = 1 / (1 + exp(slope * middle))
     scores: Scores = (1 / (1 + np.exp(-slope * (raw - middle))) - nothing) / (1 - nothing)
     return np.clip(scores, 0.0, 1.0)

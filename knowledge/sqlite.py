@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from knowledge.asking import ALIKE_MOST, Spelling
+from knowledge.asking import ALIKE_MOST, Spelling, words_from
 from knowledge.fuse import heaviest, summed
 from knowledge.relevance import Asked
 from knowledge.rows import StoreRow
@@ -65,7 +65,7 @@ def spellings(connection: sqlite3.Connection, store: StoreRow, prefix: str) -> l
     rows = connection.execute(
         "SELECT term, code, passages FROM knowledge_term WHERE store_id = ? AND term >= ? AND term < ?"
         " AND passages > 0 LIMIT ?",
-        (store.id, prefix, prefix + "\U0010ffff", ALIKE_MOST),
+        (store.id, *words_from(prefix), ALIKE_MOST),
     )
     return [Spelling(*row) for row in rows]
 

@@ -75,7 +75,8 @@ async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: st
     faults = []
     counts = text(
         "SELECT count(*) FILTER (WHERE NOT d.live) AS unseen, count(*) FILTER (WHERE d.live) AS live,"
-        " count(*) FILTER (WHERE w.words IS NULL OR c.vector IS NULL OR :walked AND c.embedding IS NULL) AS bare"
+        " count(*) FILTER (WHERE w.words IS NULL OR c.vector IS NULL OR :walked AND c.embedding IS NULL) AS bare,"
+        " count(*) FILTER (WHERE w.document_id <> d.id OR c.document_id <> d.id) AS strayed"
         " FROM knowledge_document d JOIN knowledge_passage p ON p.document_id = d.id"
         " LEFT JOIN knowledge_compared c ON c.passage_id = p.id LEFT JOIN knowledge_words w ON w.passage_id = p.id"
         " WHERE d.store_id = :store"
@@ -87,6 +88,8 @@ async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: st
         faults.append(f"store {name!r}: it counts {store.passages} passages and holds {row.live}.")
     if row.bare:
         faults.append(f"store {name!r}: {row.bare} passages have no words and no vector.")
+    if row.strayed:
+        faults.append(f"store {name!r}: {row.strayed} passages are found in another document's name. Rebuild it.")
     wrong = text(
         "SELECT count(*) FROM (SELECT lexeme, count(*) AS held FROM knowledge_document d"
         " JOIN knowledge_words s ON s.document_id = d.id, unnest(s.words)"

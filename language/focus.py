@@ -1,53 +1,93 @@
 """A caller's turn → the part of it that asks. People tell a story first, or give their reasons after."""
 
 import re
+from functools import lru_cache
 
 from language.sentences import sentences
 from language.weights import tells
 from language.words import is_chinese, words
 
-_LONG, _LONG_CHINESE = 9, 40
+_LONG, _LONG_CHINESE = 9, 50
 """Telling units of a turn that is looked at; fewer are a question as a whole. A Chinese word is about three."""
-_ENOUGH, _ENOUGH_CHINESE = 2, 4
+_ENOUGH, _ENOUGH_CHINESE = 1, 4
 """Telling units that can be searched for."""
-_TAIL, _TAIL_CHINESE = 80, 24
-"""Characters that are taken where nothing tells where a question begins."""
-_CLAUSE = re.compile(r"[^,;:，；：、—]+[,;:，；：、—]*\s*")
-_CHINESE_CLAUSE = re.compile(r"[^,;:，；：、—\s]+[,;:，；：、—\s]*")
-_BEGINS = re.compile(
-    r"\b(what|when|where|who|which|why|how|whether"
-    r"|(can|could|may|do|does|did|is|are|will|would) (i|we|you|it|there|the))\b",
-    re.IGNORECASE,
+_ENOUGH_POINTING = 3
+"""The same where "it" or "that" stands for what was said before."""
+_NO_MARKS, _NO_MARKS_CHINESE = 9, 120
+"""Telling units of a stretch without a mark: a recogniser's text, in which the question is looked for by its words."""
+_TAIL_CHINESE = 40
+"""Characters at the end of such a stretch; nothing tells where a Chinese question begins."""
+_CLAUSE = re.compile(r"(?:[^,;:，；：、—]|(?<=\d)[,:](?=\d))+[,;:，；：、—]*\s*")
+_CHINESE_CLAUSE = re.compile(r"(?:[^,;:，；：、—\s]|(?<=\d)[,:](?=\d))+[,;:，；：、—\s]*")
+_AUXILIARY = "is|are|was|do|does|did|can|could|should|shall|will|would|may|must|has|have"
+_ASKING = (
+    rf"(?:until |at |in |on |by |for )?(?:what|when|where|who|which|why|how)(?: [\w-]+){{0,3}}? (?:{_AUXILIARY})\b"
+    rf"|(?:{_AUXILIARY}) (?:i|we|you|it|he|she|they|there|this|that|the|a|an|my|your|our|any|some|dogs|pets|children)\b"
+    r"|what about\b|how about\b|whether\b"
 )
-_ASKS = re.compile(
-    rf"[吗呢]|什么|多少|几点|哪|怎么|如何|能不能|可不可以|有没有|是不是|{_BEGINS.pattern}", re.IGNORECASE
+_ASKS = re.compile(rf"\b(?:{_ASKING})", re.IGNORECASE)
+_BEGINS_ASKING = re.compile(rf"(?:and |so |but |or |please |also |then |\W)*(?:{_ASKING})", re.IGNORECASE)
+_ASKS_CHINESE = re.compile(
+    r"[吗呢]|什么|多少|几|哪|怎么|如何|能不能|可不可以|有没有|是不是|能否|是否|谁|何时|多久|多远|多大"
 )
+_POINTS = re.compile(r"\b(?:it|they|them|that|this|those|these|one|ones)\b", re.IGNORECASE)
+_LOOKED_AT = 8
+"""Places where a question may begin, and clauses that it may have, from the end."""
 
 
+@lru_cache(maxsize=256)
 def focus(text: str) -> str:
-    """What is asked, in the caller's own words; of a short turn all of it."""
+    """What is asked, in the caller's own words; of a short turn, and in doubt, all of it."""
     chinese = is_chinese(text)
-    long, enough = (_LONG_CHINESE, _ENOUGH_CHINESE) if chinese else (_LONG, _ENOUGH)
-    if _telling(text) <= long:
+    if _telling(text) <= (_LONG_CHINESE if chinese else _LONG):
         return text
     parts = sentences(text)
-    asking = [part for part in parts if "?" in part or "？" in part] or [part for part in parts if _ASKS.search(part)]
-    text = "".join(asking or parts)
-    if _telling(text) <= long:
+    asking = [part for part in parts if "?" in part or "？" in part] or [part for part in parts if _asks(part, chinese)]
+    part = "".join(asking)
+    if _telling(part) < _enough(part, chinese):
+        part = text
+    return _question_of(part, chinese)
+
+
+def _question_of(text: str, chinese: bool) -> str:
+    """The last clauses that are a question of their own."""
+    if not chinese and _BEGINS_ASKING.match(text):
         return text
-    clauses: list[str] = (_CHINESE_CLAUSE if chinese else _CLAUSE).findall(text) or [text]
-    found = clauses.pop()
-    while clauses and _telling(found) < enough and _telling(clauses[-1]) <= long // 2:
-        found = clauses.pop() + found
-    return found if _telling(found) <= long else _end(found, enough, _TAIL_CHINESE if chinese else _TAIL)
+    if _telling(text) <= (_LONG_CHINESE if chinese else _LONG):
+        return text
+    clauses: list[str] = (_CHINESE_CLAUSE if chinese else _CLAUSE).findall(text)
+    found, telling = "", 0
+    for clause in reversed(clauses[-_LOOKED_AT:]):
+        found, telling = clause + found, telling + _telling(clause)
+        asks = _ASKS_CHINESE.search(found) if chinese else _BEGINS_ASKING.match(clause)
+        if asks and telling >= _enough(found, chinese):
+            break
+    else:
+        found = text
+    if _telling(found) <= (_NO_MARKS_CHINESE if chinese else _NO_MARKS):
+        return found
+    return _last_of(found, chinese)
 
 
-def _end(text: str, enough: int, tail: int) -> str:
-    """The last question of a recogniser's text that has no marks."""
-    for begins in reversed(list(_BEGINS.finditer(text))):
-        if _telling(text[begins.start() :]) >= enough:
-            return text[begins.start() :]
-    return text[-tail:]
+def _last_of(text: str, chinese: bool) -> str:
+    """The last question of a long stretch without marks."""
+    if chinese:
+        return text[-_TAIL_CHINESE:] if _ASKS_CHINESE.search(text[-_TAIL_CHINESE:]) else text
+    for begins in reversed([match.start() for match in _ASKS.finditer(text)][-_LOOKED_AT:]):
+        part = text[begins:]
+        if _telling(part) >= _enough(part, chinese):
+            return part
+    return text
+
+
+def _enough(text: str, chinese: bool) -> int:
+    if chinese:
+        return _ENOUGH_CHINESE
+    return _ENOUGH_POINTING if _POINTS.search(text) else _ENOUGH
+
+
+def _asks(text: str, chinese: bool) -> bool:
+    return bool((_ASKS_CHINESE if chinese else _ASKS).search(text))
 
 
 def _telling(text: str) -> int:

@@ -11,6 +11,7 @@ from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
 from knowledge.store import Document
+from language.focus import focus
 from models.extractive import best_sentences
 from nodes.rewrite_question import goes_on
 from tests.serving import Served, serving
@@ -67,6 +68,37 @@ async def test_a_story_around_the_question_does_not_hide_it(tmp_path: Path, lang
             found += bool(held)
             answered += any(answer in said for answer in question.answers)
     assert found >= 0.85 * len(asked) and answered >= 0.75 * len(asked), (found, answered, len(asked))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "I'd like to know which documents foreign guests need to check in at night after reception has closed, please?",
+        "My coffee machine shows error E4 after descaling and a blinking light near the tank, what should I do?",
+        "The cancellation fee for a family suite booked through a travel agency is fifty percent, right?",
+        "Does the restaurant beside the swimming pool still serve the vegetarian breakfast buffet before 7:30?",
+        "Can I get my money back when my train gets cancelled because of heavy snow at Geneva tomorrow morning?",
+        "What is the maximum weight of hand luggage on European flights for those who hold gold membership?",
+        "我的咖啡机在除垢之后屏幕上一直显示故障代码E4并且水箱旁边的橙色指示灯不停闪烁，怎么办？",
+    ],
+)  # fmt: skip
+def test_a_long_question_is_not_cut(question: str) -> None:
+    assert focus(question) == question
+
+
+async def test_the_same_words_around_another_question_are_another_question(tmp_path: Path) -> None:
+    story = "Yesterday my wife drove our two tired kids from Berlin past the {}. When does the {} open?"
+    async with opened(tmp_path) as store:
+        await store.add([Document("garage", "The garage opens at six."), Document("pool", "The pool opens at eight.")])
+        found = [await store.search(story.format(*places), 1) for places in (("garage", "pool"), ("pool", "garage"))]
+    assert [passages[0].document for passages in found] == ["pool", "garage"]
+
+
+async def test_a_question_before_a_very_long_story_is_found(tmp_path: Path) -> None:
+    story = "泳池几点开门？" + "我们从汉堡开车过来，还有两个朋友，我母亲腿脚不太方便，所以出发之前想先了解清楚。" * 4
+    async with opened(tmp_path) as store:
+        await store.add([Document("pool", "泳池早上七点开门，晚上九点关门。"), Document("park", "停车场在地下二层。")])
+        assert [one.document for one in await store.search(story, 1)] == ["pool"]
 
 
 @pytest.mark.parametrize(
