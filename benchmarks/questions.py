@@ -5,6 +5,7 @@ With the right paragraph given: how often the one or two spoken sentences hold t
 
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,15 +21,18 @@ class Question(NamedTuple):
     text: str
     paragraph: str
     answers: list[str]
+    held_out: bool = False
+    """Whether nothing was tuned on it: every second one of its set."""
 
 
 def read(file: Path) -> Iterator[Question]:
     """The questions of one file."""
+    held_out = cycle((False, True))
     for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
                 answers = [answer["text"] for answer in question["answers"]]
-                yield Question(question["question"], paragraph["context"], answers)
+                yield Question(question["question"], paragraph["context"], answers, next(held_out))
 
 
 def spoken(questions: list[Question]) -> tuple[float, float]:

@@ -37,10 +37,11 @@ class Result(NamedTuple):
     """Ranks of the right paragraphs, from 0; 10 is nowhere."""
 
     ranks: list[int]
+    held_out: list[bool]
 
     def cells(self) -> str:
         """The figures of a row."""
-        held_out = self.ranks[1::2]
+        held_out = [rank for rank, held in zip(self.ranks, self.held_out, strict=True) if held]
         mrr = sum(1 / (rank + 1) for rank in self.ranks if rank < 10) / len(self.ranks)
         return (
             f"{share(self.ranks, 1):.3f} | {share(self.ranks, 5):.3f} | {mrr:.3f}"
@@ -99,7 +100,7 @@ async def ranks(questions: Sequence[Question], paragraphs: Sequence[str], rank: 
         order = await rank(question.text)
         right = place[question.paragraph]
         found.append(order.index(right) if right in order else 10)
-    return Result(found)
+    return Result(found, [question.held_out for question in questions])
 
 
 @asynccontextmanager
