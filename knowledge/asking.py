@@ -22,7 +22,7 @@ ALIKE_MOST = 4_000
 """Words of one prefix that are looked at."""
 _ALIKE = 0.66
 _MOST_ALIKE = 3
-_ROWS_READ = 1_200
+_ROWS_READ, _MOST_ROWS_READ = 1_200, 60_000
 _MOST_UNKNOWN = 15.0
 """The weight of unknown words that counts against a passage: six Latin words, or a dozen Han characters."""
 _ASIDE = 0.15
@@ -133,9 +133,9 @@ def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
 def telling(asked: Asked, held: Holding, passages: int, share: float) -> list[int]:
     """The units to look for in a store of so many passages, the most telling first; one at least.
 
-    Together they stand in 1,200 passages at most, or in this share of a large store.
+    Together they stand in 1,200 passages at most, in this share of a large store, or in 60,000 of a very large one.
     """
-    most_rows = max(_ROWS_READ, int(passages * share))
+    most_rows = max(_ROWS_READ, min(int(passages * share), _MOST_ROWS_READ))
     chosen: list[int] = []
     rows = 0
     for number in sorted(asked.weights, key=lambda number: -asked.weights[number]):

@@ -12,6 +12,8 @@ from knowledge.vectors import Ids
 
 CANDIDATES = 64
 """Passages that are scored."""
+_WORTH_SCORING = 0.4
+"""Of the most weight: with less, a passage is scored only if few have more."""
 MIN_SCORE = 0.06
 """Where the best passage is below this, nothing speaks to the question; benchmarks/README.md has its price."""
 _BESIDE_THE_BEST = 0.1
@@ -33,7 +35,9 @@ def heaviest(ids: Ids, weights: NDArray[np.float64]) -> Ids:
     if not most:
         return ids
     best = np.argpartition(-weights, most - 1)[:most]
-    first: Ids = ids[best[np.argsort(-weights[best], kind="stable")]]
+    best = best[np.argsort(-weights[best], kind="stable")]
+    worth = int(np.count_nonzero(weights[best] >= _WORTH_SCORING * weights[best[0]]))
+    first: Ids = ids[best[: max(worth, CANDIDATES // 2)]]
     return first
 
 
