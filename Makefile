@@ -22,8 +22,8 @@ serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 test: $(VENV)/installed-test ## run every test but the long proofs
 	@$(BIN)/python -m pytest
 
-test-all: $(VENV)/installed-test $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients
-	@$(BIN)/python -m pytest -m clients
+test-all: $(VENV)/installed-test $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
+	@$(BIN)/python -m pytest -m "clients or long"
 
 check: $(VENV)/installed-test ## format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -167,6 +167,7 @@ def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path)
 
 
 @pytest.mark.parametrize("page", ["knowledge.md", "knowledge.zh-CN.md"])
+@pytest.mark.long
 def test_the_guide_puts_a_manual_in(page: str) -> None:
     """The commands of the guide, in a new folder, as a reader runs them."""
     block = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("```bash\n")[2].partition("```")[0]

@@ -31,6 +31,7 @@ async def small_window(port: int) -> Connection:
     return Connection(*await asyncio.open_connection(sock=raw, limit=1024))
 
 
+@pytest.mark.long
 async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
     tmp_path: Path, nothing_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

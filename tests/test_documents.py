@@ -318,6 +318,7 @@ CALLS, WORDS_A_TURN = 20, 20
 STUTTER_SECONDS = 0.5
 
 
+@pytest.mark.long
 async def test_bombs_end_in_a_sentence_while_calls_go_on_undisturbed(tmp_path: Path) -> None:
     async def call(number: int) -> float:
         """Turn after turn; the longest silence between two words."""

@@ -30,6 +30,7 @@ async def test_chat_says_plainly_that_no_model_is_configured(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("question", "held"), [("When is check-in?", "3 p.m."), ("几点可以入住？", "下午三点")])
+@pytest.mark.long
 async def test_audio_is_a_transcript_then_whole_frames(tmp_path: Path, question: str, held: str) -> None:
     async with serving(tmp_path) as served:
         answer = read_stream((await served.ask(question, AUDIO)).body)

@@ -243,6 +243,7 @@ async def kills(folder: Path, count: int, seed: int) -> Counter[str]:
     return struck
 
 
+@pytest.mark.long
 async def test_kills_leave_whole_documents(tmp_path: Path) -> None:
     assert (await kills(tmp_path, 4, seed=1)).total() == 4
 

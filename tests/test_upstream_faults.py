@@ -274,6 +274,7 @@ async def test_u14_a_line_of_fifty_megabytes_is_cut_short(tmp_path: Path) -> Non
     assert after - before <= 8 * 2**20
 
 
+@pytest.mark.long
 async def test_u14_a_million_tiny_chunks_pass_in_flat_memory(tmp_path: Path) -> None:
     count = 1_000_000
     batch = delta({"content": "x"}) * 1000
