@@ -5,6 +5,7 @@ import random
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,8 @@ async def test_c07_who_sends_too_slowly_is_closed_and_holds_nobody_up(
         sending = asyncio.create_task(send())
         began = time.monotonic()
         assert (await served.ask()).status == 200
-        assert await asyncio.wait_for(connection.reader.read(), 5) == b""
+        with suppress(ConnectionResetError):  # what came in at the moment of the close makes of FIN an RST
+            assert await asyncio.wait_for(connection.reader.read(), 5) == b""
         assert time.monotonic() - began < 2
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
