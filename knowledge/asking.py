@@ -51,7 +51,7 @@ def units_of(question: str) -> dict[int, str]:
     """The different units by number: those of what is asked, and the last ones of what is said around it."""
     part = focus(question)
     asked = list(dict.fromkeys(words(part)))[-MOST_UNITS:]
-    around = [] if part is question else [unit for unit in dict.fromkeys(words(question)) if unit not in asked]
+    around = [] if part == question else [unit for unit in dict.fromkeys(words(question)) if unit not in asked]
     room = MOST_UNITS - len(asked)
     return {code(unit): unit for unit in [*around[max(len(around) - room, 0) :], *asked]}
 
@@ -89,7 +89,7 @@ def ask(
     """
     holding = dict(held)
     part = focus(question)
-    asking = units.keys() if part is question else {code(unit) for unit in words(part)}
+    asking = units.keys() if part == question else {code(unit) for unit in words(part)}
     weights = {
         number: weight(unit) * rarity(passages, held.get(number, 0)) * (1 if number in asking else _ASIDE)
         for number, unit in units.items()

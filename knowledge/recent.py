@@ -35,8 +35,7 @@ class Key:
 def key_of(question: str, most: int, only: Filter | None) -> Key:
     """The question without the words that carry no matter."""
     units = frozenset(unit for unit in words(question) if not is_stop_word(unit))
-    part = focus(question)
-    asked = units if part is question else frozenset(words(part))
+    asked = units & frozenset(words(focus(question)))
     return Key(units, asked, frozenset(unit for unit in units if any(map(str.isdigit, unit))), most, only)
 
 

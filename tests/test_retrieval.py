@@ -10,6 +10,7 @@ from benchmarks.questions import OWN, read
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
+from knowledge.recent import key_of
 from knowledge.store import Document
 from language.focus import focus
 from models.extractive import best_sentences
@@ -92,6 +93,11 @@ async def test_the_same_words_around_another_question_are_another_question(tmp_p
         await store.add([Document("garage", "The garage opens at six."), Document("pool", "The pool opens at eight.")])
         found = [await store.search(story.format(*places), 1) for places in (("garage", "pool"), ("pool", "garage"))]
     assert [passages[0].document for passages in found] == ["pool", "garage"]
+
+
+def test_the_same_question_is_known_again() -> None:
+    first, again = (key_of(" ".join(["When", "does", "the", "pool", "open?"]), 4, None) for _ in range(2))
+    assert first == again == key_of("the pool, when does it open", 4, None)
 
 
 async def test_a_question_before_a_very_long_story_is_found(tmp_path: Path) -> None:
