@@ -54,6 +54,7 @@ lock: $(VENV)/installed-test ## pin every dependency with its hashes
 	@printf 'openai>=2,<3\n' | $(LOCK) --upgrade - -o tests/requirements-openai2.lock
 	@printf 'langchain-classic\nlangchain-community\nlangchain-text-splitters\n' | \
 		$(LOCK) --upgrade --no-deps -c requirements-test.lock - -o tests/requirements-community.lock
+	@printf 'schemathesis\n' | $(LOCK) --upgrade - -o tests/requirements-schemathesis.lock
 	@printf 'livekit-agents\nlivekit-plugins-openai\n' | $(LOCK) --upgrade - -o tests/requirements-livekit.lock
 	@printf 'pipecat-ai[openai]\n' | $(LOCK) --upgrade --no-emit-package docopt - -o tests/requirements-pipecat.lock
 

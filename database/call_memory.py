@@ -48,6 +48,11 @@ class CallMemoryTable:
             await connection.execute(insert.on_conflict_do_update(index_elements=TABLE.primary_key, set_=changed))
             await connection.execute(delete(TABLE).where(TABLE.c.expires_at <= now))
 
+    async def forget(self, principal: str) -> None:
+        """Delete what is kept of the calls of this principal."""
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(TABLE).where(TABLE.c.principal == principal))
+
 
 def _is(key: CallKey) -> tuple[Any, ...]:
     return (

@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,11 +11,12 @@ from urllib.parse import quote
 from filelock import AsyncFileLock, FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from database.errors import DatabaseError
+from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from database.migrate import migrate
 from database.readers import Readers
 
@@ -57,6 +58,7 @@ class Database:
             self._readers = Readers(file.absolute())
         self._engine: AsyncEngine = create_async_engine(self._address, **self._options())
         self._prepare(self._engine.sync_engine)
+        self._reading = self._reading_engine()
         self._locks: AsyncEngine = create_async_engine(self._address, poolclass=NullPool, **self._options())
         self._waiting: dict[str, asyncio.Lock] = {}
         self._opening = asyncio.Lock()
@@ -64,10 +66,22 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A connection whose work is committed at the end of the block, or not at all."""
+        """A connection whose work is committed at the end of the block, or not at all.
+
+        Raises DatabaseAwayError and DatabaseFullError.
+        """
         await self.open()
-        async with self._engine.begin() as connection:
-            yield connection
+        with _in_our_words():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that only reads, and so waits for no writer. Raises DatabaseAwayError."""
+        await self.open()
+        with _in_our_words():
+            async with self._reading.begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -136,6 +150,16 @@ class Database:
         if self._readers is not None:
             await self._readers.aclose()
         await self._engine.dispose()
+        await self._reading.dispose()
+
+    def _reading_engine(self) -> AsyncEngine:
+        """PostgreSQL's readers wait for nobody anyway."""
+        if not self._sqlite:
+            return self._engine
+        engine = create_async_engine(self._address, **self._options())
+        event.listen(engine.sync_engine, "connect", _prepare_reader)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
 
     def _options(self) -> dict[str, Any]:
         if self._sqlite:
@@ -179,6 +203,29 @@ def _prepare_postgres(connection: Any, record: object) -> None:
     cursor.execute("SET jit = off")
     cursor.close()
     connection.commit()
+
+
+def _prepare_reader(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON").close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Whoever uses the database learns what it means for him; the log learns what it was."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, InternalError) as error:
+        said = str(error.orig).partition("\n")[0]
+        if "full" in said or "No space left" in said:
+            raise DatabaseFullError(f"The database is full: {said}") from error
+        raise DatabaseAwayError(f"The database does not answer: {said}") from error
+    except PoolTimeoutError as error:
+        raise DatabaseAwayError("All connections to the database are in use.") from error
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -97,6 +97,7 @@ JOB = Table(
     Column("total", Integer, nullable=False),
     Column("tries", SmallInteger, nullable=False),
     Column("error", String(512), nullable=False),
+    Column("fault", String(12), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("leased_until", BigInteger, nullable=False),
 )

@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
 from graphs.settings import ROOT, GraphSettings
-from knowledge.embed import open_embedder
+from knowledge.base import STORE_NAME
+from knowledge.embed import Embedder, open_embedder
 from knowledge.rerank import Reranker, open_reranker
 from knowledge.store import Place, Store, open_store, options_of
 from models.breaker import Health
@@ -21,7 +22,10 @@ from tools.port import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from database.engine import Database
+    from knowledge.ingest import Ingestion
 
+MOST_BASES = 64
+"""Users' knowledge bases that are open at once."""
 SAMPLE = ROOT / "knowledge" / "sample"
 Engine = TypeVar("Engine")
 
@@ -38,6 +42,9 @@ class OpenServices:
         self._addresses = settings.model_addresses()
         self._models: dict[str, ChatModel] = {}
         self._stores: dict[str, Store] = {}
+        self._bases: dict[str, Store] = {}
+        self._embedders: dict[str, Embedder] = {}
+        self._ingestion: Ingestion | None = None
         self._warm: set[str] = set()
         self._opening = RLock()
         self._voices: dict[str, Voice] = {}
@@ -54,25 +61,59 @@ class OpenServices:
     def store(self, name: str) -> Store:
         """See nodes.turn.Services. May be called in a thread, since opening reads files."""
         with self._opening:
+            if base := STORE_NAME.fullmatch(name):
+                return self._base(name, base[2])
             if name not in self._stores:
                 self._stores[name] = _opened(open_store, self._place(name))
             return self._stores[name]
+
+    def _base(self, name: str, embedder: str) -> Store:
+        """A user's knowledge base. Those that were not used for longest are let go of."""
+        store = self._bases.pop(name, None)
+        if store is None:
+            scheme = "faiss:" if self.database.engine == "sqlite" else "pgvector:"
+            folder = self._settings.data_dir / "knowledge"
+            store = _opened(open_store, Place(name, scheme, self.database, folder, self._embedder(embedder)))
+        self._bases[name] = store
+        while len(self._bases) > MOST_BASES:
+            del self._bases[next(iter(self._bases))]
+        return store
+
+    @property
+    def ingestion(self) -> "Ingestion":
+        """The worker that takes files in."""
+        with self._opening:
+            if self._ingestion is None:
+                from knowledge.ingest import Ingestion
+                from knowledge.jobs import Jobs
+
+                self._ingestion = Ingestion(Jobs(self._the_database()), self.store)
+            return self._ingestion
+
+    def embedders(self) -> list[str]:
+        """The names of the embedders that the settings know."""
+        return list(self._settings.embedder_addresses())
 
     def _place(self, name: str) -> Place:
         """What a store is opened with."""
         url = _known("store", name, self._settings.store_urls())
         options = _opened(options_of, name, url)
-        embedder = options.get("embedder", "main")
-        address = _known("embedder", embedder, self._settings.embedder_addresses())
         return Place(
             name,
             url,
             self.database,
             self._settings.data_dir / "knowledge",
-            _opened(open_embedder, embedder, address),
+            self._embedder(options.get("embedder", "main")),
             self._reranker(options["reranker"]) if "reranker" in options else None,
             sample=SAMPLE if name == "main" and self._settings.sample_handbook else None,
         )
+
+    def _embedder(self, name: str) -> Embedder:
+        """Shared by all stores that name it."""
+        if name not in self._embedders:
+            address = _known("embedder", name, self._settings.embedder_addresses())
+            self._embedders[name] = _opened(open_embedder, name, address)
+        return self._embedders[name]
 
     def _reranker(self, name: str) -> Reranker:
         found = _known("reranker", name, self._settings.rerankers)
@@ -138,18 +179,14 @@ class OpenServices:
             await (await asyncio.to_thread(self.store, name)).search("warm", 1)
 
     async def take_files_in(self) -> None:
-        """Work off the queue of files until cancelled, also what a killed command left; nothing without a store."""
-        if self._stores:
-            from knowledge.ingest import Ingestion
-            from knowledge.jobs import Jobs
-
-            await Ingestion(Jobs(self.database), self.store).run()
+        """Work off the queue of files until cancelled, also what a killed command left."""
+        await self.ingestion.run()
 
     async def aclose(self) -> None:
         """Close all that was opened."""
         for model in self._models.values():
             await model.aclose()
-        for store in self._stores.values():
+        for store in (*self._stores.values(), *self._bases.values()):
             await store.aclose()
         for toolbox in self._toolboxes.values():
             await toolbox.aclose()

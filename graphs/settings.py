@@ -108,7 +108,7 @@ class GraphSettings(BaseSettings):
     stores: dict[str, str] = Field(
         default_factory=dict,
         description="Knowledge stores by name, as URLs: `faiss:`, `pgvector:` or `langchain:module:name`, with"
-        " `?embedder=…&reranker=…`. `main` is `faiss:`.",
+        " `?embedder=…&reranker=…`. `main` is `faiss:`, on PostgreSQL `pgvector:`.",
     )
     embedders: dict[str, Annotated[EmbedderSettings, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
@@ -170,7 +170,8 @@ class GraphSettings(BaseSettings):
 
     def store_urls(self) -> dict[str, str]:
         """Every store, `main` among them."""
-        return {"main": "faiss:", **self.stores}
+        embedded = self.database_url.get_secret_value().startswith("sqlite")
+        return {"main": "faiss:" if embedded else "pgvector:", **self.stores}
 
     def embedder_addresses(self) -> dict[str, EmbedderAddress]:
         """Every embedder, `main` among them."""

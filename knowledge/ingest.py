@@ -15,7 +15,7 @@ from knowledge.parse.frames import Frame
 from knowledge.parse.run import frames
 from knowledge.parse.sniff import MEDIA_TYPES
 from knowledge.sql import SqlStore
-from knowledge.store import Document, Store, StoreError
+from knowledge.store import Document, EmptyDocumentError, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +75,13 @@ class Ingestion:
         except asyncio.CancelledError:
             await asyncio.shield(self.jobs.release(job.id))
             raise
-        except (ParseError, StoreError, EmbedError) as error:
-            await self.jobs.end(job.id, "failed", str(error))
+        except (ParseError, EmptyDocumentError) as error:
+            await self.jobs.end(job.id, "failed", str(error), fault="document")
+        except (StoreError, EmbedError) as error:
+            await self.jobs.end(job.id, "failed", str(error), fault="server")
         except Exception:
             log.exception("a file could not be taken in", extra={"store": job.store})
-            await self.jobs.end(job.id, "failed", "The file could not be taken in; the log says why.")
+            await self.jobs.end(job.id, "failed", "The file could not be taken in; the log says why.", fault="server")
         else:
             await self.jobs.end(job.id, "done", done=done)
         finally:

@@ -10,7 +10,7 @@ from sqlalchemy import and_, delete, func, insert, or_, select, update
 
 from database.engine import Database
 from database.knowledge import JOB
-from knowledge.store import checked_name
+from knowledge.store import QueueFullError, checked_name
 
 MOST_WAITING = 1_000
 """Files in the queue of all stores; more are refused, not lost."""
@@ -19,10 +19,6 @@ MOST_TRIES = 3
 LEASE_SECONDS = 15
 """How long nobody else takes a job from one who does not tell that he is alive."""
 FINISHED = ("done", "failed", "cancelled")
-
-
-class QueueFullError(Exception):
-    """No more files are accepted now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +36,8 @@ class Job:
     """Passages that were written, and that there will be; 0 until the file has been read."""
     error: str
     """Why it failed, in a sentence."""
+    fault: str
+    """Whose fault that was: `document` or `server`."""
 
     @property
     def finished(self) -> bool:
@@ -59,7 +57,7 @@ class Jobs:
         number = uuid4().hex
         values = {
             "id": number, "store": store, "document": document, "tags": list(tags), "state": "queued",
-            "source": source, "done": 0, "total": 0, "tries": 0, "error": "", "created_at": time.time_ns(),
+            "source": source, "done": 0, "total": 0, "tries": 0, "error": "", "fault": "", "created_at": time.time_ns(),
             "leased_until": 0,
         }  # fmt: skip
         async with self._database.transaction() as connection:
@@ -67,17 +65,17 @@ class Jobs:
             if (await connection.scalar(waiting) or 0) >= MOST_WAITING:
                 raise QueueFullError(f"{MOST_WAITING} files are waiting to be taken in. Try again later.")
             await connection.execute(insert(JOB).values(values))
-        return Job(number, store, document, tuple(tags), "queued", 0, 0, "")
+        return Job(number, store, document, tuple(tags), "queued", 0, 0, "", "")
 
     async def get(self, job: str) -> Job | None:
         """The job of this id."""
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             row = (await connection.execute(select(*_SHOWN).where(JOB.c.id == job))).first()
         return _job(row) if row else None
 
     async def of_store(self, store: str) -> list[Job]:
         """The store's jobs, oldest first."""
-        async with self._database.transaction() as connection:
+        async with self._database.reading() as connection:
             rows = await connection.execute(select(*_SHOWN).where(JOB.c.store == store).order_by(JOB.c.created_at))
             return [_job(row) for row in rows]
 
@@ -97,7 +95,11 @@ class Jobs:
                 "state": "running", "tries": JOB.c.tries + 1, "leased_until": now + LEASE_SECONDS, "done": 0,
             }  # fmt: skip
             if found.tries >= MOST_TRIES:
-                values = {"state": "failed", "error": "Whoever read the file was stopped, each time."}
+                values = {
+                    "state": "failed",
+                    "error": "Whoever read the file was stopped, each time.",
+                    "fault": "document",
+                }
             changed = update(JOB).where(JOB.c.id == found.id).values(values).returning(*_SHOWN, JOB.c.source)
             row = (await connection.execute(changed)).one()
         if row.state == "failed":
@@ -117,9 +119,9 @@ class Jobs:
             changed = update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values)
             return bool((await connection.execute(changed)).rowcount)
 
-    async def end(self, job: str, state: str, error: str = "", done: int = 0) -> None:
+    async def end(self, job: str, state: str, error: str = "", done: int = 0, fault: str = "") -> None:
         """The job is done, or failed for a reason; the file of a failed one is kept, to be tried again."""
-        values: dict[str, Any] = {"state": state, "error": error[:500], "leased_until": 0}
+        values: dict[str, Any] = {"state": state, "error": error[:500], "fault": fault, "leased_until": 0}
         if state == "done":
             values |= {"source": None, "done": done, "total": done}
         async with self._database.transaction() as connection:
@@ -142,7 +144,7 @@ class Jobs:
 
     async def retry(self, job: str) -> bool:
         """Let a failed one wait again. Returns whether it had failed."""
-        values = {"state": "queued", "tries": 0, "error": "", "done": 0, "total": 0}
+        values = {"state": "queued", "tries": 0, "error": "", "fault": "", "done": 0, "total": 0}
         async with self._database.transaction() as connection:
             failed = update(JOB).where(JOB.c.id == job, JOB.c.state == "failed").values(values)
             return bool((await connection.execute(failed)).rowcount)
@@ -154,9 +156,9 @@ class Jobs:
 
 
 _SHOWN = (
-    JOB.c.id, JOB.c.store, JOB.c.document, JOB.c.tags, JOB.c.state, JOB.c.done, JOB.c.total, JOB.c.error,
+    JOB.c.id, JOB.c.store, JOB.c.document, JOB.c.tags, JOB.c.state, JOB.c.done, JOB.c.total, JOB.c.error, JOB.c.fault,
 )  # fmt: skip
 
 
 def _job(row: Any) -> Job:
-    return Job(row.id, row.store, row.document, tuple(row.tags), row.state, row.done, row.total, row.error)
+    return Job(row.id, row.store, row.document, tuple(row.tags), row.state, row.done, row.total, row.error, row.fault)

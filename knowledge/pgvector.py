@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.errors import DatabaseAwayError
 from database.knowledge import pgvector_is_there, prepare_search
 from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
 from knowledge.elsewhere import Elsewhere, with_others
@@ -59,7 +60,7 @@ class PgvectorStore(SqlStore):
             vector = await self.vector(asked_for) if found is None else None
             async with self.database.snapshot() as connection:
                 passages = await self._search(connection, asked_for, vector, top_k, only, found)
-        except DBAPIError as error:
+        except (DBAPIError, DatabaseAwayError) as error:
             raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
         passages = with_others(passages, found, only)
         return await best_of(passages, asked_for, top_k, min_score, self.reranker)

@@ -175,10 +175,17 @@ class Rows:
         async with self._database.transaction() as connection:
             return {bytes(row.digest): unpacked(row.vector) for row in await connection.execute(wanted)}
 
-    async def forget_jobs(self, names: Sequence[str]) -> None:
-        """Delete the jobs of these documents with their files; one that runs stops at its next word."""
+    async def forget_jobs(self, names: Sequence[str] | None) -> None:
+        """Delete the jobs of these documents (None: all) with their files; one that runs stops at its next word."""
+        which = [JOB.c.store == self._name] + ([] if names is None else [JOB.c.document.in_(names)])
         async with self._database.transaction() as connection:
-            await connection.execute(delete(JOB).where(JOB.c.store == self._name, JOB.c.document.in_(names)))
+            await connection.execute(delete(JOB).where(*which))
+
+    async def forget(self, store: StoreRow) -> None:
+        """Delete the store's row; nothing else of it is left."""
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(TERM).where(TERM.c.store_id == store.id))
+            await connection.execute(delete(STORE).where(STORE.c.id == store.id))
 
     async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[Known, str, list[Piece]], None]:
         """Each live document with its digest and its pieces, one document at a time."""

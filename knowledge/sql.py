@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
+from database.text import cleaned
 from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
@@ -19,13 +20,13 @@ from knowledge.recent import Recent
 from knowledge.rows import Rows, StoreRow
 from knowledge.store import (
     Document,
+    EmptyDocumentError,
     Known,
     Piece,
     Place,
     Stats,
     StoreError,
     checked_name,
-    cleaned,
     unheard,
 )
 from knowledge.terms import WORDS
@@ -69,6 +70,16 @@ class SqlStore:
             gone = await self.rows.publish(store, [], names)
             await self._purge(store)
         return gone
+
+    async def forget(self) -> None:
+        """Everything of the store is gone, its row too."""
+        await self.rows.forget_jobs(None)
+        async with self.database.alone(f"knowledge-{self.name}"):
+            if (store := await self.rows.store()) is not None:
+                await self.rows.publish(store, [], None)
+                await self._purge(store)
+                await self._forget_index()
+                await self.rows.forget(store)
 
     async def documents(self) -> list[Known]:
         """See the port."""
@@ -176,7 +187,7 @@ class SqlStore:
         async with self._alone() as store:
             arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived)
             if not await arrival.take(document, batches):
-                raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
+                raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
             return await arrival.publish([document.name])
 
     async def _purge(self, store: StoreRow) -> None:
@@ -233,7 +244,7 @@ class SqlStore:
             text = cleaned(document.text)
             pieces = pieces_of(text) if len(text) < _INLINE_CHARACTERS else await asyncio.to_thread(pieces_of, text)
         if not pieces:
-            raise StoreError(f"store {self.name!r}: document {document.name!r} holds no text.")
+            raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
         batches = analysed_pieces(pieces, self.embedder.hashing)
         # A few are computed at once; more would hold up every call.
         while batch := await asyncio.to_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
+from database.text import cleaned
+
 if TYPE_CHECKING:
     from database.engine import Database
     from knowledge.embed import Embedder
@@ -127,11 +129,6 @@ class Stats:
     embedder: str
 
 
-def cleaned(text: str) -> str:
-    """The text without what no database keeps: NUL, and halves of characters."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
-
-
 def checked_name(name: str) -> str:
     """A document's name, if it can be kept. Raises StoreError."""
     if not 0 < len(name) <= LONGEST_NAME or "\0" in name or cleaned(name) != name:
@@ -145,7 +142,27 @@ def unheard(done: int) -> None:
     """A progress that nobody follows."""
 
 
-class Store(Protocol):
+class QueueFullError(Exception):
+    """No more files are accepted now."""
+
+
+class EmptyDocumentError(StoreError):
+    """A document without a word of text."""
+
+
+class Searchable(Protocol):
+    """What a turn needs of a store."""
+
+    async def search(
+        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
+    ) -> list[Passage]:
+        """The best passages, best first; none if nothing speaks to the question.
+
+        `min_score` takes the place of the store's own threshold; 0 gives the least bad ones too. Raises QueryError.
+        """
+
+
+class Store(Searchable, Protocol):
     """Passages by name of their document. An instance serves the whole process."""
 
     async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
@@ -159,14 +176,6 @@ class Store(Protocol):
 
     async def remove(self, names: Sequence[str]) -> int:
         """Forget the documents of these names. Returns how many there were."""
-
-    async def search(
-        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
-    ) -> list[Passage]:
-        """The best passages, best first; none if nothing speaks to the question.
-
-        `min_score` takes the place of the store's own threshold; 0 gives the least bad ones too. Raises QueryError.
-        """
 
     async def documents(self) -> list[Known]:
         """What is held, by name."""

@@ -7,7 +7,7 @@ its slots taken for ever (docs/decisions). Nothing here builds a model object pe
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 from io import BytesIO
 from typing import Final
@@ -36,11 +36,18 @@ _END_SECONDS: Final = 0.02
 _RETRIED_STATUSES: Final = frozenset({500, 502, 503})
 
 
+def _connector() -> aiohttp.BaseConnector:
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+
+
 class RelayModel:
     """One upstream server. Opens its session at the first use, inside the running event loop."""
 
-    def __init__(self, name: str, address: ModelAddress) -> None:
+    def __init__(
+        self, name: str, address: ModelAddress, connector: Callable[[], aiohttp.BaseConnector] = _connector
+    ) -> None:
         self._name = name
+        self._connector = connector
         self._address = address
         self._base = address.url.rstrip("/").removesuffix("/chat/completions")
         self._session: aiohttp.ClientSession | None = None
@@ -101,7 +108,7 @@ class RelayModel:
         if self._session is None:
             deadlines = self._address.deadlines
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+                connector=self._connector(),
                 timeout=aiohttp.ClientTimeout(
                     # aiohttp's own total, not asyncio.timeout: that would cancel whoever holds this generator.
                     total=deadlines.total,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import orjson
 
 from database.remembered import CallKey
-from knowledge.store import Store
+from knowledge.store import Searchable
 from models.errors import ModelError
 from models.port import ChatModel, Message
 from models.question import last_user_text
@@ -68,7 +68,7 @@ class Services(Protocol):
     def model(self, name: str) -> ChatModel:
         """The model of that name."""
 
-    def store(self, name: str) -> Store:
+    def store(self, name: str) -> Searchable:
         """The knowledge store of that name."""
 
     async def warm_stores(self, names: Iterable[str]) -> None:

@@ -8,29 +8,29 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
 from graphs.errors import GraphError
-from graphs.services import OpenServices
-from graphs.settings import langgraph_file
-from server.auth import Authenticator
-from server.endpoints import RESPONSES, SUFFIX, Endpoint, load_endpoints, open_names
-from server.errors import ApiError, api_error
-from server.routes import about
+from server.backend_api.mount import mount
+from server.backend_api.router import error_reply
+from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
+from server.errors import FORESEEN, ApiError, api_error
+from server.routes import about, conversations, knowledge_bases, users
 from server.routes.completions import Completions
+from server.routes.messages import Messages
 from server.routes.responses import Responses
 from server.settings import Settings, ensure_data_dir
-from server.state import ServerState
+from server.state import ServerState, open_state
 
 VERSION = "0.1.0"
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Raises SettingsError or GraphError with one clear line a mistake."""
-    endpoints = load_endpoints(langgraph_file(), settings.endpoints)
-    authenticator = Authenticator(settings)
-    state = ServerState(settings, OpenServices(settings), endpoints, authenticator)
+    state = open_state(settings)
+    authenticator, endpoints = state.authenticator, state.endpoints
     if authenticator.mode == "passthrough":
         _refuse_open_doors(settings, endpoints)
 
@@ -38,12 +38,17 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         prepare(state)
         await state.services.prewarm()
-        taking_in = asyncio.create_task(state.services.take_files_in())
+        await state.knowledge.go_on()
+        await state.people.go_on()
+        working = [asyncio.create_task(state.services.take_files_in()), asyncio.create_task(state.keeper.run())]
         state.ready = True
         yield
         await state.turns.aclose()
-        taking_in.cancel()
-        await asyncio.gather(taking_in, return_exceptions=True)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        await state.upstreams.aclose()
+        await state.accounts.aclose()
         await state.services.aclose()
 
     app = FastAPI(
@@ -59,9 +64,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes += completion_routes(state)
     app.include_router(about.public)
     app.include_router(about.private)
-    app.add_exception_handler(ApiError, _on_api_error)
+    mount(app, state)
+    for router in (users.router, conversations.router, knowledge_bases.router, knowledge_bases.uploads):
+        app.include_router(router)
+    path = "/v1/conversations/{conversation_id}/messages"
+    app.router.routes.append(Route(path, Messages(state), methods=["POST"]))
+    for kind in FORESEEN:
+        app.add_exception_handler(kind, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(ClientDisconnect, _on_left)
     app.add_exception_handler(Exception, _on_api_error)
     if settings.cors_origins:
         app.add_middleware(
@@ -121,10 +133,14 @@ def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> No
 
 async def _on_api_error(request: Request, error: Exception) -> Response:
     told = api_error(error)
+    if request.url.path.startswith("/api/"):
+        return error_reply(request, told)
     return Response(told.body(), told.status, dict(told.headers), media_type="application/json")
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
+    if isinstance(error.__cause__, ApiError):  # FastAPI takes what a body is refused with for a fault of its form
+        return await _on_api_error(request, error.__cause__)
     status = getattr(error, "status_code", 500)
     messages: dict[int, tuple[str, str]] = {
         404: (f"There is nothing at {request.url.path!r}. `GET /` lists the endpoints.", "not_found"),
@@ -135,5 +151,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return await _on_api_error(request, told)
 
 
+async def _on_left(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    return await _on_api_error(request, ApiError(400, "The request is not valid.", code="invalid_value"))
+    mistakes = error.errors() if isinstance(error, RequestValidationError) else ()
+    where = [str(part) for part in mistakes[0]["loc"][1:]] if mistakes else []
+    told = f"`{'.'.join(where)}`: {mistakes[0]['msg']}." if where else "The request is not valid."
+    param = ".".join(where)[:128] or None
+    return await _on_api_error(request, ApiError(400, told[:512], param=param, code="invalid_value"))

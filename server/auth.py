@@ -1,13 +1,17 @@
-"""Who may ask: from a request's headers and its peer to a principal, or a 401 in the envelope."""
+"""Who may ask: from a request's headers and its peer to a caller, or a 401 in the envelope."""
 
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from accounts.hashing import hash_of
 from server.errors import ApiError
-from server.keys import KeyFile, hash_of
+from server.keys import KeyFile
 from server.settings import Settings, SettingsError, is_loopback
+
+if TYPE_CHECKING:
+    from accounts.accounts import Accounts, Identity
 
 Mode = Literal["none", "keys", "passthrough"]
 
@@ -25,16 +29,19 @@ class Caller:
     """Who asks."""
 
     principal: str
-    """The name of the key; `local` and `anonymous` without keys."""
+    """The name of the key, or the user; `local` and `anonymous` without either."""
     upstream_key: str = ""
     """The caller's own key for the model, in the mode `passthrough`."""
+    identity: "Identity | None" = None
+    """The user, where one brought his token or key."""
 
 
 class Authenticator:
     """Decides by one of three modes. No request is let in by what its body says."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, accounts: "Accounts | None" = None) -> None:
         self._settings = settings
+        self._accounts = accounts
         self._keys = KeyFile(settings.data_dir)
         self._configured = {name: hash_of(key.get_secret_value()) for name, key in settings.api_keys.items()}
         self.mode: Mode = settings.auth or ("keys" if self._all() else "none")
@@ -43,16 +50,22 @@ class Authenticator:
                 f"Without keys the server listens on this machine only, not on {settings.host!r}."
                 f" Make a key: {MAKE_A_KEY}"
             )
-        if self.mode == "keys" and not self._all():
+        if self.mode == "keys" and not self._all() and settings.registration != "open":
             raise SettingsError(f"Setting 'auth' is 'keys', but there is no key. Make one: {MAKE_A_KEY}")
 
-    def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
-        """Raises ApiError 401."""
-        if self.mode == "none" and not self._settings.auth and self._all():
-            self.mode = "keys"  # a key was made while the server ran; from now on one is needed
+    @property
+    def registration_is_open(self) -> bool:
+        """Whether anybody may make an account: on this machine alone, unless the settings say so."""
+        return self._settings.registration == "open" or (not self._settings.registration and self.mode == "none")
+
+    async def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
+        """Whoever may use the endpoints. Raises ApiError 401 and 403."""
+        self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
-            return Caller("local")
+            # Clients that cannot do without a key send any: only one of ours says who it is.
+            identity = await self._who(_key_in(headers.get("authorization")))
+            return _user(identity) if identity is not None else Caller("local")
         key = _bearer(headers.get("authorization"))
         if self.mode == "passthrough":
             # Whose key it is we do not know, but one key is one caller: nobody meets the calls of another.
@@ -62,9 +75,34 @@ class Authenticator:
         for name, known in self._all().items():  # all of them: the time tells nothing
             if hmac.compare_digest(given, known):
                 found = name
-        if not found:
-            raise _unauthorized("The API key is wrong.", "invalid_api_key")
-        return Caller(found)
+        if found:
+            return Caller(found)
+        if (identity := await self._who(key)) is not None:
+            return _user(identity)
+        raise _unauthorized("The API key is wrong.", "invalid_api_key")
+
+    async def identify(self, scope: Mapping[str, Any], headers: Mapping[str, str], needed: str) -> "Identity":
+        """The user that a request for what belongs to users comes from. Raises ApiError 401 and 403."""
+        self.admit(scope, headers)
+        identity = await self._who(_bearer(headers.get("authorization")))
+        if identity is None:
+            raise _unauthorized("The token or key is wrong, or over.", "invalid_token")
+        if needed not in identity.scopes:
+            raise _forbidden(needed)
+        return identity
+
+    def admit(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Let anybody in who reaches this server rightly. Raises ApiError 401."""
+        self._look_for_keys()
+        if self.mode == "none":
+            self._refuse_strangers(scope, headers)
+
+    async def _who(self, bearer: str) -> "Identity | None":
+        return await self._accounts.who(bearer) if self._accounts is not None and bearer else None
+
+    def _look_for_keys(self) -> None:
+        if self.mode == "none" and not self._settings.auth and self._all():
+            self.mode = "keys"  # a key was made while the server ran; from now on one is needed
 
     def _all(self) -> dict[str, str]:
         return {**self._keys.hashes(), **self._configured}
@@ -99,15 +137,29 @@ def given_hash(key: str) -> str:
     return hash_of(key)[:16]
 
 
+def _user(identity: "Identity") -> Caller:
+    if "chat" not in identity.scopes:
+        raise _forbidden("chat")
+    return Caller(identity.principal, identity=identity)
+
+
+def _key_in(value: str | None) -> str:
+    scheme, _, key = (value or "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" and key.isascii() else ""
+
+
 def _bearer(value: str | None) -> str:
     if not value:
         raise _unauthorized("An API key is needed: `Authorization: Bearer KEY`.", "no_api_key")
-    scheme, _, key = value.partition(" ")
-    key = key.strip()
-    if scheme.lower() != "bearer" or not key or " " in key or not key.isascii():
+    key = _key_in(value)
+    if not key or " " in key:
         raise _unauthorized("The Authorization header must read `Bearer KEY`.", "invalid_api_key")
     return key
 
 
 def _unauthorized(message: str, code: str) -> ApiError:
     return ApiError(401, message, "authentication_error", code, headers=_CHALLENGE)
+
+
+def _forbidden(needed: str) -> ApiError:
+    return ApiError(403, f"This key does not open {needed!r}.", "permission_error", "insufficient_scope")

@@ -6,9 +6,17 @@ from typing import Final
 
 import orjson
 
-from database.errors import DatabaseError
+from accounts.errors import AccountError, BusyError, NameTakenError, WrongPasswordError
+from conversations.values import (
+    BusyConversationError,
+    ConversationError,
+    OtherRequestError,
+    UnknownConversationError,
+)
+from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from graphs.errors import StepTimeoutError
-from knowledge.store import StoreError
+from knowledge.base import UnknownBaseError, UnknownDocumentError
+from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError
 
 
@@ -46,7 +54,27 @@ _STATUSES: Final[dict[Kind, int]] = {
     "incomplete": 502,
     "empty": 502,
 }
+_DATABASE_RETRY_SECONDS: Final = "5"
+_RETRY: Final[dict[int, Mapping[str, str]]] = {409: {"Retry-After": "1"}, 429: {"Retry-After": "1"}}
+_REFUSALS: Final[dict[type[Exception], tuple[int, str, str]]] = {
+    UnknownConversationError: (404, "invalid_request_error", "unknown_conversation"),
+    BusyConversationError: (409, "invalid_request_error", "conversation_busy"),
+    OtherRequestError: (422, "invalid_request_error", "idempotency_key_reused"),
+    NameTakenError: (409, "invalid_request_error", "name_taken"),
+    WrongPasswordError: (401, "authentication_error", "wrong_password"),
+    BusyError: (429, "rate_limit_error", "too_many_requests"),
+    UnknownBaseError: (404, "invalid_request_error", "unknown_knowledge_base"),
+    UnknownDocumentError: (404, "invalid_request_error", "unknown_document"),
+    QueryError: (400, "invalid_request_error", "invalid_value"),
+    QueueFullError: (429, "rate_limit_error", "too_many_requests"),
+    AccountError: (400, "invalid_request_error", "invalid_value"),
+    ConversationError: (400, "invalid_request_error", "invalid_value"),
+}
 _TYPES: Final = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
+
+
+FORESEEN: Final[tuple[type[Exception], ...]] = (ApiError, *_REFUSALS, ModelError, StoreError, DatabaseError)
+"""What routes may let pass: each is told in its own words."""
 
 
 def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
@@ -65,6 +93,14 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
         )
     if isinstance(error, StepTimeoutError):
         return ApiError(504, str(error), "server_error", "step_timeout")
+    if isinstance(error, DatabaseFullError):
+        return ApiError(507, "The server has no room to keep it.", "server_error", "database_full")
+    if isinstance(error, DatabaseAwayError):
+        headers = {"Retry-After": _DATABASE_RETRY_SECONDS}
+        return ApiError(503, "The server cannot keep it now.", "server_error", "database_away", headers=headers)
+    if isinstance(error, tuple(_REFUSALS)):
+        status, kind, code = next(answer for known, answer in _REFUSALS.items() if isinstance(error, known))
+        return ApiError(status, str(error), kind, code, headers=_RETRY.get(status, {}))
     if isinstance(error, StoreError | DatabaseError):
         return ApiError(503, "The knowledge base cannot be read.", "server_error", "store_unavailable")
     return ApiError(500, "The server failed to answer.", "server_error", "internal_error")

@@ -1,6 +1,5 @@
 """Bearer keys that `dialgraph key` makes: kept as hashes in the data folder, so that the file opens no door."""
 
-import hashlib
 import logging
 import os
 import secrets
@@ -8,6 +7,8 @@ import time
 from pathlib import Path
 
 import orjson
+
+from accounts.hashing import hash_of
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,3 @@ class KeyFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._path)
-
-
-def hash_of(key: str) -> str:
-    """What is kept of a key."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -11,30 +11,32 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from database.errors import DatabaseError
 from language.words import in_language
 from models.errors import ModelError
 from nodes.contract import Turn
 from nodes.events import Event, Say
 from server.endpoints import Endpoint
 from server.errors import ApiError, api_error, shutting_down, superseded
-from server.reply import send_error, send_json, wait_for_disconnect
+from server.record import NoRecord, Record, conversation_gone
+from server.reply import EVENT_HEADERS, send_json, wait_for_disconnect
 from server.settings import Settings
 from server.turns import SharedTurn
-from server.wire.sse import KEEP_ALIVE
 
 log = logging.getLogger("dialgraph.turns")
 
 ABORT = "dialgraph.abort"
 """The ASGI extension by which the connection of a client that does not read is cut."""
-_STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold the words back
-]
+_STREAM_HEADERS = [(name.encode(), value.encode()) for name, value in EVENT_HEADERS.items()]
 
 
 class Wire(Protocol):
-    """The form in which a turn is told: chat completions or responses."""
+    """The form in which a turn is told: chat completions, responses, or system 003's events."""
+
+    media_type: str
+    """Of a stream."""
+    keep_alive: bytes
+    """What a silent stream sends."""
 
     def stream(self, events: Iterable[Event]) -> bytes:
         """What these events add to the stream; often nothing."""
@@ -51,6 +53,9 @@ class Wire(Protocol):
     def body(self) -> bytes:
         """That reply."""
 
+    def refusal(self, error: ApiError) -> bytes:
+        """The body of a reply that is an error."""
+
     def forget_actions(self) -> None:
         """The turn goes another way than it began: no tool is called."""
 
@@ -58,7 +63,15 @@ class Wire(Protocol):
 class Listener:
     """See the module."""
 
-    def __init__(self, shared: SharedTurn, turn: Turn, endpoint: Endpoint, wire: Wire, settings: Settings) -> None:
+    def __init__(
+        self,
+        shared: SharedTurn,
+        turn: Turn,
+        endpoint: Endpoint,
+        wire: Wire,
+        settings: Settings,
+        record: Record | None = None,
+    ) -> None:
         self._shared = shared
         self._turn = turn
         self._endpoint = endpoint
@@ -66,6 +79,7 @@ class Listener:
         self._question = turn.question
         """For the language of the fallback line: an ended turn has let its messages go."""
         self._settings = settings
+        self._record = record or NoRecord()
         self._reader = shared.enter()
         self._sending = asyncio.Lock()
         self._began = time.perf_counter()
@@ -91,6 +105,9 @@ class Listener:
             watch.cancel()
             keep_alive.cancel()
             await self._shared.gone()
+            await self._record.close(
+                "failed" if outcome.startswith("error") and not self._shared.cause else "interrupted"
+            )
             log.info(
                 "turn",
                 extra={
@@ -119,22 +136,28 @@ class Listener:
             if data := self._wire.stream(events):
                 self._first_ms = self._first_ms or self._elapsed_ms()
                 await self._send(send, data)
+            self._record.heard(events)
         self._raise_cause()
         if not self._gone:
+            await self._record.complete()
             await self._send(send, self._wire.stream_end(), last=True)
 
     async def _whole(self, send: Send) -> None:
+        heard: list[Event] = []
         async for events in self._shared.listen(self._reader):
             self._wire.fold(events)
+            heard += events
             if not self._first_ms and any(event.audible for event in events):
                 self._first_ms = self._elapsed_ms()
         self._raise_cause()
         if not self._gone:
+            self._record.heard(heard)
+            await self._record.complete()
             await self._reply(send_json(send, 200, self._wire.body()))
 
     def _raise_cause(self) -> None:
         if (self._shared.cause or self._shared.cut) and not self._gone:
-            raise shutting_down() if self._shared.cause == "shutdown" else superseded()
+            raise {"shutdown": shutting_down, "gone": conversation_gone}.get(self._shared.cause, superseded)()
 
     async def _send(self, send: Send, data: bytes, *, last: bool = False) -> None:
         self._sent = time.monotonic()
@@ -142,7 +165,8 @@ class Listener:
         async with self._sending:  # words and keep-alives come from two tasks
             if not self._started:
                 self._started = True
-                await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+                headers = [(b"content-type", self._wire.media_type.encode()), *_STREAM_HEADERS]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def _reply(self, sending: Awaitable[None]) -> None:
@@ -174,7 +198,7 @@ class Listener:
                 await asyncio.sleep(min(rest, patience))
             else:
                 # Not awaited by itself: a client that does not read must not hold up this watch.
-                self._comment = asyncio.create_task(self._send(send, KEEP_ALIVE))
+                self._comment = asyncio.create_task(self._send(send, self._wire.keep_alive))
                 await asyncio.sleep(min(pause, patience))
 
     async def _fail(self, error: Exception, send: Send) -> str:
@@ -185,11 +209,15 @@ class Listener:
         if self._gone:
             return "cancelled"
         if self._turn.profile.on_failure == "speak" and (self._started or told.code != "superseded"):
-            await self._speak_fallback(send, quiet=told.code == "superseded")
-        elif not self._started:
+            try:
+                await self._speak_fallback(send, quiet=told.code == "superseded")
+                return f"error:{told.code}"
+            except (ApiError, DatabaseError) as unkept:  # what cannot be kept is not told as a good end
+                told = api_error(unkept)
+        if not self._started:
             # The graph has had its retries: another try of the client's own would only make the caller wait.
             final = {"x-should-retry": "false"} if isinstance(error, ModelError) and told.status >= 500 else {}
-            await self._reply(send_error(send, told, final))
+            await self._reply(send_json(send, told.status, self._wire.refusal(told), {**told.headers, **final}))
         else:
             await self._send(send, self._wire.stream_error(told), last=True)
         return f"error:{told.code}"
@@ -199,10 +227,16 @@ class Listener:
         self._wire.forget_actions()
         line = "" if quiet else in_language(self._endpoint.spec.policy.fallback, self._question)
         if self._turn.streaming:
-            words = self._wire.stream([Say(f" {line}" if self._started else line)]) if line else b""
+            said = [Say(f" {line}" if self._started else line)] if line else []
+            words = self._wire.stream(said)
+            self._record.heard(said)
+            await self._record.complete()
             await self._send(send, words + self._wire.stream_end(), last=True)
         else:
-            self._wire.fold([Say(f" {line}" if self._first_ms else line)])
+            said = [Say(f" {line}" if self._first_ms else line)]
+            self._wire.fold(said)
+            self._record.heard(said)
+            await self._record.complete()
             await self._reply(send_json(send, 200, self._wire.body()))
 
     def _elapsed_ms(self) -> float:

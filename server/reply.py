@@ -5,8 +5,10 @@ from collections.abc import Mapping
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from server.bodies import body_too_large
 from server.errors import ApiError
 
+EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold the words back
 _ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
 
 
@@ -34,6 +36,13 @@ async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, 
     await send({"type": "http.response.body", "body": body})
 
 
+async def send_stream(send: Send, media_type: str, body: bytes) -> None:
+    """A stream that is whole already."""
+    lines = [(b"content-type", media_type.encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 200, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
+
+
 async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | None = None) -> None:
     """The envelope with its status."""
     await send_json(send, error.status, orjson.dumps(error.envelope()), {**error.headers, **(headers or {})})
@@ -43,7 +52,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
     """The body; 413 as soon as it is known to be too large, which is before it is read if its length is given."""
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
-        raise _too_large(limit)
+        raise body_too_large(limit)
     body = bytearray()
     while True:
         message = await receive()
@@ -51,7 +60,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
             raise Disconnected
         body += message.get("body", b"")
         if len(body) > limit:
-            raise _too_large(limit)
+            raise body_too_large(limit)
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -60,8 +69,3 @@ async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _too_large(limit: int) -> ApiError:
-    # The connection stays: closed now, a client that is still sending would see a reset and not the reason.
-    return ApiError(413, f"The body is larger than {limit} bytes.", code="body_too_large")

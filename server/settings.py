@@ -51,8 +51,40 @@ class Settings(GraphSettings):
     api_keys: dict[str, SecretStr] = Field(
         default_factory=dict, description="Keys by name, beside those of `dialgraph key create`."
     )
+    registration: Literal["", "open", "closed"] = Field(
+        default="",
+        description="Whether anybody may make an account. Empty: on this machine only; else `dialgraph user create`.",
+    )
+    token_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signs users' access tokens, 32 bytes or more. Empty: made at the first start, in the data folder.",
+    )
+    encryption_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Encrypt users' upstream keys; the newest first, older ones behind commas until"
+        " `dialgraph secret rotate`. Empty: made at the first start, in the data folder.",
+    )
+    upstreams: dict[str, str] = Field(
+        default_factory=lambda: {
+            "gpt": "https://api.openai.com/v1",
+            "glm": "https://open.bigmodel.cn/api/paas/v4",
+        },
+        description="How a model's name begins → where it is asked for with a user's own key.",
+    )
+    private_hosts: Names = Field(
+        default=(),
+        description="Hosts in private networks that users' upstreams may be at: `llm.lan, 10.0.0.7`; others are"
+        " refused.",
+    )
+    conversation_graph: str = Field(default="chat", description="The graph of a conversation that names none.")
+    knowledge_graph: str = Field(default="rag", description="The graph of a turn that asks a user's knowledge base.")
+    api_stream: Literal["events", "lines", "openai"] = Field(
+        default="events",
+        description="How `/api/chat` streams: as server-sent events, as bare JSON lines, or as OpenAI chunks.",
+    )
     endpoints: Names = Field(default=(), description="The graphs of langgraph.json to serve: `rag, chat`; empty: all.")
     body_limit_mb: float = Field(default=20, gt=0, description="The largest request body, pictures and sound included.")
+    upload_limit_mb: float = Field(default=20, gt=0, description="The largest file that can be uploaded.")
     keepalive_ms: int = Field(
         default=5000,
         gt=0,
@@ -65,6 +97,11 @@ class Settings(GraphSettings):
     require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
     cors_origins: Names = Field(default=(), description="Web origins that may call from a browser.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+
+    @property
+    def upload_limit(self) -> int:
+        """In bytes."""
+        return int(self.upload_limit_mb * 1024 * 1024)
 
     @property
     def body_limit(self) -> int:

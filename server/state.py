@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass, field
 
+from accounts.accounts import Accounts
+from accounts.secrets import SecretError, open_sealed, open_tokens
+from conversations.conversations import Conversations
+from conversations.turns import ConversationTurns
+from database.call_memory import CallMemoryTable
 from graphs.services import OpenServices
+from graphs.settings import langgraph_file
+from knowledge.bases import Bases
+from models.vetted import VettedUpstreams
 from server.auth import Authenticator
-from server.endpoints import Endpoint
-from server.settings import Settings
+from server.endpoints import Endpoint, load_endpoints
+from server.knowledge import UserKnowledge
+from server.people import People
+from server.record import Keeper
+from server.settings import Settings, SettingsError, ensure_data_dir
 from server.turns import Turns
 
 
@@ -17,8 +28,48 @@ class ServerState:
     services: OpenServices
     endpoints: dict[str, Endpoint]
     authenticator: Authenticator
+    accounts: Accounts
+    conversations: Conversations
+    conversation_turns: ConversationTurns
+    keeper: Keeper
+    upstreams: VettedUpstreams
+    bases: Bases
+    knowledge: UserKnowledge
+    people: People
     turns: Turns = field(default_factory=Turns)
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
+    uploading: int = 0
+    """Files that are being received."""
     ready: bool = False
     """Whether everything is open and warm."""
+
+
+def open_state(settings: Settings) -> ServerState:
+    """Open what the settings name, as far as that needs no event loop. Raises SettingsError and GraphError."""
+    try:
+        ensure_data_dir(settings)
+        tokens = open_tokens(settings.token_secret.get_secret_value(), settings.data_dir)
+        sealed = open_sealed(settings.encryption_keys.get_secret_value(), settings.data_dir)
+    except SecretError as error:
+        raise SettingsError(str(error)) from None
+    services = OpenServices(settings)
+    accounts = Accounts(services.database, tokens, sealed)
+    turns = ConversationTurns(services.database)
+    bases = Bases(services.database)
+    conversations = Conversations(services.database, sealed)
+    knowledge = UserKnowledge(services, bases)
+    return ServerState(
+        settings,
+        services,
+        load_endpoints(langgraph_file(), settings.endpoints),
+        Authenticator(settings, accounts),
+        accounts,
+        conversations,
+        turns,
+        Keeper(turns),
+        VettedUpstreams(settings.private_hosts),
+        bases,
+        knowledge,
+        People(accounts, conversations, bases, knowledge, CallMemoryTable(services.database)),
+    )

@@ -22,7 +22,7 @@ KEPT_SECONDS = 10.0
 MOST_KEPT = 512
 """Ended turns that are kept at a time."""
 
-Cause = Literal["", "superseded", "shutdown"]
+Cause = Literal["", "superseded", "shutdown", "gone"]
 CallKey = tuple[str, str, str]
 
 

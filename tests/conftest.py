@@ -7,6 +7,10 @@ from collections.abc import AsyncIterator, Generator
 
 import pytest
 
+import accounts.passwords
+
+vars(accounts.passwords)["COST"] = 4  # a hash takes a millisecond; what it takes in truth is a test of its own
+
 for _name in [name for name in os.environ if name.startswith("DIALGRAPH_")]:
     del os.environ[_name]
 for _name in ("OPENAI_API_KEY", "LLM_BASE_URL", "LLM_MODEL", "OPENAI_BASE_URL"):

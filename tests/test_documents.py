@@ -18,6 +18,7 @@ from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import SOURCE_BYTES
 from knowledge.parse.run import frames
 from knowledge.store import Piece, StoreError
+from tests.accounts import somebody
 from tests.files import assembled, docx, package, paragraph, pdf, pptx, relations, word_table, xlsx
 from tests.serving import serving
 from tests.upstream import upstream
@@ -341,10 +342,15 @@ async def test_bombs_end_in_a_sentence_while_calls_go_on_undisturbed(tmp_path: P
     async with upstream(default=[*words, ("finish", "stop"), ("done",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             calls = [asyncio.create_task(call(number)) for number in range(CALLS)]
-            reasons = [await refused(bomb) for bomb in bombs]
+            ann = await somebody(served)
+            base = await ann.base()
+            replies = [await ann.upload(base, "file", bomb, **{"accept-language": "en"}) for bomb in bombs]
             exploded.set()
             silences = await asyncio.gather(*calls)
-    assert reasons == [sentence for _, sentence in BOMBS]
+            assert (await ann.get(f"/api/rag/doc/list?kb_id={base}")).json()["docs"] == []
+    assert {reply.status for reply in replies} == {422}
+    told = [reply.json()["error"] for reply in replies]
+    assert told == [f"The document cannot be read: {sentence}" for _, sentence in BOMBS]
     assert max(silences) < STUTTER_SECONDS
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from database.engine import Database
 from knowledge.ingest import Ingestion
-from knowledge.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs, QueueFullError
-from knowledge.store import Document, Store, StoreError
+from knowledge.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs
+from knowledge.store import Document, QueueFullError, Store, StoreError
 from tests.files import docx, paragraph
 from tests.killed import OPERATIONS, STEPS, change, text
 from tests.serving import serving
@@ -106,7 +106,7 @@ async def test_the_queue_is_bounded(tmp_path: Path) -> None:
             rows.execute(
                 "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < ?)"
                 " INSERT INTO knowledge_job SELECT substr(id, 1, 20) || value, store, document, tags, state, source,"
-                " done, total, tries, error, created_at, leased_until FROM knowledge_job, n",
+                " done, total, tries, error, created_at, leased_until, fault FROM knowledge_job, n",
                 (MOST_WAITING - 1,),
             )
         rows.close()

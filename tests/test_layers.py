@@ -9,7 +9,8 @@ LAYERS = (
     ("server",),
     ("graphs",),
     ("nodes",),
-    ("models", "knowledge", "speech", "profiles", "tools"),
+    ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
+    ("accounts",),
     ("database", "language"),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
@@ -18,7 +19,13 @@ ONLY_IN = {
     "fastapi": {"server/"},
     "starlette": {"server/"},
     "uvicorn": {"server/"},
-    "aiohttp": {"knowledge/http.py", "models/relay.py", "server/check/probes.py", "server/cli/check.py"},
+    "aiohttp": {
+        "knowledge/http.py",
+        "models/relay.py",
+        "models/vetted.py",
+        "server/check/probes.py",
+        "server/cli/check.py",
+    },
     "httpx": set(),  # its pool dies under cancellation
     "langchain_community": set(),
 }

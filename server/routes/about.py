@@ -24,7 +24,7 @@ State = Annotated[ServerState, Depends(state_of)]
 
 async def authenticated(request: Request, state: State) -> None:
     """Let in whoever may ask."""
-    state.authenticator.authenticate(request.scope, headers_of(request.scope))
+    await state.authenticator.authenticate(request.scope, headers_of(request.scope))
 
 
 public = APIRouter(tags=["health"])

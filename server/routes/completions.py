@@ -9,14 +9,15 @@ import asyncio
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from models.errors import ModelError
 from nodes.contract import Turn
 from profiles.choose import known_profiles
 from server.auth import Caller
+from server.conversing import Asked, converse
 from server.endpoints import Endpoint
-from server.errors import ApiError, api_error, shutting_down
+from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.listener import Listener, Wire
 from server.reply import Disconnected, headers_of, read_body, send_error
+from server.routes.messages import CONVERSATION, request_key_in
 from server.state import ServerState
 from server.wire.chat import ChatWire
 from server.wire.request import CompletionRequest, read_request
@@ -40,10 +41,14 @@ class Completions:
                 raise ApiError(400, message, param="stream", code="stream_required")
             if self._state.draining:
                 raise shutting_down()
+            if CONVERSATION in (headers := headers_of(scope)):
+                asked = self._asked(headers, caller, endpoint, turn)
+                await converse(self._state, asked, self.wire(endpoint, request, turn), scope, receive, send)
+                return
             shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
         except Disconnected:
             return
-        except (ApiError, ModelError) as error:
+        except FORESEEN as error:
             await send_error(send, api_error(error))
             return
         except asyncio.CancelledError:  # the grace period ended before the request was whole
@@ -66,9 +71,25 @@ class Completions:
             session=turn.call.id,
         )
 
+    def _asked(self, headers: dict[str, str], caller: Caller, endpoint: Endpoint, turn: Turn) -> Asked:
+        """The same as a turn of a user's conversation: what was said before is ours to know, not the request's."""
+        if caller.identity is None:
+            message = "A conversation belongs to a user: bring his token or key."
+            raise ApiError(401, message, "authentication_error", "no_api_key", headers={"WWW-Authenticate": "Bearer"})
+        return Asked(
+            caller.identity,
+            headers[CONVERSATION],
+            turn.question,
+            turn.streaming,
+            request_key_in(headers),
+            graph=endpoint.spec.name,
+            profile=turn.profile,
+            parameters=turn.request,
+        )
+
     async def _read(self, scope: Scope, receive: Receive) -> tuple[Caller, CompletionRequest]:
         headers = headers_of(scope)
-        caller = self._state.authenticator.authenticate(scope, headers)
+        caller = await self._state.authenticator.authenticate(scope, headers)
         content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
             raise ApiError(415, "The Content-Type must be `application/json`.", code="unsupported_media_type")

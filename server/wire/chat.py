@@ -9,11 +9,14 @@ from profiles.profile import Profile
 from server.errors import ApiError
 from server.wire.chunks import ChunkEncoder
 from server.wire.completion import CompletionFolder
-from server.wire.sse import DONE, frame
+from server.wire.sse import DONE, EVENT_STREAM, KEEP_ALIVE, frame
 
 
 class ChatWire:
     """One reader's copy of one turn."""
+
+    media_type = EVENT_STREAM
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, *, model: str, include_usage: bool, profile: Profile, session: str) -> None:
         self._folder = CompletionFolder()
@@ -47,6 +50,10 @@ class ChatWire:
         """The whole reply."""
         self._folder.add(self._encoder.end())
         return self._folder.body()
+
+    def refusal(self, error: ApiError) -> bytes:
+        """The body of a reply that is an error."""
+        return error.body()
 
     def forget_actions(self) -> None:
         """The turn goes another way than it began: no tool is called."""

@@ -80,7 +80,7 @@ class ChunkEncoder:
                     self._open[index]["function"]["arguments"] += arguments
             case Filler(text=text):
                 yield from self._begin()
-                yield self._chunk({"content": self._filler(text)})
+                yield self._chunk({"content": filler_text(text, self._profile.filler_suffix)})
             case Action():
                 self._action = self._action or event
             case Metadata(data=data):
@@ -146,11 +146,6 @@ class ChunkEncoder:
             choice["logprobs"] = logprobs
         return {**self._head, "choices": [choice]}
 
-    def _filler(self, text: str) -> str:
-        suffix = self._profile.filler_suffix
-        # A suffix that is punctuation takes the place of the phrase's own.
-        return (_END_MARKS.sub("", text) if suffix.startswith(".") else text.rstrip()) + suffix
-
     def _hold_action(self, action: Action) -> None:
         form = self._profile.form(action.kind)
         call = self._hold(action.id, action.tool or form.tool)
@@ -170,6 +165,11 @@ class ChunkEncoder:
         }
         self._calls.append(call)
         return call
+
+
+def filler_text(text: str, suffix: str) -> str:
+    """The words of a filler; a suffix that is punctuation takes the place of the phrase's own."""
+    return (_END_MARKS.sub("", text) if suffix.startswith(".") else text.rstrip()) + suffix
 
 
 def usage_data(usage: Usage) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from nodes.events import Event, Say, Transcript
 from profiles.profile import Profile
 from server.errors import ApiError
 from server.wire.chunks import Chunk, ChunkEncoder
-from server.wire.sse import DONE
+from server.wire.sse import DONE, EVENT_STREAM, KEEP_ALIVE
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 class ResponsesWire:
     """One reader's copy of one turn."""
+
+    media_type = EVENT_STREAM
+    keep_alive = KEEP_ALIVE
 
     def __init__(self, *, model: str, profile: Profile, session: str) -> None:
         created = int(time.time())
@@ -76,6 +79,10 @@ class ResponsesWire:
         """The whole reply."""
         self.stream_end()
         return orjson.dumps(self._response())
+
+    def refusal(self, error: ApiError) -> bytes:
+        """The body of a reply that is an error."""
+        return error.body()
 
     def forget_actions(self) -> None:
         """The turn goes another way than it began: no tool is called."""

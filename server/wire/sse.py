@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+EVENT_STREAM = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": ka\n\n"
 

@@ -1,0 +1,90 @@
+"""Everything about accounts that one process has open, and who it is that brings a token or a key."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from accounts.hashing import hash_of
+from accounts.keys import PREFIX, SCOPES, UserKey, UserKeys
+from accounts.passwords import Passwords
+from accounts.sealed import Sealed
+from accounts.tokens import TokenError, Tokens
+from accounts.users import User, Users
+from database.engine import Database
+
+EVERYTHING: Final = frozenset({*SCOPES, "account"})
+"""What a logged-in user may do; no key opens `account`: passwords, keys and the account's end."""
+KNOWN_SECONDS = 1.0
+"""How long an answer of the database is believed: a token is dead so soon after its session."""
+MOST_KNOWN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user, and what he may do by what he brought."""
+
+    user: User
+    scopes: frozenset[str]
+    session_id: str = ""
+    key: UserKey | None = None
+
+    @property
+    def principal(self) -> str:
+        """Whose calls, memories and limits these are."""
+        return f"user:{self.user.id}"
+
+
+class Accounts:
+    """See the module."""
+
+    def __init__(self, database: Database, tokens: Tokens, sealed: Sealed) -> None:
+        self.passwords = Passwords()
+        self.users = Users(database, self.passwords, tokens)
+        self.keys = UserKeys(database)
+        self.sealed = sealed
+        self._tokens = tokens
+        self._known: dict[str, tuple[float, Identity]] = {}
+
+    async def who(self, bearer: str) -> Identity | None:
+        """Whose token or key it is; None if it opens nothing."""
+        if bearer.startswith(PREFIX):
+            return await self._look(bearer, self._by_key)
+        if bearer.count(".") == 2:
+            return await self._look(bearer, self._by_token)
+        return None
+
+    def forget(self, user_id: str) -> None:
+        """Ask the database anew: something of this user has ended."""
+        self._known = {key: known for key, known in self._known.items() if known[1].user.id != user_id}
+
+    async def aclose(self) -> None:
+        """Give back what is open."""
+        await self.passwords.aclose()
+
+    async def _look(self, bearer: str, find: Callable[[str], Awaitable[Identity | None]]) -> Identity | None:
+        kept, now = hash_of(bearer), time.monotonic()
+        since, identity = self._known.get(kept, (0.0, None))
+        if identity is not None and now - since < KNOWN_SECONDS:
+            return identity
+        self._known.pop(kept, None)
+        identity = await find(bearer)
+        if identity is not None:
+            while len(self._known) >= MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[kept] = (now, identity)
+        return identity
+
+    async def _by_key(self, bearer: str) -> Identity | None:
+        if (found := await self.keys.who(bearer)) is None:
+            return None
+        user, key = found
+        return Identity(user, frozenset(key.scopes), key=key)
+
+    async def _by_token(self, bearer: str) -> Identity | None:
+        try:
+            claims = self._tokens.read(bearer)
+        except TokenError:
+            return None
+        user = await self.users.who(claims)
+        return Identity(user, EVERYTHING, claims.session_id) if user else None

@@ -1,0 +1,8 @@
+"""What is kept of a key that has 256 random bits: a plain hash is enough."""
+
+import hashlib
+
+
+def hash_of(key: str) -> str:
+    """SHA-256, as hexadecimal digits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,108 @@
+"""API keys that users make: kept as hashes, each with the scopes that it opens."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import delete, insert, or_, select
+from sqlalchemy.exc import IntegrityError
+
+from accounts.errors import InvalidAccountError, NameTakenError
+from accounts.hashing import hash_of
+from accounts.users import User
+from database.accounts import KEY, USER
+from database.engine import Database
+from database.text import cleaned
+
+PREFIX = "dg_"
+SCOPES = ("chat", "conversations", "knowledge", "usage")
+"""`chat` lets turns run, on every path; the others open what they name."""
+MOST_KEYS = 100
+"""Of one user."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserKey:
+    """A key, without the key."""
+
+    id: str
+    name: str
+    ending: str
+    """Its last four characters."""
+    scopes: tuple[str, ...]
+    token_budget: int | None
+    """Tokens a calendar month; None: no bound."""
+    created_at: int
+    expires_at: int | None
+
+
+class UserKeys:
+    """The rows of the keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
+        self,
+        user_id: str,
+        name: str,
+        scopes: Sequence[str] = SCOPES,
+        *,
+        token_budget: int | None = None,
+        expires_at: int | None = None,
+    ) -> tuple[UserKey, str]:
+        """A new key, and the key itself, which is seen this once. Raises InvalidAccountError and NameTakenError."""
+        if not 1 <= len(name) <= 64 or not name.isprintable():
+            raise InvalidAccountError("A key's name has 1 to 64 printable characters.")
+        if not scopes or (unknown := [scope for scope in scopes if scope not in SCOPES]):
+            raise InvalidAccountError(f"No scope {unknown[0] if scopes else ''!r}. Accepted: {', '.join(SCOPES)}.")
+        if len(await self.of_user(user_id)) >= MOST_KEYS:
+            raise InvalidAccountError(f"A user has at most {MOST_KEYS} keys.")
+        key = PREFIX + secrets.token_urlsafe(32)
+        values = {
+            "id": str(uuid4()), "user_id": user_id, "name": name, "hash": hash_of(key), "ending": key[-4:],
+            "scopes": sorted(set(scopes)), "token_budget": token_budget, "created_at": int(time.time()),
+            "expires_at": expires_at,
+        }  # fmt: skip
+        try:
+            async with self._database.transaction() as connection:
+                row = (await connection.execute(insert(KEY).values(values).returning(*_SHOWN))).one()
+        except IntegrityError:
+            raise NameTakenError(f"There is a key {name!r} already.") from None
+        return _key(row), key
+
+    async def of_user(self, user_id: str) -> list[UserKey]:
+        """The user's keys, oldest first."""
+        wanted = select(*_SHOWN).where(KEY.c.user_id == user_id).order_by(KEY.c.created_at, KEY.c.id)
+        async with self._database.reading() as connection:
+            return [_key(row) for row in await connection.execute(wanted)]
+
+    async def revoke(self, user_id: str, key_id: str) -> bool:
+        """The key opens nothing any more. Returns whether it is the user's."""
+        async with self._database.transaction() as connection:
+            gone = delete(KEY).where(KEY.c.id == cleaned(key_id), KEY.c.user_id == user_id)
+            return bool((await connection.execute(gone)).rowcount)
+
+    async def who(self, key: str) -> tuple[User, UserKey] | None:
+        """Whose key it is."""
+        living = or_(KEY.c.expires_at.is_(None), KEY.c.expires_at > int(time.time()))
+        wanted = (
+            select(*_SHOWN, USER.c.id.label("owner"), USER.c.name.label("owner_name"))
+            .join(USER, USER.c.id == KEY.c.user_id)
+            .where(KEY.c.hash == hash_of(key), USER.c.disabled.is_(False), living)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(wanted)).first()
+        return (User(row.owner, row.owner_name), _key(row)) if row else None
+
+
+_SHOWN = (
+    KEY.c.id, KEY.c.name, KEY.c.ending, KEY.c.scopes, KEY.c.token_budget, KEY.c.created_at, KEY.c.expires_at,
+)  # fmt: skip
+
+
+def _key(row: Any) -> UserKey:
+    return UserKey(row.id, row.name, row.ending, tuple(row.scopes), row.token_budget, row.created_at, row.expires_at)

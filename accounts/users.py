@@ -1,0 +1,194 @@
+"""Users and the sessions they are logged in with. A session that is over has no row, and its tokens open nothing."""
+
+import secrets
+import time
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from accounts.errors import InvalidAccountError, NameTakenError, WrongPasswordError
+from accounts.hashing import hash_of
+from accounts.passwords import Passwords
+from accounts.tokens import Claims, Tokens
+from database.accounts import KEY, SESSION, USER
+from database.engine import Database
+from database.text import cleaned
+
+LONGEST_NAME = 64
+DAY = 24 * 3600
+REFRESH_SECONDS = 30 * DAY
+_REFRESH = "dr_"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who can log in."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What somebody gets who logs in."""
+
+    user: User
+    access: str
+    """The token that requests bring."""
+    seconds: int
+    """How long it lives."""
+    refresh: str
+    """What a new one is got with, once."""
+
+
+class Users:
+    """The rows of users and sessions."""
+
+    def __init__(self, database: Database, passwords: Passwords, tokens: Tokens) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._tokens = tokens
+
+    async def register(self, name: str, password: str) -> User:
+        """A new user. Raises InvalidAccountError, NameTakenError and BusyError."""
+        shown = unicodedata.normalize("NFKC", name).strip()
+        if not 0 < len(shown) <= LONGEST_NAME or not shown.isprintable():
+            raise InvalidAccountError(f"A name has 1 to {LONGEST_NAME} printable characters.")
+        values = {
+            "id": str(uuid4()), "name": shown, "name_key": key_of(name), "disabled": False,
+            "password": await self._passwords.hash(password), "created_at": int(time.time()),
+        }  # fmt: skip
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(insert(USER).values(values))
+        except IntegrityError:
+            raise NameTakenError(f"The name {shown!r} is taken.") from None
+        return User(str(values["id"]), shown)
+
+    async def login(self, name: str, password: str, *, access_seconds: int) -> Login:
+        """Begin a session. Raises WrongPasswordError, in the same time whatever is wrong, and BusyError."""
+        wanted = select(USER).where(USER.c.name_key == key_of(name))
+        async with self._database.reading() as connection:
+            row = (await connection.execute(wanted)).first()
+        if not await self._passwords.matches(password, row.password if row else None) or row is None or row.disabled:
+            raise WrongPasswordError("Invalid username or password.")
+        user, session, refresh, now = User(row.id, row.name), str(uuid4()), _new_refresh(), int(time.time())
+        values = {
+            "id": session, "user_id": user.id, "refresh": hash_of(refresh), "used_refresh": "",
+            "created_at": now, "expires_at": now + REFRESH_SECONDS,
+        }  # fmt: skip
+        async with self._database.transaction() as connection:
+            over = (SESSION.c.user_id == user.id, SESSION.c.expires_at <= now)
+            await connection.execute(delete(SESSION).where(*over))
+            await connection.execute(insert(SESSION).values(values))
+        return self._login(user, session, refresh, access_seconds)
+
+    async def refresh(self, token: str, *, access_seconds: int) -> Login | None:
+        """Go on with a session. A token that was used before ends it: one of its two owners has stolen it."""
+        new, now = _new_refresh(), int(time.time())
+        values = {"refresh": hash_of(new), "used_refresh": hash_of(token), "expires_at": now + REFRESH_SECONDS}
+        valid = (SESSION.c.refresh == hash_of(token), SESSION.c.expires_at > now)
+        async with self._database.transaction() as connection:
+            changed = update(SESSION).where(*valid).values(values).returning(SESSION.c.id, SESSION.c.user_id)
+            session = (await connection.execute(changed)).first()
+            if session is None:
+                await connection.execute(delete(SESSION).where(SESSION.c.used_refresh == hash_of(token)))
+                return None
+            found = await connection.execute(select(USER.c.name).where(*_active(session.user_id)))
+            if (row := found.first()) is None:
+                return None
+        return self._login(User(session.user_id, row.name), session.id, new, access_seconds)
+
+    async def who(self, claims: Claims) -> User | None:
+        """The user of a session that is not over."""
+        wanted = (
+            select(USER.c.id, USER.c.name)
+            .join(SESSION, SESSION.c.user_id == USER.c.id)
+            .where(SESSION.c.id == claims.session_id, SESSION.c.expires_at > int(time.time()), *_active(claims.user_id))
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(wanted)).first()
+        return User(row.id, row.name) if row else None
+
+    async def logout(self, user_id: str, session_id: str = "") -> None:
+        """End this session; without one, all of the user's."""
+        which: list[Any] = [SESSION.c.user_id == user_id]
+        if session_id:
+            which.append(SESSION.c.id == session_id)
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(SESSION).where(*which))
+
+    async def change_password(self, user_id: str, old: str, new: str) -> None:
+        """Another password; every session ends. Raises WrongPasswordError, InvalidAccountError and BusyError."""
+        if not await self.has_password(user_id, old):
+            raise WrongPasswordError("The present password is wrong.")
+        values = {"password": await self._passwords.hash(new)}
+        async with self._database.transaction() as connection:
+            await connection.execute(update(USER).where(USER.c.id == user_id).values(values))
+            await connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id))
+
+    async def has_password(self, user_id: str, password: str) -> bool:
+        """Whether it is his. Raises BusyError."""
+        async with self._database.reading() as connection:
+            kept = await connection.scalar(select(USER.c.password).where(*_active(user_id)))
+        return await self._passwords.matches(password, kept)
+
+    async def set_disabled(self, name: str, disabled: bool) -> bool:
+        """Let the user in no more, or again. Returns whether there is one."""
+        named = USER.c.name_key == key_of(name)
+        async with self._database.transaction() as connection:
+            changed = await connection.execute(update(USER).where(named).values(disabled=disabled))
+            if disabled:
+                users = select(USER.c.id).where(named)
+                await connection.execute(delete(SESSION).where(SESSION.c.user_id.in_(users)))
+        return bool(changed.rowcount)
+
+    async def named(self, name: str) -> User | None:
+        """The user of this name."""
+        async with self._database.reading() as connection:
+            row = (
+                await connection.execute(select(USER.c.id, USER.c.name).where(USER.c.name_key == key_of(name)))
+            ).first()
+        return User(row.id, row.name) if row else None
+
+    async def begin_erasing(self, user_id: str) -> None:
+        """Let the user in no more, for ever: his account is about to be deleted."""
+        values = {"disabled": True, "erased_at": int(time.time())}
+        async with self._database.transaction() as connection:
+            await connection.execute(update(USER).where(USER.c.id == user_id).values(values))
+            await connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id))
+            await connection.execute(delete(KEY).where(KEY.c.user_id == user_id))
+
+    async def being_erased(self) -> list[str]:
+        """The ids of accounts whose deletion was begun and perhaps not ended."""
+        async with self._database.reading() as connection:
+            return list(await connection.scalars(select(USER.c.id).where(USER.c.erased_at.is_not(None))))
+
+    async def forget(self, user_id: str) -> None:
+        """Delete the user, his sessions and keys; what else is his is gone before."""
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id))
+            await connection.execute(delete(KEY).where(KEY.c.user_id == user_id))
+            await connection.execute(delete(USER).where(USER.c.id == user_id))
+        await self._database.forget_old_pages()
+
+    def _login(self, user: User, session: str, refresh: str, seconds: int) -> Login:
+        return Login(user, self._tokens.issue(Claims(user.id, session), seconds), seconds, refresh)
+
+
+def key_of(name: str) -> str:
+    """The same for names that look alike but for their case."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", cleaned(name)).casefold())
+    return plain.strip()[: 3 * LONGEST_NAME]
+
+
+def _active(user_id: str) -> tuple[Any, ...]:
+    return USER.c.id == user_id, USER.c.disabled.is_(False)
+
+
+def _new_refresh() -> str:
+    return _REFRESH + secrets.token_urlsafe(32)

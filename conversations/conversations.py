@@ -1,0 +1,171 @@
+"""The rows of conversations. Each query names the user: what is somebody else's is not there."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+
+from accounts.sealed import Sealed
+from conversations.values import Conversation, KeptTurn, UnknownConversationError
+from database.conversations import CONVERSATION, TURN
+from database.engine import Database
+from database.text import cleaned
+
+LARGEST_NUMBER = 2**53 - 1
+"""What JavaScript counts to."""
+_TRIES = 8
+UNTITLED = ""
+
+
+class Conversations:
+    """One database's conversations."""
+
+    def __init__(self, database: Database, sealed: Sealed) -> None:
+        self._database = database
+        self._sealed = sealed
+
+    async def create(
+        self,
+        user_id: str,
+        *,
+        title: str = UNTITLED,
+        graph: str,
+        model: str = "",
+        instructions: str = "",
+        base_url: str = "",
+        api_key: str = "",
+    ) -> Conversation:
+        """A new conversation. The key is encrypted, and is not shown by it."""
+        number = str(uuid4())
+        now = time.time_ns() // 1_000_000
+        values = {
+            "id": number, "user_id": user_id, "title": title, "graph": graph, "model": model,
+            "instructions": instructions, "base_url": base_url, "turns": 0, "open_until": 0,
+            "api_key": self._sealed.seal(api_key, number) if api_key else None, "created_at": now, "updated_at": now,
+        }  # fmt: skip
+        for _ in range(_TRIES):
+            values["number"] = 1 + secrets.randbelow(LARGEST_NUMBER)
+            try:
+                async with self._database.transaction() as connection:
+                    row = (await connection.execute(insert(CONVERSATION).values(values).returning(CONVERSATION))).one()
+                return _conversation(row)
+            except IntegrityError as error:  # the number is taken, or the user is gone
+                failure = error
+        raise failure
+
+    async def get(self, user_id: str, conversation: str | int) -> Conversation:
+        """The conversation of this id or number. Raises UnknownConversationError."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(CONVERSATION).where(*owned(user_id, conversation)))).first()
+        if row is None:
+            raise UnknownConversationError("There is no such conversation.")
+        return _conversation(row)
+
+    async def page(
+        self, user_id: str, limit: int | None, before: tuple[int, str] | None = None, search: str = ""
+    ) -> list[Conversation]:
+        """The user's conversations, newest first, from behind the one that `before` names by time and id."""
+        where: list[Any] = [CONVERSATION.c.user_id == user_id]
+        order = tuple_(CONVERSATION.c.created_at, CONVERSATION.c.id)
+        if before is not None:
+            where.append(order < tuple_(*before))
+        if search:
+            said = or_(
+                TURN.c.question.icontains(search, autoescape=True), TURN.c.answer.icontains(search, autoescape=True)
+            )
+            told = exists().where(and_(TURN.c.conversation_id == CONVERSATION.c.id, said))
+            where.append(or_(CONVERSATION.c.title.icontains(search, autoescape=True), told))
+        wanted = select(CONVERSATION).where(*where)
+        wanted = wanted.order_by(CONVERSATION.c.created_at.desc(), CONVERSATION.c.id.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return [_conversation(row) for row in await connection.execute(wanted)]
+
+    async def change(self, user_id: str, conversation: str, values: Mapping[str, object]) -> Conversation:
+        """Set columns of it: title, graph, model, instructions. Raises UnknownConversationError."""
+        changed = (
+            update(CONVERSATION)
+            .where(*owned(user_id, conversation))
+            .values(**values, updated_at=time.time_ns() // 1_000_000)
+            .returning(CONVERSATION)
+        )
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(changed)).first()
+        if row is None:
+            raise UnknownConversationError("There is no such conversation.")
+        return _conversation(row)
+
+    async def delete(self, user_id: str, conversation: str | int) -> None:
+        """Delete it with all that was said. A turn that runs ends. Raises UnknownConversationError."""
+        async with self._database.transaction() as connection:
+            # Locked first, so that no turn begins meanwhile.
+            row = await connection.scalar(
+                select(CONVERSATION.c.id).where(*owned(user_id, conversation)).with_for_update()
+            )
+            if row is None:
+                raise UnknownConversationError("There is no such conversation.")
+            await connection.execute(delete(TURN).where(TURN.c.conversation_id == row))
+            await connection.execute(delete(CONVERSATION).where(CONVERSATION.c.id == row, *owned(user_id, row)))
+        await self._database.forget_old_pages()
+
+    async def delete_all(self, user_id: str) -> None:
+        """Delete every conversation of the user."""
+        own = select(CONVERSATION.c.id).where(CONVERSATION.c.user_id == user_id)
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(TURN).where(TURN.c.conversation_id.in_(own)))
+            await connection.execute(delete(CONVERSATION).where(CONVERSATION.c.user_id == user_id))
+        await self._database.forget_old_pages()
+
+    async def turns(
+        self, user_id: str, conversation: str | int, limit: int | None = None, after: int = 0
+    ) -> list[KeptTurn]:
+        """What was said, in order, from behind the position `after`; of an unknown conversation nothing."""
+        now = time.time_ns() // 1_000_000
+        wanted = (
+            select(TURN, CONVERSATION.c.open_turn, CONVERSATION.c.open_until)
+            .join(CONVERSATION, CONVERSATION.c.id == TURN.c.conversation_id)
+            .where(*owned(user_id, conversation), TURN.c.position > after)
+            .order_by(TURN.c.position)
+            .limit(limit)
+        )
+        async with self._database.reading() as connection:
+            return [kept(row, row.open_turn, row.open_until, now) for row in await connection.execute(wanted)]
+
+    def key_of(self, conversation: Conversation) -> str:
+        """The user's own key for the upstream; empty if there is none. Raises SealError."""
+        return self._sealed.open(conversation.sealed_key, conversation.id) if conversation.sealed_key else ""
+
+
+def owned(user_id: str, conversation: str | int) -> tuple[Any, ...]:
+    """That it is this conversation, and this user's."""
+    named = CONVERSATION.c.id == cleaned(str(conversation))
+    if isinstance(conversation, int):
+        named = CONVERSATION.c.number == conversation
+    return named, CONVERSATION.c.user_id == user_id
+
+
+def kept(row: Any, open_turn: str | None, open_until: int, now: int) -> KeptTurn:
+    """The turn of a row. One that nobody runs any more was interrupted, whatever its row says."""
+    state = row.state
+    if state == "open" and not (open_turn == row.id and is_running(open_until, now)):
+        state = "interrupted"
+    return KeptTurn(row.id, row.position, row.question, row.answer, state, row.created_at)
+
+
+LEASE_MILLISECONDS = 4_000
+"""How long nobody else begins a turn behind one whose server does not tell that it is alive."""
+
+
+def is_running(open_until: int, now: int) -> bool:
+    """Whether a turn's server is alive. A time that lies too far ahead was written under another clock."""
+    return now <= open_until <= now + 2 * LEASE_MILLISECONDS
+
+
+def _conversation(row: Any) -> Conversation:
+    return Conversation(
+        row.id, row.number, row.title, row.graph, row.model, row.instructions, row.base_url, row.turns,
+        row.created_at, row.updated_at, bytes(row.api_key) if row.api_key else None,
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""Turns as they happen: begun before the model is asked, noted while it speaks, committed before the end is told.
+
+One turn of a conversation runs at a time, in all processes. One that comes while another runs waits for it a while.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import and_, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from conversations.conversations import LEASE_MILLISECONDS, is_running, kept, owned
+from conversations.prompt import MOST_TURNS
+from conversations.values import (
+    BusyConversationError,
+    KeptTurn,
+    OtherRequestError,
+    State,
+    UnknownConversationError,
+)
+from database.conversations import CONVERSATION, TURN
+from database.engine import Database
+
+WAIT_SECONDS = 6.0
+"""For the turn before: longer than the lease of one whose server was killed."""
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class BegunTurn:
+    """A turn that runs, and what was said before it."""
+
+    id: str
+    user_id: str
+    conversation_id: str
+    position: int
+    earlier: tuple[KeptTurn, ...]
+
+
+class ConversationTurns:
+    """The rows of the turns that run."""
+
+    def __init__(self, database: Database, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._database = database
+        self._wait = wait_seconds
+
+    async def begin(
+        self, user_id: str, conversation: str, question: str, request_key: str | None = None
+    ) -> BegunTurn | KeptTurn:
+        """The turn, begun; or what is kept of it, if this request key has come before and was answered.
+
+        Raises UnknownConversationError, BusyConversationError and OtherRequestError.
+        """
+        deadline = time.monotonic() + self._wait
+        pause = _FIRST_PAUSE
+        while True:
+            async with self._database.transaction() as connection:
+                found = await self._try(connection, user_id, conversation, question, request_key)
+            if found is not None:
+                return found
+            if time.monotonic() + pause > deadline:
+                raise BusyConversationError("Another turn of this conversation is running.")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def note(self, turns: Mapping[BegunTurn, str]) -> set[BegunTurn]:
+        """They run, and this was spoken up to now. Returns those that are no more: their conversation was deleted."""
+        gone = set()
+        now = _now()
+        async with self._database.transaction() as connection:
+            for turn, answer in turns.items():
+                running = update(CONVERSATION).where(*_holds(turn)).values(open_until=now + LEASE_MILLISECONDS)
+                if (await connection.execute(running)).rowcount:
+                    await connection.execute(update(TURN).where(*_is(turn)).values(answer=answer))
+                else:
+                    gone.add(turn)
+        return gone
+
+    async def end(self, turn: BegunTurn, answer: str, state: State) -> None:
+        """It is over, and this is what was spoken. Raises UnknownConversationError if it was deleted meanwhile."""
+        async with self._database.transaction() as connection:
+            closed = update(CONVERSATION).where(*_holds(turn)).values(open_turn=None, open_until=0, updated_at=_now())
+            if not (await connection.execute(closed)).rowcount:
+                raise UnknownConversationError("The conversation is gone, or the turn was taken for dead.")
+            await connection.execute(update(TURN).where(*_is(turn)).values(answer=answer, state=state))
+
+    async def _try(
+        self, connection: AsyncConnection, user_id: str, conversation: str, question: str, request_key: str | None
+    ) -> BegunTurn | KeptTurn | None:
+        """None: another turn runs."""
+        now = _now()
+        wanted = select(CONVERSATION).where(*owned(user_id, conversation)).with_for_update()
+        row = (await connection.execute(wanted)).first()
+        if row is None:
+            raise UnknownConversationError("There is no such conversation.")
+        before = await self._same(connection, row, request_key, now)
+        if before is not None and before.question != question:
+            raise OtherRequestError("The same Idempotency-Key came with another message.")
+        if (
+            before is not None
+            and before.state != "open"
+            and (before.state == "complete" or before.position < row.turns)
+        ):
+            return before
+        if row.open_turn is not None and is_running(row.open_until, now):
+            return None
+        left = (TURN.c.conversation_id == row.id, TURN.c.state == "open")
+        await connection.execute(update(TURN).where(*left).values(state="interrupted"))
+        turn = BegunTurn(
+            before.id if before else str(uuid4()), user_id, row.id, before.position if before else row.turns + 1, ()
+        )
+        values = {
+            "turns": turn.position,
+            "open_turn": turn.id,
+            "open_until": now + LEASE_MILLISECONDS,
+            "updated_at": now,
+        }
+        await connection.execute(update(CONVERSATION).where(*owned(user_id, row.id)).values(values))
+        if before is not None:
+            await connection.execute(update(TURN).where(TURN.c.id == turn.id).values(answer="", state="open"))
+        else:
+            said = {
+                "conversation_id": row.id, "position": turn.position, "id": turn.id, "question": question,
+                "answer": "", "state": "open", "request_key": request_key, "created_at": now,
+            }  # fmt: skip
+            await connection.execute(insert(TURN).values(said))
+        earlier = await self._earlier(connection, row.id, turn.position)
+        return BegunTurn(turn.id, user_id, row.id, turn.position, tuple(earlier))
+
+    async def _same(
+        self, connection: AsyncConnection, conversation: Any, request_key: str | None, now: int
+    ) -> KeptTurn | None:
+        """The turn that this request key began."""
+        if request_key is None:
+            return None
+        wanted = select(TURN).where(TURN.c.conversation_id == conversation.id, TURN.c.request_key == request_key)
+        row = (await connection.execute(wanted)).first()
+        return kept(row, conversation.open_turn, conversation.open_until, now) if row else None
+
+    async def _earlier(self, connection: AsyncConnection, conversation: str, position: int) -> Sequence[KeptTurn]:
+        wanted = (
+            select(TURN)
+            .where(
+                TURN.c.conversation_id == conversation,
+                TURN.c.position < position,
+                TURN.c.position >= position - MOST_TURNS,
+            )
+            .order_by(TURN.c.position)
+        )
+        return [kept(row, None, 0, 0) for row in await connection.execute(wanted)]
+
+
+def _holds(turn: BegunTurn) -> tuple[Any, ...]:
+    return *owned(turn.user_id, turn.conversation_id), CONVERSATION.c.open_turn == turn.id
+
+
+def _is(turn: BegunTurn) -> tuple[Any, ...]:
+    owner = exists().where(and_(*owned(turn.user_id, turn.conversation_id)))
+    return TURN.c.conversation_id == turn.conversation_id, TURN.c.position == turn.position, owner
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

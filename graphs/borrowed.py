@@ -1,0 +1,56 @@
+"""The services of a process with a model or a store of one user's in the place of the settings' own."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from knowledge.store import Searchable
+from models.port import ChatModel
+from nodes.contract import Services
+from nodes.fillers import Fillers
+from nodes.memory import MemoryTable
+from speech.port import Voice
+from tools.port import Toolbox
+
+
+class BorrowedServices:
+    """See the module. Whatever name a graph gives them: a user's turn asks his own, and never the server's."""
+
+    def __init__(self, services: Services, model: ChatModel | None = None, store: Searchable | None = None) -> None:
+        self._services = services
+        self._model = model
+        self._store = store
+
+    def model(self, name: str) -> ChatModel:
+        """See nodes.turn.Services."""
+        return self._model or self._services.model(name)
+
+    def store(self, name: str) -> Searchable:
+        """See nodes.turn.Services."""
+        return self._store or self._services.store(name)
+
+    async def warm_stores(self, names: Iterable[str]) -> None:
+        """See nodes.turn.Services."""
+        if self._store is None:
+            await self._services.warm_stores(names)
+
+    def voice(self, name: str) -> Voice:
+        """See nodes.turn.Services."""
+        return self._services.voice(name)
+
+    def toolbox(self, name: str) -> Toolbox:
+        """See nodes.turn.Services."""
+        return self._services.toolbox(name)
+
+    def recording(self, name: str) -> Path:
+        """See nodes.turn.Services."""
+        return self._services.recording(name)
+
+    @property
+    def memory(self) -> MemoryTable:
+        """See nodes.turn.Services."""
+        return self._services.memory
+
+    @property
+    def fillers(self) -> Fillers:
+        """See nodes.turn.Services."""
+        return self._services.fillers

@@ -1,0 +1,98 @@
+"""What a user's knowledge base is, as values, and how a turn sees it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from database.text import cleaned
+from knowledge.store import Filter, Known, Passage, Searchable, StoreError
+
+if TYPE_CHECKING:
+    from knowledge.jobs import Job
+
+STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
+LONGEST_FILE_NAME = 255
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class UnknownBaseError(StoreError):
+    """There is none of this id that belongs to this user."""
+
+
+class UnknownDocumentError(StoreError):
+    """The knowledge base has no document of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A knowledge base."""
+
+    id: str
+    name: str
+    embedder: str
+    """Of the settings."""
+    created_at: int
+    """In milliseconds since 1970."""
+
+    @property
+    def store(self) -> str:
+        """The store's name."""
+        return f"base-{self.id}-{self.embedder}"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseDocument:
+    """A document of a knowledge base: there, or on its way."""
+
+    id: str
+    name: str
+    state: str
+    """`live`, or the state of its job."""
+    passages: int
+    characters: int = 0
+    added_at: int = 0
+    """In seconds since 1970."""
+    error: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The ending of its name, in lower case."""
+        return PurePosixPath(self.name).suffix[1:].lower()
+
+
+class BaseStore:
+    """A knowledge base as a turn searches it: so many passages, each under the name that its user gave the document."""
+
+    def __init__(self, store: Searchable, top_k: int | None = None) -> None:
+        self._store = store
+        self._top_k = top_k
+
+    async def search(
+        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
+    ) -> list[Passage]:
+        """See the port."""
+        found = await self._store.search(question, self._top_k or top_k, only, min_score)
+        return [replace(passage, document=shown(passage.document)[1]) for passage in found]
+
+
+def kept_name(file_name: str) -> str:
+    """Under which a new document is kept: an id of ours, then the name as it may be shown."""
+    name = _UNSHOWN.sub("", cleaned(file_name)).replace("\\", "/").rpartition("/")[2].strip()[-LONGEST_FILE_NAME:]
+    return f"{uuid4()}/{name if name.strip('.') else 'document'}"
+
+
+def shown(kept: str) -> tuple[str, str]:
+    """The id of a document and the name that its user gave it."""
+    number, _, name = kept.partition("/")
+    return number, name
+
+
+def documents_of(known: Sequence[Known], jobs: "Sequence[Job]") -> list[BaseDocument]:
+    """The documents that are there, and those on their way or refused."""
+    found = [BaseDocument(*shown(one.name), "live", one.passages, one.characters, one.added_at) for one in known]
+    live = {one.name for one in known}
+    waiting = [job for job in jobs if job.document not in live and job.state in ("queued", "running", "failed")]
+    return found + [BaseDocument(*shown(job.document), job.state, job.done, error=job.error) for job in waiting]

@@ -1,0 +1,85 @@
+"""Users' knowledge bases: each is a store of one user, and each query names him."""
+
+import time
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import delete, insert, select, tuple_, update
+
+from database.engine import Database
+from database.knowledge_bases import KNOWLEDGE_BASE
+from database.text import cleaned
+from knowledge.base import Base, UnknownBaseError
+
+
+class Bases:
+    """The rows of knowledge bases."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, user_id: str, name: str, embedder: str) -> Base:
+        """A new one, empty."""
+        values = {
+            "id": str(uuid4()), "user_id": user_id, "name": name, "embedder": embedder,
+            "created_at": time.time_ns() // 1_000_000,
+        }  # fmt: skip
+        async with self._database.transaction() as connection:
+            return _base(
+                (await connection.execute(insert(KNOWLEDGE_BASE).values(values).returning(KNOWLEDGE_BASE))).one()
+            )
+
+    async def get(self, user_id: str, base: str) -> Base:
+        """The one of this id. Raises UnknownBaseError."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(KNOWLEDGE_BASE).where(*_owned(user_id, base)))).first()
+        return _known(row)
+
+    async def page(self, user_id: str, limit: int | None = None, before: tuple[int, str] | None = None) -> list[Base]:
+        """The user's, newest first, from behind the one that `before` names by time and id."""
+        table = KNOWLEDGE_BASE.c
+        where: list[Any] = [table.user_id == user_id, table.deleted_at.is_(None)]
+        if before is not None:
+            where.append(tuple_(table.created_at, table.id) < tuple_(*before))
+        wanted = select(KNOWLEDGE_BASE).where(*where).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return [_base(row) for row in await connection.execute(wanted)]
+
+    async def rename(self, user_id: str, base: str, name: str) -> Base:
+        """Another name. Raises UnknownBaseError."""
+        changed = update(KNOWLEDGE_BASE).where(*_owned(user_id, base)).values(name=name).returning(KNOWLEDGE_BASE)
+        async with self._database.transaction() as connection:
+            return _known((await connection.execute(changed)).first())
+
+    async def hide(self, user_id: str, base: str) -> Base:
+        """Nobody finds it any more; what it holds is forgotten next. Raises UnknownBaseError."""
+        hidden = update(KNOWLEDGE_BASE).where(*_owned(user_id, base)).values(deleted_at=int(time.time()))
+        async with self._database.transaction() as connection:
+            return _known((await connection.execute(hidden.returning(KNOWLEDGE_BASE))).first())
+
+    async def hidden(self) -> list[Base]:
+        """Of all users: those whose deletion was begun and perhaps not ended."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(KNOWLEDGE_BASE).where(KNOWLEDGE_BASE.c.deleted_at.is_not(None)))
+            return [_base(row) for row in rows]
+
+    async def forget(self, base: Base) -> None:
+        """Delete the row of a hidden one."""
+        gone = (KNOWLEDGE_BASE.c.id == base.id, KNOWLEDGE_BASE.c.deleted_at.is_not(None))
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(KNOWLEDGE_BASE).where(*gone))
+
+
+def _owned(user_id: str, base: str) -> tuple[Any, ...]:
+    table = KNOWLEDGE_BASE.c
+    return table.id == cleaned(base), table.user_id == user_id, table.deleted_at.is_(None)
+
+
+def _known(row: Any) -> Base:
+    if row is None:
+        raise UnknownBaseError("There is no such knowledge base.")
+    return _base(row)
+
+
+def _base(row: Any) -> Base:
+    return Base(row.id, row.name, row.embedder, row.created_at)

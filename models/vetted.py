@@ -1,0 +1,120 @@
+"""Addresses that users give: connected to only where a public address is meant, checked at the moment of connecting.
+
+A name is looked up once and the very address that was looked at is connected to, so that no second answer of a name
+server can lead elsewhere. No redirect is followed (the relay never does).
+"""
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from models.port import ModelAddress
+from models.relay import KEEP_ALIVE_SECONDS, RelayModel
+
+LONGEST_URL = 2048
+MOST_OPEN = 64
+"""Upstreams of users with a session of their own; the one that was not used for longest is closed first."""
+_TRANSLATED = IPv6Network("64:ff9b::/96")
+
+
+class AddressError(Exception):
+    """An address that is not connected to. The message is for the user who gave it."""
+
+
+class VettedUpstreams:
+    """The models at users' addresses. They have no key of the server's, so none can be sent to them."""
+
+    def __init__(self, private_hosts: Collection[str] = ()) -> None:
+        self._private = {host.lower() for host in private_hosts}
+        self._open: OrderedDict[tuple[str, bool], RelayModel] = OrderedDict()
+
+    def check(self, url: str) -> str:
+        """The address as it is used. Raises AddressError for one that no look-up can make right."""
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").lower(), parts.port
+        except ValueError:
+            raise AddressError("The address cannot be read.") from None
+        plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+        if (
+            not plain
+            or len(url) > LONGEST_URL
+            or not host
+            or parts.username is not None
+            or parts.query
+            or parts.fragment
+        ):
+            raise AddressError("The address must read `https://host/path`, without a name, a password or a query.")
+        if parts.scheme != "https" and not (parts.scheme == "http" and host in self._private):
+            raise AddressError("The address must begin with https://.")
+        if host not in self._private:
+            self._refuse_private(host)
+        authority = f"[{host}]" if ":" in host else host
+        return f"{parts.scheme}://{authority}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+
+    def model(self, url: str) -> RelayModel:
+        """The model at an address that a user gave and that was checked."""
+        return self._model(url, lambda: self._connector(url))
+
+    def trusted(self, url: str) -> RelayModel:
+        """The model at an address of the operator's, for users' own keys."""
+        return self._model(url, None)
+
+    def _model(self, url: str, connector: Callable[[], aiohttp.TCPConnector] | None) -> RelayModel:
+        key = (url, connector is None)
+        if key not in self._open:
+            self._open[key] = RelayModel("own", ModelAddress(url), *([connector] if connector else []))
+            while len(self._open) > MOST_OPEN:
+                _, oldest = self._open.popitem(last=False)
+                self._closing = asyncio.ensure_future(oldest.aclose())
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    async def aclose(self) -> None:
+        """Close every session."""
+        for model in self._open.values():
+            await model.aclose()
+        self._open.clear()
+
+    def _refuse_private(self, host: str) -> None:
+        """A host that is written as an address is known at once."""
+        try:
+            literal = ip_address(host)
+        except ValueError:
+            return
+        if not is_public(literal):
+            raise AddressError("The address is not a public one.")
+
+    def _connector(self, url: str) -> aiohttp.TCPConnector:
+        private = (urlsplit(url).hostname or "").lower() in self._private
+        return aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            use_dns_cache=False,
+            socket_factory=None if private else _public_socket,
+        )
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether it is on the internet, also behind the forms in which an IPv6 address carries an IPv4 one."""
+    if isinstance(address, IPv6Address):
+        if address in _TRANSLATED:
+            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is not None and not is_public(inner):
+            return False
+    return address.is_global and not address.is_multicast
+
+
+def _public_socket(found: Any) -> socket.socket:
+    """A socket for an address that was looked up, refused if that is not public: the last word before connecting."""
+    family, kind, protocol, _, place = found
+    if not is_public(ip_address(str(place[0]).partition("%")[0])):
+        raise OSError("the address is not a public one")
+    return socket.socket(family, kind, protocol)

@@ -1,0 +1,85 @@
+"""`/api/chat/:id` and `/api/rag/chat`: say something in a conversation, and hear the answer as a stream."""
+
+import asyncio
+from typing import Any, Literal
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from server.backend_api.conversations import number_in
+from server.backend_api.router import usual_language
+from server.bodies import JSON_BYTES
+from server.conversing import TEXT, Asked, converse
+from server.errors import ApiError, api_error, shutting_down
+from server.listener import Wire
+from server.reply import Disconnected, headers_of, read_body, send_json
+from server.routes.messages import request_key_in
+from server.state import ServerState
+from server.texts import Language, language_of
+from server.wire.backend_api import BackendApiWire
+from server.wire.chat import ChatWire
+from server.wire.request import json_object
+
+Form = Literal["events", "lines", "openai"]
+
+
+class Chat:
+    """The ASGI application of `/api/chat/{conversation_id}`."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the module."""
+        language: Language = usual_language(scope["path"])
+        try:
+            headers = headers_of(scope)
+            language = language_of(headers.get("accept-language"), language)
+            wire = self._wire(scope, headers, language)
+            asked = await self._read(scope, receive, headers)
+            await converse(self._state, asked, wire, scope, receive, send)
+        except Disconnected:
+            return
+        except asyncio.CancelledError:
+            await self._refuse(send, shutting_down(), language)
+        except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
+            await self._refuse(send, api_error(error), language)
+
+    async def asked(self, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+        """Who says what, where."""
+        identity = await self._state.authenticator.identify(scope, headers, "chat")
+        return Asked(
+            identity,
+            number_in(scope["path_params"]["conversation_id"]),
+            text_in(body, "message"),
+            request_key=request_key_in(headers),
+        )
+
+    async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> Asked:
+        # Who may not ask is told so before his body is read.
+        await self._state.authenticator.identify(scope, headers, "chat")
+        body = json_object(await read_body(receive, headers, JSON_BYTES))
+        return await self.asked(scope, headers, body)
+
+    def _wire(self, scope: Scope, headers: dict[str, str], language: Language) -> Wire:
+        form: str = Request(scope).query_params.get("stream_format", self._state.settings.api_stream)
+        if "application/x-ndjson" in headers.get("accept", ""):
+            form = "lines"
+        if form == "openai":
+            return ChatWire(model="dialgraph", include_usage=True, profile=TEXT, session="")
+        if form not in ("events", "lines"):
+            message = "`stream_format` must be one of events, lines, openai."
+            raise ApiError(400, message, param="stream_format", code="invalid_value")
+        return BackendApiWire("events" if form == "events" else "lines", language)
+
+    async def _refuse(self, send: Send, error: ApiError, language: Language) -> None:
+        body = BackendApiWire("events", language).refusal(error)
+        await send_json(send, error.status, body, error.headers)
+
+
+def text_in(body: dict[str, Any], name: str) -> str:
+    """A field that must be text. Raises ApiError 400."""
+    value = body.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise ApiError(400, f"`{name}` must be text.", param=name, code="invalid_value")
+    return value

@@ -1,0 +1,91 @@
+"""`/api/conversations`: create, list, show and delete."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+
+from accounts.accounts import Identity
+from conversations.conversations import LARGEST_NUMBER
+from conversations.values import Conversation
+from server.backend_api.router import InLanguage, route, user
+from server.bodies import JsonRoute
+from server.conversing import named_upstream
+from server.errors import ApiError
+from server.routes.about import State
+from server.texts import text
+
+router = APIRouter(prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute)
+User = Annotated[Identity, user("conversations")]
+Number = Annotated[str, Path(description="The conversation's number.", examples=["329629"])]
+MOST_LISTED = 1000
+
+
+class NewConversation(BaseModel):
+    """What a conversation begins with."""
+
+    title: str = Field(min_length=1, max_length=256, examples=["My New Conversation"])
+    model: str = Field(min_length=1, max_length=256, examples=["gpt-4o"])
+    api_key: str = Field(default="", max_length=1024, description="For the model's own upstream.", examples=["sk-…"])
+
+
+@route(router, "POST", "/create", summary="Begin a conversation.")
+async def create(given: NewConversation, state: State, who: User) -> dict[str, Any]:
+    """The key is shown here and never again."""
+    if given.api_key:
+        named_upstream(state, given.model)
+    conversation = await state.conversations.create(
+        who.user.id,
+        title=given.title,
+        model=given.model,
+        graph=state.settings.conversation_graph,
+        api_key=given.api_key,
+    )
+    return {
+        "conversation_id": conversation.number, "title": conversation.title, "model": conversation.model,
+        "api_key": given.api_key, "created_time": _seconds(conversation),
+    }  # fmt: skip
+
+
+@route(router, "GET", "/list", summary="The user's conversations, newest first.")
+async def listed(state: State, who: User) -> list[dict[str, Any]]:
+    """The newest thousand."""
+    return [
+        {"conversation_id": one.number, "title": one.title, "created_time": _seconds(one)}
+        for one in await state.conversations.page(who.user.id, MOST_LISTED)
+    ]
+
+
+@route(router, "GET", "/history/{conversation_id}", summary="What was said.")
+async def history(conversation_id: Number, state: State, who: User) -> dict[str, Any]:
+    """Without the system's own messages; the user's first one has the id 1."""
+    conversation = await state.conversations.get(who.user.id, number_in(conversation_id))
+    messages = []
+    for turn in await state.conversations.turns(who.user.id, conversation.id):
+        messages.append({"role": "user", "content": turn.question, "message_id": 2 * turn.position - 1})
+        if turn.answer:
+            messages.append({"role": "assistant", "content": turn.answer, "message_id": 2 * turn.position})
+    return {
+        "conversation_id": conversation.number, "title": conversation.title, "model": conversation.model,
+        "messages": messages, "created_time": _seconds(conversation),
+    }  # fmt: skip
+
+
+@route(router, "POST", "/del/{conversation_id}", summary="Delete a conversation.")
+async def delete(conversation_id: Number, state: State, who: User, language: InLanguage) -> dict[str, str]:
+    """With all that was said in it."""
+    await state.conversations.delete(who.user.id, number_in(conversation_id))
+    return {"message": text("conversation_deleted", language)}
+
+
+def number_in(given: object) -> int:
+    """A conversation's number. Raises ApiError 400."""
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) <= 16:
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= LARGEST_NUMBER:
+        raise ApiError(400, "The conversation's id must be a number.", code="invalid_conversation_id")
+    return given
+
+
+def _seconds(conversation: Conversation) -> int:
+    return conversation.created_at // 1000

@@ -1,0 +1,18 @@
+"""Puts the routes of system 003 into the application."""
+
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from server.backend_api import conversations, rag, users
+from server.backend_api.chat import Chat
+from server.backend_api.rag import KnowledgeChat
+from server.state import ServerState
+
+
+def mount(app: FastAPI, state: ServerState) -> None:
+    """Add them all."""
+    for router in (users.router, conversations.router, rag.router, rag.uploads):
+        app.include_router(router)
+    streams = {"/api/chat/{conversation_id}": Chat(state), "/api/rag/chat": KnowledgeChat(state)}
+    for path, chat in streams.items():
+        app.router.routes += [Route(path + slash, chat, methods=["POST"]) for slash in ("", "/")]

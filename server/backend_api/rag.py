@@ -1,0 +1,177 @@
+"""`/api/rag`: users' knowledge bases, their documents, and what is found in them."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.types import Scope
+
+from accounts.accounts import Identity
+from knowledge.base import BaseStore, shown
+from knowledge.store import MAX_TOP_K
+from server.backend_api.chat import Chat, text_in
+from server.backend_api.conversations import number_in
+from server.backend_api.router import InLanguage, route, user
+from server.bodies import JsonRoute, UploadRoute
+from server.conversing import Asked
+from server.errors import ApiError
+from server.routes.about import State
+from server.routes.messages import request_key_in
+from server.texts import text
+from server.uploads import Upload, document_refused, received
+
+DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")
+"""Where the settings name none of these, the embedder `main` takes their place, and says so."""
+USUAL_TOP_K = 5
+
+router = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=JsonRoute)
+User = Annotated[Identity, user("knowledge")]
+BaseId = Annotated[str, Field(min_length=1, max_length=64, examples=["a1b2c3d4-5678-90ab-cdef-123456789abc"])]
+
+
+class NewBase(BaseModel):
+    """What a knowledge base begins with."""
+
+    kb_name: str = Field(min_length=1, max_length=256, examples=["法律知识库"])
+    embedding_model: str = Field(default="", max_length=128, examples=["zhipu-embedding-3"])
+
+
+class OfBase(BaseModel):
+    """Which knowledge base."""
+
+    kb_id: BaseId
+
+
+class OfDocument(OfBase):
+    """Which document of it."""
+
+    doc_id: BaseId
+
+
+class Wanted(OfBase):
+    """What is looked for."""
+
+    query: str = Field(min_length=1, max_length=100_000, examples=["什么是不可抗力条款？"])
+    top_k: int = Field(default=USUAL_TOP_K, description="0 and less mean 5.")
+
+
+@route(router, "POST", "/kb/create", summary="Make a knowledge base.")
+async def create(given: NewBase, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """A documented embedding model that is not configured is told to be `main`."""
+    known = state.services.embedders()
+    asked = given.embedding_model
+    if asked and asked not in known and asked not in DOCUMENTED_EMBEDDERS:
+        message = f"No embedding model {asked[:64]!r}. Accepted: {', '.join([*known, *DOCUMENTED_EMBEDDERS])}."
+        raise ApiError(400, message, param="embedding_model", code="unknown_embedder")
+    embedder = asked if asked in known else "main"
+    base = await state.bases.create(who.user.id, given.kb_name, embedder)
+    said = "base_created_instead" if asked and embedder != asked else "base_created"
+    return {"success": True, "kb_id": base.id, "message": text(said, language, model=embedder, asked=asked)}
+
+
+@route(router, "GET", "/kb/list", summary="The user's knowledge bases, newest first.")
+async def listed(state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """All of them."""
+    kbs = [
+        {"kb_id": base.id, "kb_name": base.name, "embedding_model": base.embedder}
+        for base in await state.bases.page(who.user.id)
+    ]
+    return {"success": True, "kbs": kbs, "message": text("bases", language)}
+
+
+@route(router, "POST", "/kb/delete", summary="Delete a knowledge base.")
+async def delete(given: OfBase, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """With all of its documents."""
+    await state.knowledge.delete_base(who.user.id, given.kb_id)
+    return {"success": True, "message": text("base_deleted", language)}
+
+
+@route(router, "GET", "/doc/list", summary="The documents of a knowledge base.")
+async def documents(
+    state: State, who: User, language: InLanguage, kb_id: Annotated[str, Query(max_length=64)] = ""
+) -> dict[str, Any]:
+    """Those that can be found in."""
+    if not kb_id:
+        raise ApiError(400, "`kb_id` is missing.", param="kb_id", code="missing_knowledge_base")
+    docs = [
+        {"doc_id": one.id, "kb_id": kb_id, "doc_name": one.name, "file_type": one.kind}
+        for one in await state.knowledge.documents(who.user.id, kb_id)
+        if one.state == "live"
+    ]
+    return {"success": True, "docs": docs, "message": text("documents", language)}
+
+
+@route(router, "POST", "/doc/delete", summary="Delete a document.")
+async def delete_document(given: OfDocument, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """What was found in it is found no more."""
+    await state.knowledge.delete_document(who.user.id, given.kb_id, given.doc_id)
+    return {"success": True, "message": text("document_deleted", language)}
+
+
+@route(router, "POST", "/retrieve", summary="What a knowledge base says to a question.")
+async def retrieve(given: Wanted, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """Nothing rather than what has nothing to do with it."""
+    store = await state.knowledge.store(who.user.id, given.kb_id)
+    results = []
+    for passage in await store.search(given.query, _top_k(given.top_k)):
+        number, name = shown(passage.document)
+        score = round(passage.score, 4)
+        results.append({"content": passage.text, "score": score, "doc_id": number, "doc_name": name})
+    return {"success": True, "results": results, "message": text("retrieved", language)}
+
+
+@route(router, "GET", "/models", summary="The embedding models.")
+async def models(state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """Those of the settings, and the documented names, which stand for `main` where the settings have none."""
+    names = list(dict.fromkeys([*DOCUMENTED_EMBEDDERS, *state.services.embedders()]))
+    return {"success": True, "models": names, "message": text("embedders", language)}
+
+
+uploads = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=UploadRoute)
+
+
+@route(uploads, "POST", "/doc/upload", summary="Add a document to a knowledge base.")
+async def upload(request: Request, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+    """Answered when it can be found in. What cannot be read is refused with 422 and the reason."""
+    async with received(request, state, who) as form:
+        given = Upload.of(form, "kb_id")
+        if not given.base:
+            raise ApiError(400, "`kb_id` is missing.", param="kb_id", code="missing_knowledge_base")
+        if given.file is None:
+            raise ApiError(400, "`file` is missing.", param="file", code="missing_file")
+        source = await given.file.read()
+        name = given.file.filename or ""
+    job = await state.knowledge.take_in(who.user.id, given.base, name, source)
+    job = await state.knowledge.finished(job)
+    if job.state != "done":
+        await state.knowledge.forget_job(job)
+        raise document_refused(job)
+    number, _ = shown(job.document)
+    return {"success": True, "doc_id": number, "message": text("document_taken_in", language, count=job.done)}
+
+
+class KnowledgeChat(Chat):
+    """The ASGI application of `/api/rag/chat`."""
+
+    async def asked(self, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+        """Who says what, where, and in which knowledge base the answer is looked for."""
+        identity = await self._state.authenticator.identify(scope, headers, "chat")
+        if "knowledge" not in identity.scopes:
+            identity = await self._state.authenticator.identify(scope, headers, "knowledge")
+        top_k = body.get("top_k", USUAL_TOP_K)
+        if isinstance(top_k, bool) or not isinstance(top_k, int):
+            raise ApiError(400, "`top_k` must be a number.", param="top_k", code="invalid_value")
+        store = await self._state.knowledge.store(identity.user.id, text_in(body, "kb_id"))
+        return Asked(
+            identity,
+            number_in(body.get("conversation_id")),
+            text_in(body, "message"),
+            request_key=request_key_in(headers),
+            graph=self._state.settings.knowledge_graph,
+            store=BaseStore(store, _top_k(top_k)),
+        )
+
+
+def _top_k(given: int) -> int:
+    """As documented: 0 and less mean the usual number. More than there can be is as many as there can be."""
+    return min(given, MAX_TOP_K) if given > 0 else USUAL_TOP_K

@@ -1,0 +1,56 @@
+"""What its routes have in common: paths with and without a last slash, users, languages, errors in its form."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from accounts.accounts import Identity
+from server.errors import ApiError
+from server.reply import headers_of
+from server.routes.about import State
+from server.texts import Language, language_of, told
+
+PREFIX = "/api"
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def route(router: APIRouter, method: str, path: str, **about: Any) -> Callable[[Function], Function]:
+    """Declare a route that answers with and without a slash at the end."""
+
+    def declare(function: Function) -> Function:
+        router.add_api_route(path, function, methods=[method], **about)
+        router.add_api_route(f"{path}/", function, methods=[method], include_in_schema=False, **about)
+        return function
+
+    return declare
+
+
+def error_reply(request: Request, error: ApiError) -> Response:
+    """The error as this API tells errors: a text, in the language that the client asks for."""
+    language = language_of(request.headers.get("accept-language"), usual_language(request.url.path))
+    body = orjson.dumps({"error": told(error, language)})
+    return Response(body, error.status, dict(error.headers), media_type="application/json")
+
+
+def usual_language(path: str) -> Language:
+    """In which the documentation shows the messages of this path."""
+    return "zh" if path.startswith(f"{PREFIX}/rag") else "en"
+
+
+async def _language(request: Request) -> Language:
+    return language_of(request.headers.get("accept-language"), usual_language(request.url.path))
+
+
+def user(scope: str) -> Any:
+    """The user who asks, if what he brought opens this scope."""
+
+    async def identify(request: Request, state: State) -> Identity:
+        return await state.authenticator.identify(request.scope, headers_of(request.scope), scope)
+
+    return Depends(identify)
+
+
+InLanguage = Annotated[Language, Depends(_language)]

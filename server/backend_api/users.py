@@ -1,0 +1,44 @@
+"""`/api/users`: register and log in."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from accounts.errors import NameTakenError
+from accounts.users import DAY
+from server.backend_api.router import InLanguage, route
+from server.bodies import JsonRoute
+from server.errors import ApiError
+from server.reply import headers_of
+from server.routes.about import State
+from server.texts import text
+
+router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=JsonRoute)
+
+
+class Credentials(BaseModel):
+    """Who, and the proof of it."""
+
+    username: str = Field(min_length=1, max_length=256, examples=["john_doe"])
+    password: str = Field(min_length=1, max_length=1024, examples=["SecureP@ssw0rd!"])
+
+
+@route(router, "POST", "/register", summary="Make an account.", status_code=201)
+async def register(given: Credentials, request: Request, state: State, language: InLanguage) -> JSONResponse:
+    """A name that is taken is answered with 400, as documented."""
+    state.authenticator.admit(request.scope, headers_of(request.scope))
+    if not state.authenticator.registration_is_open:
+        raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
+    try:
+        await state.accounts.users.register(given.username, given.password)
+    except NameTakenError as error:
+        raise ApiError(400, str(error), code="name_taken") from error
+    return JSONResponse({"message": text("registered", language)}, 201)
+
+
+@route(router, "POST", "/login", summary="Log in.")
+async def login(given: Credentials, request: Request, state: State) -> dict[str, str]:
+    """The token lives for a day."""
+    state.authenticator.admit(request.scope, headers_of(request.scope))
+    begun = await state.accounts.users.login(given.username, given.password, access_seconds=DAY)
+    return {"token": begun.access}

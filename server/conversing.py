@@ -1,0 +1,148 @@
+"""One turn of a user's conversation over HTTP: begun in the database, run by its graph, told, and kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Receive, Scope, Send
+
+from accounts.accounts import Identity
+from accounts.sealed import SealError
+from conversations.prompt import messages_for
+from conversations.turns import BegunTurn
+from conversations.values import Conversation, KeptTurn
+from graphs.borrowed import BorrowedServices
+from knowledge.store import Searchable
+from models.port import ChatModel
+from nodes.call import Call
+from nodes.contract import Turn
+from nodes.events import Say
+from profiles.profile import Profile
+from server.endpoints import Endpoint
+from server.errors import ApiError, shutting_down
+from server.listener import Listener, Wire
+from server.record import ConversationRecord
+from server.reply import send_json, send_stream
+from server.state import ServerState
+
+TEXT = Profile(name="text", fills_silence=True, speakable=False, streams=True)
+"""For a person who reads: words stay as the model wrote them, and no silence is filled."""
+LONGEST_MESSAGE = 100_000
+"""Characters of one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody says in a conversation of his."""
+
+    identity: Identity
+    conversation: str | int
+    message: str
+    streaming: bool = True
+    request_key: str | None = None
+    """The same key, the same turn: it is not run twice."""
+    graph: str = ""
+    """In the place of the conversation's."""
+    store: Searchable | None = None
+    """In the place of the graph's."""
+    profile: Profile = TEXT
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+
+async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer. Raises what is to be refused before the first byte; from then on everything is told to the client."""
+    if state.draining:
+        raise shutting_down()
+    if not asked.message.strip():
+        raise ApiError(400, "The message is empty.", param="message", code="invalid_value")
+    if len(asked.message) > LONGEST_MESSAGE:
+        message = f"The message is longer than {LONGEST_MESSAGE} characters."
+        raise ApiError(400, message, param="message", code="invalid_value")
+    user = asked.identity.user.id
+    conversation = await state.conversations.get(user, asked.conversation)
+    endpoint = endpoint_of(state, asked.graph or conversation.graph)
+    model, key = own_upstream(state, conversation)
+    begun = await state.conversation_turns.begin(user, conversation.id, asked.message, asked.request_key)
+    if isinstance(begun, KeptTurn):
+        await _tell_again(begun, wire, send, streaming=asked.streaming)
+        return
+    turn = Turn(
+        services=BorrowedServices(state.services, model, asked.store),
+        messages=messages_for(conversation.instructions, begun.earlier, asked.message),
+        request=asked.parameters,
+        call=Call(id=conversation.id, turn_id=begun.id, principal=asked.identity.principal),
+        profile=asked.profile,
+        model=conversation.model if model else servers_model(state, conversation.model),
+        api_key=key,
+        streaming=asked.streaming,
+        endpoint=endpoint.spec.name,
+    )
+    await _run(state, begun, turn, endpoint, wire, scope, receive, send)
+
+
+async def _run(
+    state: ServerState,
+    begun: BegunTurn,
+    turn: Turn,
+    endpoint: Endpoint,
+    wire: Wire,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    # A turn of a conversation has one listener, and the rows say which one runs.
+    policy = endpoint.spec.policy.model_copy(update={"joins": False})
+    shared, _ = state.turns.enter(endpoint.graph, turn, policy)
+    record = ConversationRecord(state.keeper, begun, turn.profile.filler_suffix, lambda: shared.end("gone"))
+    await Listener(shared, turn, endpoint, wire, state.settings, record).serve(scope, receive, send, joined=False)
+
+
+def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatModel | None, str]:
+    """The user's own model and his key for it; None where the conversation uses the server's."""
+    try:
+        key = state.conversations.key_of(conversation)
+    except SealError as error:
+        message = f"The conversation's key cannot be read: {error}"
+        raise ApiError(409, message, code="key_unreadable") from error
+    if conversation.base_url:
+        return state.upstreams.model(conversation.base_url), key
+    if not key:
+        return None, ""
+    return state.upstreams.trusted(named_upstream(state, conversation.model)), key
+
+
+def named_upstream(state: ServerState, model: str) -> str:
+    """Where a model is asked for with a user's own key. Raises ApiError 400 where the settings do not say."""
+    if (url := upstream_of(state, model)) is None:
+        known = ", ".join(f"{name}…" for name in state.settings.upstreams)
+        message = f"No upstream is known for the model {model[:64]!r}. Accepted: {known}."
+        raise ApiError(400, message, param="model", code="unknown_model")
+    return url
+
+
+def upstream_of(state: ServerState, model: str) -> str | None:
+    """Where the settings' table says that a model is asked for; None where it has no such beginning."""
+    found = [url for prefix, url in state.settings.upstreams.items() if model.lower().startswith(prefix.lower())]
+    return found[0] if found else None
+
+
+def servers_model(state: ServerState, model: str) -> str:
+    """The name as the server's own upstream knows it; empty, which is its usual one, if it is another upstream's."""
+    theirs = upstream_of(state, model)
+    main = state.settings.model_addresses()["main"].url
+    return model if theirs is None or theirs.rstrip("/") == main.rstrip("/") else ""
+
+
+def endpoint_of(state: ServerState, graph: str) -> Endpoint:
+    """The endpoint of that graph. Raises ApiError 409: a conversation may outlive its graph."""
+    if graph not in state.endpoints:
+        raise ApiError(409, f"The graph {graph!r} is not served here any more.", code="unknown_graph")
+    return state.endpoints[graph]
+
+
+async def _tell_again(kept: KeptTurn, wire: Wire, send: Send, *, streaming: bool) -> None:
+    said = [Say(kept.answer)] if kept.answer else []
+    if streaming:
+        await send_stream(send, wire.media_type, wire.stream(said) + wire.stream_end())
+    else:
+        wire.fold(said)
+        await send_json(send, 200, wire.body())

@@ -1,0 +1,143 @@
+"""Users' knowledge bases as the routes use them: found by their owner, filled by jobs, deleted to the last byte."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import replace
+
+from graphs.services import OpenServices
+from knowledge.base import Base, BaseDocument, UnknownDocumentError, documents_of, kept_name, shown
+from knowledge.bases import Bases
+from knowledge.ingest import Ingestion
+from knowledge.jobs import Job
+from knowledge.sql import SqlStore
+from knowledge.store import QueueFullError, Store
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING_OF_ONE = 50
+"""Files of one knowledge base in the queue; those of others are not to wait for them all."""
+_PAUSE = 0.05
+_LONGEST_PAUSE = 0.5
+_FOLLOW_PAUSE = 0.2
+_KEEP_ALIVE_SECONDS = 5.0
+
+
+class UserKnowledge:
+    """See the module."""
+
+    def __init__(self, services: OpenServices, bases: Bases) -> None:
+        self._services = services
+        self._bases = bases
+        self._forgetting: set[asyncio.Task[None]] = set()
+
+    async def store(self, user_id: str, base: str) -> Store:
+        """The store of the user's knowledge base. Raises UnknownBaseError."""
+        return await self._open(await self._bases.get(user_id, base))
+
+    async def documents(self, user_id: str, base: str) -> list[BaseDocument]:
+        """Those that are there, and those on their way or refused. Raises UnknownBaseError."""
+        found = await self._bases.get(user_id, base)
+        known = await (await self._open(found)).documents()
+        return documents_of(known, await self._ingestion.jobs.of_store(found.store))
+
+    async def take_in(self, user_id: str, base: str, file_name: str, source: bytes) -> Job:
+        """Put a file into the queue. Raises UnknownBaseError and QueueFullError."""
+        found = await self._bases.get(user_id, base)
+        waiting = [job for job in await self._ingestion.jobs.of_store(found.store) if not job.finished]
+        if len(waiting) >= MOST_WAITING_OF_ONE:
+            raise QueueFullError(f"{MOST_WAITING_OF_ONE} files of this knowledge base are waiting. Try again later.")
+        return await self._ingestion.submit(found.store, kept_name(file_name), source)
+
+    async def job(self, user_id: str, base: str, job_id: str) -> Job | None:
+        """A job of the user's knowledge base. Raises UnknownBaseError."""
+        found = await self._bases.get(user_id, base)
+        job = await self._ingestion.jobs.get(job_id)
+        return job if job is not None and job.store == found.store else None
+
+    async def progress(self, job: Job) -> AsyncGenerator[Job | None, None]:
+        """The job whenever it is further, until it is over; None when it was not for a while."""
+        told, silent = None, 0.0
+        while told is None or not told.finished:
+            now = await self._ingestion.jobs.get(job.id) or _deleted(job)
+            if now != told:
+                told, silent = now, 0.0
+                yield now
+            elif silent >= _KEEP_ALIVE_SECONDS:
+                silent = 0.0
+                yield None
+            await asyncio.sleep(_FOLLOW_PAUSE)
+            silent += _FOLLOW_PAUSE
+
+    async def finished(self, job: Job) -> Job:
+        """The job when it is over. One that was deleted meanwhile counts as cancelled."""
+        pause = _PAUSE
+        while True:
+            now = await self._ingestion.jobs.get(job.id)
+            if now is None:
+                return _deleted(job)
+            if now.finished:
+                return now
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def forget_job(self, job: Job) -> None:
+        """A refused file is not kept."""
+        await self._ingestion.jobs.forget(job.id)
+
+    async def cancel_job(self, job: Job) -> None:
+        """Stop it."""
+        await self._ingestion.jobs.cancel(job.id)
+
+    async def delete_document(self, user_id: str, base: str, document: str) -> None:
+        """Delete a document, there or on its way. Raises UnknownBaseError and UnknownDocumentError."""
+        found = await self._bases.get(user_id, base)
+        store = await self._open(found)
+        names = {known.name for known in await store.documents()}
+        names |= {job.document for job in await self._ingestion.jobs.of_store(found.store)}
+        if not (own := [name for name in names if shown(name)[0] == document]):
+            raise UnknownDocumentError("There is no such document.")
+        for job in await self._ingestion.jobs.of_store(found.store):
+            if job.document in own:
+                await self._ingestion.jobs.cancel(job.id)
+                await self._ingestion.jobs.forget(job.id)
+        await store.remove(own)
+
+    async def delete_base(self, user_id: str, base: str) -> None:
+        """Delete it. Nobody finds it from now on; what it holds is gone at the end. Raises UnknownBaseError."""
+        hidden = await self._bases.hide(user_id, base)
+        # In a task of its own: a client that leaves does not leave half of it behind.
+        task = asyncio.ensure_future(self._forget(hidden))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+        await asyncio.shield(task)
+
+    async def delete_all(self, user_id: str) -> None:
+        """Delete every knowledge base of the user."""
+        for base in await self._bases.page(user_id):
+            with suppress(Exception):
+                await self._bases.hide(user_id, base.id)
+        await self.go_on()
+
+    async def go_on(self) -> None:
+        """End what a killed process began to delete."""
+        for base in await self._bases.hidden():
+            await self._forget(base)
+
+    async def _forget(self, base: Base) -> None:
+        store = await self._open(base)
+        if isinstance(store, SqlStore):
+            await store.forget()
+        await self._bases.forget(base)
+
+    async def _open(self, base: Base) -> Store:
+        return await asyncio.to_thread(self._services.store, base.store)
+
+    @property
+    def _ingestion(self) -> Ingestion:
+        return self._services.ingestion
+
+
+def _deleted(job: Job) -> Job:
+    return replace(job, state="cancelled", error="It was deleted.", fault="document")

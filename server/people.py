@@ -1,0 +1,105 @@
+"""Everything that is kept of one user: given to him, and deleted when he goes.
+
+`TABLES` says of each table of the database how it belongs to a user; a test compares it with the schema, so that a new
+table without a rule fails.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+from accounts.accounts import Accounts
+from accounts.users import User
+from conversations.conversations import Conversations
+from database.call_memory import CallMemoryTable
+from knowledge.base import shown
+from knowledge.bases import Bases
+from knowledge.store import Store
+from server.knowledge import UserKnowledge
+
+TABLES: Final[dict[str, str]] = {
+    "account": "the user himself",
+    "account_session": "by user_id",
+    "account_key": "by user_id",
+    "call_memory": "by principal",
+    "conversation": "by user_id",
+    "conversation_turn": "through its conversation",
+    "knowledge_base": "by user_id",
+    "knowledge_store": "through its knowledge base, by name",
+    "knowledge_document": "through its store",
+    "knowledge_passage": "through its document",
+    "knowledge_compared": "through its document",
+    "knowledge_words": "through its document",
+    "knowledge_term": "through its store",
+    "knowledge_job": "through its store, by name",
+    "alembic_version": "nobody's",
+}
+_AT_ONCE = 100
+
+
+class People:
+    """See the module."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        conversations: Conversations,
+        bases: Bases,
+        knowledge: UserKnowledge,
+        memory: CallMemoryTable,
+    ) -> None:
+        self._accounts = accounts
+        self._conversations = conversations
+        self._bases = bases
+        self._knowledge = knowledge
+        self._memory = memory
+
+    async def export(self, user: User) -> AsyncGenerator[dict[str, Any], None]:
+        """Everything, a record at a time; no secret is among it."""
+        yield {"kind": "account", "id": user.id, "name": user.name}
+        for key in await self._accounts.keys.of_user(user.id):
+            yield {"kind": "key", "id": key.id, "name": key.name, "scopes": list(key.scopes), "ending": key.ending}
+        before = None
+        while page := await self._conversations.page(user.id, _AT_ONCE, before):
+            for one in page:
+                before = (one.created_at, one.id)
+                yield {
+                    "kind": "conversation", "id": one.id, "title": one.title, "graph": one.graph, "model": one.model,
+                    "instructions": one.instructions, "base_url": one.base_url, "created_at": one.created_at,
+                }  # fmt: skip
+                async for turn in self._turns(user.id, one.id):
+                    yield turn
+        for base in await self._bases.page(user.id):
+            yield {"kind": "knowledge_base", "id": base.id, "name": base.name, "created_at": base.created_at}
+            async for document in self._documents(await self._knowledge.store(user.id, base.id), base.id):
+                yield document
+
+    async def erase(self, user_id: str) -> None:
+        """Delete everything. What a kill cuts short is ended at the next start."""
+        await self._accounts.users.begin_erasing(user_id)
+        self._accounts.forget(user_id)
+        await self._knowledge.delete_all(user_id)
+        await self._conversations.delete_all(user_id)
+        await self._memory.forget(f"user:{user_id}")
+        await self._accounts.users.forget(user_id)
+
+    async def go_on(self) -> None:
+        """End what a killed process began to erase."""
+        for user_id in await self._accounts.users.being_erased():
+            await self.erase(user_id)
+
+    async def _turns(self, user_id: str, conversation: str) -> AsyncGenerator[dict[str, Any], None]:
+        after = 0
+        while turns := await self._conversations.turns(user_id, conversation, _AT_ONCE, after):
+            for turn in turns:
+                after = turn.position
+                yield {
+                    "kind": "turn", "conversation_id": conversation, "position": turn.position,
+                    "question": turn.question, "answer": turn.answer, "state": turn.state,
+                    "created_at": turn.created_at,
+                }  # fmt: skip
+
+    async def _documents(self, store: Store, base: str) -> AsyncGenerator[dict[str, Any], None]:
+        async for document in store.export():
+            number, name = shown(document.name)
+            texts = [piece.text for piece in document.pieces or ()]
+            yield {"kind": "document", "id": number, "knowledge_base_id": base, "name": name, "passages": texts}

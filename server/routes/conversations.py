@@ -1,0 +1,177 @@
+"""`/v1/conversations`: what a user talks about with a graph, and every message of it."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+
+from accounts.accounts import Identity
+from conversations.values import Conversation, KeptTurn
+from models.vetted import AddressError
+from server.bodies import JsonRoute
+from server.conversing import named_upstream
+from server.errors import ApiError
+from server.routes.about import State
+from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
+from server.state import ServerState
+from server.titles import title_for
+
+router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=JsonRoute, responses=ERRORS)
+User = Annotated[Identity, user("conversations")]
+Talker = Annotated[Identity, user("chat")]
+Title = Annotated[Text, Field(max_length=256, examples=["A trip to Suzhou"])]
+Graph = Annotated[Text, Field(max_length=64, examples=["chat"], description="An endpoint; empty: the settings' own.")]
+Model = Annotated[Text, Field(max_length=256, examples=["gpt-4o"], description="Empty: the graph's own.")]
+Instructions = Annotated[Text, Field(max_length=20_000, description="The system message of each prompt.")]
+
+
+class NewConversation(BaseModel):
+    """What a conversation begins with."""
+
+    title: Title = ""
+    graph: Graph = ""
+    model: Model = ""
+    instructions: Instructions = ""
+    api_key: Text = Field(default="", max_length=1024, description="For an upstream of the user's; kept encrypted.")
+    base_url: Text = Field(
+        default="", max_length=2048, description="The user's own upstream; it never gets a key of the server's.",
+        examples=["https://api.example.com/v1"],
+    )  # fmt: skip
+
+
+class Change(BaseModel):
+    """What is to be another; what is left out stays."""
+
+    title: Title | None = None
+    graph: Graph | None = None
+    model: Model | None = None
+    instructions: Instructions | None = None
+
+
+class Told(BaseModel):
+    """A conversation, without its messages and without its key."""
+
+    id: str
+    number: int = Field(description="Its id in the routes of system 003.")
+    title: str
+    graph: str
+    model: str
+    instructions: str
+    base_url: str
+    has_api_key: bool
+    turns: int
+    created_at: int = Field(description="Milliseconds since 1970.")
+    updated_at: int = Field(description="Milliseconds since 1970.")
+
+
+class Message(BaseModel):
+    """One message."""
+
+    id: str
+    position: int = Field(description="From 1, in order.")
+    role: Literal["user", "assistant"]
+    content: str
+    state: Literal["complete", "open", "interrupted", "failed"] = Field(
+        description="Of an answer: `interrupted` and `failed` ones hold what was spoken until then."
+    )
+    created_at: int = Field(description="Milliseconds since 1970.")
+
+
+@router.post("", status_code=201, summary="Begin a conversation.")
+async def create(given: NewConversation, state: State, who: User) -> Told:
+    """The key is never shown again."""
+    graph = _graph(state, given.graph or state.settings.conversation_graph)
+    base_url = _checked(state, given.base_url) if given.base_url else ""
+    if given.api_key and not base_url:
+        named_upstream(state, given.model)
+    values = given.model_dump(include={"title", "model", "instructions", "api_key"})
+    return _told(await state.conversations.create(who.user.id, graph=graph, base_url=base_url, **values))
+
+
+@router.get("", summary="The user's conversations, newest first.")
+async def listed(
+    state: State,
+    who: User,
+    limit: Limit = 50,
+    cursor: Cursor = "",
+    search: Annotated[Text, Query(max_length=256, description="In titles and messages.")] = "",
+) -> Page[Told]:
+    """Each is on one page, whatever is written meanwhile."""
+    found = await state.conversations.page(who.user.id, limit + 1, place_of(cursor), search)
+    cursors = [cursor_of(one.created_at, one.id) for one in found]
+    return Page[Told](**page_of([_told(one) for one in found], limit, cursors))
+
+
+@router.get("/{conversation_id}", summary="One conversation.")
+async def get(conversation_id: Id, state: State, who: User) -> Told:
+    """Without its messages."""
+    return _told(await state.conversations.get(who.user.id, conversation_id))
+
+
+@router.patch("/{conversation_id}", summary="Rename a conversation, or let it go on otherwise.")
+async def change(conversation_id: Id, given: Change, state: State, who: User) -> Told:
+    """What is set counts from the next turn on."""
+    values = {name: value for name, value in given.model_dump().items() if value is not None}
+    if "graph" in values:
+        values["graph"] = _graph(state, values["graph"] or state.settings.conversation_graph)
+    return _told(await state.conversations.change(who.user.id, conversation_id, values))
+
+
+@router.delete("/{conversation_id}", status_code=204, summary="Delete a conversation.", response_class=Response)
+async def delete(conversation_id: Id, state: State, who: User) -> None:
+    """With all that was said; a turn that runs ends."""
+    await state.conversations.delete(who.user.id, conversation_id)
+
+
+@router.get("/{conversation_id}/messages", summary="What was said, in order.")
+async def messages(
+    conversation_id: Id, state: State, who: User, limit: Limit = 100, cursor: Cursor = ""
+) -> Page[Message]:
+    """`limit` counts turns: a question with its answer."""
+    place = place_of(cursor)
+    await state.conversations.get(who.user.id, conversation_id)
+    turns = await state.conversations.turns(who.user.id, conversation_id, limit + 1, place[0] if place else 0)
+    told = [message for turn in turns[:limit] for message in _messages(turn)]
+    return Page[Message](data=told, next_cursor=cursor_of(turns[limit - 1].position) if len(turns) > limit else None)
+
+
+@router.post("/{conversation_id}/title", summary="Let the model find a title.")
+async def generate_title(conversation_id: Id, state: State, who: Talker) -> Told:
+    """Without a model, or words to go by, the beginning of the first message."""
+    conversation = await state.conversations.get(who.user.id, conversation_id)
+    title = await title_for(state, who, conversation)
+    return _told(await state.conversations.change(who.user.id, conversation_id, {"title": title}))
+
+
+def _graph(state: ServerState, name: str) -> str:
+    if name not in state.endpoints:
+        known = ", ".join(map(repr, state.endpoints))
+        raise ApiError(400, f"No graph {name[:64]!r}. Accepted: {known}.", param="graph", code="unknown_graph")
+    return name
+
+
+def _checked(state: ServerState, url: str) -> str:
+    try:
+        return state.upstreams.check(url)
+    except AddressError as error:
+        raise ApiError(400, str(error), param="base_url", code="address_refused") from error
+
+
+def _messages(turn: KeptTurn) -> list[Message]:
+    def message(role: Literal["user", "assistant"], content: str, state: Any) -> Message:
+        position = 2 * turn.position - (role == "user")
+        return Message(
+            id=f"{turn.id}.{role}", position=position, role=role, content=content, state=state,
+            created_at=turn.created_at,
+        )  # fmt: skip
+
+    asked = message("user", turn.question, "complete")
+    return [asked, message("assistant", turn.answer, turn.state)] if turn.answer or turn.state == "open" else [asked]
+
+
+def _told(one: Conversation) -> Told:
+    return Told(
+        id=one.id, number=one.number, title=one.title, graph=one.graph, model=one.model,
+        instructions=one.instructions, base_url=one.base_url, has_api_key=one.sealed_key is not None, turns=one.turns,
+        created_at=one.created_at, updated_at=one.updated_at,
+    )  # fmt: skip

@@ -1,0 +1,56 @@
+"""`POST /v1/conversations/{id}/messages`, and turns of a conversation over the OpenAI endpoints: pure ASGI."""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from server.bodies import JSON_BYTES
+from server.conversing import TEXT, Asked, converse
+from server.errors import ApiError, api_error, shutting_down
+from server.reply import Disconnected, headers_of, read_body, send_error
+from server.state import ServerState
+from server.wire.chat import ChatWire
+from server.wire.request import json_object
+
+CONVERSATION = "x-dialgraph-conversation"
+"""The header by which a request to an OpenAI endpoint goes on with a conversation."""
+REQUEST_KEY = "idempotency-key"
+LONGEST_REQUEST_KEY = 256
+
+
+class Messages:
+    """The ASGI application of the path."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the module."""
+        try:
+            headers = headers_of(scope)
+            identity = await self._state.authenticator.identify(scope, headers, "chat")
+            body = json_object(await read_body(receive, headers, JSON_BYTES))
+            content, streaming = body.get("content"), body.get("stream", False)
+            if not isinstance(content, str):
+                raise ApiError(400, "`content` must be text.", param="content", code="invalid_value")
+            if not isinstance(streaming, bool):
+                raise ApiError(400, "`stream` must be true or false.", param="stream", code="invalid_value")
+            conversation = scope["path_params"]["conversation_id"]
+            asked = Asked(identity, conversation, content, streaming, request_key_in(headers))
+            wire = ChatWire(model="dialgraph", include_usage=True, profile=TEXT, session=conversation)
+            await converse(self._state, asked, wire, scope, receive, send)
+        except Disconnected:
+            return
+        except asyncio.CancelledError:
+            await send_error(send, shutting_down())
+        except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
+            await send_error(send, api_error(error))
+
+
+def request_key_in(headers: dict[str, str]) -> str | None:
+    """The key that makes a request the same as one before. Raises ApiError 400."""
+    key = headers.get(REQUEST_KEY)
+    if key is not None and not (0 < len(key) <= LONGEST_REQUEST_KEY and key.isascii() and key.isprintable()):
+        message = f"The header `Idempotency-Key` must have 1 to {LONGEST_REQUEST_KEY} printable characters."
+        raise ApiError(400, message, param="Idempotency-Key", code="invalid_value")
+    return key

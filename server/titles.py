@@ -1,0 +1,61 @@
+"""Titles of conversations: a few words of the model's, or the beginning of what was asked."""
+
+import asyncio
+from contextlib import aclosing
+
+from accounts.accounts import Identity
+from conversations.values import Conversation
+from graphs.borrowed import BorrowedServices
+from graphs.run import run_turn
+from models.errors import ModelError
+from nodes.call import Call
+from nodes.contract import Turn
+from nodes.events import Say
+from server.conversing import TEXT, endpoint_of, own_upstream, servers_model
+from server.state import ServerState
+
+LONGEST_TITLE = 60
+TITLE_SECONDS = 10.0
+_SHOWN = 2_000
+"""Characters of the first turn that the model is shown."""
+_ASK = (
+    "Give this conversation a title of at most six words, in its language. Answer with the title alone: no quotes, no"
+    " full stop."
+)
+
+
+async def title_for(state: ServerState, who: Identity, conversation: Conversation) -> str:
+    """A title; the present one where nothing has been said."""
+    turns = await state.conversations.turns(who.user.id, conversation.id, 1)
+    if not turns:
+        return conversation.title
+    begins = f"User: {turns[0].question[:_SHOWN]}\n\nAssistant: {turns[0].answer[:_SHOWN]}"
+    words = ""
+    if conversation.sealed_key or state.settings.model_addresses()["main"].url != "extractive:":
+        try:
+            async with asyncio.timeout(TITLE_SECONDS):
+                words = await _asked(state, who, conversation, begins)
+        except (ModelError, TimeoutError):
+            words = ""
+    return _short(words.strip().strip("\"'“”《》「」.。") or turns[0].question)
+
+
+async def _asked(state: ServerState, who: Identity, conversation: Conversation, begins: str) -> str:
+    model, key = own_upstream(state, conversation)
+    endpoint = endpoint_of(state, state.settings.conversation_graph)
+    turn = Turn(
+        services=BorrowedServices(state.services, model),
+        messages=[{"role": "system", "content": _ASK}, {"role": "user", "content": begins}],
+        call=Call(principal=who.principal),
+        profile=TEXT,
+        model=conversation.model if model else servers_model(state, conversation.model),
+        api_key=key,
+        endpoint=endpoint.spec.name,
+    )
+    async with aclosing(run_turn(endpoint.graph, turn)) as events:
+        return "".join([event.text async for event in events if isinstance(event, Say)])
+
+
+def _short(words: str) -> str:
+    line = " ".join(words.split())
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1].rstrip() + "…"
