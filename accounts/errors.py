@@ -17,5 +17,9 @@ class WrongPasswordError(AccountError):
     """Name and password do not go together; which of them is wrong is not told."""
 
 
+class UnknownUserError(AccountError):
+    """There is nobody of this name."""
+
+
 class BusyError(AccountError):
     """More passwords wait to be looked at than can be in good time."""

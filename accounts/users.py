@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accounts.errors import InvalidAccountError, NameTakenError, WrongPasswordError
+from accounts.errors import InvalidAccountError, NameTakenError, UnknownUserError, WrongPasswordError
 from accounts.hashing import hash_of
 from accounts.passwords import Passwords
 from accounts.tokens import Claims, Tokens
@@ -126,6 +126,10 @@ class Users:
         """Another password; every session ends. Raises WrongPasswordError, InvalidAccountError and BusyError."""
         if not await self.has_password(user_id, old):
             raise WrongPasswordError("The present password is wrong.")
+        await self.set_password(user_id, new)
+
+    async def set_password(self, user_id: str, new: str) -> None:
+        """Another password, by the operator's word. Raises InvalidAccountError and BusyError."""
         values = {"password": await self._passwords.hash(new)}
         async with self._database.transaction() as connection:
             await connection.execute(update(USER).where(USER.c.id == user_id).values(values))
@@ -147,13 +151,21 @@ class Users:
                 await connection.execute(delete(SESSION).where(SESSION.c.user_id.in_(users)))
         return bool(changed.rowcount)
 
-    async def named(self, name: str) -> User | None:
-        """The user of this name."""
+    async def all(self) -> list[tuple[str, bool]]:
+        """The names of all users, in order, and whether each is disabled."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(USER.c.name, USER.c.disabled).order_by(USER.c.name_key))
+            return [(row.name, row.disabled) for row in rows]
+
+    async def known(self, name: str) -> User:
+        """The user of this name. Raises UnknownUserError."""
         async with self._database.reading() as connection:
             row = (
                 await connection.execute(select(USER.c.id, USER.c.name).where(USER.c.name_key == key_of(name)))
             ).first()
-        return User(row.id, row.name) if row else None
+        if row is None:
+            raise UnknownUserError(f"There is no user {name!r}.")
+        return User(row.id, row.name)
 
     async def begin_erasing(self, user_id: str) -> None:
         """Let the user in no more, for ever: his account is about to be deleted."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from accounts.sealed import Sealed
+from accounts.sealed import Sealed, SealError
 from conversations.values import Conversation, KeptTurn, UnknownConversationError
 from database.conversations import CONVERSATION, TURN
 from database.engine import Database
@@ -133,6 +133,26 @@ class Conversations:
         )
         async with self._database.reading() as connection:
             return [kept(row, row.open_turn, row.open_until, now) for row in await connection.execute(wanted)]
+
+    async def rotate(self) -> tuple[int, int]:
+        """Encrypt every key with the newest encryption key. Returns how many it was, and how many cannot be read."""
+        sealed = select(CONVERSATION.c.id, CONVERSATION.c.api_key).where(CONVERSATION.c.api_key.is_not(None))
+        async with self._database.reading() as connection:
+            rows = [(row.id, bytes(row.api_key)) for row in await connection.execute(sealed)]
+        changed = unread = 0
+        for number, old in rows:
+            if not self._sealed.is_newest(old):
+                try:
+                    new = self._sealed.seal(self._sealed.open(old, number), number)
+                except SealError:
+                    unread += 1
+                    continue
+                same = (CONVERSATION.c.id == number, CONVERSATION.c.api_key == old)
+                async with self._database.transaction() as connection:
+                    await connection.execute(update(CONVERSATION).where(*same).values(api_key=new))
+                changed += 1
+        await self._database.forget_old_pages()
+        return changed, unread
 
     def key_of(self, conversation: Conversation) -> str:
         """The user's own key for the upstream; empty if there is none. Raises SealError."""

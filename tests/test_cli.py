@@ -22,7 +22,7 @@ from tests.test_settings import run
 
 def test_help_names_every_command() -> None:
     shown = run("--help", COLUMNS="100")
-    for command in ("serve", "graphs", "chat", "knowledge", "key"):
+    for command in ("serve", "graphs", "chat", "knowledge", "user", "key", "secret"):
         assert command in shown.stdout
     assert all(command in run("graphs", "--help").stdout for command in ("list", "show", "check", "schema"))
 
@@ -187,3 +187,23 @@ def test_the_guide_puts_a_manual_in(page: str) -> None:
     assert "Documents: 4." in said[0].stdout
     assert ("three months" if page == "knowledge.md" else "三个月") in said[1].stdout.replace("\n", "")
     assert ("jammed" if page == "knowledge.md" else "卡住") in said[2].stdout
+
+
+def test_users_their_keys_and_the_encryption_of_their_secrets() -> None:
+    made = run("user", "create", "ann", given="correct horse battery\n")
+    assert made.stdout == "Made 'ann'.\n", made.stderr
+    assert "The name 'ann' is taken." in run("user", "create", "ann", given="correct horse battery\n").stderr
+    assert "at least 8 characters" in run("user", "create", "bob", given="short\n").stderr
+    key = run("key", "create", "bot", "--user", "ann", "--scope", "chat").stdout.strip()
+    assert key.startswith("dg_")
+    assert run("key", "list", "--user", "ann").stdout == f"bot  …{key[-4:]}  chat\n"
+    assert "No scope 'all'" in run("key", "create", "x", "--user", "ann", "--scope", "all").stderr
+    assert "There is no user 'eve'." in run("key", "list", "--user", "eve").stderr
+    assert run("key", "revoke", "bot", "--user", "ann").stdout == "Revoked 'bot'.\n"
+    assert run("user", "disable", "ann").returncode == 0
+    assert run("user", "list").stdout == "ann  (disabled)\n"
+    assert run("user", "enable", "ann").returncode == 0
+    assert run("user", "password", "ann", given="another password\n").returncode == 0
+    assert run("secret", "rotate").stdout == "Encrypted 0 keys anew.\n"
+    assert run("user", "delete", "ann", "--yes").returncode == 0
+    assert run("user", "list").stdout == ""

@@ -103,11 +103,13 @@ def test_settings_are_frozen() -> None:
         Settings().__setattr__("port", 1)
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """The command, in this folder, with only these settings."""
     command = [sys.executable, "-m", "server.cli", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=20, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=variables, timeout=20, check=False, input=given or None
+    )
 
 
 def _taken_port() -> tuple[Any, int]:

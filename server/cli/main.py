@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli import chat, check, graphs, key, knowledge
+from server.cli import chat, check, graphs, key, knowledge, secret, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -17,7 +17,9 @@ app = typer.Typer(
 )
 app.add_typer(graphs.app, name="graphs")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")
+app.add_typer(secret.app, name="secret")
 app.command(name="chat")(chat.chat)
 app.command(name="check")(check.check)
 
@@ -68,6 +70,7 @@ def serve(
 
 def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
+    from accounts.errors import AccountError
     from database.errors import DatabaseError
     from graphs.errors import GraphError
     from graphs.services import UnknownServiceError
@@ -77,6 +80,8 @@ def main() -> None:
 
     try:
         app()
-    except (DatabaseError, GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError) as error:
+    except (
+        AccountError, DatabaseError, GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError,
+    ) as error:  # fmt: skip
         sys.stderr.write(f"dialgraph: {error}\n")
         sys.exit(1)

@@ -1,0 +1,78 @@
+"""`dialgraph user`: create, list, disable, enable, password, delete."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from server.cli.accounts import given_password, with_accounts
+
+if TYPE_CHECKING:
+    from accounts.users import User
+    from server.state import ServerState
+
+app = typer.Typer(help="Who can log in.", no_args_is_help=True)
+
+
+@app.command()
+def create(name: str) -> None:
+    """Make an account; the password is asked for, or read from standard input."""
+    password = given_password()
+    with_accounts(lambda state: state.accounts.users.register(name, password))
+    typer.echo(f"Made {name!r}.")
+
+
+@app.command(name="list")
+def list_users() -> None:
+    """The names of the users."""
+    for name, disabled in with_accounts(lambda state: state.accounts.users.all()):
+        typer.echo(f"{name}  (disabled)" if disabled else name)
+
+
+@app.command()
+def disable(name: str) -> None:
+    """Let a user in no more; his sessions end within a second, his data stays."""
+    _set(name, disabled=True)
+
+
+@app.command()
+def enable(name: str) -> None:
+    """Let a user in again."""
+    _set(name, disabled=False)
+
+
+@app.command()
+def password(name: str) -> None:
+    """Give a user another password; his sessions end."""
+    given = given_password()
+
+    async def work(state: "ServerState") -> None:
+        await state.accounts.users.set_password((await _named(state, name)).id, given)
+
+    with_accounts(work)
+    typer.echo(f"Changed the password of {name!r}.")
+
+
+@app.command()
+def delete(name: str, yes: bool = typer.Option(False, "--yes", help="Do not ask.")) -> None:
+    """Delete a user with everything that is kept of him."""
+    if not yes:
+        typer.confirm(f"Delete {name!r} with all conversations and knowledge bases?", abort=True)
+
+    async def work(state: "ServerState") -> None:
+        await state.people.erase((await _named(state, name)).id)
+
+    with_accounts(work)
+    typer.echo(f"Deleted {name!r}.")
+
+
+def _set(name: str, *, disabled: bool) -> None:
+    async def work(state: "ServerState") -> None:
+        await _named(state, name)
+        await state.accounts.users.set_disabled(name, disabled)
+
+    with_accounts(work)
+    typer.echo(f"{'Disabled' if disabled else 'Enabled'} {name!r}.")
+
+
+async def _named(state: "ServerState", name: str) -> "User":
+    return await state.accounts.users.known(name)
