@@ -8,7 +8,7 @@ CLIENTS := $(VENV)/openai2/installed $(VENV)/livekit/installed $(VENV)/pipecat/i
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-all check format bench bench-full soak lock docs clean
+.PHONY: help redis install serve test test-all check format bench bench-full soak lock docs clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,11 +19,15 @@ install: $(VENV)/installed ## create .venv and install from the hash-pinned lock
 serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
-test: $(VENV)/installed-test ## run every test but the long proofs
+test: $(VENV)/installed-test redis ## run every test but the long proofs
 	@$(BIN)/python -m pytest
 
-test-all: $(VENV)/installed-test $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
+test-all: $(VENV)/installed-test redis $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
 	@$(BIN)/python -m pytest -m "clients or long"
+
+# The one Debian package that tests start themselves; as another user than root it must be there.
+redis:
+	@command -v redis-server >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server >/dev/null; }
 
 check: $(VENV)/installed-test ## format, lint, types and layers
 	@$(BIN)/ruff format --check .
@@ -41,7 +45,7 @@ bench: $(VENV)/installed-test ## measure; QUESTIONS=DIR adds a folder of SQuAD-f
 bench-full: $(VENV)/installed-test ## measure, with a million passages
 	@$(BIN)/python -m benchmarks --full $(if $(QUESTIONS),--questions $(QUESTIONS))
 
-soak: $(VENV)/installed-test $(VENV)/community/installed ## run the long proofs
+soak: $(VENV)/installed-test redis $(VENV)/community/installed ## run the long proofs
 	@PYTHONPATH=$(VENV)/community $(BIN)/python -m pytest -m community
 	@$(BIN)/python -m pytest -m soak --timeout 3600
 

@@ -1,16 +1,19 @@
 """Everything about accounts that one process has open, and who it is that brings a token or a key."""
 
+import json
+import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from accounts.hashing import hash_of
 from accounts.keys import PREFIX, SCOPES, UserKey, UserKeys
 from accounts.passwords import Passwords
-from accounts.sealed import Sealed
+from accounts.sealed import Sealed, SealError
 from accounts.tokens import TokenError, Tokens
 from accounts.users import User, Users
+from cache.port import Cache
 from database.engine import Database
 
 EVERYTHING: Final = frozenset({*SCOPES, "account"})
@@ -38,11 +41,12 @@ class Identity:
 class Accounts:
     """See the module."""
 
-    def __init__(self, database: Database, tokens: Tokens, sealed: Sealed) -> None:
+    def __init__(self, database: Database, tokens: Tokens, sealed: Sealed, cache: Cache) -> None:
         self.passwords = Passwords()
         self.users = Users(database, self.passwords, tokens)
         self.keys = UserKeys(database)
-        self.sealed = sealed
+        self._sealed = sealed
+        self._cache = cache
         self._tokens = tokens
         self._known: dict[str, tuple[float, Identity]] = {}
 
@@ -64,16 +68,41 @@ class Accounts:
 
     async def _look(self, bearer: str, find: Callable[[str], Awaitable[Identity | None]]) -> Identity | None:
         kept, now = hash_of(bearer), time.monotonic()
-        since, identity = self._known.get(kept, (0.0, None))
-        if identity is not None and now - since < KNOWN_SECONDS:
+        until, identity = self._known.get(kept, (0.0, None))
+        if identity is not None and now < until:
             return identity
         self._known.pop(kept, None)
-        identity = await find(bearer)
+        seconds, identity = await self._shared(kept)
+        if identity is None:
+            seconds, identity = KNOWN_SECONDS, await find(bearer)
+            if identity is not None:
+                await self._share(kept, identity)
         if identity is not None:
             while len(self._known) >= MOST_KNOWN:
                 del self._known[next(iter(self._known))]
-            self._known[kept] = (now, identity)
+            self._known[kept] = (now + seconds, identity)
         return identity
+
+    async def _shared(self, kept: str) -> tuple[float, Identity | None]:
+        """What another process has just looked up, and for how long it counts. It is encrypted: we have written it."""
+        found = await self._cache.get(f"who:{kept}")
+        if found is None:
+            return 0.0, None
+        try:
+            until, user, name, scopes, session, key = json.loads(self._sealed.open(found, kept))
+        except (SealError, ValueError):
+            return 0.0, None
+        if not 0 < (seconds := until - time.time()) <= KNOWN_SECONDS:
+            return 0.0, None
+        return seconds, Identity(User(user, name), frozenset(scopes), session, UserKey(**key) if key else None)
+
+    async def _share(self, kept: str, identity: Identity) -> None:
+        user, key = identity.user, identity.key
+        said = [
+            time.time() + KNOWN_SECONDS, user.id, user.name, sorted(identity.scopes), identity.session_id,
+            asdict(key) if key else None,
+        ]  # fmt: skip
+        await self._cache.set(f"who:{kept}", self._sealed.seal(json.dumps(said), kept), math.ceil(KNOWN_SECONDS))
 
     async def _by_key(self, bearer: str) -> Identity | None:
         if (found := await self.keys.who(bearer)) is None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import and_, exists, insert, select, update
+from sqlalchemy import and_, case, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from conversations.conversations import LEASE_MILLISECONDS, is_running, kept, owned
+from conversations.copies import Copies
 from conversations.prompt import MOST_TURNS
 from conversations.values import (
     BusyConversationError,
@@ -31,7 +32,7 @@ _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BegunTurn:
     """A turn that runs, and what was said before it."""
 
@@ -39,14 +40,16 @@ class BegunTurn:
     user_id: str
     conversation_id: str
     position: int
+    question: str
     earlier: tuple[KeptTurn, ...]
 
 
 class ConversationTurns:
     """The rows of the turns that run."""
 
-    def __init__(self, database: Database, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, database: Database, copies: Copies, wait_seconds: float = WAIT_SECONDS) -> None:
         self._database = database
+        self._copies = copies
         self._wait = wait_seconds
 
     async def begin(
@@ -59,8 +62,9 @@ class ConversationTurns:
         deadline = time.monotonic() + self._wait
         pause = _FIRST_PAUSE
         while True:
+            copy = await self._copies.get(conversation)
             async with self._database.transaction() as connection:
-                found = await self._try(connection, user_id, conversation, question, request_key)
+                found = await self._try(connection, user_id, conversation, question, request_key, copy)
             if found is not None:
                 return found
             if time.monotonic() + pause > deadline:
@@ -83,14 +87,24 @@ class ConversationTurns:
 
     async def end(self, turn: BegunTurn, answer: str, state: State) -> None:
         """It is over, and this is what was spoken. Raises UnknownConversationError if it was deleted meanwhile."""
+        now = _now()
         async with self._database.transaction() as connection:
-            closed = update(CONVERSATION).where(*_holds(turn)).values(open_turn=None, open_until=0, updated_at=_now())
-            if not (await connection.execute(closed)).rowcount:
+            values = {"open_turn": None, "open_until": 0, "updated_at": _later(now)}
+            closed = update(CONVERSATION).where(*_holds(turn)).values(values).returning(CONVERSATION.c.updated_at)
+            if (changed := await connection.scalar(closed)) is None:
                 raise UnknownConversationError("The conversation is gone, or the turn was taken for dead.")
             await connection.execute(update(TURN).where(*_is(turn)).values(answer=answer, state=state))
+        said = KeptTurn(turn.id, turn.position, turn.question, answer, state, now)
+        await self._copies.keep(turn.conversation_id, changed, [*turn.earlier, said])
 
     async def _try(
-        self, connection: AsyncConnection, user_id: str, conversation: str, question: str, request_key: str | None
+        self,
+        connection: AsyncConnection,
+        user_id: str,
+        conversation: str,
+        question: str,
+        request_key: str | None,
+        copy: tuple[int, list[KeptTurn]] | None,
     ) -> BegunTurn | KeptTurn | None:
         """None: another turn runs."""
         now = _now()
@@ -111,26 +125,25 @@ class ConversationTurns:
             return None
         left = (TURN.c.conversation_id == row.id, TURN.c.state == "open")
         await connection.execute(update(TURN).where(*left).values(state="interrupted"))
-        turn = BegunTurn(
-            before.id if before else str(uuid4()), user_id, row.id, before.position if before else row.turns + 1, ()
-        )
+        number, position = (before.id, before.position) if before else (str(uuid4()), row.turns + 1)
         values = {
-            "turns": turn.position,
-            "open_turn": turn.id,
-            "open_until": now + LEASE_MILLISECONDS,
-            "updated_at": now,
-        }
+            "turns": position, "open_turn": number, "open_until": now + LEASE_MILLISECONDS,
+            "updated_at": _later(now),
+        }  # fmt: skip
         await connection.execute(update(CONVERSATION).where(*owned(user_id, row.id)).values(values))
         if before is not None:
-            await connection.execute(update(TURN).where(TURN.c.id == turn.id).values(answer="", state="open"))
+            await connection.execute(update(TURN).where(TURN.c.id == number).values(answer="", state="open"))
         else:
             said = {
-                "conversation_id": row.id, "position": turn.position, "id": turn.id, "question": question,
+                "conversation_id": row.id, "position": position, "id": number, "question": question,
                 "answer": "", "state": "open", "request_key": request_key, "created_at": now,
             }  # fmt: skip
             await connection.execute(insert(TURN).values(said))
-        earlier = await self._earlier(connection, row.id, turn.position)
-        return BegunTurn(turn.id, user_id, row.id, turn.position, tuple(earlier))
+        if copy is not None and copy[0] == row.updated_at and before is None:
+            earlier: Sequence[KeptTurn] = copy[1]
+        else:
+            earlier = await self._earlier(connection, row.id, position)
+        return BegunTurn(number, user_id, row.id, position, question, tuple(earlier))
 
     async def _same(
         self, connection: AsyncConnection, conversation: Any, request_key: str | None, now: int
@@ -162,6 +175,12 @@ def _holds(turn: BegunTurn) -> tuple[Any, ...]:
 def _is(turn: BegunTurn) -> tuple[Any, ...]:
     owner = exists().where(and_(*owned(turn.user_id, turn.conversation_id)))
     return TURN.c.conversation_id == turn.conversation_id, TURN.c.position == turn.position, owner
+
+
+def _later(now: int) -> Any:
+    """The time of a change, later than that of every change before, whatever the clock does."""
+    before = CONVERSATION.c.updated_at
+    return case((before >= now, before + 1), else_=now)
 
 
 def _now() -> int:

@@ -49,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         await asyncio.gather(*working, return_exceptions=True)
         await state.upstreams.aclose()
         await state.accounts.aclose()
+        await state.cache.aclose()
         await state.services.aclose()
 
     app = FastAPI(

@@ -22,6 +22,7 @@ from server.errors import ApiError, shutting_down
 from server.listener import Listener, Wire
 from server.record import ConversationRecord
 from server.reply import send_json, send_stream
+from server.routes.doors import admit_turn
 from server.state import ServerState
 
 TEXT = Profile(name="text", fills_silence=True, speakable=False, streams=True)
@@ -57,6 +58,7 @@ async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, r
     if len(asked.message) > LONGEST_MESSAGE:
         message = f"The message is longer than {LONGEST_MESSAGE} characters."
         raise ApiError(400, message, param="message", code="invalid_value")
+    await admit_turn(state, asked.identity)
     user = asked.identity.user.id
     conversation = await state.conversations.get(user, asked.conversation)
     endpoint = endpoint_of(state, asked.graph or conversation.graph)

@@ -38,6 +38,17 @@ def _names(value: object) -> object:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
+USUAL_RATES = {
+    "login": "10/minute",
+    "login_address": "60/minute",
+    "register": "20/hour",
+    "turn": "120/minute",
+    "upload": "60/minute",
+    "request": "1200/minute",
+}
+"""How often: logins of one name and from one address, accounts from one address; the rest of one user."""
+
+
 class Settings(GraphSettings):
     """Everything that can be set."""
 
@@ -75,6 +86,22 @@ class Settings(GraphSettings):
         default=(),
         description="Hosts in private networks that users' upstreams may be at: `llm.lan, 10.0.0.7`; others are"
         " refused.",
+    )
+    rates: dict[str, str] = Field(
+        default_factory=dict,
+        description="How often: `login` of one name, `login_address` and `register` from one address, `turn`, `upload`"
+        " and `request` of one user, as `10/minute`; empty: no limit. Usual: "
+        + ", ".join(f"{name} {rate}" for name, rate in USUAL_RATES.items())
+        + ".",
+    )
+    user_streams: int = Field(default=20, ge=0, description="Turns of one user that may run at once; 0: no limit.")
+    trusted_proxies: Names = Field(
+        default=(), description="Addresses or networks whose `X-Forwarded-For` is believed: `10.0.0.0/8`."
+    )
+    redis_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="`redis://…` for what processes share: counters of rates, copies of conversations and sessions."
+        " Nothing lasting is in it; without it all works. Extra `redis`.",
     )
     conversation_graph: str = Field(default="chat", description="The graph of a conversation that names none.")
     knowledge_graph: str = Field(default="rag", description="The graph of a turn that asks a user's knowledge base.")

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 from accounts.accounts import Accounts
 from accounts.secrets import SecretError, open_sealed, open_tokens
+from cache.port import Cache, open_cache
 from conversations.conversations import Conversations
+from conversations.copies import Copies
 from conversations.turns import ConversationTurns
 from database.call_memory import CallMemoryTable
 from graphs.services import OpenServices
@@ -14,6 +16,7 @@ from models.vetted import VettedUpstreams
 from server.auth import Authenticator
 from server.endpoints import Endpoint, load_endpoints
 from server.knowledge import UserKnowledge
+from server.limiter import Limiter
 from server.people import People
 from server.record import Keeper
 from server.settings import Settings, SettingsError, ensure_data_dir
@@ -36,6 +39,8 @@ class ServerState:
     bases: Bases
     knowledge: UserKnowledge
     people: People
+    cache: Cache
+    limiter: Limiter
     turns: Turns = field(default_factory=Turns)
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
@@ -54,8 +59,12 @@ def open_state(settings: Settings) -> ServerState:
     except SecretError as error:
         raise SettingsError(str(error)) from None
     services = OpenServices(settings)
-    accounts = Accounts(services.database, tokens, sealed)
-    turns = ConversationTurns(services.database)
+    try:
+        cache = open_cache(settings.redis_url.get_secret_value())
+    except ValueError as error:
+        raise SettingsError(f"Setting {error}") from None
+    accounts = Accounts(services.database, tokens, sealed, cache)
+    turns = ConversationTurns(services.database, Copies(cache, sealed))
     bases = Bases(services.database)
     conversations = Conversations(services.database, sealed)
     knowledge = UserKnowledge(services, bases)
@@ -72,4 +81,6 @@ def open_state(settings: Settings) -> ServerState:
         bases,
         knowledge,
         People(accounts, conversations, bases, knowledge, CallMemoryTable(services.database)),
+        cache,
+        Limiter(settings, cache),
     )

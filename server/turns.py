@@ -5,6 +5,7 @@ whoever asks for it how often, and a call that has gone on does not pay for the 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -95,6 +96,8 @@ class Turns:
     def __init__(self) -> None:
         self.open: set[SharedTurn] = set()
         """Those that run."""
+        self._running: Counter[str] = Counter()
+        """How many run of each principal."""
         self._by_key: dict[str, SharedTurn] = {}
         self._by_call: dict[CallKey, SharedTurn] = {}
 
@@ -129,9 +132,21 @@ class Turns:
 
     def _start(self, graph: CompiledGraph, turn: Turn, keep: int) -> SharedTurn:
         shared = SharedTurn(RunningTurn(graph, turn, keep=keep), turn.profile.linger_ms if keep else 0)
+        principal = turn.call.principal
         self.open.add(shared)
-        shared.run.when_done(lambda: self.open.discard(shared))
+        self._running[principal] += 1
+        shared.run.when_done(lambda: self._over(shared, principal))
         return shared
+
+    def running_of(self, principal: str) -> int:
+        """How many turns of the principal run."""
+        return self._running[principal]
+
+    def _over(self, shared: SharedTurn, principal: str) -> None:
+        self.open.discard(shared)
+        self._running[principal] -= 1
+        if not self._running[principal]:
+            del self._running[principal]
 
     def _forget_call(self, call: CallKey, shared: SharedTurn) -> None:
         if self._by_call.get(call) is shared:

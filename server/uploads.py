@@ -38,6 +38,7 @@ async def received(request: Request, state: ServerState, who: Identity) -> Async
     """The request's form. Raises ApiError 415 and 429, and what the body's limit says."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(415, "The Content-Type must be `multipart/form-data`.", code="unsupported_media_type")
+    await state.limiter.hit("upload", who.user.id)
     if state.uploading >= MOST_AT_ONCE:
         message = f"{MOST_AT_ONCE} files are being received. Try again in a moment."
         raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers=_RETRY)

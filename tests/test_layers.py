@@ -11,7 +11,7 @@ LAYERS = (
     ("nodes",),
     ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
     ("accounts",),
-    ("database", "language"),
+    ("cache", "database", "language"),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 ONLY_IN = {

@@ -8,11 +8,12 @@ from pydantic import BaseModel, Field
 from accounts.accounts import Identity
 from conversations.conversations import LARGEST_NUMBER
 from conversations.values import Conversation
-from server.backend_api.router import InLanguage, route, user
+from server.backend_api.router import InLanguage, route
 from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError
 from server.routes.about import State
+from server.routes.fields import user
 from server.texts import text
 
 router = APIRouter(prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute)

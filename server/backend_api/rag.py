@@ -11,11 +11,12 @@ from knowledge.base import BaseStore, shown
 from knowledge.store import MAX_TOP_K
 from server.backend_api.chat import Chat, text_in
 from server.backend_api.conversations import number_in
-from server.backend_api.router import InLanguage, route, user
+from server.backend_api.router import InLanguage, route
 from server.bodies import JsonRoute, UploadRoute
 from server.conversing import Asked
 from server.errors import ApiError
 from server.routes.about import State
+from server.routes.fields import user
 from server.routes.messages import request_key_in
 from server.texts import text
 from server.uploads import Upload, document_refused, received

@@ -7,10 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from accounts.accounts import Identity
 from server.errors import ApiError
-from server.reply import headers_of
-from server.routes.about import State
 from server.texts import Language, language_of, told
 
 PREFIX = "/api"
@@ -42,15 +39,6 @@ def usual_language(path: str) -> Language:
 
 async def _language(request: Request) -> Language:
     return language_of(request.headers.get("accept-language"), usual_language(request.url.path))
-
-
-def user(scope: str) -> Any:
-    """The user who asks, if what he brought opens this scope."""
-
-    async def identify(request: Request, state: State) -> Identity:
-        return await state.authenticator.identify(request.scope, headers_of(request.scope), scope)
-
-    return Depends(identify)
 
 
 InLanguage = Annotated[Language, Depends(_language)]

@@ -9,8 +9,8 @@ from accounts.users import DAY
 from server.backend_api.router import InLanguage, route
 from server.bodies import JsonRoute
 from server.errors import ApiError
-from server.reply import headers_of
 from server.routes.about import State
+from server.routes.doors import admit_login, admit_registration
 from server.texts import text
 
 router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=JsonRoute)
@@ -26,9 +26,7 @@ class Credentials(BaseModel):
 @route(router, "POST", "/register", summary="Make an account.", status_code=201)
 async def register(given: Credentials, request: Request, state: State, language: InLanguage) -> JSONResponse:
     """A name that is taken is answered with 400, as documented."""
-    state.authenticator.admit(request.scope, headers_of(request.scope))
-    if not state.authenticator.registration_is_open:
-        raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
+    await admit_registration(request, state)
     try:
         await state.accounts.users.register(given.username, given.password)
     except NameTakenError as error:
@@ -39,6 +37,6 @@ async def register(given: Credentials, request: Request, state: State, language:
 @route(router, "POST", "/login", summary="Log in.")
 async def login(given: Credentials, request: Request, state: State) -> dict[str, str]:
     """The token lives for a day."""
-    state.authenticator.admit(request.scope, headers_of(request.scope))
+    await admit_login(request, state, given.username)
     begun = await state.accounts.users.login(given.username, given.password, access_seconds=DAY)
     return {"token": begun.access}

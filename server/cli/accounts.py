@@ -25,6 +25,7 @@ def with_accounts(work: "Callable[[ServerState], Coroutine[Any, Any, Found]]") -
             return await work(state)
         finally:
             await state.accounts.aclose()
+            await state.cache.aclose()
             await state.services.aclose()
 
     return asyncio.run(run())

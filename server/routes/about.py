@@ -41,7 +41,10 @@ async def health() -> dict[str, str]:
 async def ready(state: State) -> JSONResponse:
     """For a load balancer: send no calls when this is not 200."""
     status = "stopping" if state.draining else "ok" if state.ready else "starting"
-    return JSONResponse({"status": status, "models": state.services.health()}, 200 if status == "ok" else 503)
+    cache = "ok" if state.cache.healthy else "away"  # all works without it
+    return JSONResponse(
+        {"status": status, "models": state.services.health(), "cache": cache}, 200 if status == "ok" else 503
+    )
 
 
 @public.get("/ping", summary="As Agora's samples answer it.")

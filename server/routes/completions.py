@@ -17,6 +17,7 @@ from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.listener import Listener, Wire
 from server.reply import Disconnected, headers_of, read_body, send_error
+from server.routes.doors import admit_turn
 from server.routes.messages import CONVERSATION, request_key_in
 from server.state import ServerState
 from server.wire.chat import ChatWire
@@ -34,17 +35,20 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
         try:
-            caller, request = await self._read(scope, receive)
+            headers = headers_of(scope)
+            caller, request = await self._read(scope, receive, headers)
             endpoint, turn = self._turn(caller, request)
             if self._state.settings.require_stream and not turn.streaming:
                 message = "This server only streams: `stream` must be true."
                 raise ApiError(400, message, param="stream", code="stream_required")
             if self._state.draining:
                 raise shutting_down()
-            if CONVERSATION in (headers := headers_of(scope)):
+            if CONVERSATION in headers:
                 asked = self._asked(headers, caller, endpoint, turn)
                 await converse(self._state, asked, self.wire(endpoint, request, turn), scope, receive, send)
                 return
+            if caller.identity is not None:
+                await admit_turn(self._state, caller.identity)
             shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
         except Disconnected:
             return
@@ -87,8 +91,7 @@ class Completions:
             parameters=turn.request,
         )
 
-    async def _read(self, scope: Scope, receive: Receive) -> tuple[Caller, CompletionRequest]:
-        headers = headers_of(scope)
+    async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> tuple[Caller, CompletionRequest]:
         caller = await self._state.authenticator.authenticate(scope, headers)
         content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):

@@ -75,7 +75,9 @@ def user(scope: str) -> Any:
     """The user who asks, if what he brought opens this scope."""
 
     async def identify(request: Request, state: State) -> Identity:
-        return await state.authenticator.identify(request.scope, headers_of(request.scope), scope)
+        identity = await state.authenticator.identify(request.scope, headers_of(request.scope), scope)
+        await state.limiter.hit("request", identity.user.id)
+        return identity
 
     return Depends(identify)
 

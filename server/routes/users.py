@@ -13,8 +13,8 @@ from accounts.keys import UserKey
 from accounts.users import Login, User
 from server.bodies import JsonRoute
 from server.errors import ApiError
-from server.reply import headers_of
 from server.routes.about import State
+from server.routes.doors import admit_login, admit_registration
 from server.routes.fields import ERRORS, Id, Text, user
 
 ACCESS_SECONDS = 15 * 60
@@ -102,23 +102,21 @@ class MadeKey(Key):
 @router.post("/users", status_code=201, summary="Make an account.")
 async def register(given: Credentials, request: Request, state: State) -> Account:
     """Open on this machine; elsewhere where the settings say so."""
-    state.authenticator.admit(request.scope, headers_of(request.scope))
-    if not state.authenticator.registration_is_open:
-        raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
+    await admit_registration(request, state)
     return _account(await state.accounts.users.register(given.name, given.password))
 
 
 @router.post("/sessions", status_code=201, summary="Log in.")
 async def login(given: Credentials, request: Request, state: State) -> Session:
     """The access token lives for a quarter of an hour, the session for 30 days from its last renewal."""
-    state.authenticator.admit(request.scope, headers_of(request.scope))
+    await admit_login(request, state, given.name)
     return _session(await state.accounts.users.login(given.name, given.password, access_seconds=ACCESS_SECONDS))
 
 
 @router.post("/sessions/refresh", summary="Renew the tokens of a session.")
 async def refresh(given: Renewal, request: Request, state: State) -> Session:
     """A refresh token that comes twice ends its session: one of the two who have it has stolen it."""
-    state.authenticator.admit(request.scope, headers_of(request.scope))
+    await admit_login(request, state, given.refresh_token)
     renewed = await state.accounts.users.refresh(given.refresh_token, access_seconds=ACCESS_SECONDS)
     if renewed is None:
         raise ApiError(401, "The refresh token is over.", "authentication_error", "invalid_token")

@@ -1,0 +1,50 @@
+"""Copies of conversations in the shared cache, encrypted: what the last turns were, as of one state of the rows.
+
+A copy is used only if the conversation's row says that nothing has changed since; a stale, damaged or foreign one is a
+miss.
+"""
+
+import orjson
+
+from accounts.sealed import Sealed, SealError
+from cache.port import Cache
+from conversations.prompt import MOST_TURNS
+from conversations.values import KeptTurn
+
+LIFETIME_SECONDS = 600
+_LARGEST_BYTES = 256 * 1024
+
+
+class Copies:
+    """See the module."""
+
+    def __init__(self, cache: Cache, sealed: Sealed) -> None:
+        self._cache = cache
+        self._sealed = sealed
+
+    async def get(self, conversation: str) -> tuple[int, list[KeptTurn]] | None:
+        """What was said up to a state of the conversation, which is named by the time of its last change."""
+        found = await self._cache.get(_key(conversation))
+        if found is None:
+            return None
+        try:
+            changed, turns = orjson.loads(self._sealed.open(found, _key(conversation)))
+            return int(changed), [KeptTurn(*turn) for turn in turns]
+        except (SealError, ValueError, TypeError):
+            return None
+
+    async def keep(self, conversation: str, changed: int, turns: list[KeptTurn]) -> None:
+        """Keep a copy of the last turns."""
+        last = [(one.id, one.position, one.question, one.answer, one.state, one.created_at) for one in turns]
+        data = orjson.dumps([changed, last[-MOST_TURNS:]])
+        if len(data) <= _LARGEST_BYTES:
+            sealed = self._sealed.seal(data.decode(), _key(conversation))
+            await self._cache.set(_key(conversation), sealed, LIFETIME_SECONDS)
+
+    async def forget(self, conversation: str) -> None:
+        """It is gone."""
+        await self._cache.delete(_key(conversation))
+
+
+def _key(conversation: str) -> str:
+    return f"conversation:{conversation}"

@@ -1,0 +1,36 @@
+"""Who may try to come in, and how often: registration and login, before anything is looked up."""
+
+from fastapi import Request
+
+from accounts.accounts import Identity
+from accounts.hashing import hash_of
+from accounts.users import key_of
+from server.errors import ApiError
+from server.reply import headers_of
+from server.state import ServerState
+
+
+async def admit_login(request: Request, state: ServerState, name: str) -> None:
+    """Raises ApiError 401 and 429. The name counts whether or not it is somebody's."""
+    headers = headers_of(request.scope)
+    state.authenticator.admit(request.scope, headers)
+    await state.limiter.hit("login_address", state.limiter.address_of(request.scope, headers.get("x-forwarded-for")))
+    await state.limiter.hit("login", hash_of(key_of(name)))
+
+
+async def admit_turn(state: ServerState, identity: Identity) -> None:
+    """A user's turn may begin. Raises ApiError 429."""
+    most = state.settings.user_streams
+    if most and state.turns.running_of(identity.principal) >= most:
+        message = f"{most} turns of yours are running. Wait for one to end."
+        raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": "1"})
+    await state.limiter.hit("turn", identity.user.id)
+
+
+async def admit_registration(request: Request, state: ServerState) -> None:
+    """Raises ApiError 401, 403 and 429."""
+    headers = headers_of(request.scope)
+    state.authenticator.admit(request.scope, headers)
+    if not state.authenticator.registration_is_open:
+        raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
+    await state.limiter.hit("register", state.limiter.address_of(request.scope, headers.get("x-forwarded-for")))

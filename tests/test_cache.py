@@ -1,0 +1,159 @@
+"""Redis: a server that is away, frozen, emptied or poisoned costs no turn, no data and no time that a caller hears."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from cache.port import open_cache
+from cache.redis import RedisCache
+from tests.accounts import Somebody, answer, somebody
+from tests.redis_server import redis_server
+from tests.serving import Served
+from tests.test_backend_api import backend
+
+
+async def turns(who: Somebody, number: int, count: int) -> list[float]:
+    """So many turns; how long each took, in seconds."""
+    took = []
+    for at in range(count):
+        began = time.monotonic()
+        assert answer(await who.say(number, f"Turn {at}")) == "Hello there."
+        took.append(time.monotonic() - began)
+    return took
+
+
+async def healthy_again(served: Served) -> float:
+    """After how many seconds Redis is asked again."""
+    began = time.monotonic()
+    while not served.state.cache.healthy:
+        assert time.monotonic() - began < 5
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+async def test_redis_that_comes_and_goes_costs_no_turn(tmp_path: Path) -> None:
+    async with redis_server(tmp_path / "redis", started=False) as redis:
+        async with backend(tmp_path / "data", redis_url=redis.url) as (served, _):
+            ann = await somebody(served)
+            number = await ann.conversation()
+            await turns(ann, number, 3)
+            ready = (await served.get("/ready")).json()
+            assert ready["cache"] == "away" and ready["status"] == "ok"
+            await redis.start()
+            await healthy_again(served)
+            await turns(ann, number, 2)
+            assert (await served.get("/ready")).json()["cache"] == "ok"
+            redis.stop()
+            await turns(ann, number, 3)
+            await redis.start()
+            await healthy_again(served)
+            await turns(ann, number, 1)
+            assert len(await ann.history(number)) == 18
+
+
+async def test_frozen_redis_is_waited_for_by_a_few_requests_only(tmp_path: Path) -> None:
+    async with redis_server(tmp_path / "redis") as redis:
+        async with backend(tmp_path / "data", redis_url=redis.url) as (served, _):
+            ann = await somebody(served)
+            number = await ann.conversation()
+            usual = max(await turns(ann, number, 5))
+            redis.freeze()
+            took = await turns(ann, number, 12)
+            late = [seconds for seconds in took if seconds > usual + 0.15]
+            assert len(late) <= 5 and max(took) < usual + 0.65, took
+            redis.thaw()
+            await healthy_again(served)
+            assert len(await ann.history(number)) == 34
+
+
+async def test_an_emptied_redis_loses_nothing_and_a_poisoned_one_is_not_believed(tmp_path: Path) -> None:
+    async with redis_server(tmp_path / "redis") as redis, redis.client() as client:
+        async with backend(tmp_path / "data", redis_url=redis.url) as (served, up):
+            ann, bob = await somebody(served, "ann"), await somebody(served, "bob")
+            number, base = await ann.conversation(), await ann.base()
+            await turns(ann, number, 2)
+            kept = [key async for key in client.scan_iter("dialgraph:*")]
+            assert any(b"conversation:" in key for key in kept) and any(b"who:" in key for key in kept)
+            await client.flushall()
+            await turns(ann, number, 1)
+            await swap(client, b"dialgraph:who:*")
+            served.state.accounts.forget(await ann_id(served, "ann"))
+            served.state.accounts.forget(await ann_id(served, "bob"))
+            theirs = [(await who.get("/v1/me")).json()["name"] for who in (ann, bob)]
+            assert theirs == ["ann", "bob"], "what stands in Redis says nothing of who somebody is"
+            async for key in client.scan_iter("dialgraph:*"):
+                await client.delete(key)
+                await client.set(key, b"\x80\x04cposix\nsystem\n")
+            await turns(ann, number, 1)
+            async for key in client.scan_iter("dialgraph:*"):
+                await client.delete(key)
+                await client.lpush(key, "not what it should be")
+            await turns(ann, number, 1)
+            await client.config_set("maxmemory", "1")
+            await turns(ann, number, 2)
+            assert len(await ann.history(number)) == 14
+            assert (await ann.get("/api/rag/kb/list")).json()["kbs"][0]["kb_id"] == base
+            assert len(up.bodies[-1]["messages"]) == 13
+
+
+async def swap(client: Redis, pattern: bytes) -> None:
+    """Put under each key what stands under another one."""
+    keys = [key async for key in client.scan_iter(pattern)]
+    values = [await client.get(key) for key in keys]
+    for key, value in zip(keys, [*values[1:], *values[:1]], strict=True):
+        await client.set(key, value or b"")
+
+
+async def ann_id(served: Served, name: str) -> str:
+    """The id of a user."""
+    return (await served.state.accounts.users.known(name)).id
+
+
+async def test_no_prompt_stands_in_redis(tmp_path: Path) -> None:
+    async with redis_server(tmp_path / "redis") as redis, redis.client() as client:
+        async with backend(tmp_path / "data", redis_url=redis.url) as (served, _):
+            ann = await somebody(served)
+            answer(await ann.say(await ann.conversation(), "zebrafish 4711"))
+            everything = [await client.get(key) async for key in client.scan_iter("*")]
+            assert everything and not any(b"zebrafish" in (value or b"") for value in everything)
+
+
+async def test_cancelled_commands_leave_no_wrong_answers_behind(tmp_path: Path) -> None:
+    async with redis_server(tmp_path / "redis") as redis:
+        cache = RedisCache(redis.url)
+        for at in range(20):
+            await cache.set(f"key-{at}", f"value-{at}".encode(), 60)
+        for round_ in range(25):
+            asking = [asyncio.create_task(cache.get(f"key-{at}")) for at in range(20)]
+            await asyncio.sleep(0.0002 * (round_ % 5))
+            for task in asking[::2]:
+                task.cancel()
+            found = await asyncio.gather(*asking, return_exceptions=True)
+            for at, value in enumerate(found):
+                assert value == f"value-{at}".encode() or isinstance(value, asyncio.CancelledError)
+        await cache.aclose()
+
+
+async def test_rates_hold_over_processes_and_without_redis(tmp_path: Path) -> None:
+    wrong = {"username": "ann", "password": "wrong password"}
+
+    async def tries(first: Served, second: Served) -> list[int]:
+        return [(await (first, second)[at % 2].post("/api/users/login", wrong)).status for at in range(14)]
+
+    async with redis_server(tmp_path / "redis") as redis:
+        data = tmp_path / "data"
+        async with backend(data, redis_url=redis.url) as (first, _), backend(data, redis_url=redis.url) as (second, _):
+            statuses = await tries(first, second)
+            assert statuses == [401] * 10 + [429] * 4, "ten a minute, in both processes together"
+            refused = await first.post("/api/users/login", wrong)
+            assert 0 < int(refused.headers["retry-after"]) <= 60
+            redis.stop()
+            assert set(await tries(first, second)) == {429}, "what was counted is not forgotten with Redis"
+
+
+def test_an_address_of_no_redis_is_refused() -> None:
+    with pytest.raises(ValueError, match="no cache for 'memcached'. Accepted: `redis://…`"):
+        open_cache("memcached://localhost")
