@@ -51,6 +51,8 @@ class RelayModel:
         self._address = address
         self._base = address.url.rstrip("/").removesuffix("/chat/completions")
         self._session: aiohttp.ClientSession | None = None
+        self._counts = True
+        """Whether it is asked what an answer cost; some servers refuse a field that they do not know."""
         self.breaker = Breaker(name, address.away_seconds, self._looks)
 
     async def prewarm(self) -> None:
@@ -133,6 +135,11 @@ class RelayModel:
     def _body(self, request: ChatRequest) -> bytes:
         model = {"model": request.model or self._address.model}
         body = {**request.parameters, **(model if model["model"] else {}), "messages": request.messages, "stream": True}
+        if not self._counts:
+            body.pop("stream_options", None)
+        else:
+            options = request.parameters.get("stream_options")
+            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         try:
             return orjson.dumps(body)
         except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
@@ -140,13 +147,12 @@ class RelayModel:
 
     async def _connect(self, request: ChatRequest, stack: AsyncExitStack) -> aiohttp.ClientResponse:
         """A response that has begun to answer, after at most `MAX_ATTEMPTS` requests within the first-byte deadline."""
-        body = self._body(request)
         headers = self._headers(request.api_key or self._address.api_key)
         try:
             async with asyncio.timeout(self._address.deadlines.first_byte):
                 for attempt in range(1, MAX_ATTEMPTS + 1):
                     try:
-                        return await self._post(body, headers, stack)
+                        return await self._post(self._body(request), headers, stack)
                     except ModelError as error:
                         if error.kind not in ("unreachable", "unavailable", "failed") or attempt == MAX_ATTEMPTS:
                             raise
@@ -171,6 +177,9 @@ class RelayModel:
         if response.status == 200:
             return response
         retry_after = response.headers.get("Retry-After")
+        if self._counts and response.status in (400, 422) and await _names(response, b"stream_options"):
+            self._counts = False  # it does not know that field; without it the same request may be right
+            raise ModelError("failed", f"The model {self._name!r} does not count tokens.")
         response.close()
         log.warning("an upstream refused a request", extra={"model": self._name, "upstream_status": response.status})
         kind = KINDS_BY_STATUS.get(response.status, "failed")
@@ -216,6 +225,16 @@ class RelayModel:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise ModelError("malformed", f"The model {self._name!r} sent what is no JSON.") from error
+
+
+async def _names(response: aiohttp.ClientResponse, field: bytes) -> bool:
+    """Whether the beginning of a refusal names the field."""
+    try:
+        return field in await response.content.read(4096)
+    except (aiohttp.ClientError, OSError):
+        return False
+    finally:
+        response.close()
 
 
 def _error_kind(chunk: object) -> Kind:

@@ -55,8 +55,6 @@ class OfferedTools:
         if turn.line.voiced:
             for name in ("modalities", "audio"):
                 parameters.pop(name, None)
-        if not turn.streaming:
-            parameters["stream_options"] = {"include_usage": True}
         return parameters
 
 

@@ -9,7 +9,7 @@ from models.errors import ModelError
 from models.port import ChatRequest, Message
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node
-from nodes.events import Say
+from nodes.events import Say, Usage
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
 _POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)
@@ -78,6 +78,8 @@ async def _by_model(turn: Turn, name: str, question: str) -> str:
         async for part in turn.services.model(name).stream(request, turn.stack):
             if isinstance(part, Say):
                 said += part.text
+            elif isinstance(part, Usage):
+                await turn.emit(part)
     except ModelError:
         return ""
     return " ".join(said.split())[:500]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,12 +12,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
+from database.errors import DatabaseError
 from graphs.errors import GraphError
 from server.backend_api.mount import mount
 from server.backend_api.router import error_reply
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
-from server.routes import about, conversations, knowledge_bases, users
+from server.routes import about, conversations, knowledge_bases, usage, users
 from server.routes.completions import Completions
 from server.routes.messages import Messages
 from server.routes.responses import Responses
@@ -41,12 +42,15 @@ def create_app(settings: Settings) -> FastAPI:
         await state.knowledge.go_on()
         await state.people.go_on()
         working = [asyncio.create_task(state.services.take_files_in()), asyncio.create_task(state.keeper.run())]
+        working.append(asyncio.create_task(state.ledger.run()))
         state.ready = True
         yield
         await state.turns.aclose()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
+        with suppress(DatabaseError):
+            await state.ledger.write()
         await state.upstreams.aclose()
         await state.accounts.aclose()
         await state.cache.aclose()
@@ -66,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(about.public)
     app.include_router(about.private)
     mount(app, state)
-    for router in (users.router, conversations.router, knowledge_bases.router, knowledge_bases.uploads):
+    for router in (users.router, conversations.router, knowledge_bases.router, knowledge_bases.uploads, usage.router):
         app.include_router(router)
     path = "/v1/conversations/{conversation_id}/messages"
     app.router.routes.append(Route(path, Messages(state), methods=["POST"]))

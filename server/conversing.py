@@ -8,7 +8,6 @@ from starlette.types import Receive, Scope, Send
 from accounts.accounts import Identity
 from accounts.sealed import SealError
 from conversations.prompt import messages_for
-from conversations.turns import BegunTurn
 from conversations.values import Conversation, KeptTurn
 from graphs.borrowed import BorrowedServices
 from knowledge.store import Searchable
@@ -20,6 +19,7 @@ from profiles.profile import Profile
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down
 from server.listener import Listener, Wire
+from server.meter import Meter
 from server.record import ConversationRecord
 from server.reply import send_json, send_stream
 from server.routes.doors import admit_turn
@@ -58,11 +58,12 @@ async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, r
     if len(asked.message) > LONGEST_MESSAGE:
         message = f"The message is longer than {LONGEST_MESSAGE} characters."
         raise ApiError(400, message, param="message", code="invalid_value")
-    await admit_turn(state, asked.identity)
     user = asked.identity.user.id
     conversation = await state.conversations.get(user, asked.conversation)
     endpoint = endpoint_of(state, asked.graph or conversation.graph)
     model, key = own_upstream(state, conversation)
+    said = [{"role": "user", "content": asked.message}]
+    charges = await admit_turn(state, asked.identity, said, asked.parameters)
     begun = await state.conversation_turns.begin(user, conversation.id, asked.message, asked.request_key)
     if isinstance(begun, KeptTurn):
         await _tell_again(begun, wire, send, streaming=asked.streaming)
@@ -78,24 +79,13 @@ async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, r
         streaming=asked.streaming,
         endpoint=endpoint.spec.name,
     )
-    await _run(state, begun, turn, endpoint, wire, scope, receive, send)
-
-
-async def _run(
-    state: ServerState,
-    begun: BegunTurn,
-    turn: Turn,
-    endpoint: Endpoint,
-    wire: Wire,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-) -> None:
     # A turn of a conversation has one listener, and the rows say which one runs.
     policy = endpoint.spec.policy.model_copy(update={"joins": False})
     shared, _ = state.turns.enter(endpoint.graph, turn, policy)
     record = ConversationRecord(state.keeper, begun, turn.profile.filler_suffix, lambda: shared.end("gone"))
-    await Listener(shared, turn, endpoint, wire, state.settings, record).serve(scope, receive, send, joined=False)
+    meter = Meter(state.ledger, turn, asked.identity, charges)
+    listener = Listener(shared, turn, endpoint, wire, state.settings, record, meter)
+    await listener.serve(scope, receive, send, joined=False)
 
 
 def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatModel | None, str]:

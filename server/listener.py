@@ -18,6 +18,7 @@ from nodes.contract import Turn
 from nodes.events import Event, Say
 from server.endpoints import Endpoint
 from server.errors import ApiError, api_error, shutting_down, superseded
+from server.meter import Meter
 from server.record import NoRecord, Record, conversation_gone
 from server.reply import EVENT_HEADERS, send_json, wait_for_disconnect
 from server.settings import Settings
@@ -71,6 +72,7 @@ class Listener:
         wire: Wire,
         settings: Settings,
         record: Record | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._shared = shared
         self._turn = turn
@@ -80,6 +82,7 @@ class Listener:
         """For the language of the fallback line: an ended turn has let its messages go."""
         self._settings = settings
         self._record = record or NoRecord()
+        self._meter = meter
         self._reader = shared.enter()
         self._sending = asyncio.Lock()
         self._began = time.perf_counter()
@@ -108,6 +111,8 @@ class Listener:
             await self._record.close(
                 "failed" if outcome.startswith("error") and not self._shared.cause else "interrupted"
             )
+            if self._meter is not None:
+                self._meter.end(outcome, self._first_ms, self._elapsed_ms())
             log.info(
                 "turn",
                 extra={
@@ -136,7 +141,7 @@ class Listener:
             if data := self._wire.stream(events):
                 self._first_ms = self._first_ms or self._elapsed_ms()
                 await self._send(send, data)
-            self._record.heard(events)
+            self._heard(events)
         self._raise_cause()
         if not self._gone:
             await self._record.complete()
@@ -151,9 +156,14 @@ class Listener:
                 self._first_ms = self._elapsed_ms()
         self._raise_cause()
         if not self._gone:
-            self._record.heard(heard)
+            self._heard(heard)
             await self._record.complete()
             await self._reply(send_json(send, 200, self._wire.body()))
+
+    def _heard(self, events: Iterable[Event]) -> None:
+        self._record.heard(events)
+        if self._meter is not None:
+            self._meter.heard(events)
 
     def _raise_cause(self) -> None:
         if (self._shared.cause or self._shared.cut) and not self._gone:
@@ -229,13 +239,13 @@ class Listener:
         if self._turn.streaming:
             said = [Say(f" {line}" if self._started else line)] if line else []
             words = self._wire.stream(said)
-            self._record.heard(said)
+            self._heard(said)
             await self._record.complete()
             await self._send(send, words + self._wire.stream_end(), last=True)
         else:
             said = [Say(f" {line}" if self._first_ms else line)]
             self._wire.fold(said)
-            self._record.heard(said)
+            self._heard(said)
             await self._record.complete()
             await self._reply(send_json(send, 200, self._wire.body()))
 

@@ -15,6 +15,7 @@ from knowledge.base import shown
 from knowledge.bases import Bases
 from knowledge.store import Store
 from server.knowledge import UserKnowledge
+from server.ledger import FOR_EVER, Ledger
 
 TABLES: Final[dict[str, str]] = {
     "account": "the user himself",
@@ -31,6 +32,8 @@ TABLES: Final[dict[str, str]] = {
     "knowledge_words": "through its document",
     "knowledge_term": "through its store",
     "knowledge_job": "through its store, by name",
+    "usage_turn": "by user_id",
+    "usage_budget": "by payer",
     "alembic_version": "nobody's",
 }
 _AT_ONCE = 100
@@ -46,18 +49,25 @@ class People:
         bases: Bases,
         knowledge: UserKnowledge,
         memory: CallMemoryTable,
+        ledger: Ledger,
     ) -> None:
         self._accounts = accounts
         self._conversations = conversations
         self._bases = bases
         self._knowledge = knowledge
         self._memory = memory
+        self._ledger = ledger
 
     async def export(self, user: User) -> AsyncGenerator[dict[str, Any], None]:
         """Everything, a record at a time; no secret is among it."""
         yield {"kind": "account", "id": user.id, "name": user.name}
         for key in await self._accounts.keys.of_user(user.id):
             yield {"kind": "key", "id": key.id, "name": key.name, "scopes": list(key.scopes), "ending": key.ending}
+        place: tuple[int, str] | None = None
+        while rows := await self._ledger.of_user(user.id, 0, FOR_EVER, _AT_ONCE, place):
+            for row in rows:
+                place = (row.created_at, row.id)
+                yield {"kind": "usage", **row._mapping}
         before = None
         while page := await self._conversations.page(user.id, _AT_ONCE, before):
             for one in page:
@@ -79,6 +89,7 @@ class People:
         self._accounts.forget(user_id)
         await self._knowledge.delete_all(user_id)
         await self._conversations.delete_all(user_id)
+        await self._ledger.forget(user_id)
         await self._memory.forget(f"user:{user_id}")
         await self._accounts.users.forget(user_id)
 

@@ -94,6 +94,9 @@ class Settings(GraphSettings):
         + ", ".join(f"{name} {rate}" for name, rate in USUAL_RATES.items())
         + ".",
     )
+    user_token_budget: int = Field(
+        default=0, ge=0, description="Tokens of one user a calendar month, all keys together; 0: no bound."
+    )
     user_streams: int = Field(default=20, ge=0, description="Turns of one user that may run at once; 0: no limit.")
     trusted_proxies: Names = Field(
         default=(), description="Addresses or networks whose `X-Forwarded-For` is believed: `10.0.0.0/8`."

@@ -16,6 +16,7 @@ from models.vetted import VettedUpstreams
 from server.auth import Authenticator
 from server.endpoints import Endpoint, load_endpoints
 from server.knowledge import UserKnowledge
+from server.ledger import Ledger
 from server.limiter import Limiter
 from server.people import People
 from server.record import Keeper
@@ -41,6 +42,7 @@ class ServerState:
     people: People
     cache: Cache
     limiter: Limiter
+    ledger: Ledger
     turns: Turns = field(default_factory=Turns)
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
@@ -65,6 +67,7 @@ def open_state(settings: Settings) -> ServerState:
         raise SettingsError(f"Setting {error}") from None
     accounts = Accounts(services.database, tokens, sealed, cache)
     turns = ConversationTurns(services.database, Copies(cache, sealed))
+    ledger = Ledger(services.database, settings.user_token_budget)
     bases = Bases(services.database)
     conversations = Conversations(services.database, sealed)
     knowledge = UserKnowledge(services, bases)
@@ -80,7 +83,8 @@ def open_state(settings: Settings) -> ServerState:
         VettedUpstreams(settings.private_hosts),
         bases,
         knowledge,
-        People(accounts, conversations, bases, knowledge, CallMemoryTable(services.database)),
+        People(accounts, conversations, bases, knowledge, CallMemoryTable(services.database), ledger),
         cache,
         Limiter(settings, cache),
+        ledger,
     )

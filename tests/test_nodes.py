@@ -205,7 +205,7 @@ async def test_call_model_passes_every_parameter_on(tmp_path: Path) -> None:
 async def test_call_model_drops_a_choice_without_tools(tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         await served.ask(tool_choice="auto", parallel_tool_calls=True, tools=[])
-    assert up.bodies[0].keys() == {"messages", "stream"}
+    assert up.bodies[0].keys() == {"messages", "stream", "stream_options"}
 
 
 @pytest.mark.parametrize(

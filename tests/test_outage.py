@@ -108,7 +108,7 @@ async def test_an_outage_costs_one_deadline_and_not_one_a_call(tmp_path: Path) -
     assert first.status == 504 and first.error["code"] == "upstream_timeout"
     assert {reply.status for reply in more} == {503} and quick < 0.3 and len(up.exchanges) == 2
     assert more[0].error["code"] == "upstream_unavailable" and more[0].headers["retry-after"] == "1"
-    assert ready == {"status": "ok", "models": {"main": "down"}}
+    assert ready == {"status": "ok", "models": {"main": "down"}, "cache": "ok"}
     assert back.text == "Back." and healthy["models"] == {"main": "up"}
 
 

@@ -186,7 +186,8 @@ async def test_fault_18_large_bodies_pass_and_errors_are_json(tmp_path: Path) ->
 
 async def test_fault_20_no_parameter_and_no_part_of_a_message_is_lost(tmp_path: Path) -> None:
     parameters = {"modalities": ["text"], "temperature": 0.1, "max_tokens": 5, "parallel_tool_calls": True}
-    parameters |= {"tools": [{"type": "function", "function": {"name": "f"}}], "stream_options": {}, "audio": {"v": 1}}
+    parameters |= {"tools": [{"type": "function", "function": {"name": "f"}}], "audio": {"v": 1}}
+    parameters["stream_options"] = {"include_usage": True}
     messages = [
         {"role": "user", "name": "Ann", "content": [{"type": "text", "text": "x"}]},
         {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "type": "function", "function": {}}]},
@@ -200,7 +201,9 @@ async def test_fault_20_no_parameter_and_no_part_of_a_message_is_lost(tmp_path: 
 async def test_fault_21_no_null_is_invented(tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         await served.ask(tools=None, audio=None, response_format=None, stream_options=None, tool_choice=None)
-    assert None not in up.bodies[0].values() and set(up.bodies[0]) == {"messages", "stream"}
+    assert None not in up.bodies[0].values() and set(up.bodies[0]) == {
+        "messages", "stream", "stream_options",
+    }  # fmt: skip
 
 
 async def test_fault_22_the_hosts_private_fields_stay_here(tmp_path: Path) -> None:

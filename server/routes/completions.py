@@ -15,7 +15,9 @@ from server.auth import Caller
 from server.conversing import Asked, converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
+from server.ledger import Charge
 from server.listener import Listener, Wire
+from server.meter import Meter
 from server.reply import Disconnected, headers_of, read_body, send_error
 from server.routes.doors import admit_turn
 from server.routes.messages import CONVERSATION, request_key_in
@@ -47,8 +49,9 @@ class Completions:
                 asked = self._asked(headers, caller, endpoint, turn)
                 await converse(self._state, asked, self.wire(endpoint, request, turn), scope, receive, send)
                 return
+            charges: tuple[Charge, ...] = ()
             if caller.identity is not None:
-                await admit_turn(self._state, caller.identity)
+                charges = await admit_turn(self._state, caller.identity, turn.messages, turn.request)
             shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
         except Disconnected:
             return
@@ -59,7 +62,8 @@ class Completions:
             await send_error(send, shutting_down())
             return
         wire = self.wire(endpoint, request, turn)
-        listener = Listener(shared, turn, endpoint, wire, self._state.settings)
+        meter = None if joined else Meter(self._state.ledger, turn, caller.identity, charges)
+        listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
         await listener.serve(scope, receive, send, joined=joined)
 
     def read(self, body: bytes, headers: dict[str, str], query: dict[str, str], principal: str) -> CompletionRequest:

@@ -1,11 +1,14 @@
 """Who may try to come in, and how often: registration and login, before anything is looked up."""
 
+from collections.abc import Mapping, Sequence
+
 from fastapi import Request
 
 from accounts.accounts import Identity
 from accounts.hashing import hash_of
 from accounts.users import key_of
 from server.errors import ApiError
+from server.ledger import Charge
 from server.reply import headers_of
 from server.state import ServerState
 
@@ -18,13 +21,16 @@ async def admit_login(request: Request, state: ServerState, name: str) -> None:
     await state.limiter.hit("login", hash_of(key_of(name)))
 
 
-async def admit_turn(state: ServerState, identity: Identity) -> None:
-    """A user's turn may begin. Raises ApiError 429."""
+async def admit_turn(
+    state: ServerState, identity: Identity, messages: Sequence[Mapping[str, object]], request: Mapping[str, object]
+) -> tuple[Charge, ...]:
+    """A user's turn may begin, and this is what his budgets were charged for it. Raises ApiError 429."""
     most = state.settings.user_streams
     if most and state.turns.running_of(identity.principal) >= most:
         message = f"{most} turns of yours are running. Wait for one to end."
         raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": "1"})
     await state.limiter.hit("turn", identity.user.id)
+    return await state.ledger.reserve(identity, messages, request)
 
 
 async def admit_registration(request: Request, state: ServerState) -> None:

@@ -80,5 +80,32 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("deleted_at", sa.BigInteger),
     )
+    op.create_table(
+        "usage_turn",
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("user_id", sa.String(36)),
+        sa.Column("principal", sa.String(64), nullable=False),
+        sa.Column("key_id", sa.String(36)),
+        sa.Column("endpoint", sa.String(64), nullable=False),
+        sa.Column("call_id", sa.String(1024), nullable=False),
+        sa.Column("turn_id", sa.String(1024), nullable=False),
+        sa.Column("model", sa.String(256), nullable=False),
+        sa.Column("passes", sa.Integer, nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+        sa.Column("estimated", sa.Boolean, nullable=False),
+        sa.Column("first_word_ms", sa.Integer, nullable=False),
+        sa.Column("total_ms", sa.Integer, nullable=False),
+        sa.Column("outcome", sa.String(64), nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+    )
+    op.create_index("usage_turn_by_user", "usage_turn", ["user_id", "created_at", "id"])
+    op.create_index("usage_turn_by_time", "usage_turn", ["created_at"])
+    op.create_table(
+        "usage_budget",
+        sa.Column("payer", sa.String(64), primary_key=True),
+        sa.Column("month", sa.String(7), primary_key=True),
+        sa.Column("tokens", sa.BigInteger, nullable=False),
+    )
     op.add_column("knowledge_job", sa.Column("fault", sa.String(12), nullable=False, server_default=""))
     op.create_index("knowledge_base_by_user", "knowledge_base", ["user_id", "created_at", "id"])

@@ -1,0 +1,185 @@
+"""What turns have used: a row each, written together once a second, and what of it budgets have been charged.
+
+A turn that was cut has no count of its model's; then the tokens are estimated, and the row says so. A budget is charged
+before its turn with what that may use, and set right behind it, so that turns at once cannot pass it together.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from accounts.accounts import Identity
+from database.engine import Database
+from database.errors import DatabaseError
+from database.usage import BUDGET, USAGE
+from server.errors import ApiError
+from server.estimate import prompt_estimate
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 1.0
+MOST_WAITING = 10_000
+"""Rows that wait for a database that is away; more are lost, and the log says so."""
+USUAL_ANSWER_TOKENS = 1_000
+"""What a budget is charged for an answer whose request names no bound."""
+KEPT_SECONDS = 400 * 24 * 3600
+FOR_EVER = 2**62
+_PURGE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row."""
+
+    id: str
+    user_id: str | None
+    principal: str
+    key_id: str | None
+    endpoint: str
+    call_id: str
+    turn_id: str
+    model: str
+    passes: int
+    prompt_tokens: int
+    completion_tokens: int
+    estimated: bool
+    first_word_ms: int
+    total_ms: int
+    outcome: str
+    created_at: int
+    """In milliseconds since 1970, when it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a budget was charged before its turn."""
+
+    payer: str
+    month: str
+    tokens: int
+
+
+class Ledger:
+    """The rows of one database."""
+
+    def __init__(self, database: Database, user_budget: int) -> None:
+        self._database = database
+        self._user_budget = user_budget
+        self._waiting: list[Entry] = []
+        self._settling: list[tuple[Charge, int]] = []
+
+    async def reserve(
+        self, identity: Identity, messages: Iterable[Mapping[str, object]], request: Mapping[str, object]
+    ) -> tuple[Charge, ...]:
+        """Charge the budgets of a user's turn with what it may use. Raises ApiError 429."""
+        payers = {}
+        if self._user_budget:
+            payers[identity.principal] = self._user_budget
+        if identity.key is not None and identity.key.token_budget is not None:
+            payers[f"key:{identity.key.id}"] = identity.key.token_budget
+        if not payers:
+            return ()
+        month = datetime.now(UTC).strftime("%Y-%m")
+        bound = request.get("max_completion_tokens") or request.get("max_tokens")
+        answer = bound if isinstance(bound, int) and bound > 0 else USUAL_ANSWER_TOKENS
+        tokens = prompt_estimate(messages) + answer
+        charges: list[Charge] = []
+        for payer, budget in payers.items():
+            charge = Charge(payer, month, tokens)
+            if not await self._charge(charge, budget):
+                self._settling += [(earlier, 0) for earlier in charges]
+                message = f"The budget of {budget} tokens a month is used up."
+                raise ApiError(429, message, "rate_limit_error", "budget_exceeded", headers=_next_month())
+            charges.append(charge)
+        return tuple(charges)
+
+    def add(self, entry: Entry, charges: Iterable[Charge] = ()) -> None:
+        """Write it with the next ones, and set the budgets right."""
+        if len(self._waiting) >= MOST_WAITING:
+            log.error("a row of usage is lost: the database has been away for too long")
+        else:
+            self._waiting.append(entry)
+        self._settling += [(charge, entry.prompt_tokens + entry.completion_tokens) for charge in charges]
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        purged = 0.0
+        while True:
+            await asyncio.sleep(WRITE_SECONDS)
+            try:
+                await self.write()
+                if time.monotonic() - purged > _PURGE_SECONDS:
+                    purged = time.monotonic()
+                    await self._purge()
+            except DatabaseError:
+                log.warning("usage could not be written", extra={"rows": len(self._waiting)})
+
+    async def write(self) -> None:
+        """Write what waits."""
+        entries, settling = self._waiting[:], self._settling[:]
+        if not entries and not settling:
+            return
+        async with self._database.transaction() as connection:
+            if entries:
+                await connection.execute(insert(USAGE), [asdict(entry) for entry in entries])
+            for charge, used in settling:
+                changed = update(BUDGET).where(*_is(charge)).values(tokens=BUDGET.c.tokens - charge.tokens + used)
+                await connection.execute(changed)
+        del self._waiting[: len(entries)], self._settling[: len(settling)]
+
+    async def of_user(
+        self, user_id: str, since: int, until: int, limit: int, after: tuple[int, str] | None = None
+    ) -> Sequence[Any]:
+        """The user's rows of that time, oldest first."""
+        where = [USAGE.c.user_id == user_id, USAGE.c.created_at >= since, USAGE.c.created_at < until]
+        if after is not None:
+            later = (USAGE.c.created_at > after[0]) | ((USAGE.c.created_at == after[0]) & (USAGE.c.id > after[1]))
+            where.append(later)
+        wanted = select(USAGE).where(*where).order_by(USAGE.c.created_at, USAGE.c.id).limit(limit)
+        async with self._database.reading() as connection:
+            return (await connection.execute(wanted)).all()
+
+    async def forget(self, user_id: str) -> None:
+        """Delete what is kept of the user's turns."""
+        self._waiting = [entry for entry in self._waiting if entry.user_id != user_id]
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(USAGE).where(USAGE.c.user_id == user_id))
+            await connection.execute(delete(BUDGET).where(BUDGET.c.payer == f"user:{user_id}"))
+
+    async def _charge(self, charge: Charge, budget: int) -> bool:
+        room = BUDGET.c.tokens + charge.tokens <= budget
+        changed = update(BUDGET).where(*_is(charge), room).values(tokens=BUDGET.c.tokens + charge.tokens)
+        async with self._database.transaction() as connection:
+            if (await connection.execute(changed)).rowcount:
+                return True
+            known = await connection.scalar(select(BUDGET.c.tokens).where(*_is(charge)))
+        if known is not None or charge.tokens > budget:
+            return False
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(insert(BUDGET).values(asdict(charge)))
+        except IntegrityError:  # another turn was the first of the month
+            return await self._charge(charge, budget)
+        return True
+
+    async def _purge(self) -> None:
+        before = time.time_ns() // 1_000_000 - KEPT_SECONDS * 1000
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(USAGE).where(USAGE.c.created_at < before))
+
+
+def _is(charge: Charge) -> tuple[Any, ...]:
+    return BUDGET.c.payer == charge.payer, BUDGET.c.month == charge.month
+
+
+def _next_month() -> dict[str, str]:
+    now = datetime.now(UTC)
+    following = datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
+    return {"Retry-After": str(int((following - now).total_seconds()) + 1)}

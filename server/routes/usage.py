@@ -1,0 +1,83 @@
+"""`/v1/usage`: what a user's turns have used, a row each, and as CSV."""
+
+import csv
+import io
+import time
+from collections.abc import AsyncGenerator, Iterable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from accounts.accounts import Identity
+from server.bodies import JsonRoute
+from server.ledger import FOR_EVER
+from server.routes.about import State
+from server.routes.fields import ERRORS, Cursor, Limit, Page, cursor_of, page_of, place_of, user
+
+router = APIRouter(prefix="/v1", tags=["usage"], route_class=JsonRoute, responses=ERRORS)
+User = Annotated[Identity, user("usage")]
+Since = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970.")]
+Until = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970; 0: now.")]
+_AT_ONCE = 500
+
+
+class Used(BaseModel):
+    """One turn, whole or cut."""
+
+    id: str
+    key_id: str | None
+    endpoint: str
+    call_id: str
+    turn_id: str
+    model: str
+    passes: int = Field(description="How often a model was asked.")
+    prompt_tokens: int
+    completion_tokens: int
+    estimated: bool = Field(description="Whether the model's server did not tell, as of a turn that was cut.")
+    first_word_ms: int
+    total_ms: int
+    outcome: str
+    created_at: int = Field(description="When it ended, in milliseconds since 1970.")
+
+
+@router.get("/usage", summary="What the user's turns have used, oldest first.")
+async def usage(
+    state: State, who: User, since: Since = 0, until: Until = 0, limit: Limit = 100, cursor: Cursor = ""
+) -> Page[Used]:
+    """Written a second behind the turn."""
+    rows = await state.ledger.of_user(who.user.id, since, until or FOR_EVER, limit + 1, place_of(cursor))
+    cursors = [cursor_of(row.created_at, row.id) for row in rows]
+    return Page[Used](**page_of([_used(row) for row in rows], limit, cursors))
+
+
+@router.get("/usage.csv", summary="The same as CSV.", response_class=StreamingResponse)
+async def usage_csv(state: State, who: User, since: Since = 0, until: Until = 0) -> StreamingResponse:
+    """All of that time, up to now."""
+    end = until or time.time_ns() // 1_000_000 + 1
+
+    async def lines() -> AsyncGenerator[str, None]:
+        yield _line(Used.model_fields)
+        place = None
+        while rows := await state.ledger.of_user(who.user.id, since, end, _AT_ONCE, place):
+            for row in rows:
+                place = (row.created_at, row.id)
+                yield _line(_used(row).model_dump().values())
+
+    headers = {"content-disposition": 'attachment; filename="usage.csv"', "cache-control": "no-store"}
+    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _used(row: Any) -> Used:
+    return Used(**{name: getattr(row, name) for name in Used.model_fields})
+
+
+def _line(values: Iterable[object]) -> str:
+    """One line; a text that a spreadsheet would take for a formula is quoted against that."""
+    written = io.StringIO()
+    safe = [
+        f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value for value in values
+    ]
+    csv.writer(written).writerow(safe)
+    return written.getvalue()

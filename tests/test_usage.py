@@ -1,0 +1,138 @@
+"""Usage: every turn has its row, whole or cut, whoever asked; budgets hold, also for turns at once."""
+
+import asyncio
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.accounts import Somebody
+from tests.postgres import new_database
+from tests.serving import Served, add_graphs, serving
+from tests.test_backend_api import backend
+from tests.test_tools import agent
+from tests.test_users_api import login
+from tests.upstream import Action, calls, says, upstream
+
+COUNTED: Action = ("usage", {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14})
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The address of an empty database of each kind."""
+    return "sqlite:" if request.param == "sqlite" else new_database()
+
+
+def counted(*words: str) -> list[Action]:
+    """A whole answer with its count."""
+    return [*(("chunk", word) for word in words), ("finish", "stop"), COUNTED, ("done",)]
+
+
+async def rows(who: Somebody, count: int) -> list[dict[str, Any]]:
+    """The user's rows, when there are so many."""
+    for _ in range(300):
+        found: list[dict[str, Any]] = (await who.get("/v1/usage")).json()["data"]
+        if len(found) >= count:
+            assert len(found) == count
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError("the rows did not come")
+
+
+async def test_every_turn_has_its_row(tmp_path: Path, database: str) -> None:
+    cut = [("chunk", "One two three four"), ("hang",)]
+    scripts = [counted("Hi."), counted("Hello."), cut, [("chunk", "Half"), ("fin",)], says("No count.")]
+    async with backend(tmp_path, database, *scripts) as (served, _):
+        ann, _ = await login(served)
+        made = (await ann.post("/v1/keys", {"name": "bot", "scopes": ["chat"]})).json()
+        bot = Somebody(served, made["key"])
+        body = {"messages": [{"role": "user", "content": "x" * 400}], "stream": True, "model": "gpt-9"}
+        await bot.post("/v1/chat/completions", body, **{"x-call-id": "call-7", "x-turn-id": "turn-3"})
+        chat = (await ann.post("/v1/conversations", {})).json()["id"]
+        await ann.post(f"/v1/conversations/{chat}/messages", {"content": "hi"})
+        connection = await served.connect()
+        await connection.send(served.request("/v1/chat/completions", body, bot.headers))
+        await connection.head()
+        while b"four" not in await connection.chunk():
+            pass
+        await connection.aclose()
+        await rows(ann, 3)
+        await bot.post("/v1/chat/completions", body)
+        await bot.post("/v1/chat/completions", body)
+        told = await rows(ann, 5)
+        keys = ["outcome", "passes", "prompt_tokens", "completion_tokens", "estimated"]
+        assert [[row[key] for key in keys] for row in told] == [
+            ["complete", 1, 11, 3, False],
+            ["complete", 1, 11, 3, False],
+            ["cancelled", 1, 104, 4, True],
+            ["error:upstream_incomplete", 1, 104, 1, True],
+            ["complete", 1, 104, 2, True],
+        ]
+        assert (told[0]["endpoint"], told[0]["model"], told[0]["call_id"], told[0]["turn_id"], told[0]["key_id"]) == (
+            "chat", "gpt-9", "call-7", "turn-3", made["id"],
+        )  # fmt: skip
+        assert told[1]["call_id"] == chat and told[1]["key_id"] is None
+        sheet = list(csv.DictReader((await ann.get("/v1/usage.csv")).body.decode().splitlines()))
+        assert [row["outcome"] for row in sheet] == [row["outcome"] for row in told]
+        assert (await ann.get("/v1/usage?limit=2")).json()["next_cursor"]
+        bob, _ = await login(served, "bob")
+        assert (await bob.get("/v1/usage")).json()["data"] == []
+        assert (await bot.get("/v1/usage")).status == 403
+
+
+async def test_every_pass_of_a_turn_counts(tmp_path: Path) -> None:
+    first = [*calls("get_weather", '{"city":"Bonn"}')[:-1], COUNTED, ("done",)]
+    async with backend(tmp_path, "sqlite:", first, counted("Dry.")) as (served, _):
+        add_graphs(served.app, compiled=[agent()])
+        ann, _ = await login(served)
+        body = {"messages": [{"role": "user", "content": "hi"}]}
+        assert (await ann.post("/agent/chat/completions", body)).status == 200
+        (row,) = await rows(ann, 1)
+        assert (row["passes"], row["prompt_tokens"], row["completion_tokens"]) == (2, 22, 6)
+
+
+async def test_budgets_hold_for_turns_at_once(tmp_path: Path, database: str) -> None:
+    slow = [("sleep", 0.3), ("chunk", "word"), ("finish", "stop"), COUNTED, ("done",)]
+    async with backend(tmp_path, database, *[slow] * 30) as (served, up):
+        ann, _ = await login(served)
+        key = (await ann.post("/v1/keys", {"name": "bot", "scopes": ["chat"], "token_budget": 1000})).json()["key"]
+        bot = Somebody(served, key)
+        body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 200}
+        replies = await asyncio.gather(*(bot.post("/v1/chat/completions", body) for _ in range(12)))
+        statuses = [reply.status for reply in replies]
+        assert statuses.count(200) == 4 and statuses.count(429) == 8, "4 × (200 and the prompt) fit into 1000"
+        refused = next(reply for reply in replies if reply.status == 429)
+        assert refused.error["code"] == "budget_exceeded" and int(refused.headers["retry-after"]) > 0
+        assert len(up.exchanges) == 4, "what is refused costs nothing"
+        await rows(ann, 4)
+        assert (await bot.post("/v1/chat/completions", body)).status == 200, "what was not used is there again"
+        assert (await ann.post("/v1/chat/completions", body)).status == 200, "a login has no budget of a key"
+
+
+async def test_a_user_has_a_budget_over_all_keys(tmp_path: Path) -> None:
+    async with backend(tmp_path, "sqlite:", counted("Hi."), user_token_budget=60) as (served, _):
+        ann, _ = await login(served)
+        chat = (await ann.post("/v1/conversations", {})).json()["id"]
+        path = f"/v1/conversations/{chat}/messages"
+        assert (await ann.post(path, {"content": "hi"})).error["code"] == "budget_exceeded"
+        assert (await ann.get(path)).json()["data"] == [], "a turn that was refused was not begun"
+        body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
+        assert (await ann.post("/v1/chat/completions", body)).status == 200
+
+
+async def test_a_server_that_cannot_count_is_asked_without(tmp_path: Path) -> None:
+    refusal: list[Action] = [("status", 400, {}, b'{"error": {"message": "unknown field: stream_options"}}')]
+    async with (
+        upstream(refusal, says("Hi."), says("Hi again.")) as up,
+        serving(tmp_path, models={"main": up.url}) as served,
+    ):
+        assert (await ask(served)) == "Hi." and (await ask(served)) == "Hi again."
+    assert ["stream_options" in body for body in up.bodies] == [True, False, False]
+
+
+async def ask(served: Served) -> str:
+    """The answer to a question."""
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    content: str = (await served.post("/v1/chat/completions", body)).json()["choices"][0]["message"]["content"]
+    return content
