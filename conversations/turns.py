@@ -50,7 +50,7 @@ class ConversationTurns:
     def __init__(self, database: Database, copies: Copies, wait_seconds: float = WAIT_SECONDS) -> None:
         self._database = database
         self._copies = copies
-        self._wait = wait_seconds
+        self.wait_seconds = wait_seconds
 
     async def begin(
         self, user_id: str, conversation: str, question: str, request_key: str | None = None
@@ -59,7 +59,7 @@ class ConversationTurns:
 
         Raises UnknownConversationError, BusyConversationError and OtherRequestError.
         """
-        deadline = time.monotonic() + self._wait
+        deadline = time.monotonic() + self.wait_seconds
         pause = _FIRST_PAUSE
         while True:
             copy = await self._copies.get(conversation)

@@ -1,8 +1,9 @@
 """The application: settings in, ASGI out. Everything that can be wrong is found here, before the first call."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,18 +13,23 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
-from database.errors import DatabaseError
 from graphs.errors import GraphError
 from server.backend_api.mount import mount
 from server.backend_api.router import error_reply
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
+from server.ledger import WRITE_SECONDS
+from server.openapi import describe
+from server.periodic import every
+from server.record import NOTE_SECONDS
 from server.routes import about, conversations, knowledge_bases, usage, users
 from server.routes.completions import Completions
 from server.routes.messages import Messages
 from server.routes.responses import Responses
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
+
+log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
 
@@ -39,18 +45,22 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         prepare(state)
         await state.services.prewarm()
-        await state.knowledge.go_on()
-        await state.people.go_on()
-        working = [asyncio.create_task(state.services.take_files_in()), asyncio.create_task(state.keeper.run())]
-        working.append(asyncio.create_task(state.ledger.run()))
+        going_on = [
+            asyncio.create_task(state.services.take_files_in()),
+            asyncio.create_task(_end_deletions(state)),
+        ]
+        stop = asyncio.Event()
+        working = [
+            asyncio.create_task(every(NOTE_SECONDS, state.keeper.note, stop)),
+            asyncio.create_task(every(WRITE_SECONDS, state.ledger.write, stop)),
+        ]
         state.ready = True
         yield
         await state.turns.aclose()
-        for task in working:
+        stop.set()
+        for task in going_on:
             task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
-        with suppress(DatabaseError):
-            await state.ledger.write()
+        await asyncio.gather(*going_on, *working, return_exceptions=True)
         await state.upstreams.aclose()
         await state.accounts.aclose()
         await state.cache.aclose()
@@ -74,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     path = "/v1/conversations/{conversation_id}/messages"
     app.router.routes.append(Route(path, Messages(state), methods=["POST"]))
+    describe(app)
     for kind in FORESEEN:
         app.add_exception_handler(kind, _on_api_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -115,6 +126,16 @@ def completion_routes(state: ServerState) -> list[Route]:
         for path in endpoint.responses_paths():
             routes.setdefault(path, Route(path, Responses(state, endpoint), methods=["POST"]))
     return list(routes.values())
+
+
+async def _end_deletions(state: ServerState) -> None:
+    """What a killed server had begun to delete."""
+    try:
+        await state.knowledge.go_on()
+        await state.people.go_on()
+    except Exception:
+        # The boundary of the work: the next start goes on with it.
+        log.exception("a deletion that was begun could not be ended")
 
 
 def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> None:

@@ -4,7 +4,6 @@ A turn that was cut has no count of its model's; then the tokens are estimated, 
 before its turn with what that may use, and set right behind it, so that turns at once cannot pass it together.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,6 +73,7 @@ class Ledger:
         self._user_budget = user_budget
         self._waiting: list[Entry] = []
         self._settling: list[tuple[Charge, int]] = []
+        self._purged = time.monotonic()
 
     async def reserve(
         self, identity: Identity, messages: Iterable[Mapping[str, object]], request: Mapping[str, object]
@@ -108,21 +108,17 @@ class Ledger:
             self._waiting.append(entry)
         self._settling += [(charge, entry.prompt_tokens + entry.completion_tokens) for charge in charges]
 
-    async def run(self) -> None:
-        """Write until cancelled."""
-        purged = 0.0
-        while True:
-            await asyncio.sleep(WRITE_SECONDS)
-            try:
-                await self.write()
-                if time.monotonic() - purged > _PURGE_SECONDS:
-                    purged = time.monotonic()
-                    await self._purge()
-            except DatabaseError:
-                log.warning("usage could not be written", extra={"rows": len(self._waiting)})
-
     async def write(self) -> None:
-        """Write what waits."""
+        """Write what waits, and now and then forget what is old."""
+        try:
+            await self._write()
+            if time.monotonic() - self._purged > _PURGE_SECONDS:
+                self._purged = time.monotonic()
+                await self._purge()
+        except DatabaseError:
+            log.warning("usage could not be written", extra={"rows": len(self._waiting)})
+
+    async def _write(self) -> None:
         entries, settling = self._waiting[:], self._settling[:]
         if not entries and not settling:
             return

@@ -100,18 +100,16 @@ class Keeper:
         self.log = turns
         self.running: set[ConversationRecord] = set()
 
-    async def run(self) -> None:
-        """Note until cancelled."""
-        while True:
-            await asyncio.sleep(NOTE_SECONDS)
-            if records := {record.turn: record for record in self.running}:
-                try:
-                    gone = await self.log.note({turn: record.answer for turn, record in records.items()})
-                except DatabaseError:
-                    log.warning("what was spoken could not be noted", extra={"turns": len(records)})
-                else:
-                    for turn in gone & {record.turn for record in self.running}:
-                        records[turn].gone()
+    async def note(self) -> None:
+        """Note what they have said up to now; one whose conversation was deleted ends."""
+        if records := {record.turn: record for record in self.running}:
+            try:
+                gone = await self.log.note({turn: record.answer for turn, record in records.items()})
+            except DatabaseError:
+                log.warning("what was spoken could not be noted", extra={"turns": len(records)})
+            else:
+                for turn in gone & {record.turn for record in self.running}:
+                    records[turn].gone()
 
 
 def conversation_gone() -> ApiError:

@@ -69,6 +69,12 @@ async def index(state: State) -> dict[str, Any]:
     }
 
 
+@private.get("/v1/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> JSONResponse:
+    """The description of every route."""
+    return JSONResponse(request.app.openapi())
+
+
 @private.get("/models", include_in_schema=False)
 @private.get("/v1/models", summary="The graphs, as OpenAI lists models.")
 async def models(state: State) -> dict[str, Any]:
