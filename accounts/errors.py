@@ -21,5 +21,9 @@ class UnknownUserError(AccountError):
     """There is nobody of this name."""
 
 
+class GoneUserError(AccountError):
+    """Whoever asks was deleted or disabled a moment ago."""
+
+
 class BusyError(AccountError):
     """More passwords wait to be looked at than can be in good time."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from accounts.errors import InvalidAccountError, NameTakenError
 from accounts.hashing import hash_of
+from accounts.living import hold_user
 from accounts.users import User
 from database.accounts import KEY, USER
 from database.engine import Database
@@ -69,6 +70,7 @@ class UserKeys:
         }  # fmt: skip
         try:
             async with self._database.transaction() as connection:
+                await hold_user(connection, user_id)
                 row = (await connection.execute(insert(KEY).values(values).returning(*_SHOWN))).one()
         except IntegrityError:
             raise NameTakenError(f"There is a key {name!r} already.") from None

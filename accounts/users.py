@@ -76,12 +76,16 @@ class Users:
             row = (await connection.execute(wanted)).first()
         if not await self._passwords.matches(password, row.password if row else None) or row is None or row.disabled:
             raise WrongPasswordError("Invalid username or password.")
-        user, session, refresh, now = User(row.id, row.name), str(uuid4()), _new_refresh(), int(time.time())
+        user, session, now = User(row.id, row.name), str(uuid4()), int(time.time())
+        refresh = _new_refresh(session)
         values = {
-            "id": session, "user_id": user.id, "refresh": hash_of(refresh), "used_refresh": "",
+            "id": session, "user_id": user.id, "refresh": hash_of(refresh),
             "created_at": now, "expires_at": now + REFRESH_SECONDS,
         }  # fmt: skip
+        same = select(USER.c.id).where(*_active(user.id), USER.c.password == row.password).with_for_update()
         async with self._database.transaction() as connection:
+            if await connection.scalar(same) is None:  # it was changed while the hash was made
+                raise WrongPasswordError("Invalid username or password.")
             over = (SESSION.c.user_id == user.id, SESSION.c.expires_at <= now)
             await connection.execute(delete(SESSION).where(*over))
             await connection.execute(insert(SESSION).values(values))
@@ -89,14 +93,15 @@ class Users:
 
     async def refresh(self, token: str, *, access_seconds: int) -> Login | None:
         """Go on with a session. A token that was used before ends it: one of its two owners has stolen it."""
-        new, now = _new_refresh(), int(time.time())
-        values = {"refresh": hash_of(new), "used_refresh": hash_of(token), "expires_at": now + REFRESH_SECONDS}
-        valid = (SESSION.c.refresh == hash_of(token), SESSION.c.expires_at > now)
+        number = cleaned(token.removeprefix(_REFRESH).partition(".")[0])
+        new, now = _new_refresh(number), int(time.time())
+        values = {"refresh": hash_of(new), "expires_at": now + REFRESH_SECONDS}
+        valid = (SESSION.c.id == number, SESSION.c.refresh == hash_of(token), SESSION.c.expires_at > now)
         async with self._database.transaction() as connection:
             changed = update(SESSION).where(*valid).values(values).returning(SESSION.c.id, SESSION.c.user_id)
             session = (await connection.execute(changed)).first()
             if session is None:
-                await connection.execute(delete(SESSION).where(SESSION.c.used_refresh == hash_of(token)))
+                await connection.execute(delete(SESSION).where(SESSION.c.id == number))
                 return None
             found = await connection.execute(select(USER.c.name).where(*_active(session.user_id)))
             if (row := found.first()) is None:
@@ -202,5 +207,5 @@ def _active(user_id: str) -> tuple[Any, ...]:
     return USER.c.id == user_id, USER.c.disabled.is_(False)
 
 
-def _new_refresh() -> str:
-    return _REFRESH + secrets.token_urlsafe(32)
+def _new_refresh(session: str) -> str:
+    return f"{_REFRESH}{session}.{secrets.token_urlsafe(32)}"

@@ -9,8 +9,11 @@ from uuid import uuid4
 from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
+from accounts.living import hold_user
 from accounts.sealed import Sealed, SealError
+from conversations.copies import Copies
 from conversations.values import Conversation, KeptTurn, UnknownConversationError
+from database.call_memory import TABLE as CALL_MEMORY
 from database.conversations import CONVERSATION, TURN
 from database.engine import Database
 from database.text import cleaned
@@ -24,9 +27,10 @@ UNTITLED = ""
 class Conversations:
     """One database's conversations."""
 
-    def __init__(self, database: Database, sealed: Sealed) -> None:
+    def __init__(self, database: Database, sealed: Sealed, copies: Copies) -> None:
         self._database = database
         self._sealed = sealed
+        self._copies = copies
 
     async def create(
         self,
@@ -51,9 +55,10 @@ class Conversations:
             values["number"] = 1 + secrets.randbelow(LARGEST_NUMBER)
             try:
                 async with self._database.transaction() as connection:
+                    await hold_user(connection, user_id)
                     row = (await connection.execute(insert(CONVERSATION).values(values).returning(CONVERSATION))).one()
                 return _conversation(row)
-            except IntegrityError as error:  # the number is taken, or the user is gone
+            except IntegrityError as error:  # the number is taken
                 failure = error
         raise failure
 
@@ -109,14 +114,21 @@ class Conversations:
                 raise UnknownConversationError("There is no such conversation.")
             await connection.execute(delete(TURN).where(TURN.c.conversation_id == row))
             await connection.execute(delete(CONVERSATION).where(CONVERSATION.c.id == row, *owned(user_id, row)))
+            await connection.execute(delete(CALL_MEMORY).where(*_remembered(user_id), CALL_MEMORY.c.call_id == row))
+        await self._copies.forget(row)
         await self._database.forget_old_pages()
 
     async def delete_all(self, user_id: str) -> None:
         """Delete every conversation of the user."""
         own = select(CONVERSATION.c.id).where(CONVERSATION.c.user_id == user_id)
         async with self._database.transaction() as connection:
+            # Locked first and in one order, as turns do it: two who wait for each other would both fail.
+            held = list(await connection.scalars(own.order_by(CONVERSATION.c.id).with_for_update()))
             await connection.execute(delete(TURN).where(TURN.c.conversation_id.in_(own)))
             await connection.execute(delete(CONVERSATION).where(CONVERSATION.c.user_id == user_id))
+            await connection.execute(delete(CALL_MEMORY).where(*_remembered(user_id)))
+        for conversation in held:
+            await self._copies.forget(conversation)
         await self._database.forget_old_pages()
 
     async def turns(
@@ -157,6 +169,11 @@ class Conversations:
     def key_of(self, conversation: Conversation) -> str:
         """The user's own key for the upstream; empty if there is none. Raises SealError."""
         return self._sealed.open(conversation.sealed_key, conversation.id) if conversation.sealed_key else ""
+
+
+def _remembered(user_id: str) -> tuple[Any, ...]:
+    """What graphs remember of the user's calls; a turn of a conversation has its id for the call's."""
+    return (CALL_MEMORY.c.principal == f"user:{user_id}",)
 
 
 def owned(user_id: str, conversation: str | int) -> tuple[Any, ...]:

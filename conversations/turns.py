@@ -5,7 +5,7 @@ One turn of a conversation runs at a time, in all processes. One that comes whil
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -20,6 +20,7 @@ from conversations.values import (
     BusyConversationError,
     KeptTurn,
     OtherRequestError,
+    PassedTurnError,
     State,
     UnknownConversationError,
 )
@@ -53,11 +54,17 @@ class ConversationTurns:
         self.wait_seconds = wait_seconds
 
     async def begin(
-        self, user_id: str, conversation: str, question: str, request_key: str | None = None
+        self,
+        user_id: str,
+        conversation: str,
+        question: str,
+        request_key: str | None = None,
+        waits: Callable[[], bool] = lambda: True,
     ) -> BegunTurn | KeptTurn:
         """The turn, begun; or what is kept of it, if this request key has come before and was answered.
 
-        Raises UnknownConversationError, BusyConversationError and OtherRequestError.
+        `waits` says whether somebody still does. Raises UnknownConversationError, BusyConversationError,
+        OtherRequestError and PassedTurnError.
         """
         deadline = time.monotonic() + self.wait_seconds
         pause = _FIRST_PAUSE
@@ -67,7 +74,7 @@ class ConversationTurns:
                 found = await self._try(connection, user_id, conversation, question, request_key, copy)
             if found is not None:
                 return found
-            if time.monotonic() + pause > deadline:
+            if time.monotonic() + pause > deadline or not waits():
                 raise BusyConversationError("Another turn of this conversation is running.")
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -115,12 +122,10 @@ class ConversationTurns:
         before = await self._same(connection, row, request_key, now)
         if before is not None and before.question != question:
             raise OtherRequestError("The same Idempotency-Key came with another message.")
-        if (
-            before is not None
-            and before.state != "open"
-            and (before.state == "complete" or before.position < row.turns)
-        ):
+        if before is not None and before.state == "complete":
             return before
+        if before is not None and before.position < row.turns:
+            raise PassedTurnError("The turn was cut, and the conversation has gone on: say it again with another key.")
         if row.open_turn is not None and is_running(row.open_until, now):
             return None
         left = (TURN.c.conversation_id == row.id, TURN.c.state == "open")

@@ -57,5 +57,9 @@ class BusyConversationError(ConversationError):
     """Another turn of the conversation is running."""
 
 
+class PassedTurnError(ConversationError):
+    """A turn that was cut is asked for again, and the conversation has gone on."""
+
+
 class OtherRequestError(ConversationError):
     """The same request key came with another message."""

@@ -20,8 +20,7 @@ SESSION = Table(  # a session that is over has no row
     METADATA,
     Column("id", String(36), primary_key=True),
     Column("user_id", String(36), ForeignKey("account.id"), nullable=False, index=True),
-    Column("refresh", String(64), nullable=False, index=True),
-    Column("used_refresh", String(64), nullable=False, index=True),
+    Column("refresh", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
 )

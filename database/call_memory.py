@@ -5,10 +5,13 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, MetaData, String, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.accounts import USER
 from database.engine import Database
 from database.remembered import CallKey, Remembered
 
+_USER = "user:"
 TABLE = Table(
     "call_memory",
     MetaData(),
@@ -43,15 +46,17 @@ class CallMemoryTable:
         }  # fmt: skip
         changed = {name: values[name] for name in ("stage", "slots", "expires_at")}
         async with self._database.transaction() as connection:
+            if key.principal.startswith(_USER) and not await _is_there(connection, key.principal.removeprefix(_USER)):
+                return  # he was deleted while the turn ran
             engine = postgresql if connection.dialect.name == "postgresql" else sqlite
             insert = engine.insert(TABLE).values(values)
             await connection.execute(insert.on_conflict_do_update(index_elements=TABLE.primary_key, set_=changed))
             await connection.execute(delete(TABLE).where(TABLE.c.expires_at <= now))
 
-    async def forget(self, principal: str) -> None:
-        """Delete what is kept of the calls of this principal."""
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(TABLE).where(TABLE.c.principal == principal))
+
+async def _is_there(connection: AsyncConnection, user: str) -> bool:
+    wanted = select(USER.c.id).where(USER.c.id == user, USER.c.disabled.is_(False)).with_for_update(read=True)
+    return await connection.scalar(wanted) is not None
 
 
 def _is(key: CallKey) -> tuple[Any, ...]:

@@ -163,7 +163,7 @@ class Database:
 
     def _options(self) -> dict[str, Any]:
         if self._sqlite:
-            return {"connect_args": {"timeout": _BUSY_SECONDS, "factory": _Connection}}
+            return {"hide_parameters": True, "connect_args": {"timeout": _BUSY_SECONDS, "factory": _Connection}}
         return {"hide_parameters": True}  # an error tells no caller's words to the log
 
     def _prepare(self, engine: Engine) -> None:

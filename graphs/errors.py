@@ -7,3 +7,7 @@ class GraphError(Exception):
 
 class StepTimeoutError(Exception):
     """A step was not done in its time and has no other way to go. Names the step; may reach the caller."""
+
+
+class UnknownServiceError(Exception):
+    """A name stands for nothing that the settings know."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
+from graphs.errors import UnknownServiceError
 from graphs.settings import ROOT, GraphSettings
 from knowledge.base import STORE_NAME
 from knowledge.embed import Embedder, open_embedder
@@ -28,10 +29,6 @@ MOST_BASES = 64
 """Users' knowledge bases that are open at once."""
 SAMPLE = ROOT / "knowledge" / "sample"
 Engine = TypeVar("Engine")
-
-
-class UnknownServiceError(Exception):
-    """A graph names what the settings do not know."""
 
 
 class OpenServices:
@@ -71,13 +68,22 @@ class OpenServices:
         """A user's knowledge base. Those that were not used for longest are let go of."""
         store = self._bases.pop(name, None)
         if store is None:
-            scheme = "faiss:" if self.database.engine == "sqlite" else "pgvector:"
-            folder = self._settings.data_dir / "knowledge"
-            store = _opened(open_store, Place(name, scheme, self.database, folder, self._embedder(embedder)))
+            store = self._opened_base(name, embedder)
         self._bases[name] = store
         while len(self._bases) > MOST_BASES:
             del self._bases[next(iter(self._bases))]
         return store
+
+    def _opened_base(self, name: str, embedder: str) -> Store:
+        scheme = "faiss:" if self.database.engine == "sqlite" else "pgvector:"
+        folder = self._settings.data_dir / "knowledge"
+        return _opened(open_store, Place(name, scheme, self.database, folder, self._embedder(embedder)))
+
+    def forgotten_base(self, name: str) -> Store:
+        """A user's knowledge base that is to be deleted, also if the settings no longer have its embedder."""
+        with self._opening:
+            self._bases.pop(name, None)
+            return self._opened_base(name, "main")
 
     @property
     def ingestion(self) -> "Ingestion":

@@ -4,8 +4,9 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import Select, delete, insert, select, tuple_, update
 
+from accounts.living import hold_user
 from database.engine import Database
 from database.knowledge_bases import KNOWLEDGE_BASE
 from database.text import cleaned
@@ -25,6 +26,7 @@ class Bases:
             "created_at": time.time_ns() // 1_000_000,
         }  # fmt: skip
         async with self._database.transaction() as connection:
+            await hold_user(connection, user_id)
             return _base(
                 (await connection.execute(insert(KNOWLEDGE_BASE).values(values).returning(KNOWLEDGE_BASE))).one()
             )
@@ -57,10 +59,17 @@ class Bases:
         async with self._database.transaction() as connection:
             return _known((await connection.execute(hidden.returning(KNOWLEDGE_BASE))).first())
 
-    async def hidden(self) -> list[Base]:
-        """Of all users: those whose deletion was begun and perhaps not ended."""
+    def there(self, user_id: str, base: str) -> Select[Any]:
+        """The row of a knowledge base that is not hidden, held so that it stays so to the transaction's end."""
+        return select(KNOWLEDGE_BASE.c.id).where(*_owned(user_id, base)).with_for_update()
+
+    async def hidden(self, user_id: str = "") -> list[Base]:
+        """Those, of all users or of one, whose deletion was begun and perhaps not ended."""
+        where: list[Any] = [KNOWLEDGE_BASE.c.deleted_at.is_not(None)]
+        if user_id:
+            where.append(KNOWLEDGE_BASE.c.user_id == user_id)
         async with self._database.reading() as connection:
-            rows = await connection.execute(select(KNOWLEDGE_BASE).where(KNOWLEDGE_BASE.c.deleted_at.is_not(None)))
+            rows = await connection.execute(select(KNOWLEDGE_BASE).where(*where))
             return [_base(row) for row in rows]
 
     async def forget(self, base: Base) -> None:
@@ -68,6 +77,7 @@ class Bases:
         gone = (KNOWLEDGE_BASE.c.id == base.id, KNOWLEDGE_BASE.c.deleted_at.is_not(None))
         async with self._database.transaction() as connection:
             await connection.execute(delete(KNOWLEDGE_BASE).where(*gone))
+        await self._database.forget_old_pages()
 
 
 def _owned(user_id: str, base: str) -> tuple[Any, ...]:

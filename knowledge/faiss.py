@@ -75,7 +75,7 @@ class FaissStore(SqlStore):
         store = await self.begun()
         if store is None:
             return []
-        async with self.database.alone(f"knowledge-{self.name}"):  # what is arriving is no fault
+        async with self.database.alone(self.lock):  # what is arriving is no fault
             store = await self.rows.store() or store
             faults = await self.database.read_apart(lambda connection: sqlite_faults(connection, store, self.name))
         if not self.suits(store):

@@ -6,6 +6,9 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from time import monotonic
+from typing import Any
+
+from sqlalchemy import Select
 
 from knowledge.analyse import AnalysedPiece
 from knowledge.embed import EmbedError
@@ -46,6 +49,12 @@ class Ingestion:
     async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
         """Put a file into the queue and wake the worker."""
         job = await self.jobs.submit(store, document, source, tags)
+        self._woken.set()
+        return job
+
+    async def submit_if(self, there: Select[Any], store: str, document: str, source: bytes) -> Job | None:
+        """The same if this finds something, in the same transaction; else None."""
+        job = await self.jobs.submit_if(there, store, document, source)
         self._woken.set()
         return job
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 
 from database.engine import Database
 from database.knowledge import JOB
+from database.text import cleaned
 from knowledge.store import QueueFullError, checked_name
 
 MOST_WAITING = 1_000
@@ -53,6 +54,14 @@ class Jobs:
 
     async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
         """Put a file into the queue. Raises QueueFullError, and StoreError for a name that cannot be kept."""
+        job = await self.submit_if(None, store, document, source, tags)
+        assert job is not None  # noqa: S101 (nothing was asked for)
+        return job
+
+    async def submit_if(
+        self, there: Select[Any] | None, store: str, document: str, source: bytes, tags: Sequence[str] = ()
+    ) -> Job | None:
+        """The same if this finds something, in the same transaction; else None."""
         checked_name(document)
         number = uuid4().hex
         values = {
@@ -61,6 +70,8 @@ class Jobs:
             "leased_until": 0,
         }  # fmt: skip
         async with self._database.transaction() as connection:
+            if there is not None and await connection.scalar(there) is None:
+                return None
             waiting = select(func.count()).select_from(JOB).where(JOB.c.state.in_(("queued", "running")))
             if (await connection.scalar(waiting) or 0) >= MOST_WAITING:
                 raise QueueFullError(f"{MOST_WAITING} files are waiting to be taken in. Try again later.")
@@ -70,7 +81,7 @@ class Jobs:
     async def get(self, job: str) -> Job | None:
         """The job of this id."""
         async with self._database.reading() as connection:
-            row = (await connection.execute(select(*_SHOWN).where(JOB.c.id == job))).first()
+            row = (await connection.execute(select(*_SHOWN).where(JOB.c.id == cleaned(job)))).first()
         return _job(row) if row else None
 
     async def of_store(self, store: str) -> list[Job]:
@@ -153,6 +164,7 @@ class Jobs:
         """Delete a job that is over; a failed one goes with its file."""
         async with self._database.transaction() as connection:
             await connection.execute(delete(JOB).where(JOB.c.id == job, JOB.c.state.in_(FINISHED)))
+        await self._database.forget_old_pages()
 
 
 _SHOWN = (

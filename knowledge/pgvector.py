@@ -69,7 +69,7 @@ class PgvectorStore(SqlStore):
         """See the port."""
         if (store := await self.begun()) is None:
             return []
-        async with self.database.alone(f"knowledge-{self.name}"):  # what is arriving is no fault
+        async with self.database.alone(self.lock):  # what is arriving is no fault
             store = await self.rows.store() or store
             async with self.database.snapshot() as connection:
                 return await postgres_faults(connection, store, self.name, walked=not self.embedder.hashing)

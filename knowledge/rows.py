@@ -179,7 +179,9 @@ class Rows:
         """Delete the jobs of these documents (None: all) with their files; one that runs stops at its next word."""
         which = [JOB.c.store == self._name] + ([] if names is None else [JOB.c.document.in_(names)])
         async with self._database.transaction() as connection:
-            await connection.execute(delete(JOB).where(*which))
+            gone = await connection.execute(delete(JOB).where(*which))
+        if gone.rowcount:
+            await self._database.forget_old_pages()
 
     async def forget(self, store: StoreRow) -> None:
         """Delete the store's row; nothing else of it is left."""

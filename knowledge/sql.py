@@ -5,12 +5,14 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import asynccontextmanager
+from zlib import crc32
 
 import numpy as np
 
 from database.text import cleaned
 from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Arrival
+from knowledge.base import STORE_NAME
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
 from knowledge.elsewhere import Elsewhere
@@ -35,6 +37,7 @@ from language.focus import focus
 log = logging.getLogger(__name__)
 
 _INLINE_CHARACTERS = 20_000
+_BASE_LOCKS = 64
 _INLINE = 8
 """Pieces that are analysed on the event loop: about two milliseconds."""
 
@@ -49,6 +52,9 @@ class SqlStore:
         self.reranker = place.reranker
         self.rows = Rows(place.database, place.name)
         self._sample = place.sample
+        # Users make and delete bases: a lock each would be left behind each time.
+        base = STORE_NAME.fullmatch(place.name)
+        self.lock = f"knowledge-bases-{crc32(base[1].encode()) % _BASE_LOCKS}" if base else f"knowledge-{place.name}"
         self.recent = Recent()
         self._beginning = asyncio.Lock()
 
@@ -63,7 +69,7 @@ class SqlStore:
     async def remove(self, names: Sequence[str]) -> int:
         """See the port."""
         await self.begun()
-        async with self.database.alone(f"knowledge-{self.name}"):
+        async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is None:
                 return 0
             await self.rows.forget_jobs(names)
@@ -74,7 +80,7 @@ class SqlStore:
     async def forget(self) -> None:
         """Everything of the store is gone, its row too."""
         await self.rows.forget_jobs(None)
-        async with self.database.alone(f"knowledge-{self.name}"):
+        async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is not None:
                 await self.rows.publish(store, [], None)
                 await self._purge(store)
@@ -107,7 +113,7 @@ class SqlStore:
 
     async def rebuild(self, progress: Callable[[int], None] = unheard) -> int:
         """See the port. Each document arrives again beside itself, and all change over at one moment."""
-        async with self.database.alone(f"knowledge-{self.name}"):
+        async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is None:
                 return 0
             await self._purge(store)
@@ -207,7 +213,7 @@ class SqlStore:
     async def _alone(self) -> AsyncGenerator[StoreRow, None]:
         """The store, for its only writer. What did not come to be seen is gone at the end."""
         await self.ready()
-        async with self.database.alone(f"knowledge-{self.name}"):
+        async with self.database.alone(self.lock):
             store = await self.rows.create(self.embedder.name)
             if not self.suits(store):
                 raise StoreError(

@@ -10,6 +10,8 @@ from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
 from models.errors import ModelError
 
 MAX_TOOL_CALLS = 128
+MAX_ANSWER_CHARACTERS = 2_000_000
+"""Thirty hours of speech: what is longer is no answer, and would fill the memory of who gathers it."""
 MAX_ARGUMENT_CHARACTERS = 1_048_576
 _AUDIO_TEXTS = ("id", "data", "transcript")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -26,6 +28,7 @@ class CompletionReader:
         self._renamed: dict[int | str, str] = {}
         self._latest: int | str = 0
         self._size = 0
+        self._said = 0
         self._finish: str | None = None
         self._answered = False
 
@@ -69,6 +72,9 @@ class CompletionReader:
         if isinstance(content, str):
             if content:
                 self._answered = True
+                self._said += len(content)
+                if self._said > MAX_ANSWER_CHARACTERS:
+                    raise self._malformed("it does not end")
                 yield Say(content, logprobs if isinstance(logprobs, Mapping) else None)
         elif content is not None:
             raise self._malformed("the content of a delta is not text")

@@ -7,8 +7,8 @@ its slots taken for ever (docs/decisions). Nothing here builds a model object pe
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from io import BytesIO
 from typing import Final
 
@@ -51,6 +51,8 @@ class RelayModel:
         self._address = address
         self._base = address.url.rstrip("/").removesuffix("/chat/completions")
         self._session: aiohttp.ClientSession | None = None
+        self.running = 0
+        """Answers that are under way."""
         self._counts = True
         """Whether it is asked what an answer cost; some servers refuse a field that they do not know."""
         self.breaker = Breaker(name, address.away_seconds, self._looks)
@@ -82,7 +84,7 @@ class RelayModel:
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """See the port."""
         reader = CompletionReader(self._name)
-        with self.breaker.attempt() as attempt:
+        with self._speaking(), self.breaker.attempt() as attempt:
             response = await self._connect(request, stack)
             attempt.connected()
             async with aclosing(self._events(response)) as events:
@@ -98,6 +100,14 @@ class RelayModel:
             for closing in reader.end():
                 yield closing
             await self._let_end(response)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
@@ -170,7 +180,7 @@ class RelayModel:
             )
         except aiohttp.ServerTimeoutError as error:
             raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError
             raise ModelError("unreachable", f"The model {self._name!r} cannot be reached.") from error
         # Closing is synchronous, so that no cancellation can cut it half-way; a finished response ignores it.
         stack.callback(response.close)

@@ -21,6 +21,8 @@ LONGEST_URL = 2048
 MOST_OPEN = 64
 """Upstreams of users with a session of their own; the one that was not used for longest is closed first."""
 _TRANSLATED = IPv6Network("64:ff9b::/96")
+_GLOBAL = IPv6Network("2000::/3")
+"""All that is given out for the internet; the rest is local, or carries an IPv4 address in an old form."""
 
 
 class AddressError(Exception):
@@ -32,6 +34,7 @@ class VettedUpstreams:
 
     def __init__(self, private_hosts: Collection[str] = ()) -> None:
         self._private = {host.lower() for host in private_hosts}
+        self._closing: set[asyncio.Future[None]] = set()
         self._open: OrderedDict[tuple[str, bool], RelayModel] = OrderedDict()
 
     def check(self, url: str) -> str:
@@ -42,6 +45,7 @@ class VettedUpstreams:
         except ValueError:
             raise AddressError("The address cannot be read.") from None
         plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+        plain = plain and all(0 < len(label) < 64 for label in host.rstrip(".").split("."))
         if (
             not plain
             or len(url) > LONGEST_URL
@@ -70,11 +74,17 @@ class VettedUpstreams:
         key = (url, connector is None)
         if key not in self._open:
             self._open[key] = RelayModel("own", ModelAddress(url), *([connector] if connector else []))
-            while len(self._open) > MOST_OPEN:
-                _, oldest = self._open.popitem(last=False)
-                self._closing = asyncio.ensure_future(oldest.aclose())
+            self._close_idle()
         self._open.move_to_end(key)
         return self._open[key]
+
+    def _close_idle(self) -> None:
+        """Close users' sessions that were not used for longest; one that speaks stays."""
+        idle = [place for place, model in self._open.items() if not place[1] and not model.running]
+        for place in idle[: max(0, len(self._open) - MOST_OPEN)]:
+            closing = asyncio.ensure_future(self._open.pop(place).aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
         """Close every session."""
@@ -106,6 +116,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv6Address):
         if address in _TRANSLATED:
             return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address.ipv4_mapped is None and address not in _GLOBAL:
+            return False
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is not None and not is_public(inner):
             return False

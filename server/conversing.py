@@ -9,6 +9,7 @@ from accounts.accounts import Identity
 from accounts.sealed import SealError
 from conversations.prompt import messages_for
 from conversations.values import Conversation, KeptTurn
+from database.text import cleaned
 from graphs.borrowed import BorrowedServices
 from knowledge.store import Searchable
 from models.port import ChatModel
@@ -21,8 +22,8 @@ from server.errors import ApiError, shutting_down
 from server.listener import Listener, Wire
 from server.meter import Meter
 from server.record import ConversationRecord
-from server.reply import send_json, send_stream
-from server.routes.doors import admit_turn
+from server.reply import send_json, send_stream, watched
+from server.routes.doors import admitted
 from server.state import ServerState
 
 TEXT = Profile(name="text", fills_silence=True, speakable=False, streams=True)
@@ -53,39 +54,47 @@ async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, r
     """Answer. Raises what is to be refused before the first byte; from then on everything is told to the client."""
     if state.draining:
         raise shutting_down()
-    if not asked.message.strip():
+    message = cleaned(asked.message)
+    if not message.strip():
         raise ApiError(400, "The message is empty.", param="message", code="invalid_value")
-    if len(asked.message) > LONGEST_MESSAGE:
-        message = f"The message is longer than {LONGEST_MESSAGE} characters."
-        raise ApiError(400, message, param="message", code="invalid_value")
-    user = asked.identity.user.id
-    conversation = await state.conversations.get(user, asked.conversation)
-    endpoint = endpoint_of(state, asked.graph or conversation.graph)
-    model, key = own_upstream(state, conversation)
-    said = [{"role": "user", "content": asked.message}]
-    charges = await admit_turn(state, asked.identity, said, asked.parameters)
-    begun = await state.conversation_turns.begin(user, conversation.id, asked.message, asked.request_key)
-    if isinstance(begun, KeptTurn):
-        await _tell_again(begun, wire, send, streaming=asked.streaming)
-        return
-    turn = Turn(
-        services=BorrowedServices(state.services, model, asked.store),
-        messages=messages_for(conversation.instructions, begun.earlier, asked.message),
-        request=asked.parameters,
-        call=Call(id=conversation.id, turn_id=begun.id, principal=asked.identity.principal),
-        profile=asked.profile,
-        model=conversation.model if model else servers_model(state, conversation.model),
-        api_key=key,
-        streaming=asked.streaming,
-        endpoint=endpoint.spec.name,
-    )
-    # A turn of a conversation has one listener, and the rows say which one runs.
-    policy = endpoint.spec.policy.model_copy(update={"joins": False})
-    shared, _ = state.turns.enter(endpoint.graph, turn, policy)
-    record = ConversationRecord(state.keeper, begun, turn.profile.filler_suffix, lambda: shared.end("gone"))
-    meter = Meter(state.ledger, turn, asked.identity, charges)
-    listener = Listener(shared, turn, endpoint, wire, state.settings, record, meter)
-    await listener.serve(scope, receive, send, joined=False)
+    if len(message) > LONGEST_MESSAGE:
+        told = f"The message is longer than {LONGEST_MESSAGE} characters."
+        raise ApiError(400, told, param="message", code="invalid_value")
+    said = [{"role": "user", "content": message}]
+    async with admitted(state, asked.identity, said, asked.parameters) as charges:
+        user = asked.identity.user.id
+        conversation = await state.conversations.get(user, asked.conversation)
+        endpoint = endpoint_of(state, asked.graph or conversation.graph)
+        model, key = own_upstream(state, conversation)
+        async with watched(receive) as gone:
+            begun = await state.conversation_turns.begin(
+                user, conversation.id, message, asked.request_key, lambda: not gone.is_set()
+            )
+        if isinstance(begun, KeptTurn):
+            await _tell_again(begun, wire, send, streaming=asked.streaming)
+            return
+        record = ConversationRecord(state.keeper, begun, asked.profile.filler_suffix)
+        try:
+            turn = Turn(
+                services=BorrowedServices(state.services, model, asked.store),
+                messages=messages_for(conversation.instructions, begun.earlier, message),
+                request=asked.parameters,
+                call=Call(id=conversation.id, turn_id=begun.id, principal=asked.identity.principal),
+                profile=asked.profile,
+                model=conversation.model if model else servers_model(state, conversation.model),
+                api_key=key,
+                streaming=asked.streaming,
+                endpoint=endpoint.spec.name,
+            )
+            # A turn of a conversation has one listener, and the rows say which one runs.
+            policy = endpoint.spec.policy.model_copy(update={"joins": False})
+            shared, _ = state.turns.enter(endpoint.graph, turn, policy)
+            record.gone = lambda: shared.end("gone")
+            meter = Meter(state.ledger, turn, asked.identity, charges)
+            listener = Listener(shared, turn, endpoint, wire, state.settings, record, meter)
+            await listener.serve(scope, receive, send, joined=False)
+        finally:
+            await record.close("failed")  # it has ended, unless it could not be begun
 
 
 def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatModel | None, str]:

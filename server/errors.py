@@ -6,15 +6,16 @@ from typing import Final
 
 import orjson
 
-from accounts.errors import AccountError, BusyError, NameTakenError, WrongPasswordError
+from accounts.errors import AccountError, BusyError, GoneUserError, NameTakenError, WrongPasswordError
 from conversations.values import (
     BusyConversationError,
     ConversationError,
     OtherRequestError,
+    PassedTurnError,
     UnknownConversationError,
 )
 from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
-from graphs.errors import StepTimeoutError
+from graphs.errors import StepTimeoutError, UnknownServiceError
 from knowledge.base import UnknownBaseError, UnknownDocumentError
 from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError
@@ -62,7 +63,10 @@ _REFUSALS: Final[dict[type[Exception], tuple[int, str, str]]] = {
     OtherRequestError: (422, "invalid_request_error", "idempotency_key_reused"),
     NameTakenError: (409, "invalid_request_error", "name_taken"),
     WrongPasswordError: (401, "authentication_error", "wrong_password"),
+    GoneUserError: (401, "authentication_error", "invalid_token"),
     BusyError: (429, "rate_limit_error", "too_many_requests"),
+    PassedTurnError: (409, "invalid_request_error", "turn_passed"),
+    UnknownServiceError: (409, "invalid_request_error", "unknown_embedder"),
     UnknownBaseError: (404, "invalid_request_error", "unknown_knowledge_base"),
     UnknownDocumentError: (404, "invalid_request_error", "unknown_document"),
     QueryError: (400, "invalid_request_error", "invalid_value"),

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from dataclasses import replace
 
 from graphs.services import OpenServices
-from knowledge.base import Base, BaseDocument, UnknownDocumentError, documents_of, kept_name, shown
+from knowledge.base import Base, BaseDocument, UnknownBaseError, UnknownDocumentError, documents_of, kept_name, shown
 from knowledge.bases import Bases
 from knowledge.ingest import Ingestion
 from knowledge.jobs import Job
@@ -48,7 +47,11 @@ class UserKnowledge:
         waiting = [job for job in await self._ingestion.jobs.of_store(found.store) if not job.finished]
         if len(waiting) >= MOST_WAITING_OF_ONE:
             raise QueueFullError(f"{MOST_WAITING_OF_ONE} files of this knowledge base are waiting. Try again later.")
-        return await self._ingestion.submit(found.store, kept_name(file_name), source)
+        there = self._bases.there(user_id, base)
+        job = await self._ingestion.submit_if(there, found.store, kept_name(file_name), source)
+        if job is None:
+            raise UnknownBaseError("There is no such knowledge base.")
+        return job
 
     async def job(self, user_id: str, base: str, job_id: str) -> Job | None:
         """A job of the user's knowledge base. Raises UnknownBaseError."""
@@ -116,17 +119,21 @@ class UserKnowledge:
     async def delete_all(self, user_id: str) -> None:
         """Delete every knowledge base of the user."""
         for base in await self._bases.page(user_id):
-            with suppress(Exception):
-                await self._bases.hide(user_id, base.id)
-        await self.go_on()
+            await self._forget(await self._bases.hide(user_id, base.id))
+        for base in await self._bases.hidden(user_id):
+            await self._forget(base)
 
     async def go_on(self) -> None:
         """End what a killed process began to delete."""
         for base in await self._bases.hidden():
-            await self._forget(base)
+            try:
+                await self._forget(base)
+            except Exception:
+                # The boundary of one deletion: the others go on.
+                log.exception("a knowledge base could not be deleted")
 
     async def _forget(self, base: Base) -> None:
-        store = await self._open(base)
+        store = await asyncio.to_thread(self._services.forgotten_base, base.store)
         if isinstance(store, SqlStore):
             await store.forget()
         await self._bases.forget(base)

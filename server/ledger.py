@@ -56,7 +56,7 @@ class Entry:
     """In milliseconds since 1970, when it ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Charge:
     """What a budget was charged before its turn."""
 
@@ -72,6 +72,8 @@ class Ledger:
         self._database = database
         self._user_budget = user_budget
         self._waiting: list[Entry] = []
+        self._charged: set[Charge] = set()
+        """Those whose turns have not ended."""
         self._settling: list[tuple[Charge, int]] = []
         self._purged = time.monotonic()
 
@@ -94,10 +96,11 @@ class Ledger:
         for payer, budget in payers.items():
             charge = Charge(payer, month, tokens)
             if not await self._charge(charge, budget):
-                self._settling += [(earlier, 0) for earlier in charges]
+                self.release(charges)
                 message = f"The budget of {budget} tokens a month is used up."
                 raise ApiError(429, message, "rate_limit_error", "budget_exceeded", headers=_next_month())
             charges.append(charge)
+            self._charged.add(charge)
         return tuple(charges)
 
     def add(self, entry: Entry, charges: Iterable[Charge] = ()) -> None:
@@ -106,7 +109,15 @@ class Ledger:
             log.error("a row of usage is lost: the database has been away for too long")
         else:
             self._waiting.append(entry)
-        self._settling += [(charge, entry.prompt_tokens + entry.completion_tokens) for charge in charges]
+        for charge in charges:
+            self._charged.discard(charge)
+            self._settling.append((charge, entry.prompt_tokens + entry.completion_tokens))
+
+    def release(self, charges: Iterable[Charge]) -> None:
+        """Give back what was charged for a turn that has no row: it did not run."""
+        for charge in self._charged & set(charges):
+            self._charged.discard(charge)
+            self._settling.append((charge, 0))
 
     async def write(self) -> None:
         """Write what waits, and now and then forget what is old."""

@@ -45,7 +45,8 @@ class Counters(Storage):
         if ends <= now:
             counted, ends = 0, now + expiry
         counted += amount
-        if (shared := await self._cache.count(key, math.ceil(expiry), amount)) is not None:
+        shared = await self._cache.count(key, math.ceil(expiry), amount)
+        if shared is not None and shared[1] <= expiry + 1:  # a window that is longer than ours is not ours
             counted, ends = max(counted, shared[0]), now + shared[1]
         self._windows[key] = counted, ends
         self._windows.move_to_end(key)
@@ -121,7 +122,8 @@ class Limiter:
                 address = ip_address(hop)
             except ValueError:
                 break
-            place = str(IPv6Network((address, 64), strict=False)) if isinstance(address, IPv6Address) else hop
+            address = getattr(address, "ipv4_mapped", None) or address
+            place = str(IPv6Network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
             if at == len(hops) - 1 or not any(address in network for network in self._proxies):
                 break
         return place

@@ -108,6 +108,8 @@ class Listener:
             watch.cancel()
             keep_alive.cancel()
             await self._shared.gone()
+            if not self._turn.streaming:
+                self._record.unheard()
             await self._record.close(
                 "failed" if outcome.startswith("error") and not self._shared.cause else "interrupted"
             )
@@ -144,20 +146,18 @@ class Listener:
             self._heard(events)
         self._raise_cause()
         if not self._gone:
-            await self._record.complete()
+            await self._record.end("complete")
             await self._send(send, self._wire.stream_end(), last=True)
 
     async def _whole(self, send: Send) -> None:
-        heard: list[Event] = []
         async for events in self._shared.listen(self._reader):
             self._wire.fold(events)
-            heard += events
+            self._heard(events)
             if not self._first_ms and any(event.audible for event in events):
                 self._first_ms = self._elapsed_ms()
         self._raise_cause()
         if not self._gone:
-            self._heard(heard)
-            await self._record.complete()
+            await self._record.end("complete")
             await self._reply(send_json(send, 200, self._wire.body()))
 
     def _heard(self, events: Iterable[Event]) -> None:
@@ -240,13 +240,13 @@ class Listener:
             said = [Say(f" {line}" if self._started else line)] if line else []
             words = self._wire.stream(said)
             self._heard(said)
-            await self._record.complete()
+            await self._record.end("failed")
             await self._send(send, words + self._wire.stream_end(), last=True)
         else:
             said = [Say(f" {line}" if self._first_ms else line)]
             self._wire.fold(said)
             self._heard(said)
-            await self._record.complete()
+            await self._record.end("failed")
             await self._reply(send_json(send, 200, self._wire.body()))
 
     def _elapsed_ms(self) -> float:

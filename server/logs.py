@@ -38,5 +38,15 @@ def set_up_logging(level: str) -> None:
         )  # one line a turn is enough, and paths may hold what a host put there
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports each instruction set that it did not find
-    for name in ("httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio"):
+    for name in (
+        "httpx",
+        "httpx2",
+        "openai",
+        "urllib3",
+        "aiohttp.access",
+        "asyncio",
+        "aiosqlite",
+        "python_multipart",
+        "sqlalchemy.engine",
+    ):
         logging.getLogger(name).setLevel(max(logging.INFO, getattr(logging, level.upper())))

@@ -4,18 +4,19 @@
 table without a rule fails.
 """
 
+import logging
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from accounts.accounts import Accounts
 from accounts.users import User
 from conversations.conversations import Conversations
-from database.call_memory import CallMemoryTable
 from knowledge.base import shown
 from knowledge.bases import Bases
 from knowledge.store import Store
 from server.knowledge import UserKnowledge
 from server.ledger import FOR_EVER, Ledger
+from server.turns import Turns
 
 TABLES: Final[dict[str, str]] = {
     "account": "the user himself",
@@ -36,6 +37,8 @@ TABLES: Final[dict[str, str]] = {
     "usage_budget": "by payer",
     "alembic_version": "nobody's",
 }
+log = logging.getLogger(__name__)
+
 _AT_ONCE = 100
 
 
@@ -48,14 +51,14 @@ class People:
         conversations: Conversations,
         bases: Bases,
         knowledge: UserKnowledge,
-        memory: CallMemoryTable,
+        turns: Turns,
         ledger: Ledger,
     ) -> None:
         self._accounts = accounts
         self._conversations = conversations
         self._bases = bases
         self._knowledge = knowledge
-        self._memory = memory
+        self._open_turns = turns
         self._ledger = ledger
 
     async def export(self, user: User) -> AsyncGenerator[dict[str, Any], None]:
@@ -87,16 +90,20 @@ class People:
         """Delete everything. What a kill cuts short is ended at the next start."""
         await self._accounts.users.begin_erasing(user_id)
         self._accounts.forget(user_id)
+        self._open_turns.end_of(f"user:{user_id}")
         await self._knowledge.delete_all(user_id)
         await self._conversations.delete_all(user_id)
         await self._ledger.forget(user_id)
-        await self._memory.forget(f"user:{user_id}")
         await self._accounts.users.forget(user_id)
 
     async def go_on(self) -> None:
         """End what a killed process began to erase."""
         for user_id in await self._accounts.users.being_erased():
-            await self.erase(user_id)
+            try:
+                await self.erase(user_id)
+            except Exception:
+                # The boundary of one deletion: the others go on.
+                log.exception("an account could not be erased")
 
     async def _turns(self, user_id: str, conversation: str) -> AsyncGenerator[dict[str, Any], None]:
         after = 0

@@ -8,12 +8,14 @@ from typing import Protocol
 from conversations.turns import BegunTurn, ConversationTurns
 from conversations.values import State, UnknownConversationError
 from database.errors import DatabaseError
-from nodes.events import Event, Filler, Say
+from database.text import cleaned
+from nodes.events import Event, Filler, Say, Transcript
 from server.errors import ApiError
 from server.wire.chunks import filler_text
 
 log = logging.getLogger(__name__)
 
+_TRY_AGAIN_SECONDS = (0.2, 1.0, 5.0)
 NOTE_SECONDS = 1.0
 """How much of a turn a killed server can lose, in time."""
 
@@ -24,11 +26,14 @@ class Record(Protocol):
     def heard(self, events: Iterable[Event]) -> None:
         """These have been told."""
 
-    async def complete(self) -> None:
+    def unheard(self) -> None:
+        """What came up to now has reached nobody."""
+
+    async def end(self, state: State) -> None:
         """The turn has come to its end, which is about to be told. Raises what forbids to tell it."""
 
     async def close(self, state: State) -> None:
-        """Nothing more is told; if it is not complete, this is what it is."""
+        """Nothing more is told; if it has not ended, this is what it is."""
 
 
 class NoRecord:
@@ -37,7 +42,10 @@ class NoRecord:
     def heard(self, events: Iterable[Event]) -> None:
         """See Record."""
 
-    async def complete(self) -> None:
+    def unheard(self) -> None:
+        """See Record."""
+
+    async def end(self, state: State) -> None:
         """See Record."""
 
     async def close(self, state: State) -> None:
@@ -47,9 +55,9 @@ class NoRecord:
 class ConversationRecord:
     """Of one turn of a conversation."""
 
-    def __init__(self, keeper: "Keeper", turn: BegunTurn, filler_suffix: str, gone: Callable[[], None]) -> None:
+    def __init__(self, keeper: "Keeper", turn: BegunTurn, filler_suffix: str) -> None:
         self.turn = turn
-        self.gone = gone
+        self.gone: Callable[[], None] = lambda: None
         """Ends the turn: its conversation was deleted."""
         self._keeper = keeper
         self._suffix = filler_suffix
@@ -60,37 +68,49 @@ class ConversationRecord:
     @property
     def answer(self) -> str:
         """What was spoken up to now."""
-        return "".join(self._words)
+        return cleaned("".join(self._words))
 
     def heard(self, events: Iterable[Event]) -> None:
         """See Record."""
         for event in events:
-            if isinstance(event, Say):
+            if isinstance(event, Say | Transcript):
                 self._words.append(event.text)
             elif isinstance(event, Filler):
                 self._words.append(filler_text(event.text, self._suffix))
 
-    async def complete(self) -> None:
+    def unheard(self) -> None:
         """See Record."""
-        await self._end("complete")
+        self._words.clear()
 
-    async def close(self, state: State) -> None:
-        """See Record. Outlasts the cancellation of whoever tells the turn."""
-        self._keeper.running.discard(self)
-        if not self._ended:
-            try:
-                await asyncio.shield(self._end(state))
-            except (ApiError, DatabaseError):
-                log.warning("the end of a turn could not be kept", extra={"state": state})
-
-    async def _end(self, state: State) -> None:
-        self._ended = True
-        self._keeper.running.discard(self)
+    async def end(self, state: State) -> None:
+        """See Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""
         try:
-            # A commit that has begun comes to its end, whoever is cancelled meanwhile.
             await asyncio.shield(self._keeper.log.end(self.turn, self.answer, state))
         except UnknownConversationError as error:
+            self._over()
             raise conversation_gone() from error
+        self._over()
+
+    async def close(self, state: State) -> None:
+        """See Record."""
+        if not self._ended:
+            await asyncio.shield(self._close(state))
+
+    async def _close(self, state: State) -> None:
+        for pause in _TRY_AGAIN_SECONDS:
+            try:
+                await self.end(state)
+                return
+            except ApiError:
+                return  # its conversation is gone
+            except DatabaseError:
+                log.warning("the end of a turn could not be kept yet", extra={"state": state})
+                await asyncio.sleep(pause)
+        self._over()
+
+    def _over(self) -> None:
+        self._ended = True
+        self._keeper.running.discard(self)
 
 
 class Keeper:

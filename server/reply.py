@@ -1,9 +1,11 @@
 """ASGI: whole replies, bodies with a limit, and the watch for a client that leaves."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from server.bodies import body_too_large
 from server.errors import ApiError
@@ -25,6 +27,18 @@ def headers_of(scope: Scope) -> dict[str, str]:
             raise ApiError(400, f"The header {name!r} is given twice.", code="duplicate_header")
         headers[name] = value.decode("latin-1")
     return headers
+
+
+class Replying:
+    """A `send` that knows whether the reply has begun: then it is too late for another one."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -63,6 +77,23 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
             raise body_too_large(limit)
         if not message.get("more_body", False):
             return bytes(body)
+
+
+@asynccontextmanager
+async def watched(receive: Receive) -> AsyncIterator[asyncio.Event]:
+    """Set when the client leaves within the block."""
+    gone = asyncio.Event()
+
+    async def watch() -> None:
+        await wait_for_disconnect(receive)
+        gone.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield gone
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

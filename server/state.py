@@ -1,5 +1,6 @@
 """What the routes share: one value, made once by `create_app`."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from accounts.accounts import Accounts
@@ -8,7 +9,6 @@ from cache.port import Cache, open_cache
 from conversations.conversations import Conversations
 from conversations.copies import Copies
 from conversations.turns import ConversationTurns
-from database.call_memory import CallMemoryTable
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases
@@ -43,11 +43,11 @@ class ServerState:
     cache: Cache
     limiter: Limiter
     ledger: Ledger
-    turns: Turns = field(default_factory=Turns)
+    turns: Turns
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
-    uploading: int = 0
-    """Files that are being received."""
+    uploading: Counter[str] = field(default_factory=Counter)
+    """Files of each user that are being received."""
     ready: bool = False
     """Whether everything is open and warm."""
 
@@ -66,10 +66,12 @@ def open_state(settings: Settings) -> ServerState:
     except ValueError as error:
         raise SettingsError(f"Setting {error}") from None
     accounts = Accounts(services.database, tokens, sealed, cache)
-    turns = ConversationTurns(services.database, Copies(cache, sealed))
+    copies = Copies(cache, sealed)
+    turns = ConversationTurns(services.database, copies)
     ledger = Ledger(services.database, settings.user_token_budget)
+    open_turns = Turns()
     bases = Bases(services.database)
-    conversations = Conversations(services.database, sealed)
+    conversations = Conversations(services.database, sealed, copies)
     knowledge = UserKnowledge(services, bases)
     return ServerState(
         settings,
@@ -83,8 +85,9 @@ def open_state(settings: Settings) -> ServerState:
         VettedUpstreams(settings.private_hosts),
         bases,
         knowledge,
-        People(accounts, conversations, bases, knowledge, CallMemoryTable(services.database), ledger),
+        People(accounts, conversations, bases, knowledge, open_turns, ledger),
         cache,
         Limiter(settings, cache),
         ledger,
+        open_turns,
     )

@@ -12,6 +12,8 @@ from nodes.call import Call
 from nodes.contract import Turn
 from nodes.events import Say
 from server.conversing import TEXT, endpoint_of, own_upstream, servers_model
+from server.meter import Meter
+from server.routes.doors import admitted
 from server.state import ServerState
 
 LONGEST_TITLE = 60
@@ -52,8 +54,17 @@ async def _asked(state: ServerState, who: Identity, conversation: Conversation, 
         api_key=key,
         endpoint=endpoint.spec.name,
     )
-    async with aclosing(run_turn(endpoint.graph, turn)) as events:
-        return "".join([event.text async for event in events if isinstance(event, Say)])
+    async with admitted(state, who, turn.messages, {}) as charges:
+        meter, words, outcome = Meter(state.ledger, turn, who, charges), "", "cancelled"
+        try:
+            async with aclosing(run_turn(endpoint.graph, turn)) as events:
+                async for event in events:
+                    meter.heard([event])
+                    words += event.text if isinstance(event, Say) else ""
+            outcome = "complete"
+        finally:
+            meter.end(outcome, 0, 0)
+        return words
 
 
 def _short(words: str) -> str:

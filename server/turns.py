@@ -6,7 +6,8 @@ whoever asks for it how often, and a call that has gone on does not pay for the 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from graphs.channel import Reader
@@ -94,10 +95,10 @@ class Turns:
     """Every turn of this process. What belongs to one principal is never found by another."""
 
     def __init__(self) -> None:
-        self.open: set[SharedTurn] = set()
-        """Those that run."""
-        self._running: Counter[str] = Counter()
-        """How many run of each principal."""
+        self.open: dict[SharedTurn, str] = {}
+        """Those that run, each with its principal."""
+        self._held: Counter[str] = Counter()
+        """Places that each principal has taken."""
         self._by_key: dict[str, SharedTurn] = {}
         self._by_call: dict[CallKey, SharedTurn] = {}
 
@@ -132,21 +133,34 @@ class Turns:
 
     def _start(self, graph: CompiledGraph, turn: Turn, keep: int) -> SharedTurn:
         shared = SharedTurn(RunningTurn(graph, turn, keep=keep), turn.profile.linger_ms if keep else 0)
-        principal = turn.call.principal
-        self.open.add(shared)
-        self._running[principal] += 1
-        shared.run.when_done(lambda: self._over(shared, principal))
+        self.open[shared] = turn.call.principal
+        shared.run.when_done(lambda: self._over(shared))
         return shared
 
-    def running_of(self, principal: str) -> int:
-        """How many turns of the principal run."""
-        return self._running[principal]
+    @contextmanager
+    def place(self, principal: str, most: int) -> Iterator[bool]:
+        """Take one of so many places for a turn; 0: there is no bound. Whether there was one."""
+        free = not most or self._held[principal] < most
+        self._held[principal] += free
+        try:
+            yield free
+        finally:
+            self._held[principal] -= free
+            if not self._held[principal]:
+                del self._held[principal]
 
-    def _over(self, shared: SharedTurn, principal: str) -> None:
-        self.open.discard(shared)
-        self._running[principal] -= 1
-        if not self._running[principal]:
-            del self._running[principal]
+    def end_of(self, principal: str) -> None:
+        """End the turns of somebody who is gone."""
+        for shared, whose in list(self.open.items()):
+            if whose == principal:
+                shared.end("gone")
+
+    def _over(self, shared: SharedTurn) -> None:
+        del self.open[shared]
+
+    def principals(self) -> set[str]:
+        """Whose turns run."""
+        return set(self.open.values())
 
     def _forget_call(self, call: CallKey, shared: SharedTurn) -> None:
         if self._by_call.get(call) is shared:

@@ -1,5 +1,6 @@
 """Files as they come in: so many at once, none larger than it may be, and never wholly in memory before it is known."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from server.state import ServerState
 
 FORM_BYTES = 64 * 1024
 """Of each field beside the file."""
-MOST_AT_ONCE = 4
+MOST_AT_ONCE = 8
 """Files that are being received; who comes then waits outside."""
+MOST_OF_ONE = 2
+"""Of one user: his slow line is not to hold up the others."""
 _RETRY = {"Retry-After": "2"}
 
 
@@ -39,15 +42,21 @@ async def received(request: Request, state: ServerState, who: Identity) -> Async
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(415, "The Content-Type must be `multipart/form-data`.", code="unsupported_media_type")
     await state.limiter.hit("upload", who.user.id)
-    if state.uploading >= MOST_AT_ONCE:
-        message = f"{MOST_AT_ONCE} files are being received. Try again in a moment."
+    if state.uploading.total() >= MOST_AT_ONCE or state.uploading[who.user.id] >= MOST_OF_ONE:
+        message = "Too many files are being received. Try again in a moment."
         raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers=_RETRY)
-    state.uploading += 1
+    state.uploading[who.user.id] += 1
     try:
-        async with request.form(max_files=1, max_fields=16, max_part_size=FORM_BYTES) as form:
+        try:
+            form = await request.form(max_files=1, max_fields=16, max_part_size=FORM_BYTES)
+        except (UnicodeError, LookupError) as error:  # a charset that is none
+            raise ApiError(400, "The form cannot be read.", code="invalid_value") from error
+        try:
             yield form
+        finally:
+            await form.close()
     finally:
-        state.uploading -= 1
+        state.uploading -= Counter([who.user.id])
 
 
 def document_refused(job: Job) -> ApiError:

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from graphs.services import OpenServices, UnknownServiceError
+from graphs.errors import UnknownServiceError
+from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from knowledge.embed import Embedder, EmbedderAddress, EmbedError, open_embedder
 from knowledge.rerank import RerankerAddress, open_reranker

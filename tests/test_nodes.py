@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from graphs.compile import compile_graph
-from graphs.services import OpenServices, UnknownServiceError
+from graphs.errors import UnknownServiceError
+from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from knowledge.store import Passage

@@ -241,7 +241,8 @@ async def test_a_turn_whose_end_cannot_be_kept_is_not_told_as_whole(tmp_path: Pa
         assert told[-1][0] == "error" and not any(name == "done" for name, _ in told)
         other.rollback()
         other.close()
-        await kept_turns(ann, number, 1, "interrupted")
+        (turn,) = await kept_turns(ann, number, 1, "failed")
+        assert turn.answer == "".join(data for name, data in told if name == "message"), "what was spoken is kept"
 
 
 async def test_two_servers_on_one_database_run_one_turn_of_a_conversation(tmp_path: Path, database: str) -> None:

@@ -12,7 +12,7 @@ from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError, api_error, shutting_down
 from server.listener import Wire
-from server.reply import Disconnected, headers_of, read_body, send_json
+from server.reply import Disconnected, Replying, headers_of, read_body, send_json
 from server.routes.messages import request_key_in
 from server.state import ServerState
 from server.texts import Language, language_of
@@ -32,6 +32,7 @@ class Chat:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
         language: Language = usual_language(scope["path"])
+        send = Replying(send)
         try:
             headers = headers_of(scope)
             language = language_of(headers.get("accept-language"), language)
@@ -40,7 +41,9 @@ class Chat:
             await converse(self._state, asked, wire, scope, receive, send)
         except Disconnected:
             return
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the grace period has ended
+            if send.begun:
+                raise
             await self._refuse(send, shutting_down(), language)
         except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
             await self._refuse(send, api_error(error), language)

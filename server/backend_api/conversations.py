@@ -13,7 +13,7 @@ from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.fields import user
+from server.routes.fields import Text, UpstreamKey, user
 from server.texts import text
 
 router = APIRouter(prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute)
@@ -25,9 +25,9 @@ MOST_LISTED = 1000
 class NewConversation(BaseModel):
     """What a conversation begins with."""
 
-    title: str = Field(min_length=1, max_length=256, examples=["My New Conversation"])
-    model: str = Field(min_length=1, max_length=256, examples=["gpt-4o"])
-    api_key: str = Field(default="", max_length=1024, description="For the model's own upstream.", examples=["sk-…"])
+    title: Text = Field(min_length=1, max_length=256, examples=["My New Conversation"])
+    model: Text = Field(min_length=1, max_length=256, examples=["gpt-4o"])
+    api_key: UpstreamKey = Field(default="", description="For the model's own upstream.", examples=["sk-1"])
 
 
 @route(router, "POST", "/create", summary="Begin a conversation.")

@@ -16,7 +16,7 @@ from server.bodies import JsonRoute, UploadRoute
 from server.conversing import Asked
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.fields import user
+from server.routes.fields import Text, user
 from server.routes.messages import request_key_in
 from server.texts import text
 from server.uploads import Upload, document_refused, received
@@ -33,8 +33,8 @@ BaseId = Annotated[str, Field(min_length=1, max_length=64, examples=["a1b2c3d4-5
 class NewBase(BaseModel):
     """What a knowledge base begins with."""
 
-    kb_name: str = Field(min_length=1, max_length=256, examples=["法律知识库"])
-    embedding_model: str = Field(default="", max_length=128, examples=["zhipu-embedding-3"])
+    kb_name: Text = Field(min_length=1, max_length=256, examples=["法律知识库"])
+    embedding_model: Text = Field(default="", max_length=128, examples=["zhipu-embedding-3"])
 
 
 class OfBase(BaseModel):

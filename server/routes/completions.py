@@ -15,11 +15,10 @@ from server.auth import Caller
 from server.conversing import Asked, converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
-from server.ledger import Charge
 from server.listener import Listener, Wire
 from server.meter import Meter
-from server.reply import Disconnected, headers_of, read_body, send_error
-from server.routes.doors import admit_turn
+from server.reply import Disconnected, Replying, headers_of, read_body, send_error
+from server.routes.doors import admitted
 from server.routes.messages import CONVERSATION, request_key_in
 from server.state import ServerState
 from server.wire.chat import ChatWire
@@ -36,6 +35,7 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
+        serving = False
         try:
             headers = headers_of(scope)
             caller, request = await self._read(scope, receive, headers)
@@ -45,26 +45,26 @@ class Completions:
                 raise ApiError(400, message, param="stream", code="stream_required")
             if self._state.draining:
                 raise shutting_down()
+            wire = self.wire(endpoint, request, turn)
             if CONVERSATION in headers:
                 asked = self._asked(headers, caller, endpoint, turn)
-                await converse(self._state, asked, self.wire(endpoint, request, turn), scope, receive, send)
+                send = Replying(send)
+                await converse(self._state, asked, wire, scope, receive, send)
                 return
-            charges: tuple[Charge, ...] = ()
-            if caller.identity is not None:
-                charges = await admit_turn(self._state, caller.identity, turn.messages, turn.request)
-            shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
+            async with admitted(self._state, caller.identity, turn.messages, turn.request) as charges:
+                shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
+                meter = None if joined else Meter(self._state.ledger, turn, caller.identity, charges)
+                listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
+                serving = True
+                await listener.serve(scope, receive, send, joined=joined)
         except Disconnected:
             return
         except FORESEEN as error:
             await send_error(send, api_error(error))
-            return
-        except asyncio.CancelledError:  # the grace period ended before the request was whole
+        except asyncio.CancelledError:  # the grace period has ended
+            if serving or (isinstance(send, Replying) and send.begun):
+                raise
             await send_error(send, shutting_down())
-            return
-        wire = self.wire(endpoint, request, turn)
-        meter = None if joined else Meter(self._state.ledger, turn, caller.identity, charges)
-        listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
-        await listener.serve(scope, receive, send, joined=joined)
 
     def read(self, body: bytes, headers: dict[str, str], query: dict[str, str], principal: str) -> CompletionRequest:
         """The request. Raises ApiError."""

@@ -12,7 +12,7 @@ from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
+from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, UpstreamKey, cursor_of, page_of, place_of, user
 from server.state import ServerState
 from server.titles import title_for
 
@@ -32,7 +32,7 @@ class NewConversation(BaseModel):
     graph: Graph = ""
     model: Model = ""
     instructions: Instructions = ""
-    api_key: Text = Field(default="", max_length=1024, description="For an upstream of the user's; kept encrypted.")
+    api_key: UpstreamKey = Field(default="", description="For an upstream of the user's; kept encrypted.")
     base_url: Text = Field(
         default="", max_length=2048, description="The user's own upstream; it never gets a key of the server's.",
         examples=["https://api.example.com/v1"],
@@ -130,7 +130,8 @@ async def messages(
     """`limit` counts turns: a question with its answer."""
     place = place_of(cursor)
     await state.conversations.get(who.user.id, conversation_id)
-    turns = await state.conversations.turns(who.user.id, conversation_id, limit + 1, place[0] if place else 0)
+    after = min(place[0], 2**31 - 1) if place else 0
+    turns = await state.conversations.turns(who.user.id, conversation_id, limit + 1, after)
     told = [message for turn in turns[:limit] for message in _messages(turn)]
     return Page[Message](data=told, next_cursor=cursor_of(turns[limit - 1].position) if len(turns) > limit else None)
 

@@ -1,6 +1,7 @@
 """Who may try to come in, and how often: registration and login, before anything is looked up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 
@@ -21,16 +22,33 @@ async def admit_login(request: Request, state: ServerState, name: str) -> None:
     await state.limiter.hit("login", hash_of(key_of(name)))
 
 
-async def admit_turn(
-    state: ServerState, identity: Identity, messages: Sequence[Mapping[str, object]], request: Mapping[str, object]
-) -> tuple[Charge, ...]:
-    """A user's turn may begin, and this is what his budgets were charged for it. Raises ApiError 429."""
+@asynccontextmanager
+async def admitted(
+    state: ServerState,
+    identity: Identity | None,
+    messages: Sequence[Mapping[str, object]],
+    request: Mapping[str, object],
+) -> AsyncIterator[tuple[Charge, ...]]:
+    """A user's turn takes its place, and this is what his budgets were charged for it. Raises ApiError 429."""
+    if identity is None:
+        yield ()
+        return
     most = state.settings.user_streams
-    if most and state.turns.running_of(identity.principal) >= most:
-        message = f"{most} turns of yours are running. Wait for one to end."
-        raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": "1"})
-    await state.limiter.hit("turn", identity.user.id)
-    return await state.ledger.reserve(identity, messages, request)
+    with state.turns.place(identity.principal, most) as free:
+        if not free:
+            message = f"{most} turns of yours are running. Wait for one to end."
+            raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": "1"})
+        await state.limiter.hit("turn", identity.user.id)
+        charges = await state.ledger.reserve(identity, messages, request)
+        try:
+            yield charges
+        finally:
+            state.ledger.release(charges)
+
+
+async def admit_password(state: ServerState, identity: Identity) -> None:
+    """Somebody who is logged in shows his password: no more often than one who is not. Raises ApiError 429."""
+    await state.limiter.hit("login", hash_of(key_of(identity.user.name)))
 
 
 async def admit_registration(request: Request, state: ServerState) -> None:

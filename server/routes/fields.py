@@ -25,6 +25,8 @@ def _keepable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_keepable)]
 """Without NUL and halves of characters, which no database keeps."""
+UpstreamKey = Annotated[str, Field(max_length=1024, pattern=r"^[!-~]*$")]
+"""A user's key for an upstream: what an HTTP header can hold."""
 Id = Annotated[str, Path(max_length=64, examples=["4b0c1b9e-8a52-4a4c-9d59-0f4a4e0f8d11"])]
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="How many at most.")]
 Cursor = Annotated[str, Query(max_length=256, description="`next_cursor` of the page before.")]
@@ -96,7 +98,7 @@ def place_of(cursor: str) -> tuple[int, str] | None:
         place = int(number)
     except ValueError:
         raise ApiError(400, "The cursor is none of ours.", param="cursor", code="invalid_value") from None
-    if not 0 <= place < 2**63:
+    if not 0 <= place < 2**63 or "\0" in identity:
         raise ApiError(400, "The cursor is none of ours.", param="cursor", code="invalid_value")
     return place, identity
 

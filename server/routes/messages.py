@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError, api_error, shutting_down
-from server.reply import Disconnected, headers_of, read_body, send_error
+from server.reply import Disconnected, Replying, headers_of, read_body, send_error
 from server.state import ServerState
 from server.wire.chat import ChatWire
 from server.wire.request import json_object
@@ -26,6 +26,7 @@ class Messages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
+        send = Replying(send)
         try:
             headers = headers_of(scope)
             identity = await self._state.authenticator.identify(scope, headers, "chat")
@@ -41,7 +42,9 @@ class Messages:
             await converse(self._state, asked, wire, scope, receive, send)
         except Disconnected:
             return
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the grace period has ended
+            if send.begun:
+                raise
             await send_error(send, shutting_down())
         except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
             await send_error(send, api_error(error))

@@ -14,7 +14,7 @@ from accounts.users import Login, User
 from server.bodies import JsonRoute
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.doors import admit_login, admit_registration
+from server.routes.doors import admit_login, admit_password, admit_registration
 from server.routes.fields import ERRORS, Id, Text, user
 
 ACCESS_SECONDS = 15 * 60
@@ -146,6 +146,7 @@ async def me(state: State, who: Owner) -> Account:
 @router.put("/me/password", status_code=204, summary="Change the password.", response_class=Response)
 async def change_password(given: NewPassword, state: State, who: Owner) -> None:
     """Every session ends, this one too."""
+    await admit_password(state, who)
     await state.accounts.users.change_password(who.user.id, given.old, given.new)
     state.accounts.forget(who.user.id)
 
@@ -164,6 +165,7 @@ async def export(state: State, who: Owner) -> StreamingResponse:
 @router.delete("/me", status_code=204, summary="Delete the account.", response_class=Response)
 async def erase(given: Farewell, state: State, who: Owner) -> None:
     """With everything that is kept of it."""
+    await admit_password(state, who)
     if not await state.accounts.users.has_password(who.user.id, given.password):
         raise ApiError(403, "The password is wrong.", "permission_error", "wrong_password")
     await state.people.erase(who.user.id)

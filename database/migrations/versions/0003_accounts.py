@@ -23,8 +23,7 @@ def upgrade() -> None:
         "account_session",
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("user_id", sa.String(36), sa.ForeignKey("account.id"), nullable=False, index=True),
-        sa.Column("refresh", sa.String(64), nullable=False, index=True),
-        sa.Column("used_refresh", sa.String(64), nullable=False, index=True),
+        sa.Column("refresh", sa.String(64), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
     )
