@@ -161,7 +161,8 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
     told = api_error(error)
     if request.url.path.startswith("/api/"):
         return error_reply(request, told)
-    return Response(told.body(), told.status, dict(told.headers), media_type="application/json")
+    headers = {"cache-control": "no-store", **told.headers}
+    return Response(told.body(), told.status, headers, media_type="application/json")
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -17,7 +17,7 @@ FORM_BYTES = 64 * 1024
 
 
 class JsonRoute(APIRoute):
-    """A route that takes JSON, or nothing."""
+    """A route that takes JSON, or nothing. What it says is one user's, and kept by no proxy."""
 
     def limit(self, request: Request) -> int:
         """In bytes."""
@@ -32,7 +32,9 @@ class JsonRoute(APIRoute):
             length = request.headers.get("content-length", "")
             if length.isdigit() and int(length) > limit:
                 raise body_too_large(limit)
-            return await handle(Request(request.scope, _counted(request.receive, limit)))
+            response = await handle(Request(request.scope, _counted(request.receive, limit)))
+            response.headers.setdefault("cache-control", "no-store")
+            return response
 
         return limited
 

@@ -70,7 +70,7 @@ class People:
         while rows := await self._ledger.of_user(user.id, 0, FOR_EVER, _AT_ONCE, place):
             for row in rows:
                 place = (row.created_at, row.id)
-                yield {"kind": "usage", **row._mapping}
+                yield {"kind": "usage", **{str(name): value for name, value in row._mapping.items()}}
         before = None
         while page := await self._conversations.page(user.id, _AT_ONCE, before):
             for one in page:

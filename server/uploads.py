@@ -1,9 +1,10 @@
 """Files as they come in: so many at once, none larger than it may be, and never wholly in memory before it is known."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
@@ -34,6 +35,12 @@ class Upload:
         """The fields of the form; a text where a file should be is none."""
         named, file = form.get(base), form.get("file")
         return cls(named if isinstance(named, str) else "", file if isinstance(file, UploadFile) else None)
+
+
+def form_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """For the description of a route that reads its form itself: the fields, all needed."""
+    schema = {"type": "object", "required": list(fields), "properties": dict(fields)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from accounts.accounts import Identity
 from conversations.conversations import LARGEST_NUMBER
 from conversations.values import Conversation
-from server.backend_api.router import InLanguage, route
+from server.backend_api.router import REFUSALS, InLanguage, route
 from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError
@@ -16,7 +16,9 @@ from server.routes.about import State
 from server.routes.fields import Text, UpstreamKey, user
 from server.texts import text
 
-router = APIRouter(prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute)
+router = APIRouter(
+    prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute, responses=REFUSALS
+)
 User = Annotated[Identity, user("conversations")]
 Number = Annotated[str, Path(description="The conversation's number.", examples=["329629"])]
 MOST_LISTED = 1000

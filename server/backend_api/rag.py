@@ -11,7 +11,7 @@ from knowledge.base import BaseStore, shown
 from knowledge.store import MAX_TOP_K
 from server.backend_api.chat import Chat, text_in
 from server.backend_api.conversations import number_in
-from server.backend_api.router import InLanguage, route
+from server.backend_api.router import REFUSALS, InLanguage, route
 from server.bodies import JsonRoute, UploadRoute
 from server.conversing import Asked
 from server.errors import ApiError
@@ -19,13 +19,13 @@ from server.routes.about import State
 from server.routes.fields import Text, user
 from server.routes.messages import request_key_in
 from server.texts import text
-from server.uploads import Upload, document_refused, received
+from server.uploads import Upload, document_refused, form_of, received
 
 DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")
 """Where the settings name none of these, the embedder `main` takes their place, and says so."""
 USUAL_TOP_K = 5
 
-router = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=JsonRoute, responses=REFUSALS)
 User = Annotated[Identity, user("knowledge")]
 BaseId = Annotated[str, Field(min_length=1, max_length=64, examples=["a1b2c3d4-5678-90ab-cdef-123456789abc"])]
 
@@ -128,10 +128,16 @@ async def models(state: State, who: User, language: InLanguage) -> dict[str, Any
     return {"success": True, "models": names, "message": text("embedders", language)}
 
 
-uploads = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=UploadRoute)
+uploads = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=UploadRoute, responses=REFUSALS)
 
 
-@route(uploads, "POST", "/doc/upload", summary="Add a document to a knowledge base.")
+@route(
+    uploads,
+    "POST",
+    "/doc/upload",
+    summary="Add a document to a knowledge base.",
+    openapi_extra=form_of({"kb_id": {"type": "string"}, "file": {"type": "string", "format": "binary"}}),
+)
 async def upload(request: Request, state: State, who: User, language: InLanguage) -> dict[str, Any]:
     """Answered when it can be found in. What cannot be read is refused with 422 and the reason."""
     async with received(request, state, who) as form:

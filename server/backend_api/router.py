@@ -5,12 +5,26 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from server.errors import ApiError
+from server.routes.fields import ERRORS
 from server.texts import Language, language_of, told
 
 PREFIX = "/api"
+
+
+class Refusal(BaseModel):
+    """What was wrong, in the language that the client asks for."""
+
+    error: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": about["description"]} for status, about in ERRORS.items()
+}
+"""For the description of every route."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -29,7 +43,8 @@ def error_reply(request: Request, error: ApiError) -> Response:
     """The error as this API tells errors: a text, in the language that the client asks for."""
     language = language_of(request.headers.get("accept-language"), usual_language(request.url.path))
     body = orjson.dumps({"error": told(error, language)})
-    return Response(body, error.status, dict(error.headers), media_type="application/json")
+    headers = {"cache-control": "no-store", **error.headers}
+    return Response(body, error.status, headers, media_type="application/json")
 
 
 def usual_language(path: str) -> Language:

@@ -28,7 +28,12 @@ async def authenticated(request: Request, state: State) -> None:
 
 
 public = APIRouter(tags=["health"])
-private = APIRouter(tags=["endpoints"], dependencies=[Depends(authenticated)])
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "Nobody is known by this key."},
+    403: {"description": "The key does not open this."},
+    404: {"description": "There is no such graph."},
+}
+private = APIRouter(tags=["endpoints"], dependencies=[Depends(authenticated)], responses=_REFUSALS)
 
 
 @public.get("/health", summary="Whether the process lives.")
@@ -37,7 +42,7 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@public.get("/ready", summary="Whether calls can come.")
+@public.get("/ready", summary="Whether calls can come.", responses={503: {"description": "Not now."}})
 async def ready(state: State) -> JSONResponse:
     """For a load balancer: send no calls when this is not 200."""
     status = "stopping" if state.draining else "ok" if state.ready else "starting"

@@ -17,7 +17,7 @@ from server.reply import EVENT_HEADERS
 from server.routes.about import State
 from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
 from server.state import ServerState
-from server.uploads import Upload, received
+from server.uploads import Upload, form_of, received
 from server.wire.sse import EVENT_STREAM, KEEP_ALIVE, frame
 
 router = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=JsonRoute, responses=ERRORS)
@@ -149,20 +149,7 @@ async def search(base_id: Id, given: Question, state: State, who: User) -> list[
     "/{base_id}/documents",
     status_code=202,
     summary="Send a file.",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": {"type": "string", "format": "binary"}},
-                    }
-                }
-            },
-        }
-    },
+    openapi_extra=form_of({"file": {"type": "string", "format": "binary"}}),
 )
 async def send(base_id: Id, request: Request, state: State, who: User) -> ToldJob:
     """It is taken in by a job, whose progress can be asked for or followed. What cannot be read is refused there."""

@@ -1,0 +1,51 @@
+"""schemathesis: requests made up from the description of every route. None may be a fault of the server's."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphs.settings import ROOT
+from tests.serving import Served
+from tests.test_backend_api import backend
+from tests.test_users_api import login
+
+pytestmark = pytest.mark.clients
+PROGRAM = ROOT / ".venv" / "schemathesis" / "bin" / "schemathesis"
+CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance"
+RATES = {"login": "", "login_address": "", "register": "", "turn": "", "upload": "", "request": ""}
+SECONDS = 75
+
+
+async def run(served: Served, *options: str) -> str:
+    """What it prints."""
+    command = [
+        str(PROGRAM), "run", f"http://127.0.0.1:{served.port}/v1/openapi.json", "--checks", CHECKS, "--seed", "7",
+        "--no-color", "--continue-on-failure", "--max-time", str(SECONDS), "--max-examples", "40", *options,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, cwd=Path.cwd(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )  # fmt: skip
+    printed = (await process.communicate())[0].decode()
+    assert process.returncode in (0, 1), printed
+    return printed
+
+
+@pytest.mark.timeout(400)
+async def test_made_up_requests_find_no_fault(tmp_path: Path) -> None:
+    assert sys.platform != "win32" and PROGRAM.exists(), "`make test-all` installs it"
+    async with backend(tmp_path, rates=RATES, user_streams=0) as (served, _):
+        ann, _ = await login(served)
+        # Logging out would end the run; whoever is nobody tries those routes.
+        inside = await run(
+            served, "-H", f"Authorization: Bearer {ann.token}", "--exclude-path-regex", "^/(v1|api)/(sessions|users)",
+            "--generation-with-security-parameters", "false",
+        )  # fmt: skip
+        assert (await ann.get("/v1/me")).status == 200
+        outside = await run(served, "--include-path-regex", "^/(v1|api)/(sessions|users)")
+    for printed in (inside, outside):
+        assert "Failures:" not in printed and re.search(r"\d+ generated", printed), printed[-6000:]
