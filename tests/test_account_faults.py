@@ -388,6 +388,8 @@ def test_places_that_requests_come_from(tmp_path: Path) -> None:
 
 async def test_nothing_secret_is_logged_at_debug(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key = "sk-user-0123456789abcdef"
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     set_up_logging("debug")
     caplog.set_level(logging.DEBUG)
     try:
@@ -401,7 +403,7 @@ async def test_nothing_secret_is_logged_at_debug(tmp_path: Path, caplog: pytest.
             await ann.upload(await ann.base(), "a.md", b"# zebrafish\n\nwords")
             await ann.post("/v1/conversations", b'{"api_key": "sk-user-0123456789abcdef"')
     finally:
-        set_up_logging("info")
+        root.handlers[:], root.level = handlers, level
     formatter = LineFormatter("%(message)s")
     written = "\n".join(formatter.format(record) for record in caplog.records)
     secrets = (key, made, PASSWORD, session["access_token"], session["refresh_token"], "zebrafish", "$2b$")

@@ -1,0 +1,62 @@
+"""A process that keeps turns until it is killed: `python -m tests.storing FOLDER`. It prints what it may tell."""
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+from accounts.errors import UnknownUserError
+from accounts.hashing import hash_of
+from accounts.passwords import Passwords
+from accounts.sealed import Sealed
+from accounts.tokens import Tokens
+from accounts.users import Users
+from cache.port import NoCache
+from conversations.conversations import Conversations
+from conversations.copies import Copies
+from conversations.turns import BegunTurn, ConversationTurns
+from database.engine import Database
+
+KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+TALKING = 4
+
+
+def tell(line: str) -> None:
+    """Promise it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def main(folder: Path) -> None:
+    """Talk in several conversations at once; each line is a promise."""
+    database = Database("sqlite:", folder)
+    sealed = Sealed([KEY])
+    copies = Copies(NoCache(), sealed)
+    users = Users(database, Passwords(), Tokens(b"x" * 32))
+    conversations = Conversations(database, sealed, copies)
+    turns = ConversationTurns(database, copies)
+    try:
+        user = (await users.known("ann")).id
+    except UnknownUserError:
+        user = (await users.register("ann", "correct horse battery")).id
+    tell("ready")
+
+    async def talk(seed: int) -> None:
+        dice = random.Random(f"{seed}-{dice_of_all.random()}")
+        chat = (await conversations.create(user, graph="chat")).id
+        for at in range(1_000_000):
+            begun = await turns.begin(user, chat, f"question {at}")
+            assert isinstance(begun, BegunTurn)
+            answer = "".join(f"{dice.random()} " for _ in range(dice.randrange(1, 60)))
+            await turns.note({begun: answer[: len(answer) // 2]})
+            tell(f"begun {begun.id} {chat} {begun.position}")
+            state = "complete" if dice.random() < 0.8 else "interrupted"
+            await turns.end(begun, answer, "complete" if state == "complete" else "interrupted")
+            tell(f"told {begun.id} {chat} {begun.position} {state} {hash_of(answer)}")
+
+    dice_of_all = random.Random()
+    await asyncio.gather(*(talk(seed) for seed in range(TALKING)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
