@@ -3,6 +3,7 @@
 import secrets
 import time
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -155,6 +156,12 @@ class Users:
                 users = select(USER.c.id).where(named)
                 await connection.execute(delete(SESSION).where(SESSION.c.user_id.in_(users)))
         return bool(changed.rowcount)
+
+    async def gone(self, users: Collection[str]) -> set[str]:
+        """Those of them who may ask no more: disabled, or deleted."""
+        there = select(USER.c.id).where(USER.c.id.in_(users), USER.c.disabled.is_(False))
+        async with self._database.reading() as connection:
+            return set(users) - set(await connection.scalars(there))
 
     async def all(self) -> list[tuple[str, bool]]:
         """The names of all users, in order, and whether each is disabled."""

@@ -20,6 +20,7 @@ from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.ledger import WRITE_SECONDS
 from server.openapi import describe
+from server.people import GONE_SECONDS
 from server.periodic import every
 from server.record import NOTE_SECONDS
 from server.routes import about, conversations, knowledge_bases, usage, users
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         working = [
             asyncio.create_task(every(NOTE_SECONDS, state.keeper.note, stop)),
             asyncio.create_task(every(WRITE_SECONDS, state.ledger.write, stop)),
+            asyncio.create_task(every(GONE_SECONDS, state.people.end_turns_of_the_gone, stop)),
         ]
         state.ready = True
         yield

@@ -67,6 +67,10 @@ class Counters(Storage):
         """When the window ends, by the wall clock."""
         return time.time() + self.left(key)
 
+    async def size(self) -> int:
+        """How many windows are kept."""
+        return len(self._windows)
+
     async def check(self) -> bool:
         """It is always there."""
         return True
@@ -86,8 +90,8 @@ class Limiter:
     """The rates of the settings."""
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
-        self._counters = Counters(cache)
-        self._strategy = FixedWindowRateLimiter(self._counters)
+        self.counters = Counters(cache)
+        self._strategy = FixedWindowRateLimiter(self.counters)
         self._rates: dict[str, RateLimitItem] = {}
         for name, rate in {**USUAL_RATES, **settings.rates}.items():
             if name not in USUAL_RATES:
@@ -103,7 +107,7 @@ class Limiter:
         """Count one more. Raises ApiError 429 with the seconds to wait."""
         rate = self._rates.get(name)
         if rate is not None and not await self._strategy.hit(rate, name, *who):
-            wait = max(1, math.ceil(self._counters.left(rate.key_for(name, *who))))
+            wait = max(1, math.ceil(self.counters.left(rate.key_for(name, *who))))
             message = f"Too many requests. Try again in {wait} s."
             raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": str(wait)})
 

@@ -40,6 +40,8 @@ TABLES: Final[dict[str, str]] = {
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 100
+_USER = "user:"
+GONE_SECONDS = 1.0
 
 
 class People:
@@ -90,11 +92,17 @@ class People:
         """Delete everything. What a kill cuts short is ended at the next start."""
         await self._accounts.users.begin_erasing(user_id)
         self._accounts.forget(user_id)
-        self._open_turns.end_of(f"user:{user_id}")
+        self._open_turns.end_of(_USER + user_id)
         await self._knowledge.delete_all(user_id)
         await self._conversations.delete_all(user_id)
         await self._ledger.forget(user_id)
         await self._accounts.users.forget(user_id)
+
+    async def end_turns_of_the_gone(self) -> None:
+        """End what still streams for users whom another process disabled or deleted."""
+        users = {principal[len(_USER) :] for principal in self._open_turns.principals() if principal.startswith(_USER)}
+        for user_id in await self._accounts.users.gone(users) if users else ():
+            self._open_turns.end_of(_USER + user_id)
 
     async def go_on(self) -> None:
         """End what a killed process began to erase."""

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from sqlalchemy import text as sql
 
 import accounts.passwords
 from accounts.sealed import Sealed
@@ -416,3 +419,145 @@ def test_a_sealed_key_opens_in_its_own_row_only() -> None:
     assert sealed.open(data, "row-1") == "sk-1"
     with pytest.raises(Exception, match="belongs to another row"):
         sealed.open(data, "row-2")
+
+
+async def test_streams_of_a_user_who_is_disabled_or_deleted_end(tmp_path: Path, database: str) -> None:
+    async with backend(tmp_path, database, words(500), words(500)) as (served, up):
+        ann, _ = await login(served)
+        key = (await ann.post("/v1/keys", {"name": "bot", "scopes": ["chat"]})).json()["key"]
+        for goodbye in ("disable", "delete"):
+            connection = await served.connect()
+            body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+            await connection.send(served.request("/v1/chat/completions", body, {"authorization": f"Bearer {key}"}))
+            assert (await connection.head())[0] == 200
+            await connection.chunk()
+            users = served.state.accounts.users
+            if goodbye == "disable":
+                await users.set_disabled("ann", True)
+            else:
+                await served.state.people.erase((await users.known("ann")).id)
+            data = b""
+            while piece := await asyncio.wait_for(connection.chunk(), 5):
+                data += piece
+            assert b'"error"' in data and data.endswith(b"data: [DONE]\n\n")
+            await users.set_disabled("ann", False)
+            await asyncio.sleep(1.1)  # what was known of the key is forgotten
+        await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges))
+
+
+def _deep(depth: int) -> bytes:
+    return b'{"title": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _deep(100_000), b'{"title": NaN}', b'{"title": 1e400}', b'{"title": "a", "title": 7}', b'{"title": "\\u0000"}',
+        b'{"title": "\\udfff"}', b'{"title": "' + b"x" * 900_000 + b'"}', b"\xff\xfe", b"", b"null", b"[]", b'"x"',
+        b'{"title": ' + b"9" * 5000 + b"}", b'{"title": {"$ne": 1}}',
+    ],
+)  # fmt: skip
+async def test_bodies_that_make_no_sense(body: bytes, tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        ann, _ = await login(served)
+        for path in ("/v1/conversations", "/api/conversations/create", "/v1/keys", "/v1/sessions", "/api/users/login"):
+            began = asyncio.get_running_loop().time()
+            reply = await ann.post(path, body)
+            assert 400 <= reply.status < 500, (path, reply.status)
+            assert asyncio.get_running_loop().time() - began < 1
+        chat = (await ann.post("/v1/conversations", {})).json()["id"]
+        assert (await ann.post(f"/v1/conversations/{chat}/messages", body)).status == 400
+
+
+def _multipart(*parts: bytes) -> bytes:
+    return b"".join(b"--limit\r\n" + part + b"\r\n" for part in parts) + b"--limit--\r\n"
+
+
+_FILE = b'content-disposition: form-data; name="file"; filename="a.md"\r\n\r\n# A\n\nText.'
+_FIELD = b'content-disposition: form-data; name="x"\r\n\r\ny'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (_multipart(*[_FIELD] * 1001, _FILE), "multipart/form-data; boundary=limit"),
+        (_multipart(b"x: y\r\n" * 100_000 + _FILE), "multipart/form-data; boundary=limit"),
+        (_multipart(*[_FILE] * 50), "multipart/form-data; boundary=limit"),
+        (_multipart(_FIELD[:-1] + b"y" * 100_000), "multipart/form-data; boundary=limit"),
+        (b"x" * 1_000_000 + _multipart(_FILE), "multipart/form-data; boundary=limit"),
+        (_multipart(_FILE), "multipart/form-data"),
+        (_multipart(_FILE), f"multipart/form-data; boundary={'x' * 10_000}"),
+        (_multipart(_FILE)[:-30], "multipart/form-data; boundary=limit"),
+        (b"", "multipart/form-data; boundary=limit"),
+        (b'{"file": "x"}', "application/json"),
+    ],
+)
+async def test_forms_that_make_no_sense(body: bytes, kind: str, tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        ann, _ = await login(served)
+        base = await ann.base()
+        began = asyncio.get_running_loop().time()
+        reply = await ann.post(f"/v1/knowledge-bases/{base}/documents", body, **{"content-type": kind})
+        assert reply.status in (400, 415), reply.body
+        assert asyncio.get_running_loop().time() - began < 2
+        assert served.state.uploading.total() == 0
+        assert (await ann.get(f"/v1/knowledge-bases/{base}/documents")).json()["data"] == []
+
+
+async def test_files_that_are_too_large_are_refused_while_they_come(tmp_path: Path) -> None:
+    async with serving(tmp_path, upload_limit_mb=1) as served:
+        ann = await somebody(served)
+        base = await ann.base()
+        assert (await ann.upload(base, "a.txt", b"word " * 300_000)).status == 413
+        head = {**ann.headers, "content-type": "multipart/form-data; boundary=limit", "transfer-encoding": "chunked"}
+        connection = await served.connect()
+        lines = served.request("/api/rag/doc/upload", b"", head).replace(b"content-length: 0\r\n", b"")
+        await connection.send(lines)
+        sent = 0
+        start = b'--limit\r\ncontent-disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
+        piece = start + b"word " * 20_000
+        with suppress(ConnectionError):
+            while sent < 5_000_000 and not connection.reader._buffer:  # type: ignore[attr-defined]  # has it answered?
+                await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+                sent += len(piece)
+                await asyncio.sleep(0.005)
+        assert (await connection.head())[0] == 413 and sent < 2_000_000, "told before the rest was sent"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['"', "' OR 1=1 --", "NEAR(a b)", "a* AND", "%_%", "{x}", "\\", "🦓" * 50, "x" * 3900, "的" * 3000, "\u202e"],
+)
+async def test_questions_are_no_syntax(query: str, tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        ann = await somebody(served)
+        base = await ann.base()
+        await ann.upload(base, "a.md", b"# Zebras\n\nThey are striped.")
+        reply = await ann.post("/api/rag/retrieve", {"kb_id": base, "query": query, "top_k": 10**9})
+        assert reply.status == 200 and reply.json()["success"], reply.body
+        listed = await ann.get("/v1/conversations?search=" + quote(query[:250]))
+        assert listed.status == 200
+
+
+async def test_a_hundred_thousand_addresses_fill_no_memory(tmp_path: Path) -> None:
+    limiter = Limiter(Settings(data_dir=tmp_path), NoCache())
+    for at in range(100_000):
+        await limiter.hit("login_address", f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}")
+    assert await limiter.counters.size() <= 50_000
+
+
+async def test_deleting_a_base_while_files_come_in(tmp_path: Path, database: str) -> None:
+    text = "".join(f"# Part {at}\n\nZebrafish number {at}.\n\n" for at in range(1500)).encode()
+    async with serving(tmp_path, database_url=database) as served:
+        ann, _ = await login(served)
+        base = await ann.base()
+        coming = [asyncio.create_task(ann.upload(base, f"{at}.md", text)) for at in range(2)]
+        await asyncio.sleep(0.5)
+        assert (await delete(ann, f"/v1/knowledge-bases/{base}")).status == 204
+        assert {reply.status for reply in await asyncio.gather(*coming)} <= {200, 404, 422, 503}
+        async with served.state.services.database.reading() as connection:
+            passages = "SELECT count(*) FROM knowledge_passage WHERE text LIKE 'Zebrafish%'"
+            jobs = "SELECT count(*) FROM knowledge_job"
+            assert [await connection.scalar(sql(wanted)) for wanted in (passages, jobs)] == [0, 0]
+        if database == "sqlite:":
+            assert not files_with(tmp_path, "Zebrafish number 1499")

@@ -84,10 +84,14 @@ def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
 class Server:
     """A server process on one folder, killed and started again."""
 
-    def __init__(self, folder: Path, model: str) -> None:
+    def __init__(self, folder: Path, model: str, errors: Path | None = None, **more: Any) -> None:
         self._folder = folder
-        settings = {"models": {"main": model}, "upstreams": {"gpt": model}, "rates": dict.fromkeys(RATES, "")}
-        variables = {f"DIALGRAPH_{name.upper()}": json.dumps(value) for name, value in settings.items()}
+        self._errors = errors
+        settings = {"models": {"main": model}, "upstreams": {"gpt": model}, "rates": dict.fromkeys(RATES, ""), **more}
+        variables = {
+            f"DIALGRAPH_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in settings.items()
+        }
         self._environment = {**os.environ, **variables, "DIALGRAPH_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT)}
         self._environment |= {"DIALGRAPH_USER_STREAMS": "0", "DIALGRAPH_SAMPLE_HANDBOOK": "false"}
         self.port = 0
@@ -96,10 +100,13 @@ class Server:
     async def start(self) -> float:
         """Start it. Returns after how many seconds it was ready."""
         began = time.monotonic()
+        errors = self._errors.open("ab") if self._errors else None
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "server.cli", "serve", "--port", "0", cwd=self._folder, env=self._environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=errors or asyncio.subprocess.DEVNULL,
         )  # fmt: skip
+        if errors is not None:
+            errors.close()
         assert self.process.stdout is not None
         first = (await self.process.stdout.readline()).decode()
         assert " on http://127.0.0.1:" in first, first
@@ -120,9 +127,11 @@ class Server:
         self.process.kill()
         await self.process.wait()
 
-    async def ask(self, method: str, path: str, body: Any = None, token: str = "") -> tuple[int, bytes]:
+    async def ask(
+        self, method: str, path: str, body: Any = None, token: str = "", kind: str = "application/json"
+    ) -> tuple[int, bytes]:
         """One request, whole."""
-        writer, reader = await self.open(method, path, body, token)
+        writer, reader = await self.open(method, path, body, token, kind)
         try:
             data = await reader.read()
         finally:
@@ -131,13 +140,13 @@ class Server:
         return int(head.split(b" ")[1]), rest
 
     async def open(
-        self, method: str, path: str, body: Any = None, token: str = ""
+        self, method: str, path: str, body: Any = None, token: str = "", kind: str = "application/json"
     ) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
         """A request whose reply is still to be read."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        data = b"" if body is None else json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+        head += f"Content-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
         head += f"Authorization: Bearer {token}\r\n" if token else ""
         writer.write(head.encode() + b"\r\n" + data)
         await writer.drain()

@@ -1,0 +1,170 @@
+"""Users and conversations: `python -m benchmarks.users [PART…]`: logins, delay, turns. Ratios, side by side in one run.
+
+logins: how long a wrong password takes for a user who exists, for nobody, for a disabled one, and with 73 bytes.
+delay: the event loop's worst delay while logins, uploads and 100 streams run.
+turns: what the 500th turn of a conversation costs beside the 10th, and how much room 500 turns take.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from graphs.settings import ROOT
+from tests.accounts import answer, somebody
+from tests.serving import Served, serving
+from tests.upstream import Action, says, upstream
+
+LOGINS_A_SECOND = 10
+LOGINS = 120
+ROUNDS = 25
+STREAMS = 100
+SECONDS = 15.0
+TURNS = 500
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which that share lies."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+async def logins(folder: Path) -> None:
+    """Interleaved, so that noise is everybody's."""
+    async with serving(folder, rates={"login": "", "login_address": "", "register": ""}) as served:
+        for name in ("ann", "ben"):
+            assert (await served.post("/v1/users", {"name": name, "password": "correct horse"})).status == 201
+        await served.state.accounts.users.set_disabled("ben", True)
+        wrong = {
+            "exists": {"name": "ann", "password": "wrong horse"},
+            "nobody": {"name": "eve", "password": "wrong horse"},
+            "disabled": {"name": "ben", "password": "correct horse"},
+            "73 bytes": {"name": "ann", "password": "x" * 73},
+        }
+        took: dict[str, list[float]] = {kind: [] for kind in wrong}
+        replies: set[tuple[int, bytes]] = set()
+        for _ in range(LOGINS):
+            for kind in random.sample(list(wrong), len(wrong)):
+                began = time.perf_counter()
+                reply = await served.post("/v1/sessions", wrong[kind])
+                took[kind].append(time.perf_counter() - began)
+                replies.add((reply.status, reply.body))
+        assert len(replies) == 1, "the answers differ"
+        usual = statistics.median(took["exists"])
+        print(f"logins: {LOGINS} of each, a wrong password of a user who exists takes {usual * 1000:.1f} ms")
+        for kind, times in took.items():
+            above = sum(one > other for one in times for other in took["exists"]) / LOGINS**2
+            print(f"  {kind:10} median {statistics.median(times) / usual:6.3f} ×   AUC {max(above, 1 - above):.3f}")
+
+
+async def serve(folder: Path, model: str) -> None:
+    """The server under measurement, and a tick of a millisecond in its loop, until nobody writes to it any more."""
+    late: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            at = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append(time.perf_counter() - at - 0.001)
+
+    rates = dict.fromkeys(("login", "login_address", "upload"), "")
+    async with serving(folder, models={"main": model}, rates=rates, user_streams=0) as served:
+        sys.stdout.write(f"{served.port}\n")
+        sys.stdout.flush()
+        gc.collect()
+        gc.freeze()  # as the server's own process does
+        ticking = asyncio.create_task(tick())
+        await asyncio.to_thread(sys.stdin.read)
+        ticking.cancel()
+    shares = ", ".join(f"p{share * 100:g} {percentile(late, share) * 1000:.1f} ms" for share in (0.5, 0.99, 0.999))
+    sys.stdout.write(f"{shares}, worst {max(late) * 1000:.1f} ms\n")
+
+
+async def delay(folder: Path) -> None:
+    """The load and the model are in this process, the server in one of its own."""
+    words: list[Action] = [("chunk", "word "), ("sleep", 0.02)] * 100
+    text = "".join(f"# Part {at}\n\nIt tells of number {at} and of its neighbours.\n\n" for at in range(2000))
+    stop, uploads = asyncio.Event(), 0
+    statuses: list[int] = []
+    async with upstream(default=[*words, ("finish", "stop"), ("done",)]) as up:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.users", "serve", str(folder), up.url, cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        served = Served(cast(Any, None), int(await process.stdout.readline()), cast(Any, None))
+        ann = await somebody(served)
+        base = await ann.base()
+
+        async def try_to_log_in() -> None:
+            statuses.append((await served.post("/v1/sessions", {"name": "john_doe", "password": "wrong horse"})).status)
+
+        async def log_in() -> None:
+            trying = []
+            while not stop.is_set():
+                trying.append(asyncio.create_task(try_to_log_in()))
+                await asyncio.sleep(1 / LOGINS_A_SECOND)
+            await asyncio.gather(*trying)
+
+        async def upload() -> None:
+            nonlocal uploads
+            while not stop.is_set():
+                await ann.upload(base, "a.md", text.encode())
+                uploads += 1
+
+        async def talk() -> None:
+            while not stop.is_set():
+                await served.ask("hi")
+
+        work = [upload, *[talk] * STREAMS, log_in]
+        working = [asyncio.create_task(one()) for one in work]
+        await asyncio.sleep(SECONDS)
+        stop.set()
+        await asyncio.gather(*working)
+        printed = (await process.communicate(b""))[0].decode().strip()
+    told = f"{len(statuses) / SECONDS:.0f} logins/s, {statuses.count(429)} of {len(statuses)} refused with 429"
+    print(f"delay: {STREAMS} streams, {uploads} uploads of {len(text) // 1024} KiB, {told}: {printed}")
+
+
+async def turns(folder: Path) -> None:
+    """One conversation, turn after turn."""
+    question, reply = "q" * 300, "a" * 700
+    async with upstream(default=says(reply)) as up:
+        settings: dict[str, Any] = {"models": {"main": up.url}, "upstreams": {"gpt": up.url}, "rates": {"turn": ""}}
+        async with serving(folder, **settings) as served:
+            ann = await somebody(served)
+            number = await ann.conversation()
+            file = folder / "dialgraph.db"
+            await served.state.services.database.forget_old_pages()
+            empty = file.stat().st_size
+            took = []
+            for _ in range(TURNS + ROUNDS):
+                began = time.perf_counter()
+                answer(await ann.say(number, question))
+                took.append(time.perf_counter() - began)
+            await served.state.services.database.forget_old_pages()
+            room = (file.stat().st_size - empty) / (TURNS + ROUNDS)
+    early, late = statistics.median(took[10 : 10 + ROUNDS]), statistics.median(took[TURNS:])
+    said = len(question) + len(reply)
+    print(f"turns: the {TURNS}th takes {late / early:.2f} × the 10th ({early * 1000:.1f} ms with the model's own time)")
+    print(f"  room: {room:.0f} bytes a turn of {said} characters; bound 3 × text + 4 KiB = {3 * said + 4096}")
+
+
+async def main(parts: list[str]) -> None:
+    """Run these parts, or all."""
+    for part in parts or ["logins", "delay", "turns"]:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            await {"logins": logins, "delay": delay, "turns": turns}[part](Path(folder))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        asyncio.run(serve(Path(sys.argv[2]), sys.argv[3]))
+    else:
+        asyncio.run(main(sys.argv[1:]))
