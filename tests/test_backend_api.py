@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from tests.accounts import answer, events, somebody
 from tests.postgres import new_database
+from tests.redis_server import redis_server
 from tests.serving import Served, serving
 from tests.upstream import Upstream, says, upstream
 from tests.wire import read_stream
@@ -42,8 +43,13 @@ def files_with(folder: Path, text: str) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-async def test_the_documented_curl_lines_work(tmp_path: Path, database: str) -> None:
-    async with backend(tmp_path, database, says('Rust is "fast".\n', "Yes."), says("It excuses.")) as (served, up):
+@pytest.mark.parametrize("cached", [False, True])
+async def test_the_documented_curl_lines_work(cached: bool, tmp_path: Path, database: str) -> None:
+    scripts = (says('Rust is "fast".\n', "Yes."), says("It excuses."))
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path / "redis")) if cached else None
+        settings = {"redis_url": redis.url} if redis else {}
+        served, up = await stack.enter_async_context(backend(tmp_path / "data", database, *scripts, **settings))
         environment = {**os.environ, "HOST": f"http://127.0.0.1:{served.port}"}
         process = await asyncio.create_subprocess_exec(
             "bash", str(SCRIPT), env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

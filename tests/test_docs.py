@@ -1,5 +1,6 @@
 """What the documentation says is so: code runs, commands answer, tables name what exists, pages follow the code."""
 
+import asyncio
 import json
 import re
 import shlex
@@ -158,3 +159,15 @@ def test_decisions_are_dated_and_decide() -> None:
         assert re.match(r"\d{4}-\d{2}-\d{2}-[a-z-]+\.md", page.name)
         body = page.read_text(encoding="utf-8")
         assert all(f"## {part}" in body for part in ("Context", "Decision", "Consequences")), page.name
+
+
+@pytest.mark.parametrize("name", ["docs/users.md", "docs/users.zh-CN.md"])
+async def test_the_guide_to_users_runs(name: str, tmp_path: Path) -> None:
+    lines = blocks(name, "bash")[1]
+    async with serving(tmp_path) as served:
+        script = lines.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{served.port}")
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        printed = (await process.communicate())[0].decode()
+    assert printed.rstrip().endswith("data: [DONE]") and '"content":' in printed, printed
