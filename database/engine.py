@@ -141,6 +141,11 @@ class Database:
                 await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @property
+    def pool(self) -> Any:
+        """The connections for writing, as SQLAlchemy counts them."""
+        return self._engine.pool
+
+    @property
     def engine(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._engine.dialect.name

@@ -5,7 +5,9 @@ import re
 import sys
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_SECRET = re.compile(r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg)[-_][A-Za-z0-9_-]{8,}")
+_SECRET = re.compile(
+    r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg|dr)[-_][A-Za-z0-9_.-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+)
 
 
 class LineFormatter(logging.Formatter):

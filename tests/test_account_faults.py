@@ -561,3 +561,25 @@ async def test_deleting_a_base_while_files_come_in(tmp_path: Path, database: str
             assert [await connection.scalar(sql(wanted)) for wanted in (passages, jobs)] == [0, 0]
         if database == "sqlite:":
             assert not files_with(tmp_path, "Zebrafish number 1499")
+
+
+async def test_fifty_uploads_at_once_are_taken_in_turn(tmp_path: Path) -> None:
+    async with serving(tmp_path, rates={"upload": ""}) as served:
+        users = [await somebody(served, f"user-{at}") for at in range(10)]
+        bases = [await who.base() for who in users]
+        text = b"# Zebras\n\n" + b"They are striped. " * 20_000
+        sending = [users[at % 10].upload(bases[at % 10], f"{at}.md", text) for at in range(50)]
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, served.state.uploading.total())
+                await asyncio.sleep(0.001)
+
+        watching = asyncio.create_task(watch())
+        replies = await asyncio.gather(*sending)
+        watching.cancel()
+        statuses = [reply.status for reply in replies]
+        assert set(statuses) <= {200, 429} and statuses.count(200) >= 8 and most <= 8
+        assert served.state.uploading.total() == 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from conversations.conversations import LEASE_MILLISECONDS, is_running
 from server.record import NOTE_SECONDS
 from tests.accounts import Somebody, answer, events, somebody
 from tests.postgres import new_database
@@ -267,3 +268,49 @@ async def test_two_servers_on_one_database_run_one_turn_of_a_conversation(tmp_pa
 
 
 ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+
+async def test_no_connection_is_held_while_a_turn_streams(tmp_path: Path, database: str) -> None:
+    async with backend(tmp_path, database, *[words(300)] * 5, user_streams=0) as (served, _):
+        ann = await somebody(served)
+        open_streams = [await listen(ann, await ann.conversation(), "Count", 2) for _ in range(5)]
+        pool = served.state.services.database.pool
+        idle = 0
+        for _ in range(200):
+            idle += pool.checkedout() == 0
+            await asyncio.sleep(0.005)
+        assert idle > 150, "a note a second is all that is written"
+        for connection, _ in open_streams:
+            connection.reset()
+
+
+async def test_a_client_that_leaves_while_the_end_is_kept(tmp_path: Path, database: str) -> None:
+    """Exactly one whole turn, or one that was cut: never half of one, and nothing is stuck."""
+    async with backend(tmp_path, database, rates={"turn": ""}) as (served, _):
+        ann = await somebody(served)
+        number = await ann.conversation()
+        for at in range(25):
+            connection = await served.connect()
+            await connection.send(served.request(f"/api/chat/{number}", {"message": f"{at}"}, ann.headers))
+            await asyncio.sleep(0.0008 * at)
+            connection.reset()
+        assert answer(await ann.say(number, "last")) == "Hello there."
+        turns = await kept_turns(ann, number, len(await questions(ann, number)), "complete")
+        assert [turn.position for turn in turns] == list(range(1, len(turns) + 1))
+        assert {turn.state for turn in turns} <= {"complete", "interrupted"}
+        assert all(turn.answer == "Hello there." for turn in turns if turn.state == "complete")
+        assert served.state.keeper.running == set() and not served.state.turns.open
+
+
+async def questions(who: Somebody, number: int) -> list[str]:
+    """What was asked."""
+    return [text for role, text in await who.history(number) if role == "user"]
+
+
+def test_leases_of_another_clock_count_for_nothing() -> None:
+    now = 1_000_000_000_000
+    day = 24 * 3600 * 1000
+    assert is_running(now + LEASE_MILLISECONDS, now) and is_running(now, now)
+    assert not is_running(now - 1, now), "it has run out"
+    assert not is_running(now + day, now), "the clock was set back a day: nobody is locked out"
+    assert not is_running(now + LEASE_MILLISECONDS, now + day), "it was set on a day"
