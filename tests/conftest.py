@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Generator
 import pytest
 
 import accounts.passwords
+from tests import postgres
 
 vars(accounts.passwords)["COST"] = 4  # a hash takes a millisecond; what it takes in truth is a test of its own
 
@@ -36,6 +37,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty folder: no .env, no dialgraph.yaml, no data of the checkout."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The address of an empty database of each kind."""
+    return "sqlite:" if request.param == "sqlite" else postgres.new_database()
 
 
 @pytest.fixture

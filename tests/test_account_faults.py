@@ -21,18 +21,11 @@ from server.limiter import Limiter
 from server.logs import LineFormatter, set_up_logging
 from server.settings import Settings
 from tests.accounts import PASSWORD, Somebody, answer, somebody
-from tests.postgres import new_database
 from tests.serving import serving
 from tests.test_backend_api import backend, files_with
 from tests.test_turn_faults import ENCRYPTION_KEY, listen, words
 from tests.test_users_api import delete, login
 from tests.upstream import Action, says, upstream
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
-    return "sqlite:" if request.param == "sqlite" else new_database()
 
 
 @pytest.fixture

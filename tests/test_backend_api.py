@@ -12,19 +12,12 @@ from typing import Any
 import pytest
 
 from tests.accounts import answer, events, somebody
-from tests.postgres import new_database
 from tests.redis_server import redis_server
 from tests.serving import Served, serving
 from tests.upstream import Upstream, says, upstream
 from tests.wire import read_stream
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "backend-api.sh"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
-    return "sqlite:" if request.param == "sqlite" else new_database()
 
 
 @asynccontextmanager

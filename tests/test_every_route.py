@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import inspect
 
 from server.people import TABLES
 from tests.accounts import Somebody, form
-from tests.postgres import new_database
 from tests.serving import Reply
 from tests.test_backend_api import backend
 from tests.test_http import _routes as routes_of
@@ -36,12 +34,6 @@ BODIES: dict[str, Any] = {
 """What a request must say to be let through to the look-up; `{name}` stands for an id, also where no path has one."""
 BY_BODY = ("/api/rag/kb/delete", "/api/rag/doc/delete", "/api/rag/retrieve", "/api/rag/chat", "/api/rag/doc/list")
 NOBODYS_ID = "00000000-0000-4000-8000-000000000000"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
-    return "sqlite:" if request.param == "sqlite" else new_database()
 
 
 async def belongings(ann: Somebody) -> dict[str, str]:

@@ -7,21 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from conversations.conversations import LEASE_MILLISECONDS, is_running
 from server.record import NOTE_SECONDS
 from tests.accounts import Somebody, answer, events, somebody
-from tests.postgres import new_database
 from tests.serving import Connection, serving
 from tests.test_backend_api import backend
 from tests.upstream import Action, says, upstream
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
-    return "sqlite:" if request.param == "sqlite" else new_database()
 
 
 def words(count: int, seconds: float = 0.02) -> list[Action]:

@@ -5,10 +5,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.accounts import Somebody
-from tests.postgres import new_database
 from tests.serving import Served, add_graphs, serving
 from tests.test_backend_api import backend
 from tests.test_tools import agent
@@ -16,12 +13,6 @@ from tests.test_users_api import login
 from tests.upstream import Action, calls, says, upstream
 
 COUNTED: Action = ("usage", {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14})
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
-    return "sqlite:" if request.param == "sqlite" else new_database()
 
 
 def counted(*words: str) -> list[Action]:

@@ -5,20 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.accounts import PASSWORD, Somebody, form
-from tests.postgres import new_database
 from tests.serving import Reply, Served, serving
 from tests.test_backend_api import backend, files_with
 from tests.upstream import says
 from tests.wire import read_stream
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
-    return "sqlite:" if request.param == "sqlite" else new_database()
 
 
 async def login(served: Served, name: str = "ann") -> tuple[Somebody, dict[str, Any]]:
