@@ -1,5 +1,6 @@
 """From what went wrong to a status and OpenAI's error envelope: the only place that knows statuses."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,8 @@ from graphs.errors import StepTimeoutError, UnknownServiceError
 from knowledge.base import UnknownBaseError, UnknownDocumentError
 from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -108,6 +111,14 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
     if isinstance(error, StoreError | DatabaseError):
         return ApiError(503, "The knowledge base cannot be read.", "server_error", "store_unavailable")
     return ApiError(500, "The server failed to answer.", "server_error", "internal_error")
+
+
+def told_of(error: Exception, where: str) -> ApiError:
+    """The same at the boundary of a request: what nobody foresaw goes to the log, where its words stay ours."""
+    told = api_error(error)
+    if told.status == 500:
+        log.error("a request failed", exc_info=error, extra={"path": where})
+    return told
 
 
 def shutting_down() -> ApiError:

@@ -213,7 +213,9 @@ class Listener:
 
     async def _fail(self, error: Exception, send: Send) -> str:
         """A status before the first byte, a frame after it, or the endpoint's own words; never a cut without a word."""
-        told = api_error(error, callers_key=bool(self._turn.api_key))
+        # A user's own key that is wrong is no reason for his client to log in again.
+        callers_key = bool(self._turn.api_key) and isinstance(self._record, NoRecord)
+        told = api_error(error, callers_key=callers_key)
         if told.status == 500:
             log.error("a turn failed", exc_info=error, extra={"graph": self._endpoint.spec.name})
         if self._gone:

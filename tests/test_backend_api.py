@@ -235,6 +235,9 @@ async def test_an_upstream_that_fails_is_told_and_what_was_spoken_is_kept(tmp_pa
         number = await ann.conversation()
         cut = events(await ann.say(number, "Count"))
         assert [name for name, _ in cut] == ["message", "message", "error"], "no `done`: it is none"
+        own = await ann.conversation(api_key="sk-wrong")
+        up.scripts.insert(0, [("status", 401, {}, b"{}")])
+        assert (await ann.say(own, "hi")).status == 502, "401 would tell his client to log in again"
         refused = await ann.say(number, "Go on")
         assert refused.status == 502 and set(refused.json()) == {"error"}
         assert answer(await ann.say(number, "Please")) == "Three."

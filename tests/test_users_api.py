@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.accounts import PASSWORD, Somebody, form
 from tests.serving import Reply, Served, serving
 from tests.test_backend_api import backend, files_with
@@ -242,3 +244,37 @@ async def test_a_user_takes_everything_and_goes(tmp_path: Path, database: str) -
         if database == "sqlite:":
             assert not files_with(tmp_path, marker), "not a byte of it is left"
         assert (await served.post("/v1/users", {"name": "ann", "password": PASSWORD})).status == 201
+
+
+async def test_each_conversation_is_on_one_page_whatever_is_written(tmp_path: Path, database: str) -> None:
+    async with serving(tmp_path, database_url=database) as served:
+        ann, _ = await login(served)
+        user = (await served.state.accounts.users.known("ann")).id
+        made = [await served.state.conversations.create(user, graph="chat") for _ in range(23)]
+        seen, cursor, turn = [], "", 0
+        while cursor is not None:
+            page = (await ann.get(f"/v1/conversations?limit=4&cursor={cursor}")).json()
+            seen += [one["id"] for one in page["data"]]
+            cursor = page["next_cursor"]
+            await served.state.conversations.create(user, graph="chat")
+            await served.state.conversations.change(user, made[turn].id, {"title": "moved"})
+            turn += 1
+        assert sorted(seen) == sorted(one.id for one in made)
+
+
+async def test_what_nobody_foresaw_is_logged_and_told_without_its_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tmp_path) as served:
+        ann, _ = await login(served)
+        chat = (await ann.post("/v1/conversations", {})).json()["id"]
+        number = await ann.conversation()
+        served.state.conversations = None  # type: ignore[assignment]  # something that never happens
+        for path, body in (
+            (f"/v1/conversations/{chat}/messages", {"content": "hi"}),
+            (f"/api/chat/{number}", {"message": "hi"}),
+            ("/v1/conversations", {}),
+        ):
+            reply = await ann.post(path, body)
+            assert reply.status == 500 and b"NoneType" not in reply.body and b"Traceback" not in reply.body
+    assert caplog.text.count("AttributeError") >= 3

@@ -10,7 +10,7 @@ from server.backend_api.conversations import number_in
 from server.backend_api.router import usual_language
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
-from server.errors import ApiError, api_error, shutting_down
+from server.errors import ApiError, shutting_down, told_of
 from server.listener import Wire
 from server.reply import Disconnected, Replying, headers_of, read_body, send_json
 from server.routes.messages import request_key_in
@@ -46,7 +46,7 @@ class Chat:
                 raise
             await self._refuse(send, shutting_down(), language)
         except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
-            await self._refuse(send, api_error(error), language)
+            await self._refuse(send, told_of(error, "/api/chat"), language)
 
     async def asked(self, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
         """Who says what, where."""

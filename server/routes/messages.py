@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
-from server.errors import ApiError, api_error, shutting_down
+from server.errors import ApiError, shutting_down, told_of
 from server.reply import Disconnected, Replying, headers_of, read_body, send_error
 from server.state import ServerState
 from server.wire.chat import ChatWire
@@ -47,7 +47,7 @@ class Messages:
                 raise
             await send_error(send, shutting_down())
         except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
-            await send_error(send, api_error(error))
+            await send_error(send, told_of(error, "/v1/conversations/…/messages"))
 
 
 def request_key_in(headers: dict[str, str]) -> str | None:
