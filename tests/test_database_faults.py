@@ -51,6 +51,7 @@ async def test_a_full_disk_is_told_and_reading_goes_on(tmp_path: Path) -> None:
     plain.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["no database", "a flipped page", "half of it", "a folder"])
 def test_a_damaged_database_stops_the_start(damage: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -94,6 +95,7 @@ async def test_many_writers_never_find_the_database_locked(tmp_path: Path) -> No
             assert [one["content"] for one in told[::2]] == [f"{at}" for at in range(6)]
 
 
+@pytest.mark.long
 async def test_postgresql_that_lets_nobody_in_is_told_and_waited_for(tmp_path: Path) -> None:
     url = new_database()
     name = url.partition("?")[0].rpartition("/")[2]

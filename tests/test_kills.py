@@ -1,4 +1,4 @@
-"""Kills: what was told is kept, and no turn is half there. Long, so in `make soak`; a few in every run."""
+"""Kills: what was told is kept, and no turn is half there. Long, so in `make soak`; a few in `make test-all`."""
 
 import asyncio
 import json
@@ -68,6 +68,7 @@ def kill_the_store(folder: Path, times: int) -> tuple[int, int]:
     return times, check(folder, [line.strip() for line in lines])
 
 
+@pytest.mark.long
 def test_ten_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
     _, told = kill_the_store(tmp_path, 10)
     assert told > 0
