@@ -9,6 +9,11 @@ _SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg|dr)[-_][A-Za-z0-9_.-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
 )
 
+_TALKATIVE = (
+    "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite", "python_multipart",
+)  # fmt: skip
+"""Libraries that tell at `debug` what passes through them."""
+
 
 class LineFormatter(logging.Formatter):
     """`time level logger: message field=value`, on one line whatever stands in it."""
@@ -38,17 +43,8 @@ def set_up_logging(level: str) -> None:
         logger.propagate = (
             name != "uvicorn.access"
         )  # one line a turn is enough, and paths may hold what a host put there
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it reports each instruction set that it did not find
-    for name in (
-        "httpx",
-        "httpx2",
-        "openai",
-        "urllib3",
-        "aiohttp.access",
-        "asyncio",
-        "aiosqlite",
-        "python_multipart",
-        "sqlalchemy.engine",
-    ):
+    # Statements with what callers said, steps of a migration, instruction sets that were not found: nobody's to read.
+    for name in ("alembic", "faiss.loader", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, getattr(logging, level.upper())))

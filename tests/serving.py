@@ -148,6 +148,17 @@ class Served:
         return await self.post(path, body)
 
 
+class PromptServer(DrainingServer):
+    """Stops within milliseconds of being told; uvicorn looks ten times a second, and hundreds of tests would wait."""
+
+    async def main_loop(self) -> None:
+        """See uvicorn."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings: Any) -> AsyncIterator[Served]:
     """Serve the shipped endpoints, and these graphs beside them."""
@@ -156,7 +167,7 @@ async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings:
     listener = listen(Settings(port=0))
     listener.listen(2048)
     options = {**uvicorn_options(), "loop": "asyncio"}
-    server = DrainingServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)
+    server = PromptServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # the signals are pytest's
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
