@@ -10,8 +10,9 @@ from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
 from models.errors import ModelError
 
 MAX_TOOL_CALLS = 128
-MAX_ANSWER_CHARACTERS = 2_000_000
-"""Thirty hours of speech: what is longer is no answer, and would fill the memory of who gathers it."""
+MAX_ANSWER_CHARACTERS = 10_000_000
+"""Days of speech, and more than waits in a kernel for a client that does not read: what is longer is no answer, and
+would fill the memory of who gathers it."""
 MAX_ARGUMENT_CHARACTERS = 1_048_576
 _AUDIO_TEXTS = ("id", "data", "transcript")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")

@@ -239,7 +239,7 @@ async def test_many_upstreams_of_one_user_cut_nobody(tmp_path: Path) -> None:
 
 
 async def test_an_answer_without_end_is_cut(tmp_path: Path) -> None:
-    endless: list[Action] = [*[("chunk", "x" * 100_000)] * 30, ("finish", "stop"), ("done",)]
+    endless: list[Action] = [*[("chunk", "x" * 100_000)] * 110, ("finish", "stop"), ("done",)]
     async with backend(tmp_path, "sqlite:", endless) as (served, _):
         ann, _ = await login(served)
         chat = (await ann.post("/v1/conversations", {})).json()["id"]
