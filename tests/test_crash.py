@@ -70,7 +70,7 @@ async def test_k09_after_a_kill_the_same_turn_has_the_same_key_and_pays_once(tmp
         process, port = await start()
         connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
         await connection.send(REQUEST)
-        await up.until(lambda: (effects / "tries").exists(), 20)
+        await up.until(lambda: (effects / "tries").exists() and bool((effects / "tries").read_text()), 20)
         process.send_signal(signal.SIGKILL)
         await process.wait()
         await connection.aclose()
