@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from accounts.hashing import hash_of
-from accounts.keys import PREFIX, SCOPES, UserKey, UserKeys
+from accounts.hashing import KEY_PREFIX, hash_of
+from accounts.keys import SCOPES, UserKey, UserKeys
 from accounts.passwords import Passwords
 from accounts.sealed import Sealed, SealError
 from accounts.tokens import TokenError, Tokens
@@ -52,7 +52,7 @@ class Accounts:
 
     async def who(self, bearer: str) -> Identity | None:
         """Whose token or key it is; None if it opens nothing."""
-        if bearer.startswith(PREFIX):
+        if bearer.startswith(KEY_PREFIX):
             return await self._look(bearer, self._by_key)
         if bearer.count(".") == 2:
             return await self._look(bearer, self._by_token)

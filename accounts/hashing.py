@@ -2,6 +2,9 @@
 
 import hashlib
 
+KEY_PREFIX = "dg_"
+"""How every key of ours begins, a user's and the operator's."""
+
 
 def hash_of(key: str) -> str:
     """SHA-256, as hexadecimal digits."""

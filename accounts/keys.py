@@ -11,14 +11,13 @@ from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from accounts.errors import InvalidAccountError, NameTakenError
-from accounts.hashing import hash_of
+from accounts.hashing import KEY_PREFIX, hash_of
 from accounts.living import hold_user
 from accounts.users import User
 from database.accounts import KEY, USER
 from database.engine import Database
 from database.text import cleaned
 
-PREFIX = "dg_"
 SCOPES = ("chat", "conversations", "knowledge", "usage")
 """`chat` lets turns run, on every path; the others open what they name."""
 MOST_KEYS = 100
@@ -62,7 +61,7 @@ class UserKeys:
             raise InvalidAccountError(f"No scope {unknown[0] if scopes else ''!r}. Accepted: {', '.join(SCOPES)}.")
         if len(await self.of_user(user_id)) >= MOST_KEYS:
             raise InvalidAccountError(f"A user has at most {MOST_KEYS} keys.")
-        key = PREFIX + secrets.token_urlsafe(32)
+        key = KEY_PREFIX + secrets.token_urlsafe(32)
         values = {
             "id": str(uuid4()), "user_id": user_id, "name": name, "hash": hash_of(key), "ending": key[-4:],
             "scopes": sorted(set(scopes)), "token_budget": token_budget, "created_at": int(time.time()),

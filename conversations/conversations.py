@@ -21,7 +21,6 @@ from database.text import cleaned
 LARGEST_NUMBER = 2**53 - 1
 """What JavaScript counts to."""
 _TRIES = 8
-UNTITLED = ""
 
 
 class Conversations:
@@ -36,7 +35,7 @@ class Conversations:
         self,
         user_id: str,
         *,
-        title: str = UNTITLED,
+        title: str = "",
         graph: str,
         model: str = "",
         instructions: str = "",

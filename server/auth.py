@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from accounts.hashing import hash_of
+from accounts.hashing import KEY_PREFIX, hash_of
 from server.errors import ApiError
-from server.keys import PREFIX, KeyFile
+from server.keys import KeyFile
 from server.settings import Settings, SettingsError, is_loopback
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Authenticator:
             identity = await self._who(_key_in(headers.get("authorization")))
             return _user(identity) if identity is not None else Caller("local")
         key = _bearer(headers.get("authorization"))
-        if self.mode == "passthrough" and not key.startswith(PREFIX):
+        if self.mode == "passthrough" and not key.startswith(KEY_PREFIX):
             if (identity := await self._who(key)) is not None:
                 return _user(identity)  # a login of ours is for nobody else's eyes
             # Whose key it is we do not know, but one key is one caller: nobody meets the calls of another.

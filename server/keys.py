@@ -8,11 +8,10 @@ from pathlib import Path
 
 import orjson
 
-from accounts.hashing import hash_of
+from accounts.hashing import KEY_PREFIX, hash_of
 
 log = logging.getLogger(__name__)
 
-PREFIX = "dg_"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -51,7 +50,7 @@ class KeyFile:
             raise KeyFileError("A key's name has 1 to 64 printable characters.")
         if name in hashes:
             raise KeyFileError(f"There is a key {name!r} already. Revoke it first, or choose another name.")
-        key = PREFIX + secrets.token_urlsafe(32)
+        key = KEY_PREFIX + secrets.token_urlsafe(32)
         self._write({**hashes, name: hash_of(key)})
         return key
 

@@ -11,11 +11,10 @@ from starlette.datastructures import FormData, UploadFile
 
 from accounts.accounts import Identity
 from knowledge.jobs import Job
+from server.bodies import FORM_BYTES
 from server.errors import ApiError
 from server.state import ServerState
 
-FORM_BYTES = 64 * 1024
-"""Of each field beside the file."""
 MOST_AT_ONCE = 8
 """Files that are being received; who comes then waits outside."""
 MOST_OF_ONE = 2

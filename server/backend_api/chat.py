@@ -6,6 +6,7 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from accounts.accounts import Identity
 from server.backend_api.conversations import number_in
 from server.backend_api.router import usual_language
 from server.bodies import JSON_BYTES
@@ -26,6 +27,9 @@ Form = Literal["events", "lines", "openai"]
 class Chat:
     """The ASGI application of `/api/chat/{conversation_id}`."""
 
+    scopes: tuple[str, ...] = ("chat",)
+    """What a key must open."""
+
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
@@ -45,12 +49,13 @@ class Chat:
             if send.begun:
                 raise
             await self._refuse(send, shutting_down(), language)
-        except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
+        except Exception as error:  # the boundary of a request: whatever was wrong, it is told once
+            if send.begun:
+                raise
             await self._refuse(send, told_of(error, "/api/chat"), language)
 
-    async def asked(self, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
-        """Who says what, where."""
-        identity = await self._state.authenticator.identify(scope, headers, "chat")
+    async def asked(self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+        """What he says, and where."""
         return Asked(
             identity,
             number_in(scope["path_params"]["conversation_id"]),
@@ -60,9 +65,10 @@ class Chat:
 
     async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> Asked:
         # Who may not ask is told so before his body is read.
-        await self._state.authenticator.identify(scope, headers, "chat")
+        for needed in self.scopes:
+            identity = await self._state.authenticator.identify(scope, headers, needed)
         body = json_object(await read_body(receive, headers, JSON_BYTES))
-        return await self.asked(scope, headers, body)
+        return await self.asked(identity, scope, headers, body)
 
     def _wire(self, scope: Scope, headers: dict[str, str], language: Language) -> Wire:
         form: str = Request(scope).query_params.get("stream_format", self._state.settings.api_stream)

@@ -160,11 +160,10 @@ async def upload(request: Request, state: State, who: User, language: InLanguage
 class KnowledgeChat(Chat):
     """The ASGI application of `/api/rag/chat`."""
 
-    async def asked(self, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
-        """Who says what, where, and in which knowledge base the answer is looked for."""
-        identity = await self._state.authenticator.identify(scope, headers, "chat")
-        if "knowledge" not in identity.scopes:
-            identity = await self._state.authenticator.identify(scope, headers, "knowledge")
+    scopes = ("chat", "knowledge")
+
+    async def asked(self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+        """What he says, where, and in which knowledge base the answer is looked for."""
         top_k = body.get("top_k", USUAL_TOP_K)
         if isinstance(top_k, bool) or not isinstance(top_k, int):
             raise ApiError(400, "`top_k` must be a number.", param="top_k", code="invalid_value")

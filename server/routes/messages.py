@@ -46,7 +46,9 @@ class Messages:
             if send.begun:
                 raise
             await send_error(send, shutting_down())
-        except Exception as error:  # noqa: BLE001 (the boundary of a request: whatever was wrong, it is told once)
+        except Exception as error:  # the boundary of a request: whatever was wrong, it is told once
+            if send.begun:
+                raise
             await send_error(send, told_of(error, "/v1/conversations/…/messages"))
 
 
