@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
@@ -69,14 +70,14 @@ class RedisCache:
 
     async def count(self, key: str, seconds: int, by: int = 1) -> tuple[int, float] | None:
         """See the port."""
-        run: Callable[[], Awaitable[Any]] = lambda: self._redis.eval(  # noqa: E731
-            _COUNT, 1, PREFIX + key, str(seconds * 1000), str(by)
-        )
-        found = await self._ask(run)
+        found = await self._ask(partial(self._counted, PREFIX + key, seconds * 1000, by))
         match found:
             case [int(counted), int(left)]:
                 return counted, max(left, 0) / 1000
         return None
+
+    async def _counted(self, key: str, milliseconds: int, by: int) -> Any:
+        return await self._redis.eval(_COUNT, 1, key, str(milliseconds), str(by))
 
     async def aclose(self) -> None:
         """See the port."""
