@@ -20,7 +20,7 @@ serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
 test: $(VENV)/installed-test redis ## run every test but the long proofs
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/installed-test redis $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
 	@$(BIN)/python -m pytest -m "clients or long"

@@ -71,10 +71,10 @@ class ConversationTurns:
         while True:
             copy = await self._copies.get(conversation)
             async with self._database.transaction() as connection:
-                found = await self._try(connection, user_id, conversation, question, request_key, copy)
+                found = await self._try(connection, user_id, conversation, question, request_key, copy, waits)
             if found is not None:
                 return found
-            if time.monotonic() + pause > deadline or not waits():
+            if time.monotonic() + pause > deadline:
                 raise BusyConversationError("Another turn of this conversation is running.")
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -112,6 +112,7 @@ class ConversationTurns:
         question: str,
         request_key: str | None,
         copy: tuple[int, list[KeptTurn]] | None,
+        waits: Callable[[], bool],
     ) -> BegunTurn | KeptTurn | None:
         """None: another turn runs."""
         now = _now()
@@ -126,6 +127,8 @@ class ConversationTurns:
             return before
         if before is not None and before.position < row.turns:
             raise PassedTurnError("The turn was cut, and the conversation has gone on: say it again with another key.")
+        if not waits():  # a queue may stand before the database too
+            raise BusyConversationError("Whoever asked has left before his turn came.")
         if row.open_turn is not None and is_running(row.open_until, now):
             return None
         left = (TURN.c.conversation_id == row.id, TURN.c.state == "open")

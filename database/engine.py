@@ -62,6 +62,7 @@ class Database:
         self._locks: AsyncEngine = create_async_engine(self._address, poolclass=NullPool, **self._options())
         self._waiting: dict[str, asyncio.Lock] = {}
         self._opening = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self._open = False
 
     @asynccontextmanager
@@ -71,9 +72,10 @@ class Database:
         Raises DatabaseAwayError and DatabaseFullError.
         """
         await self.open()
-        with _in_our_words():
-            async with self._engine.begin() as connection:
-                yield connection
+        async with self._turn_to_write():
+            with _in_our_words():
+                async with self._engine.begin() as connection:
+                    yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -156,6 +158,24 @@ class Database:
             await self._readers.aclose()
         await self._engine.dispose()
         await self._reading.dispose()
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        """SQLite has one writer. Who waits for another of this process waits here and is served in turn; SQLite lets
+        them all nap for up to a tenth of a second, and whoever wakes first goes first.
+        """
+        if not self._sqlite:
+            yield
+            return
+        try:
+            async with asyncio.timeout(_BUSY_SECONDS):
+                await self._writing.acquire()
+        except TimeoutError:
+            raise DatabaseAwayError("The database does not answer: others are writing for too long.") from None
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def _reading_engine(self) -> AsyncEngine:
         """PostgreSQL's readers wait for nobody anyway."""

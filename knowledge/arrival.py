@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from knowledge.analyse import BATCH, AnalysedPiece
 from knowledge.embed import Embedder
 from knowledge.prepare import Arriving, prepared
@@ -10,8 +12,15 @@ from knowledge.rows import Rows, StoreRow
 from knowledge.store import Document
 from language.words import is_chinese
 
+Also = Callable[[AsyncConnection, int], Awaitable[None]]
+"""What is to be done in the transaction in which so many passages are seen, or they are not seen if it raises."""
+
 _TELL_LANGUAGE = 32
 """Pieces of a document whose words tell its language: the first one may be a title in another."""
+
+
+async def nothing_else(connection: AsyncConnection, passages: int) -> None:
+    """Nothing."""
 
 
 class Arrival:
@@ -55,13 +64,15 @@ class Arrival:
                 await self._write(BATCH)
         return position
 
-    async def publish(self, going: Sequence[str] | None, kept: Sequence[str] = ()) -> int:
+    async def publish(self, going: Sequence[str] | None, kept: Sequence[str] = (), also: Also = nothing_else) -> int:
         """Let all be seen, and the documents named `going` (None: all but `kept`) no longer. Returns how many passages
         came.
         """
         await self._write(len(self._waiting))
         embedder = self._embedder.name if self._anew else ""
-        await self._rows.publish(self._store, self._ids, going, kept, embedder)
+        await self._rows.publish(
+            self._store, self._ids, going, kept, embedder, lambda connection: also(connection, self.passages)
+        )
         return self.passages
 
     async def _write(self, count: int) -> None:

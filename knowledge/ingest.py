@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from knowledge.analyse import AnalysedPiece
 from knowledge.embed import EmbedError
@@ -115,7 +116,7 @@ class Ingestion:
             document = Document(job.document, tags=job.tags, media_type=MEDIA_TYPES[first.kind], source_digest=digest)
             async with aclosing(self._batches(job, first.total, said, progress)) as batches:
                 if isinstance(store, SqlStore):
-                    return await store.take(document, batches)
+                    return await store.take(document, batches, lambda *seen: self._complete(job, *seen))
                 pieces = [one.piece async for batch in batches for one in batch]
         whole = Document(job.document, pieces=tuple(pieces), tags=job.tags, media_type=document.media_type)
         return await store.add([whole])
@@ -136,6 +137,10 @@ class Ingestion:
                 told = monotonic()
                 await self._tell(job, done, total)
         await self._tell(job, done, total)
+
+    async def _complete(self, job: Job, connection: AsyncConnection, done: int) -> None:
+        if not await self.jobs.complete(connection, job.id, done):
+            raise _CancelledError
 
     async def _tell(self, job: Job, done: int, total: int) -> None:
         if not await self.jobs.tell(job.id, done, total):

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
 from database.knowledge import JOB
@@ -54,29 +55,15 @@ class Jobs:
 
     async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
         """Put a file into the queue. Raises QueueFullError, and StoreError for a name that cannot be kept."""
-        job = await self.submit_if(None, store, document, source, tags)
-        assert job is not None  # noqa: S101 (nothing was asked for)
-        return job
-
-    async def submit_if(
-        self, there: Select[Any] | None, store: str, document: str, source: bytes, tags: Sequence[str] = ()
-    ) -> Job | None:
-        """The same if this finds something, in the same transaction; else None."""
-        checked_name(document)
-        number = uuid4().hex
-        values = {
-            "id": number, "store": store, "document": document, "tags": list(tags), "state": "queued",
-            "source": source, "done": 0, "total": 0, "tries": 0, "error": "", "fault": "", "created_at": time.time_ns(),
-            "leased_until": 0,
-        }  # fmt: skip
         async with self._database.transaction() as connection:
-            if there is not None and await connection.scalar(there) is None:
+            return await _submitted(connection, store, document, source, tags)
+
+    async def submit_if(self, there: Select[Any], store: str, document: str, source: bytes) -> Job | None:
+        """The same if this finds something, in the same transaction; else None."""
+        async with self._database.transaction() as connection:
+            if await connection.scalar(there) is None:
                 return None
-            waiting = select(func.count()).select_from(JOB).where(JOB.c.state.in_(("queued", "running")))
-            if (await connection.scalar(waiting) or 0) >= MOST_WAITING:
-                raise QueueFullError(f"{MOST_WAITING} files are waiting to be taken in. Try again later.")
-            await connection.execute(insert(JOB).values(values))
-        return Job(number, store, document, tuple(tags), "queued", 0, 0, "", "")
+            return await _submitted(connection, store, document, source, ())
 
     async def get(self, job: str) -> Job | None:
         """The job of this id."""
@@ -138,6 +125,12 @@ class Jobs:
         async with self._database.transaction() as connection:
             await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
 
+    async def complete(self, connection: AsyncConnection, job: str, done: int) -> bool:
+        """It is done, in the transaction in which its passages are seen. Returns whether it ran: nobody cancelled."""
+        values = {"state": "done", "source": None, "done": done, "total": done, "error": "", "leased_until": 0}
+        running = update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values)
+        return bool((await connection.execute(running)).rowcount)
+
     async def release(self, job: str) -> None:
         """The runner stops, and the job is not his fault: it waits again, as if it had not been begun."""
         values = {"state": "queued", "leased_until": 0, "tries": JOB.c.tries - 1}
@@ -170,6 +163,19 @@ class Jobs:
 _SHOWN = (
     JOB.c.id, JOB.c.store, JOB.c.document, JOB.c.tags, JOB.c.state, JOB.c.done, JOB.c.total, JOB.c.error, JOB.c.fault,
 )  # fmt: skip
+
+
+async def _submitted(connection: AsyncConnection, store: str, document: str, source: bytes, tags: Sequence[str]) -> Job:
+    checked_name(document)
+    waiting = select(func.count()).select_from(JOB).where(JOB.c.state.in_(("queued", "running")))
+    if (await connection.scalar(waiting) or 0) >= MOST_WAITING:
+        raise QueueFullError(f"{MOST_WAITING} files are waiting to be taken in. Try again later.")
+    values = {
+        "id": uuid4().hex, "store": store, "document": document, "tags": list(tags), "state": "queued",
+        "source": source, "done": 0, "total": 0, "tries": 0, "error": "", "fault": "", "created_at": time.time_ns(),
+        "leased_until": 0,
+    }  # fmt: skip
+    return _job((await connection.execute(insert(JOB).values(values).returning(*_SHOWN))).one())
 
 
 def _job(row: Any) -> Job:

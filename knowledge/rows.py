@@ -41,6 +41,10 @@ async def _nobody(ids: list[int]) -> None:
     """Nobody keeps anything beside the rows."""
 
 
+async def _nothing(connection: AsyncConnection) -> None:
+    """Nothing else is to be done."""
+
+
 class Rows:
     """One store's part of the database."""
 
@@ -112,10 +116,12 @@ class Rows:
         going: Sequence[str] | None,
         kept: Sequence[str] = (),
         embedder: str = "",
+        also: Callable[[AsyncConnection], Awaitable[None]] = _nothing,
     ) -> int:
         """In one transaction: what arrived is seen, and the documents named `going` (None: all but `kept`) are not.
 
-        `embedder` is whose vectors the store has from now on. Returns how many documents went.
+        `embedder` is whose vectors the store has from now on. `also` is done with it, or nothing is if that raises.
+        Returns how many documents went.
         """
         named = DOCUMENT.c.name.not_in(kept) if going is None else DOCUMENT.c.name.in_(going)
         async with self._database.transaction() as connection:
@@ -126,6 +132,7 @@ class Rows:
                 values = {"embedder": embedder, "words": WORDS}
                 await connection.execute(update(STORE).where(STORE.c.id == store.id).values(values))
             await _count(connection, store)
+            await also(connection)
             return int(gone.rowcount)
 
     async def purge(self, store: StoreRow, forgetting: Callable[[list[int]], Awaitable[None]] = _nobody) -> int:

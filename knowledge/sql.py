@@ -11,7 +11,7 @@ import numpy as np
 
 from database.text import cleaned
 from knowledge.analyse import AnalysedPiece, analysed_pieces
-from knowledge.arrival import Arrival
+from knowledge.arrival import Also, Arrival, nothing_else
 from knowledge.base import STORE_NAME
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
@@ -187,14 +187,14 @@ class SqlStore:
         self,
         document: Document,
         batches: AsyncIterable[Sequence[AnalysedPiece]],
-        progress: Callable[[int], None] = unheard,
+        also: Also = nothing_else,
     ) -> int:
         """Like `add`, for one document whose pieces are still being read; what fails to be read leaves no trace."""
         async with self._alone() as store:
-            arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived)
+            arrival = Arrival(self.rows, store, self.embedder, unheard, self.arrived)
             if not await arrival.take(document, batches):
                 raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
-            return await arrival.publish([document.name])
+            return await arrival.publish([document.name], also=also)
 
     async def _purge(self, store: StoreRow) -> None:
         """Purge to the end, also when cancelled: after it another writer may begin."""

@@ -63,10 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         for task in going_on:
             task.cancel()
         await asyncio.gather(*going_on, *working, return_exceptions=True)
-        await state.upstreams.aclose()
-        await state.accounts.aclose()
-        await state.cache.aclose()
-        await state.services.aclose()
+        await state.aclose()
 
     app = FastAPI(
         title="Dialgraph",

@@ -4,10 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from accounts.accounts import Accounts
-from accounts.secrets import SecretError, open_sealed, open_tokens
-from cache.port import Cache, open_cache
+from cache.port import Cache
 from conversations.conversations import Conversations
-from conversations.copies import Copies
 from conversations.turns import ConversationTurns
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
@@ -15,12 +13,13 @@ from knowledge.bases import Bases
 from models.vetted import VettedUpstreams
 from server.auth import Authenticator
 from server.endpoints import Endpoint, load_endpoints
+from server.kept import open_kept
 from server.knowledge import UserKnowledge
 from server.ledger import Ledger
 from server.limiter import Limiter
 from server.people import People
 from server.record import Keeper
-from server.settings import Settings, SettingsError, ensure_data_dir
+from server.settings import Settings
 from server.turns import Turns
 
 
@@ -51,43 +50,38 @@ class ServerState:
     ready: bool = False
     """Whether everything is open and warm."""
 
+    async def aclose(self) -> None:
+        """Give back what is open."""
+        await self.upstreams.aclose()
+        await self.accounts.aclose()
+        await self.cache.aclose()
+        await self.services.aclose()
+
 
 def open_state(settings: Settings) -> ServerState:
     """Open what the settings name, as far as that needs no event loop. Raises SettingsError and GraphError."""
-    try:
-        ensure_data_dir(settings)
-        tokens = open_tokens(settings.token_secret.get_secret_value(), settings.data_dir)
-        sealed = open_sealed(settings.encryption_keys.get_secret_value(), settings.data_dir)
-    except SecretError as error:
-        raise SettingsError(str(error)) from None
     services = OpenServices(settings)
-    try:
-        cache = open_cache(settings.redis_url.get_secret_value())
-    except ValueError as error:
-        raise SettingsError(f"Setting {error}") from None
-    accounts = Accounts(services.database, tokens, sealed, cache)
-    copies = Copies(cache, sealed)
-    turns = ConversationTurns(services.database, copies)
+    kept = open_kept(settings, services.database)
+    turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
     open_turns = Turns()
     bases = Bases(services.database)
-    conversations = Conversations(services.database, sealed, copies)
     knowledge = UserKnowledge(services, bases)
     return ServerState(
         settings,
         services,
         load_endpoints(langgraph_file(), settings.endpoints),
-        Authenticator(settings, accounts),
-        accounts,
-        conversations,
+        Authenticator(settings, kept.accounts),
+        kept.accounts,
+        kept.conversations,
         turns,
         Keeper(turns),
         VettedUpstreams(settings.private_hosts),
         bases,
         knowledge,
-        People(accounts, conversations, bases, knowledge, open_turns, ledger),
-        cache,
-        Limiter(settings, cache),
+        People(kept.accounts, kept.conversations, bases, knowledge, open_turns, ledger),
+        kept.cache,
+        Limiter(settings, kept.cache),
         ledger,
         open_turns,
     )

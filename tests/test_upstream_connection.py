@@ -199,7 +199,7 @@ async def test_u24_a_store_that_fails_is_a_status_a_frame_or_the_steps_edge(
         return None
 
     monkeypatch.setitem(ENGINES, "failing", f"{__name__}:FailingStore")
-    acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": 10})
+    acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": 10 if filled else 9_000})
     spec = Graph(name="looks", steps=(acknowledge, Step("pause"), Step("retrieve"), Step("call_model")))
     going_on = (Step("retrieve", on_error="call_model"), Step("call_model"))
     graphs: Any = ((spec, [pause]), (Graph(name="goes_on", steps=going_on), []))

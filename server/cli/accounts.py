@@ -7,26 +7,32 @@ from getpass import getpass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from server.state import ServerState
+    from server.kept import Kept
 
 Found = TypeVar("Found")
 
 
-def with_accounts(work: "Callable[[ServerState], Coroutine[Any, Any, Found]]") -> Found:
+def with_accounts(work: "Callable[[Kept], Coroutine[Any, Any, Found]]") -> Found:
     """What the work gives."""
-    from server.settings import load_settings
-    from server.state import open_state
+    from database.engine import Database
+    from server.kept import open_kept
+    from server.settings import SettingsError, load_settings
 
     settings = load_settings()
 
     async def run() -> Found:
-        state = open_state(settings)
         try:
-            return await work(state)
+            database = Database(settings.database_url.get_secret_value(), settings.data_dir)
+        except ValueError as error:
+            raise SettingsError(f"Setting {error}") from None
+        try:
+            kept = open_kept(settings, database)
+            try:
+                return await work(kept)
+            finally:
+                await kept.aclose()
         finally:
-            await state.accounts.aclose()
-            await state.cache.aclose()
-            await state.services.aclose()
+            await database.aclose()
 
     return asyncio.run(run())
 

@@ -7,8 +7,8 @@ import typer
 from server.cli.accounts import with_accounts
 
 if TYPE_CHECKING:
+    from server.kept import Kept
     from server.keys import KeyFile
-    from server.state import ServerState
 
 app = typer.Typer(help="The keys that callers must bring.", no_args_is_help=True)
 UserName = Annotated[str, typer.Option("--user", help="Whose key it is; without one it is the operator's.")]
@@ -30,8 +30,8 @@ def create(name: str, user: UserName = "", scope: Scopes = None, token_budget: B
 def list_keys(user: UserName = "") -> None:
     """The names of the keys."""
 
-    async def work(state: "ServerState") -> list[str]:
-        keys = await state.accounts.keys.of_user((await state.accounts.users.known(user)).id)
+    async def work(kept: "Kept") -> list[str]:
+        keys = await kept.accounts.keys.of_user((await kept.accounts.users.known(user)).id)
         return [f"{key.name}  …{key.ending}  {' '.join(key.scopes)}" for key in keys]
 
     for name in with_accounts(work) if user else _file().names():
@@ -42,10 +42,10 @@ def list_keys(user: UserName = "") -> None:
 def revoke(name: str, user: UserName = "") -> None:
     """Take a key back; a running server refuses it within a second."""
 
-    async def work(state: "ServerState") -> bool:
-        owner = (await state.accounts.users.known(user)).id
-        named = [key.id for key in await state.accounts.keys.of_user(owner) if key.name == name]
-        return bool(named) and await state.accounts.keys.revoke(owner, named[0])
+    async def work(kept: "Kept") -> bool:
+        owner = (await kept.accounts.users.known(user)).id
+        named = [key.id for key in await kept.accounts.keys.of_user(owner) if key.name == name]
+        return bool(named) and await kept.accounts.keys.revoke(owner, named[0])
 
     if not user:
         _file().revoke(name)
@@ -57,11 +57,11 @@ def revoke(name: str, user: UserName = "") -> None:
 
 
 def _of_user(name: str, user: str, scopes: list[str] | None, token_budget: int | None) -> str:
-    async def work(state: "ServerState") -> str:
+    async def work(kept: "Kept") -> str:
         from accounts.keys import SCOPES
 
-        owner = (await state.accounts.users.known(user)).id
-        return (await state.accounts.keys.create(owner, name, scopes or SCOPES, token_budget=token_budget))[1]
+        owner = (await kept.accounts.users.known(user)).id
+        return (await kept.accounts.keys.create(owner, name, scopes or SCOPES, token_budget=token_budget))[1]
 
     return with_accounts(work)
 

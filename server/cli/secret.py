@@ -18,7 +18,7 @@ def new() -> None:
 @app.command()
 def rotate() -> None:
     """Encrypt every upstream key with the newest encryption key; afterwards the older ones can go."""
-    changed, unread = with_accounts(lambda state: state.conversations.rotate())
+    changed, unread = with_accounts(lambda kept: kept.conversations.rotate())
     typer.echo(f"Encrypted {changed} keys anew.")
     if unread:
         typer.echo(f"{unread} keys were encrypted with a key that the settings do not have.", err=True)

@@ -1,5 +1,6 @@
 """`dialgraph user`: create, list, disable, enable, password, delete."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import typer
@@ -8,7 +9,7 @@ from server.cli.accounts import given_password, with_accounts
 
 if TYPE_CHECKING:
     from accounts.users import User
-    from server.state import ServerState
+    from server.kept import Kept
 
 app = typer.Typer(help="Who can log in.", no_args_is_help=True)
 
@@ -17,14 +18,14 @@ app = typer.Typer(help="Who can log in.", no_args_is_help=True)
 def create(name: str) -> None:
     """Make an account; the password is asked for, or read from standard input."""
     password = given_password()
-    with_accounts(lambda state: state.accounts.users.register(name, password))
+    with_accounts(lambda kept: kept.accounts.users.register(name, password))
     typer.echo(f"Made {name!r}.")
 
 
 @app.command(name="list")
 def list_users() -> None:
     """The names of the users."""
-    for name, disabled in with_accounts(lambda state: state.accounts.users.all()):
+    for name, disabled in with_accounts(lambda kept: kept.accounts.users.all()):
         typer.echo(f"{name}  (disabled)" if disabled else name)
 
 
@@ -45,8 +46,8 @@ def password(name: str) -> None:
     """Give a user another password; his sessions end."""
     given = given_password()
 
-    async def work(state: "ServerState") -> None:
-        await state.accounts.users.set_password((await _named(state, name)).id, given)
+    async def work(kept: "Kept") -> None:
+        await kept.accounts.users.set_password((await _named(kept, name)).id, given)
 
     with_accounts(work)
     typer.echo(f"Changed the password of {name!r}.")
@@ -58,21 +59,29 @@ def delete(name: str, yes: bool = typer.Option(False, "--yes", help="Do not ask.
     if not yes:
         typer.confirm(f"Delete {name!r} with all conversations and knowledge bases?", abort=True)
 
-    async def work(state: "ServerState") -> None:
-        await state.people.erase((await _named(state, name)).id)
-
-    with_accounts(work)
+    asyncio.run(_erase(name))
     typer.echo(f"Deleted {name!r}.")
 
 
 def _set(name: str, *, disabled: bool) -> None:
-    async def work(state: "ServerState") -> None:
-        await _named(state, name)
-        await state.accounts.users.set_disabled(name, disabled)
+    async def work(kept: "Kept") -> None:
+        await _named(kept, name)
+        await kept.accounts.users.set_disabled(name, disabled)
 
     with_accounts(work)
     typer.echo(f"{'Disabled' if disabled else 'Enabled'} {name!r}.")
 
 
-async def _named(state: "ServerState", name: str) -> "User":
-    return await state.accounts.users.known(name)
+async def _erase(name: str) -> None:
+    from server.settings import load_settings
+    from server.state import open_state
+
+    state = open_state(load_settings())
+    try:
+        await state.people.erase((await state.accounts.users.known(name)).id)
+    finally:
+        await state.aclose()
+
+
+async def _named(kept: "Kept", name: str) -> "User":
+    return await kept.accounts.users.known(name)
