@@ -18,6 +18,7 @@ MOST_BYTES = 72
 FEWEST_CHARACTERS = 8
 MOST_WAITING = 4
 """Hashes that may wait for the one thread: who comes then would wait longer than a second."""
+_HASH_CHARACTERS = 31
 
 Found = TypeVar("Found")
 
@@ -29,8 +30,8 @@ class Passwords:
         self._cost = COST
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._waiting = 0
-        self._nobodys = bcrypt.hashpw(b"nobody", bcrypt.gensalt(COST)).decode()
-        """What is compared with where there is no user: it takes as long."""
+        self._nobodys = bcrypt.gensalt(COST).decode() + "." * _HASH_CHARACTERS
+        """What is compared with where there is no user: it takes as long, and was made of no password."""
 
     async def hash(self, password: str) -> str:
         """What is kept of a new password. Raises InvalidAccountError and BusyError."""
