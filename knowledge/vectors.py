@@ -105,7 +105,7 @@ class SegmentFile:
             if manifest["embedder"] != embedder or hashlib.sha256(data).hexdigest() != manifest["sha256"]:
                 return None
             segment = Segment(faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8)), int(manifest["last"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: no index to FAISS
             return None
         return segment if dimension in (0, segment.index.d) else None
 

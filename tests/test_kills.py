@@ -98,6 +98,13 @@ class Server:
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
 
+    def more(self, **variables: str) -> None:
+        """What else the next start finds in its environment; PYTHONPATH is put before ours."""
+        ours = self._environment["PYTHONPATH"]
+        if "PYTHONPATH" in variables:
+            variables["PYTHONPATH"] += os.pathsep + ours
+        self._environment |= variables
+
     async def start(self) -> float:
         """Start it. Returns after how many seconds it was ready."""
         began = time.monotonic()
