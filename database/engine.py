@@ -1,6 +1,8 @@
 """The database: SQLite in the data folder, or PostgreSQL by its URL. What was answered was committed before."""
 
 import asyncio
+import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -9,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from filelock import AsyncFileLock, FileLock
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -19,23 +21,22 @@ from sqlalchemy.pool import NullPool
 from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from database.migrate import migrate
 from database.readers import Readers
+from database.sqlite import (
+    LARGEST_JOURNAL_BYTES,
+    LettingGo,
+    begin_reading,
+    begin_writing,
+    journal_bytes,
+    prepare_reader,
+    prepare_writer,
+)
+
+log = logging.getLogger(__name__)
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _BUSY_SECONDS = 5
 
 Found = TypeVar("Found")
-
-
-class _Connection(sqlite3.Connection):
-    """Lets go of the file when it is closed. A task that is cancelled between a statement and its rows leaves them
-    open, and SQLite keeps the transaction of a connection that is closed so until Python has forgotten every row.
-    """
-
-    def close(self) -> None:
-        """Roll back what was not committed, then close."""
-        if self.in_transaction:
-            self.rollback()
-        super().close()
 
 
 class Database:
@@ -113,13 +114,21 @@ class Database:
         if self._open:
             return
         async with self._opening:
-            if not self._open:
-                try:
-                    await asyncio.to_thread(self._migrate)
-                except DBAPIError as error:
-                    said = str(error.orig).partition("\n")[0]
-                    raise DatabaseError(f"The database cannot be opened: {said}") from error
-                self._open = True
+            await asyncio.to_thread(self.prepare)
+
+    def prepare(self) -> None:
+        """The same at once, for a server that has not begun. Raises DatabaseError."""
+        if self._open:
+            return
+        file = Path(self._address.database or "")
+        if self._sqlite and file.is_file() and not os.access(file, os.W_OK):
+            raise DatabaseError(f"The database {file.name!r} cannot be written.")
+        try:
+            self._migrate()
+        except DBAPIError as error:
+            said = str(error.orig).partition("\n")[0]
+            raise DatabaseError(f"The database cannot be opened: {said}") from error
+        self._open = True
 
     @asynccontextmanager
     async def alone(self, what: str) -> AsyncIterator[None]:
@@ -142,10 +151,16 @@ class Database:
             if self._sqlite and driver is not None:
                 await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    @property
-    def pool(self) -> Any:
-        """The connections for writing, as SQLAlchemy counts them."""
-        return self._engine.pool
+    async def watch_journal(self) -> None:
+        """Tell the log when SQLite's journal grows without end: somebody holds an old state of the database open."""
+        if not self._sqlite:
+            return
+        size = await asyncio.to_thread(journal_bytes, Path(self._address.database or ""))
+        if size > LARGEST_JOURNAL_BYTES:
+            log.warning(
+                "the database's journal grows: some program has held an old state open for long",
+                extra={"megabytes": size >> 20},
+            )
 
     @property
     def engine(self) -> str:
@@ -182,19 +197,19 @@ class Database:
         if not self._sqlite:
             return self._engine
         engine = create_async_engine(self._address, **self._options())
-        event.listen(engine.sync_engine, "connect", _prepare_reader)
-        event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "connect", prepare_reader)
+        event.listen(engine.sync_engine, "begin", begin_reading)
         return engine
 
     def _options(self) -> dict[str, Any]:
         if self._sqlite:
-            return {"hide_parameters": True, "connect_args": {"timeout": _BUSY_SECONDS, "factory": _Connection}}
+            return {"hide_parameters": True, "connect_args": {"timeout": _BUSY_SECONDS, "factory": LettingGo}}
         return {"hide_parameters": True}  # an error tells no caller's words to the log
 
     def _prepare(self, engine: Engine) -> None:
         if self._sqlite:
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_immediate)
+            event.listen(engine, "connect", prepare_writer)
+            event.listen(engine, "begin", begin_writing)
         else:
             event.listen(engine, "connect", _prepare_postgres)
 
@@ -203,6 +218,8 @@ class Database:
         driver = "sqlite" if self._sqlite else self._address.drivername
         engine = create_engine(self._address.set(drivername=driver), **self._options())
         self._prepare(engine)
+        if self._sqlite and not Path(self._address.database or "").exists():
+            log.info("a new database is made")
         # One process at a time: the change to WAL does not wait for a lock, it fails.
         alone = FileLock(f"{self._address.database}.lock") if self._sqlite else nullcontext()
         try:
@@ -214,29 +231,12 @@ class Database:
             engine.dispose()
 
 
-def _prepare_sqlite(connection: Any, record: object) -> None:
-    # WAL: readers do not wait for the writer. FULL: a commit survives the loss of
-    # power. What is deleted is overwritten.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
 def _prepare_postgres(connection: Any, record: object) -> None:
     # PostgreSQL compiles what it believes to be costly, which takes it longer (20 to 100 ms) than to do it.
     cursor = connection.cursor()
     cursor.execute("SET jit = off")
     cursor.close()
     connection.commit()
-
-
-def _prepare_reader(connection: Any, record: object) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA query_only=ON").close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
 
 
 @contextmanager
@@ -251,8 +251,3 @@ def _in_our_words() -> Iterator[None]:
         raise DatabaseAwayError(f"The database does not answer: {said}") from error
     except PoolTimeoutError as error:
         raise DatabaseAwayError("All connections to the database are in use.") from error
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # A transaction that begins by reading and then writes fails under load; one that waits its turn does not.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -33,6 +33,8 @@ from server.state import ServerState, open_state
 log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
+WATCH_SECONDS = 10.0
+"""Between two looks at the size of the database's journal."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -55,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             asyncio.create_task(every(NOTE_SECONDS, state.keeper.note, stop)),
             asyncio.create_task(every(WRITE_SECONDS, state.ledger.write, stop)),
             asyncio.create_task(every(GONE_SECONDS, state.people.end_turns_of_the_gone, stop)),
+            asyncio.create_task(every(WATCH_SECONDS, state.services.database.watch_journal, stop)),
         ]
         state.ready = True
         yield

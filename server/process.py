@@ -37,7 +37,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     """Serve on a bound socket until a signal comes. Raises SettingsError or GraphError before it takes a call."""
     app = create_app(settings)
     state: ServerState = app.state.dialgraph
+    _leave_no_core()
     prepare(state)
+    state.services.database.prepare()
     config = uvicorn.Config(
         app, timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS), **uvicorn_options()
     )
@@ -49,6 +51,15 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     gc.freeze()
     gc.enable()
     DrainingServer(config, state).run(sockets=[listener])
+
+
+def _leave_no_core() -> None:
+    """A dump of the memory would hold every key."""
+    try:
+        import resource
+    except ImportError:  # Windows has neither
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _announce(listener: socket.socket, state: ServerState) -> None:

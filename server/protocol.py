@@ -8,7 +8,7 @@ follows a whole request is kept until its response is complete.
 
 import asyncio
 import re
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -42,6 +42,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """None: the body's end is known to the parser alone (it is chunked)."""
         self._body_bytes = 0
         self._trailer_bytes = 0
+        self._closes_behind_body = False
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_within(HEADER_SECONDS)
 
@@ -131,7 +132,15 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(_without_upgrade(head))
         if self._phase == "head":
             self._phase = "body"
+            if self._body_left is None or len(self._waiting) < self._body_left:
+                self.cycle.transport = cast(asyncio.Transport, _Lingering(self))
         return True
+
+    def close_behind_body(self) -> None:
+        """Close when the request is whole: who is still sending would see a reset, and not the reply."""
+        self._closes_behind_body = self._phase == "body"
+        if not self._closes_behind_body:
+            self.transport.close()
 
     def _take_body(self) -> None:
         piece = bytes(self._waiting if self._body_left is None else self._waiting[: self._body_left])
@@ -140,7 +149,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._body_left is not None:
             self._body_left -= len(piece)
         super().data_received(piece)
-        if self._phase == "answer" and self.cycle.response_complete:
+        if self._phase == "answer" and self._closes_behind_body:
+            self.transport.close()
+        elif self._phase == "answer" and self.cycle.response_complete:
             self._next()  # it was refused before its body had come
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -178,6 +189,19 @@ class LimitedProtocol(HttpToolsProtocol):
             % (status, len(body), body)
         )
         self.transport.close()
+
+
+class _Lingering:
+    """What a reply writes to while its request still comes."""
+
+    def __init__(self, protocol: LimitedProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        """The reply was the connection's last one (RFC 9112, 9.6)."""
+        self._protocol.close_behind_body()
 
 
 def _without_upgrade(head: bytes) -> bytes:

@@ -45,6 +45,7 @@ _ERRORS: dict[str, tuple[str, str]] = {
     "internal_error": ("Server error", "服务器内部错误"),
     "database_away": ("The server is busy, try again later", "服务器繁忙，请稍后再试"),
     "database_full": ("The server has no room left", "服务器存储空间不足"),
+    "storage_full": ("The server has no room left", "服务器存储空间不足"),
 }
 INVALID = ("Invalid request", "无效的请求参数")
 

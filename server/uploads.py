@@ -1,5 +1,6 @@
 """Files as they come in: so many at once, none larger than it may be, and never wholly in memory before it is known."""
 
+import errno
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ MOST_AT_ONCE = 8
 MOST_OF_ONE = 2
 """Of one user: his slow line is not to hold up the others."""
 _RETRY = {"Retry-After": "2"}
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ async def received(request: Request, state: ServerState, who: Identity) -> Async
             form = await request.form(max_files=1, max_fields=16, max_part_size=FORM_BYTES)
         except (UnicodeError, LookupError) as error:  # a charset that is none
             raise ApiError(400, "The form cannot be read.", code="invalid_value") from error
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise ApiError(507, "The server has no room for files.", "server_error", "storage_full") from error
         try:
             yield form
         finally:

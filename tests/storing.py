@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from accounts.errors import UnknownUserError
@@ -16,6 +17,7 @@ from conversations.conversations import Conversations
 from conversations.copies import Copies
 from conversations.turns import BegunTurn, ConversationTurns
 from database.engine import Database
+from database.errors import DatabaseError
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 TALKING = 4
@@ -43,7 +45,12 @@ async def main(folder: Path) -> None:
 
     async def talk(seed: int) -> None:
         dice = random.Random(f"{seed}-{dice_of_all.random()}")
-        chat = (await conversations.create(user, graph="chat")).id
+        while True:
+            with suppress(DatabaseError):  # of a disk that fails: what was not told was not promised
+                await converse(dice, (await conversations.create(user, graph="chat")).id)
+            await asyncio.sleep(0.01)
+
+    async def converse(dice: random.Random, chat: str) -> None:
         for at in range(1_000_000):
             begun = await turns.begin(user, chat, f"question {at}")
             assert isinstance(begun, BegunTurn)

@@ -1,6 +1,7 @@
 """Canaries: keys, passwords and words that nobody else has, and then a look for them everywhere."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ async def test_secrets_and_words_stay_where_they_belong(tmp_path: Path) -> None:
                 registration="open", token_secret=TOKEN_SECRET, encryption_keys=ENCRYPTION_KEY, errors=tmp_path / "log",
             )  # fmt: skip
             await server.start()
+            assert server.process is not None
+            limits = Path(f"/proc/{server.process.pid}/limits").read_text(encoding="ascii")
+            assert re.search(r"Max core file size +0 ", limits), "no dump of the memory is written"
             asking = Client(server)
             given = await live(asking)
             await client.save()

@@ -11,6 +11,8 @@ from sqlalchemy import Engine, event
 
 from database.engine import Database
 from database.errors import DatabaseAwayError, DatabaseError
+from database.sqlite import LARGEST_JOURNAL_BYTES
+from knowledge.jobs import Jobs
 from tests.accounts import answer, somebody
 from tests.postgres import new_database
 from tests.test_backend_api import backend
@@ -135,6 +137,32 @@ async def test_connections_that_are_killed_are_replaced(tmp_path: Path) -> None:
                     break
             assert reply.status == 200
         assert len(await ann.history(number)) == 10
+
+
+async def test_a_journal_that_cannot_begin_anew_is_told_and_catches_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database("sqlite:", tmp_path)
+    jobs = Jobs(database)
+    journal = tmp_path / "dialgraph.db-wal"
+    await database.open()
+    with sqlite3.connect(tmp_path / "dialgraph.db", isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM knowledge_job").fetchone()
+        for at in range(LARGEST_JOURNAL_BYTES // 2**20 + 4):
+            await jobs.submit("main", f"{at}.txt", b"x" * 2**20)
+        assert journal.stat().st_size > LARGEST_JOURNAL_BYTES
+        await database.watch_journal()
+        assert "the database's journal grows" in caplog.text
+        reader.execute("COMMIT")
+    reader.close()
+    for at in range(3):
+        await jobs.submit("main", f"late {at}.txt", b"x")
+    assert journal.stat().st_size <= LARGEST_JOURNAL_BYTES
+    caplog.clear()
+    await database.watch_journal()
+    assert not caplog.text
+    await database.aclose()
 
 
 async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None:

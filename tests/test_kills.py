@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,11 @@ def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
 class Server:
     """A server process on one folder, killed and started again."""
 
-    def __init__(self, folder: Path, model: str, errors: Path | None = None, **more: Any) -> None:
+    def __init__(
+        self, folder: Path, model: str, errors: Path | None = None, under: Sequence[str] = (), **more: Any
+    ) -> None:
         self._folder = folder
+        self._under = under
         self._errors = errors
         settings = {"models": {"main": model}, "upstreams": {"gpt": model}, "rates": dict.fromkeys(RATES, ""), **more}
         variables = {
@@ -110,7 +114,8 @@ class Server:
         began = time.monotonic()
         errors = self._errors.open("ab") if self._errors else None
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server.cli", "serve", "--port", "0", cwd=self._folder, env=self._environment,
+            *self._under, sys.executable, "-m", "server.cli", "serve", "--port", "0",
+            cwd=self._folder, env=self._environment,
             stdout=asyncio.subprocess.PIPE, stderr=errors or asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         if errors is not None:

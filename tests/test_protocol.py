@@ -132,6 +132,16 @@ async def test_a_body_behind_its_refusal_does_not_hold_the_connection(tmp_path: 
         assert await asyncio.wait_for(connection.reader.read(), 5) == b""
 
 
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+async def test_who_closes_behind_his_request_reads_why_it_was_refused(tmp_path: Path, version: bytes) -> None:
+    async with serving(tmp_path, api_keys={"a": "x" * 32}) as served:
+        connection = await served.connect()
+        request = served.request("/api/rag/doc/upload", b"x" * 3_000_000, {"connection": "close"})
+        await connection.send(request.replace(b"HTTP/1.1", version, 1))
+        told = await asyncio.wait_for(connection.reader.read(), 5)
+        assert told.startswith(b"HTTP/1.1 401 ") and told.endswith(b"}"), "the reply is whole, and then it is closed"
+
+
 async def test_leaving_is_seen_behind_a_pipelined_request(tmp_path: Path) -> None:
     async with (
         upstream(default=[("chunk", "a"), ("hang",)]) as up,

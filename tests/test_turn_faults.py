@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
 from conversations.conversations import LEASE_MILLISECONDS, is_running
 from server.record import NOTE_SECONDS
 from tests.accounts import Somebody, answer, events, somebody
@@ -265,12 +268,19 @@ async def test_no_connection_is_held_while_a_turn_streams(tmp_path: Path, databa
     async with backend(tmp_path, database, *[words(300)] * 5, user_streams=0) as (served, _):
         ann = await somebody(served)
         open_streams = [await listen(ann, await ann.conversation(), "Count", 2) for _ in range(5)]
-        pool = served.state.services.database.pool
-        idle = 0
-        for _ in range(200):
-            idle += pool.checkedout() == 0
-            await asyncio.sleep(0.005)
-        assert idle > 150, "a note a second is all that is written"
+        out: list[int] = []
+        taken, given = (lambda *_: out.append(1)), (lambda *_: out.append(-1))
+        event.listen(Pool, "checkout", taken)
+        event.listen(Pool, "checkin", given)
+        try:
+            idle = 0
+            for _ in range(200):
+                idle += sum(out) <= 0
+                await asyncio.sleep(0.005)
+        finally:
+            event.remove(Pool, "checkout", taken)
+            event.remove(Pool, "checkin", given)
+        assert out and idle > 150, "a note a second is all that is written"
         for connection, _ in open_streams:
             connection.reset()
 

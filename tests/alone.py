@@ -1,0 +1,39 @@
+"""Run tests where there is no network but the machine's own: `unshare -rn python -m tests.alone FILES`.
+
+Prints last how many packets found no way out: the kernel counts each name that somebody tried to look up and each
+connection that somebody tried to make.
+"""
+
+import fcntl
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+_SET_FLAGS, _UP = 0x8914, 0x1
+
+
+def bring_up_loopback() -> None:
+    """As `ip link set lo up` does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH14x", b"lo", _UP))
+
+
+def without_a_way() -> int:
+    """What the kernel has refused for want of a route, since the namespace was made."""
+    names, values = Path("/proc/net/snmp").read_text(encoding="ascii").splitlines()[:2]
+    old = int(dict(zip(names.split(), values.split(), strict=True))["OutNoRoutes"])
+    pairs = (line.split() for line in Path("/proc/net/snmp6").read_text(encoding="ascii").splitlines())
+    return old + sum(int(count) for name, count in pairs if name == "Ip6OutNoRoutes")
+
+
+if __name__ == "__main__":
+    bring_up_loopback()
+    before = without_a_way()
+    with socket.socket() as away:
+        away.connect_ex(("192.0.2.1", 443))
+    counted = without_a_way() - before
+    status = pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]])
+    print(f"exit {int(status)} counted {counted} away {without_a_way() - before - counted}")  # noqa: T201

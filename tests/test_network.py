@@ -1,0 +1,29 @@
+"""Nothing leaves the machine but to the upstreams that somebody configured: no telemetry, no model hub, no look-up."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from graphs.settings import ROOT
+
+FILES = (
+    "test_backend_api", "test_users_api", "test_usage", "test_retrieval", "test_documents", "test_graphs_run",
+    "test_http", "test_canary",
+)  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_no_packet_goes_elsewhere() -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-rn", "true"], check=False).returncode:
+        pytest.skip("this machine makes no network namespaces")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    run = subprocess.run(
+        [unshare, "-rn", sys.executable, "-m", "tests.alone", *(f"tests/{name}.py" for name in FILES)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.stdout.splitlines()[-1:] == ["exit 0 counted 1 away 0"], run.stdout[-3000:] + run.stderr[-1000:]
