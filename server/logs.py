@@ -9,6 +9,9 @@ _SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg|dr)[-_][A-Za-z0-9_.-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
 )
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends a line, or is an order to a terminal."""
+
 _TALKATIVE = (
     "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite", "python_multipart",
 )  # fmt: skip
@@ -22,7 +25,7 @@ class LineFormatter(logging.Formatter):
         """The record's line."""
         fields = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
         line = f"{super().format(record)} {fields}".rstrip()
-        return redact(line).replace("\r", "\\r").replace("\n", "\\n").replace("\x1b", "\\x1b")
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), redact(line))
 
 
 def redact(text: str) -> str:

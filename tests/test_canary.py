@@ -81,6 +81,12 @@ def holds(folder: Path, secret: str) -> list[str]:
     return [str(path) for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
+def writes_no_core(process: int) -> bool:
+    """Whether no dump of its memory is written."""
+    limits = Path(f"/proc/{process}/limits").read_text(encoding="ascii")
+    return re.search(r"Max core file size +0 ", limits) is not None
+
+
 async def test_secrets_and_words_stay_where_they_belong(tmp_path: Path) -> None:
     data, redis_folder = tmp_path / "data", tmp_path / "redis"
     data.mkdir()
@@ -93,8 +99,7 @@ async def test_secrets_and_words_stay_where_they_belong(tmp_path: Path) -> None:
             )  # fmt: skip
             await server.start()
             assert server.process is not None
-            limits = Path(f"/proc/{server.process.pid}/limits").read_text(encoding="ascii")
-            assert re.search(r"Max core file size +0 ", limits), "no dump of the memory is written"
+            assert writes_no_core(server.process.pid)
             asking = Client(server)
             given = await live(asking)
             await client.save()

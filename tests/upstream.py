@@ -103,7 +103,8 @@ async def upstream(*scripts: Sequence[Action], default: Sequence[Action] = ()) -
         state.open += 1
         number = state.connections
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled at the end of the test, and by nobody else: asyncio would tell it at length.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await _exchange(state, number, reader, writer):
                     pass
         finally:

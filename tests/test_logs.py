@@ -1,0 +1,67 @@
+"""The log: one line an event whatever stands in it, and no line for what any stranger can send."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.logs import LineFormatter
+from tests.serving import CHAT
+from tests.test_kills import Server
+from tests.upstream import upstream
+
+FORGED = "x\r\n2026-01-01 00:00:00,000 INFO server: a forged line \u001b[31m"
+
+
+@given(st.text(), st.text())
+def test_an_event_is_one_line_without_control_characters(message: str, value: str) -> None:
+    record = logging.makeLogRecord({"name": "n", "levelname": "INFO", "msg": "%s", "args": (message,), "field": value})
+    line = LineFormatter("%(message)s").format(record)
+    assert len(line.splitlines()) <= 1
+    assert not [character for character in line if ord(character) < 32 or 127 <= ord(character) < 160]
+
+
+async def test_ten_thousand_failing_requests_fill_no_log(tmp_path: Path) -> None:
+    data, log = tmp_path / "data", tmp_path / "log"
+    data.mkdir()
+    json_forged = FORGED.encode("unicode_escape").replace(b"\\x", b"\\u00")
+    failing = [
+        (CHAT, b"not json", ""),
+        (CHAT, b'{"model": "%b", "messages": []}' % json_forged, ""),
+        ("/nope%0d%0aforged%1b[31m", b"{}", "agent\t[31m"),
+        ("/api/chat/%0aforged", b"{}", ""),
+        ("/v1/conversations", b"{}", "Bearer \t forged"),
+    ]
+    requests = [
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\nuser-agent: {agent}\r\n"
+        f"authorization: {agent}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+        + body
+        for path, body, agent in failing
+    ]
+    async with upstream() as up:
+        server = Server(data, up.url, errors=log)
+        await server.start()
+        before = lines_of(log)
+
+        async def hammer() -> set[int]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            statuses = set()
+            for at in range(1000):
+                writer.write(requests[at % len(requests)])
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+                statuses.add(int(head.split(b" ")[1]))
+            writer.close()
+            return statuses
+
+        statuses = set().union(*await asyncio.gather(*(hammer() for _ in range(10))))
+        assert statuses <= {400, 401, 404, 405, 422}, statuses
+        await server.kill()
+    assert lines_of(log) - before <= 5 and b"forged" not in log.read_bytes()
+
+
+def lines_of(log: Path) -> int:
+    """How many there are."""
+    return len(log.read_bytes().splitlines())
