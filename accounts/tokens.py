@@ -49,7 +49,7 @@ class Tokens:
         if len(token) > LONGEST_TOKEN:
             raise TokenError("too long")
         try:
-            if set(jwt.get_unverified_header(token)) > {"alg", "typ"}:
+            if set(jwt.get_unverified_header(token)) - {"alg", "typ"}:
                 raise TokenError("a header that we never write")
             said: dict[str, Any] = jwt.decode(
                 token,

@@ -13,7 +13,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What ends a line, or is an order to a terminal."""
 
 _TALKATIVE = (
-    "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite", "python_multipart",
+    "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite",
 )  # fmt: skip
 """Libraries that tell at `debug` what passes through them."""
 
@@ -49,5 +49,6 @@ def set_up_logging(level: str) -> None:
     # Statements with what callers said, steps of a migration, instruction sets that were not found: nobody's to read.
     for name in ("alembic", "faiss.loader", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of every form that a stranger breaks
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, getattr(logging, level.upper())))
