@@ -70,6 +70,7 @@ async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, r
             begun = await state.conversation_turns.begin(
                 user, conversation.id, message, asked.request_key, lambda: not gone.is_set()
             )
+        wire.name_after(begun.id)
         if isinstance(begun, KeptTurn):
             await _tell_again(begun, wire, send, streaming=asked.streaming)
             return

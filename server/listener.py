@@ -60,6 +60,9 @@ class Wire(Protocol):
     def forget_actions(self) -> None:
         """The turn goes another way than it began: no tool is called."""
 
+    def name_after(self, turn_id: str) -> None:
+        """It is a turn that is kept, under this id: a request that comes again is answered under the same."""
+
 
 class Listener:
     """See the module."""

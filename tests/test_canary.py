@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.accounts import form
 from tests.redis_server import redis_server
-from tests.test_kills import Server
+from tests.server_process import Server
 from tests.upstream import Action, says, upstream
 
 PASSWORD = "canary-password-7f3a91"

@@ -13,7 +13,8 @@ import pytest
 
 from graphs.settings import ROOT
 from tests.accounts import PASSWORD, form
-from tests.test_kills import Server, check, rows_of
+from tests.server_process import Server
+from tests.test_kills import check, rows_of
 from tests.test_settings import run
 from tests.upstream import upstream
 

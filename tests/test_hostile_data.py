@@ -13,9 +13,9 @@ from sqlalchemy import Engine, event
 
 from tests.accounts import PASSWORD, events, form, somebody
 from tests.redis_server import redis_server
+from tests.server_process import Server
 from tests.serving import serving
 from tests.test_backend_api import backend
-from tests.test_kills import Server
 from tests.upstream import calls, says, upstream
 
 HOOK = '''

@@ -9,16 +9,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from accounts.hashing import hash_of
 from graphs.settings import ROOT
 from tests.accounts import PASSWORD
+from tests.server_process import Server, close
 from tests.upstream import Action, upstream
 
 REPORT = os.environ.get("KILLS_REPORT", "")
@@ -81,98 +80,6 @@ def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
     kills, told = kill_the_store(tmp_path, 1000)
     assert told > 1000
     report(f"store: {kills} × kill -9, {told} turns told, 0 lost, 0 half, in {time.monotonic() - began:.0f} s")
-
-
-class Server:
-    """A server process on one folder, killed and started again."""
-
-    def __init__(
-        self, folder: Path, model: str, errors: Path | None = None, under: Sequence[str] = (), **more: Any
-    ) -> None:
-        self._folder = folder
-        self._under = under
-        self._errors = errors
-        settings = {"models": {"main": model}, "upstreams": {"gpt": model}, "rates": dict.fromkeys(RATES, ""), **more}
-        variables = {
-            f"DIALGRAPH_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-            for name, value in settings.items()
-        }
-        self._environment = {**os.environ, **variables, "DIALGRAPH_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT)}
-        self._environment |= {"DIALGRAPH_USER_STREAMS": "0", "DIALGRAPH_SAMPLE_HANDBOOK": "false"}
-        self.port = 0
-        self.process: asyncio.subprocess.Process | None = None
-
-    def more(self, **variables: str) -> None:
-        """What else the next start finds in its environment; PYTHONPATH is put before ours."""
-        ours = self._environment["PYTHONPATH"]
-        if "PYTHONPATH" in variables:
-            variables["PYTHONPATH"] += os.pathsep + ours
-        self._environment |= variables
-
-    async def start(self) -> float:
-        """Start it. Returns after how many seconds it was ready."""
-        began = time.monotonic()
-        errors = self._errors.open("ab") if self._errors else None
-        self.process = await asyncio.create_subprocess_exec(
-            *self._under, sys.executable, "-m", "server.cli", "serve", "--port", "0",
-            cwd=self._folder, env=self._environment,
-            stdout=asyncio.subprocess.PIPE, stderr=errors or asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        if errors is not None:
-            errors.close()
-        assert self.process.stdout is not None
-        first = (await self.process.stdout.readline()).decode()
-        assert " on http://127.0.0.1:" in first, first
-        self.port = int(first.split(" on ")[1].split(" ")[0].rsplit(":", 1)[1])
-        while True:
-            try:
-                status, _ = await self.ask("GET", "/ready")
-            except OSError:
-                status = 0
-            if status == 200:
-                return time.monotonic() - began
-            assert time.monotonic() - began < 30 and self.process.returncode is None
-            await asyncio.sleep(0.02)
-
-    async def kill(self) -> None:
-        """As if the machine had lost it."""
-        assert self.process is not None
-        self.process.kill()
-        await self.process.wait()
-
-    async def ask(
-        self, method: str, path: str, body: Any = None, token: str = "", kind: str = "application/json"
-    ) -> tuple[int, bytes]:
-        """One request, whole."""
-        writer, reader = await self.open(method, path, body, token, kind)
-        try:
-            data = await reader.read()
-        finally:
-            await close(writer)
-        head, _, rest = data.partition(b"\r\n\r\n")
-        return int(head.split(b" ")[1]), rest
-
-    async def open(
-        self, method: str, path: str, body: Any = None, token: str = "", kind: str = "application/json"
-    ) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
-        """A request whose reply is still to be read."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n"
-        head += f"Content-Type: {kind}\r\nContent-Length: {len(data)}\r\n"
-        head += f"Authorization: Bearer {token}\r\n" if token else ""
-        writer.write(head.encode() + b"\r\n" + data)
-        await writer.drain()
-        return writer, reader
-
-
-async def close(writer: asyncio.StreamWriter) -> None:
-    """Leave, also where nobody is there any more."""
-    writer.close()
-    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-
-
-RATES = ("login", "login_address", "register", "turn", "upload", "request")
 
 
 async def talk(server: Server, token: str, number: int, ledger: list[tuple[int, str, str]], name: str) -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.logs import LineFormatter
+from tests.server_process import Server
 from tests.serving import CHAT
-from tests.test_kills import Server
 from tests.upstream import upstream
 
 FORGED = "x\r\n2026-01-01 00:00:00,000 INFO server: a forged line \u001b[31m"

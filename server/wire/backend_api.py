@@ -50,6 +50,9 @@ class BackendApiWire:
     def forget_actions(self) -> None:
         """There are none."""
 
+    def name_after(self, turn_id: str) -> None:
+        """Its events have no ids."""
+
     def _heard(self, events: Iterable[Event]) -> list[str]:
         texts = [event.text for event in events if isinstance(event, Say | Filler) and event.text]
         self._words += texts

@@ -58,3 +58,7 @@ class ChatWire:
     def forget_actions(self) -> None:
         """The turn goes another way than it began: no tool is called."""
         self._encoder.forget_actions()
+
+    def name_after(self, turn_id: str) -> None:
+        """See the listener."""
+        self._encoder.rename(f"chatcmpl-{turn_id.replace('-', '')}")

@@ -66,6 +66,10 @@ class ChunkEncoder:
         self._open: dict[int, Chunk] = {}
         """The calls of the model that is answering, by its own index."""
 
+    def rename(self, identity: str) -> None:
+        """Let the chunks have another id; none has been made yet."""
+        self._head["id"] = identity
+
     def encode(self, event: Event) -> Iterator[Chunk]:
         """The chunks that this event makes; often one, often none."""
         match event:

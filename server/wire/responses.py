@@ -88,6 +88,10 @@ class ResponsesWire:
         """The turn goes another way than it began: no tool is called."""
         self._chunks.forget_actions()
 
+    def name_after(self, turn_id: str) -> None:
+        """See the listener."""
+        self._head["id"] = f"resp_{turn_id.replace('-', '')}"
+
     def _encode(self, event: Event) -> Iterator[Chunk]:
         # There is no sound in a response: whoever asks for one reads what would be heard.
         return self._chunks.encode(Say(event.text) if isinstance(event, Transcript) else event)
