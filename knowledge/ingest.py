@@ -73,8 +73,18 @@ class Ingestion:
 
     async def work_off(self, only: Sequence[str] | None = None, progress: Progress = unwatched) -> None:
         """Do every job that waits (of these, if they are named), then return."""
-        while claimed := await self.jobs.claim(only):
+        while claimed := await self._claimed(only):
             await self._do(*claimed, progress)
+
+    async def _claimed(self, only: Sequence[str] | None) -> tuple[Job, bytes] | None:
+        """The next job; none stays claimed by a worker that was stopped in that moment."""
+        claiming = asyncio.ensure_future(self.jobs.claim(only))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            if (claimed := await claiming) is not None:
+                await self.jobs.release(claimed[0].id)
+            raise
 
     async def _do(self, job: Job, source: bytes, progress: Progress) -> None:
         beating = asyncio.create_task(self._beat(job))

@@ -32,6 +32,7 @@ from knowledge.store import (
     unheard,
 )
 from knowledge.terms import WORDS
+from knowledge.whole import to_the_end
 from language.focus import focus
 
 log = logging.getLogger(__name__)
@@ -197,23 +198,15 @@ class SqlStore:
             return await arrival.publish([document.name], also=also)
 
     async def _purge(self, store: StoreRow) -> None:
-        """Purge to the end, also when cancelled: after it another writer may begin."""
-        purging = asyncio.ensure_future(self.rows.purge(store, self.forgetting))
-        cancelled = False
-        while not purging.done():
-            try:
-                await asyncio.shield(purging)
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled:
-            raise asyncio.CancelledError
-        purging.result()
+        """After it another writer may begin."""
+        await to_the_end(self.rows.purge(store, self.forgetting))
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[StoreRow, None]:
         """The store, for its only writer. What did not come to be seen is gone at the end."""
         await self.ready()
         async with self.database.alone(self.lock):
+            new = await self.rows.store() is None
             store = await self.rows.create(self.embedder.name)
             if not self.suits(store):
                 raise StoreError(
@@ -223,8 +216,12 @@ class SqlStore:
             await self._purge(store)  # what a writer left that was killed
             try:
                 yield store
-            finally:
+            except BaseException:
                 await self._purge(store)
+                if new:  # a row that nobody asks for again would stay for ever
+                    await to_the_end(self.rows.forget(store))
+                raise
+            await self._purge(store)
 
     async def _take_in(self, documents: Sequence[Document], alone: bool, progress: Callable[[int], None]) -> int:
         names = [checked_name(document.name) for document in documents]

@@ -1,0 +1,45 @@
+"""What thousands of turns leave on the disk."""
+
+from pathlib import Path
+
+import pytest
+
+from accounts.passwords import Passwords
+from accounts.sealed import Sealed
+from accounts.tokens import Tokens
+from accounts.users import Users
+from cache.port import NoCache
+from conversations.conversations import Conversations
+from conversations.copies import Copies
+from conversations.turns import BegunTurn, ConversationTurns
+from database.engine import Database
+from tests.storing import KEY
+from tests.test_kills import report
+
+
+def bytes_of(folder: Path) -> int:
+    """The database with its journal."""
+    return sum(file.stat().st_size for file in folder.glob("dialgraph.db*"))
+
+
+@pytest.mark.soak
+async def test_ten_thousand_turns_take_no_more_room_than_their_words_allow(tmp_path: Path) -> None:
+    """At most three times the text and 4 KiB a turn."""
+    turns, text = 10_000, "What was said of it. " * 24
+    database = Database("sqlite:", tmp_path)
+    sealed = Sealed([KEY])
+    copies = Copies(NoCache(), sealed)
+    user = (await Users(database, Passwords(), Tokens(b"x" * 32)).register("ann", "correct horse battery")).id
+    conversations, running = Conversations(database, sealed, copies), ConversationTurns(database, copies)
+    for _ in range(turns // 500):
+        chat = (await conversations.create(user, graph="chat")).id
+        for _ in range(500):
+            begun = await running.begin(user, chat, text)
+            assert isinstance(begun, BegunTurn)
+            await running.note({begun: text[:200]})
+            await running.end(begun, text, "complete")
+    await database.forget_old_pages()
+    await database.aclose()
+    size = bytes_of(tmp_path)
+    assert size <= 3 * 2 * len(text) * turns + 4096 * turns, f"{size / turns:.0f} bytes a turn"
+    report(f"growth: {turns} turns of {2 * len(text)} characters, {size / turns:.0f} bytes a turn")
