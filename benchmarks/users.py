@@ -16,8 +16,11 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from sqlalchemy import text as sql
+
 from graphs.settings import ROOT
 from tests.accounts import answer, somebody
+from tests.postgres import new_database
 from tests.serving import Served, serving
 from tests.upstream import Action, says, upstream
 
@@ -132,27 +135,42 @@ async def delay(folder: Path) -> None:
 
 
 async def turns(folder: Path) -> None:
-    """One conversation, turn after turn."""
+    """One conversation, turn after turn, on each database."""
+    for database in ("sqlite:", new_database()):
+        await turns_on(database, folder / database.partition(":")[0])
+
+
+async def turns_on(database: str, folder: Path) -> None:
+    """See `turns`."""
     question, reply = "q" * 300, "a" * 700
     async with upstream(default=says(reply)) as up:
         settings: dict[str, Any] = {"models": {"main": up.url}, "upstreams": {"gpt": up.url}, "rates": {"turn": ""}}
+        settings["database_url"] = database
         async with serving(folder, **settings) as served:
             ann = await somebody(served)
             number = await ann.conversation()
-            file = folder / "dialgraph.db"
-            await served.state.services.database.forget_old_pages()
-            empty = file.stat().st_size
+            empty = await room_of(served)
             took = []
             for _ in range(TURNS + ROUNDS):
                 began = time.perf_counter()
                 answer(await ann.say(number, question))
                 took.append(time.perf_counter() - began)
-            await served.state.services.database.forget_old_pages()
-            room = (file.stat().st_size - empty) / (TURNS + ROUNDS)
+            room = (await room_of(served) - empty) / (TURNS + ROUNDS)
     early, late = statistics.median(took[10 : 10 + ROUNDS]), statistics.median(took[TURNS:])
     said = len(question) + len(reply)
-    print(f"turns: the {TURNS}th takes {late / early:.2f} × the 10th ({early * 1000:.1f} ms with the model's own time)")
+    where, usual = database.partition(":")[0], early * 1000
+    print(f"turns on {where}: the {TURNS}th takes {late / early:.2f} × the 10th ({usual:.1f} ms, the model's included)")
     print(f"  room: {room:.0f} bytes a turn of {said} characters; bound 3 × text + 4 KiB = {3 * said + 4096}")
+
+
+async def room_of(served: Served) -> int:
+    """Bytes of the database, without its journal."""
+    database = served.state.services.database
+    await database.forget_old_pages()
+    pages = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    wanted = pages if database.engine == "sqlite" else "SELECT pg_database_size(current_database())"
+    async with database.reading() as connection:
+        return int(await connection.scalar(sql(wanted)) or 0)
 
 
 async def main(parts: list[str]) -> None:

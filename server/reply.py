@@ -1,14 +1,14 @@
 """ASGI: whole replies, bodies with a limit, and the watch for a client that leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from server.bodies import body_too_large
-from server.errors import ApiError
+from server.errors import ApiError, shutting_down, told_of
 
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold the words back
 _ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
@@ -39,6 +39,23 @@ class Replying:
     async def __call__(self, message: Message) -> None:
         self.begun = True
         await self._send(message)
+
+
+@asynccontextmanager
+async def told_once(send: Replying, where: str, refuse: Callable[[ApiError], Awaitable[None]]) -> AsyncIterator[None]:
+    """The boundary of a request: whatever is wrong is told to the client, unless his reply has begun."""
+    try:
+        yield
+    except Disconnected:
+        return
+    except asyncio.CancelledError:  # the grace period has ended
+        if send.begun:
+            raise
+        await refuse(shutting_down())
+    except Exception as error:
+        if send.begun:
+            raise
+        await refuse(told_of(error, where))
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:

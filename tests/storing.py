@@ -1,4 +1,4 @@
-"""A process that keeps turns until it is killed: `python -m tests.storing FOLDER`. It prints what it may tell."""
+"""A process that keeps turns until it is killed: `python -m tests.storing FOLDER [DATABASE]`. It prints promises."""
 
 import asyncio
 import random
@@ -29,9 +29,9 @@ def tell(line: str) -> None:
     sys.stdout.flush()
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, url: str = "sqlite:") -> None:
     """Talk in several conversations at once; each line is a promise."""
-    database = Database("sqlite:", folder)
+    database = Database(url, folder)
     sealed = Sealed([KEY])
     copies = Copies(NoCache(), sealed)
     users = Users(database, Passwords(), Tokens(b"x" * 32))
@@ -66,4 +66,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -163,11 +163,13 @@ def test_decisions_are_dated_and_decide() -> None:
 
 @pytest.mark.parametrize("name", ["docs/users.md", "docs/users.zh-CN.md"])
 async def test_the_guide_to_users_runs(name: str, tmp_path: Path) -> None:
-    lines = blocks(name, "bash")[1]
+    _, talk, usage = blocks(name, "bash")
     async with serving(tmp_path) as served:
-        script = lines.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{served.port}")
+        script = f"{talk}\nsleep 1.5\n{usage}".replace("http://127.0.0.1:8000", f"http://127.0.0.1:{served.port}")
         process = await asyncio.create_subprocess_exec(
             "bash", "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
         printed = (await process.communicate())[0].decode()
-    assert printed.rstrip().endswith("data: [DONE]") and '"content":' in printed, printed
+    told, used = printed.split("data: [DONE]")
+    assert '"content":' in told, printed
+    assert '"outcome":"complete"' in used and ",complete," in used, printed

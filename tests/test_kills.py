@@ -12,6 +12,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from accounts.hashing import hash_of
@@ -24,18 +25,24 @@ REPORT = os.environ.get("KILLS_REPORT", "")
 """A file to which the long runs write what they found."""
 
 
-def rows_of(folder: Path) -> dict[str, tuple[str, int, str, str]]:
+_TURNS = "SELECT id, conversation_id, position, state, answer FROM conversation_turn"
+
+
+def rows_of(folder: Path, database: str = "sqlite:") -> dict[str, tuple[str, int, str, str]]:
     """Every turn of the database, by its id; the database is whole."""
+    if database != "sqlite:":
+        with psycopg.connect(database) as connection:
+            return {row[0]: row[1:] for row in connection.execute(_TURNS).fetchall()}
     with sqlite3.connect(folder / "dialgraph.db") as plain:
         assert plain.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        found = plain.execute("SELECT id, conversation_id, position, state, answer FROM conversation_turn").fetchall()
+        found = plain.execute(_TURNS).fetchall()
     plain.close()
     return {row[0]: row[1:] for row in found}
 
 
-def check(folder: Path, lines: list[str]) -> int:
+def check(folder: Path, lines: list[str], database: str = "sqlite:") -> int:
     """Hold the database against what was promised. Returns how many promises there were."""
-    rows = rows_of(folder)
+    rows = rows_of(folder, database)
     told = 0
     for line in lines:
         kind, turn, chat, position, *rest = line.split()
@@ -51,13 +58,13 @@ def check(folder: Path, lines: list[str]) -> int:
     return told
 
 
-def kill_the_store(folder: Path, times: int) -> tuple[int, int]:
+def kill_the_store(folder: Path, times: int, database: str = "sqlite:") -> tuple[int, int]:
     """Let a process keep turns and kill it, again and again. Returns the kills, and the turns that were told."""
     dice = random.Random(5)
     lines: list[str] = []
     for _ in range(times):
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.storing", str(folder)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-m", "tests.storing", str(folder), database], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         time.sleep(dice.random() * 0.2)
@@ -65,21 +72,22 @@ def kill_the_store(folder: Path, times: int) -> tuple[int, int]:
         lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
         process.stdout.close()
         process.wait()
-    return times, check(folder, [line.strip() for line in lines])
+    return times, check(folder, [line.strip() for line in lines], database)
 
 
 @pytest.mark.long
-def test_ten_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
-    _, told = kill_the_store(tmp_path, 10)
+def test_ten_kills_of_the_store_lose_nothing(tmp_path: Path, database: str) -> None:
+    _, told = kill_the_store(tmp_path, 10, database)
     assert told > 0
 
 
 @pytest.mark.soak
-def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path) -> None:
+def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path, database: str) -> None:
     began = time.monotonic()
-    kills, told = kill_the_store(tmp_path, 1000)
+    kills, told = kill_the_store(tmp_path, 1000, database)
     assert told > 1000
-    report(f"store: {kills} × kill -9, {told} turns told, 0 lost, 0 half, in {time.monotonic() - began:.0f} s")
+    where, took = database.partition(":")[0], time.monotonic() - began
+    report(f"store on {where}: {kills} × kill -9, {told} turns told, 0 lost, 0 half, in {took:.0f} s")
 
 
 async def talk(server: Server, token: str, number: int, ledger: list[tuple[int, str, str]], name: str) -> None:

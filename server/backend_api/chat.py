@@ -1,6 +1,5 @@
 """`/api/chat/:id` and `/api/rag/chat`: say something in a conversation, and hear the answer as a stream."""
 
-import asyncio
 from typing import Any, Literal
 
 from starlette.requests import Request
@@ -11,9 +10,9 @@ from server.backend_api.conversations import number_in
 from server.backend_api.router import usual_language
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
-from server.errors import ApiError, shutting_down, told_of
+from server.errors import ApiError
 from server.listener import Wire
-from server.reply import Disconnected, Replying, headers_of, read_body, send_json
+from server.reply import Replying, headers_of, read_body, send_json, told_once
 from server.routes.messages import request_key_in
 from server.state import ServerState
 from server.texts import Language, language_of
@@ -37,22 +36,17 @@ class Chat:
         """See the module."""
         language: Language = usual_language(scope["path"])
         send = Replying(send)
-        try:
+
+        async def refuse(error: ApiError) -> None:
+            body = BackendApiWire("events", language).refusal(error)
+            await send_json(send, error.status, body, error.headers)
+
+        async with told_once(send, "/api/chat", refuse):
             headers = headers_of(scope)
             language = language_of(headers.get("accept-language"), language)
             wire = self._wire(scope, headers, language)
             asked = await self._read(scope, receive, headers)
             await converse(self._state, asked, wire, scope, receive, send)
-        except Disconnected:
-            return
-        except asyncio.CancelledError:  # the grace period has ended
-            if send.begun:
-                raise
-            await self._refuse(send, shutting_down(), language)
-        except Exception as error:  # the boundary of a request: whatever was wrong, it is told once
-            if send.begun:
-                raise
-            await self._refuse(send, told_of(error, "/api/chat"), language)
 
     async def asked(self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
         """What he says, and where."""
@@ -80,10 +74,6 @@ class Chat:
             message = "`stream_format` must be one of events, lines, openai."
             raise ApiError(400, message, param="stream_format", code="invalid_value")
         return BackendApiWire("events" if form == "events" else "lines", language)
-
-    async def _refuse(self, send: Send, error: ApiError, language: Language) -> None:
-        body = BackendApiWire("events", language).refusal(error)
-        await send_json(send, error.status, body, error.headers)
 
 
 def text_in(body: dict[str, Any], name: str) -> str:

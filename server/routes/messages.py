@@ -1,13 +1,13 @@
 """`POST /v1/conversations/{id}/messages`, and turns of a conversation over the OpenAI endpoints: pure ASGI."""
 
-import asyncio
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
-from server.errors import ApiError, shutting_down, told_of
-from server.reply import Disconnected, Replying, headers_of, read_body, send_error
+from server.errors import ApiError
+from server.reply import Replying, headers_of, read_body, send_error, told_once
 from server.state import ServerState
 from server.wire.chat import ChatWire
 from server.wire.request import json_object
@@ -27,7 +27,7 @@ class Messages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
         send = Replying(send)
-        try:
+        async with told_once(send, "/v1/conversations/…/messages", partial(send_error, send)):
             headers = headers_of(scope)
             identity = await self._state.authenticator.identify(scope, headers, "chat")
             body = json_object(await read_body(receive, headers, JSON_BYTES))
@@ -40,16 +40,6 @@ class Messages:
             asked = Asked(identity, conversation, content, streaming, request_key_in(headers))
             wire = ChatWire(model="dialgraph", include_usage=True, profile=TEXT, session=conversation)
             await converse(self._state, asked, wire, scope, receive, send)
-        except Disconnected:
-            return
-        except asyncio.CancelledError:  # the grace period has ended
-            if send.begun:
-                raise
-            await send_error(send, shutting_down())
-        except Exception as error:  # the boundary of a request: whatever was wrong, it is told once
-            if send.begun:
-                raise
-            await send_error(send, told_of(error, "/v1/conversations/…/messages"))
 
 
 def request_key_in(headers: dict[str, str]) -> str | None:
