@@ -65,6 +65,7 @@ class Database:
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._open = False
+        self._journal = 0
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -128,6 +129,8 @@ class Database:
         except DBAPIError as error:
             said = str(error.orig).partition("\n")[0]
             raise DatabaseError(f"The database cannot be opened: {said}") from error
+        except OSError as error:
+            raise DatabaseError(f"The database cannot be opened: {error.strerror}.") from error
         self._open = True
 
     @asynccontextmanager
@@ -156,11 +159,12 @@ class Database:
         if not self._sqlite:
             return
         size = await asyncio.to_thread(journal_bytes, Path(self._address.database or ""))
-        if size > LARGEST_JOURNAL_BYTES:
+        if size > max(LARGEST_JOURNAL_BYTES, self._journal):
             log.warning(
-                "the database's journal grows: some program has held an old state open for long",
+                "the database's journal grows: a program holds an old state open, or has written much at once",
                 extra={"megabytes": size >> 20},
             )
+        self._journal = size
 
     @property
     def engine(self) -> str:

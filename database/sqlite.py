@@ -50,5 +50,7 @@ def begin_reading(connection: Connection) -> None:
 
 def journal_bytes(file: Path) -> int:
     """How large the journal of this database is."""
-    journal = Path(f"{file}-wal")
-    return journal.stat().st_size if journal.exists() else 0
+    try:
+        return Path(f"{file}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.errors import DatabaseError
 from knowledge.analyse import AnalysedPiece
 from knowledge.embed import EmbedError
 from knowledge.jobs import LEASE_SECONDS, Job, Jobs
@@ -20,6 +21,7 @@ from knowledge.parse.run import frames
 from knowledge.parse.sniff import MEDIA_TYPES
 from knowledge.sql import SqlStore
 from knowledge.store import Document, EmptyDocumentError, Store, StoreError
+from knowledge.whole import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +84,13 @@ class Ingestion:
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            if (claimed := await claiming) is not None:
-                await self.jobs.release(claimed[0].id)
+            with suppress(DatabaseError):  # then its lease runs out
+                await to_the_end(self._give_back(claiming))
             raise
+
+    async def _give_back(self, claiming: Awaitable[tuple[Job, bytes] | None]) -> None:
+        if (claimed := await claiming) is not None:
+            await self.jobs.release(claimed[0].id)
 
     async def _do(self, job: Job, source: bytes, progress: Progress) -> None:
         beating = asyncio.create_task(self._beat(job))
@@ -93,7 +99,8 @@ class Ingestion:
         except _CancelledError:
             return
         except asyncio.CancelledError:
-            await asyncio.shield(self.jobs.release(job.id))
+            with suppress(DatabaseError):  # then its lease runs out
+                await to_the_end(self.jobs.release(job.id))
             raise
         except (ParseError, EmptyDocumentError) as error:
             await self.jobs.end(job.id, "failed", str(error), fault="document")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -195,6 +195,13 @@ class Rows:
         async with self._database.transaction() as connection:
             await connection.execute(delete(TERM).where(TERM.c.store_id == store.id))
             await connection.execute(delete(STORE).where(STORE.c.id == store.id))
+
+    async def forget_empty(self) -> None:
+        """Delete the store's row if it holds no document."""
+        empty = (STORE.c.name == self._name, ~exists().where(DOCUMENT.c.store_id == STORE.c.id))
+        async with self._database.transaction() as connection:
+            await connection.execute(delete(TERM).where(TERM.c.store_id.in_(select(STORE.c.id).where(*empty))))
+            await connection.execute(delete(STORE).where(*empty))
 
     async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[Known, str, list[Piece]], None]:
         """Each live document with its digest and its pieces, one document at a time."""

@@ -207,21 +207,26 @@ class SqlStore:
         await self.ready()
         async with self.database.alone(self.lock):
             new = await self.rows.store() is None
-            store = await self.rows.create(self.embedder.name)
-            if not self.suits(store):
-                raise StoreError(
-                    f"store {self.name!r} was indexed by {store.embedder!r} and {store.words!r}; the settings say"
-                    f" {self.embedder.name!r} and {WORDS!r}. Run `dialgraph knowledge rebuild --store {self.name}`."
-                )
-            await self._purge(store)  # what a writer left that was killed
             try:
+                store = await self.rows.create(self.embedder.name)
+                if not self.suits(store):
+                    raise StoreError(
+                        f"store {self.name!r} was indexed by {store.embedder!r} and {store.words!r}; the settings say"
+                        f" {self.embedder.name!r} and {WORDS!r}. Run `dialgraph knowledge rebuild --store {self.name}`."
+                    )
+                await self._purge(store)  # what a writer left that was killed
                 yield store
             except BaseException:
-                await self._purge(store)
-                if new:  # a row that nobody asks for again would stay for ever
-                    await to_the_end(self.rows.forget(store))
+                await to_the_end(self._sweep(new))
                 raise
             await self._purge(store)
+
+    async def _sweep(self, new: bool) -> None:
+        """Behind a change that failed; the row of a new store would stay though nobody asks for it again."""
+        if (store := await self.rows.store()) is not None:
+            await self.rows.purge(store, self.forgetting)
+            if new:
+                await self.rows.forget_empty()
 
     async def _take_in(self, documents: Sequence[Document], alone: bool, progress: Callable[[int], None]) -> int:
         names = [checked_name(document.name) for document in documents]

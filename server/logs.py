@@ -33,6 +33,11 @@ def redact(text: str) -> str:
     return _SECRET.sub(lambda match: (match.group(1) or "") + "[secret]", text)
 
 
+def _no_scanner(record: logging.LogRecord) -> bool:
+    """Whoever knocks at every port would write a line each time."""
+    return record.msg != "Invalid HTTP request received."
+
+
 def set_up_logging(level: str) -> None:
     """Send every log of the process through the one formatter to standard error."""
     handler = logging.StreamHandler(sys.stderr)
@@ -49,6 +54,7 @@ def set_up_logging(level: str) -> None:
     # Statements with what callers said, steps of a migration, instruction sets that were not found: nobody's to read.
     for name in ("alembic", "faiss.loader", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_no_scanner)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of every form that a stranger breaks
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, getattr(logging, level.upper())))

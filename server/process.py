@@ -39,7 +39,8 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     state: ServerState = app.state.dialgraph
     _leave_no_core()
     prepare(state)
-    state.services.database.prepare()
+    if state.services.database.engine == "sqlite":  # a PostgreSQL that is away may come back
+        state.services.database.prepare()
     config = uvicorn.Config(
         app, timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS), **uvicorn_options()
     )

@@ -21,6 +21,8 @@ MAX_WAITING_BYTES = 256 * 1024
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 10.0
 """For a small body, and the longest pause before a larger one has to have moved on."""
+LINGER_SECONDS = 10.0
+"""For the rest of a body whose request has been answered."""
 BODY_BYTES_A_SECOND = 32 * 1024
 """What a larger body must come with: a poor uplink's pace, far above that of one who only wants to hold a place."""
 
@@ -43,6 +45,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._trailer_bytes = 0
         self._closes_behind_body = False
+        self._answered = False
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_within(HEADER_SECONDS)
 
@@ -87,6 +90,9 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The next request may begin; perhaps it is here already."""
         super().on_response_complete()
+        if self._phase == "body":  # what still comes is thrown away, and not for long
+            self._answered = True
+            self._expect_within(LINGER_SECONDS)
         if self._phase == "answer":
             self._next()
             if self._waiting:
@@ -96,6 +102,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """What is no HTTP is refused in the envelope; a response that runs is not written into."""
         running: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
         if self.transport.is_closing():
+            return
+        if self._phase == "body" and self._answered:
+            self.transport.close()
             return
         busy = running is not None and not running.response_complete
         if running is not None and busy and (running.response_started or self._phase == "answer"):
@@ -132,13 +141,17 @@ class LimitedProtocol(HttpToolsProtocol):
         super().data_received(_without_upgrade(head))
         if self._phase == "head":
             self._phase = "body"
-            if self._body_left is None or len(self._waiting) < self._body_left:
+            self._answered = False
+            self._expects = b"\r\nexpect:" in head.lower()
+            whole = self._body_left is not None and len(self._waiting) >= self._body_left
+            if not whole and not self.transport.is_closing():  # closing: it was no request
                 self.cycle.transport = cast(asyncio.Transport, _Lingering(self))
         return True
 
     def close_behind_body(self) -> None:
         """Close when the request is whole: who is still sending would see a reset, and not the reply."""
-        self._closes_behind_body = self._phase == "body"
+        refused_the_body = self._expects and not self._body_bytes and not self._waiting
+        self._closes_behind_body = self._phase == "body" and self.cycle.response_complete and not refused_the_body
         if not self._closes_behind_body:
             self.transport.close()
 
@@ -173,7 +186,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self._phase == "body":
+        if self._phase == "body" and not self._answered:
             # What has come earns more time; one timer a body, not one a piece.
             earned = self._body_began + BODY_SECONDS + self._body_bytes / BODY_BYTES_A_SECOND - self.loop.time()
             if earned > 0.01:

@@ -106,6 +106,19 @@ async def test_a_job_is_cancelled_while_it_waits_and_while_it_runs(tmp_path: Pat
             await store.remove(["manual.docx"])
 
 
+async def test_a_worker_that_is_stopped_while_the_database_is_away_ends(tmp_path: Path) -> None:
+    async with working(tmp_path) as (_, ingestion):
+        await ingestion.submit("main", "a.txt", b"Lions.")
+        with sqlite3.connect(tmp_path / "dialgraph.db", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            worker = asyncio.create_task(ingestion.run())
+            await asyncio.sleep(0.2)
+            worker.cancel()
+            await asyncio.wait([worker], timeout=20)
+            assert worker.cancelled(), "it went on after the fault that it met when it was stopped"
+        other.close()
+
+
 async def test_the_queue_is_bounded(tmp_path: Path) -> None:
     async with working(tmp_path) as (_, ingestion):
         await ingestion.submit("main", "a.txt", b"Lions.")

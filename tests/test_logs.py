@@ -56,6 +56,12 @@ async def test_ten_thousand_failing_requests_fill_no_log(tmp_path: Path) -> None
             writer.close()
             return statuses
 
+        no_http = (b"GARBAGE\r\n\r\n", b"\x16\x03\x01\x02\r\n\r\n", b"POST / HTTP/1.1\r\nforged header\r\n\r\n")
+        for garbage in no_http * 20:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(garbage)
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+            writer.close()
         statuses = set().union(*await asyncio.gather(*(hammer() for _ in range(10))))
         assert statuses <= {400, 401, 404, 405, 422}, statuses
         await server.kill()

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+import server.protocol
 from graphs.settings import ROOT
 from tests.serving import Served, serving
 from tests.upstream import Action, says, upstream
@@ -140,6 +142,24 @@ async def test_who_closes_behind_his_request_reads_why_it_was_refused(tmp_path: 
         await connection.send(request.replace(b"HTTP/1.1", version, 1))
         told = await asyncio.wait_for(connection.reader.read(), 5)
         assert told.startswith(b"HTTP/1.1 401 ") and told.endswith(b"}"), "the reply is whole, and then it is closed"
+
+
+@pytest.mark.parametrize("close", [True, False])
+async def test_a_body_without_end_behind_its_refusal_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, close: bool
+) -> None:
+    monkeypatch.setattr(server.protocol, "LINGER_SECONDS", 0.3)
+    async with serving(tmp_path, api_keys={"a": "x" * 32}) as served:
+        connection = await served.connect()
+        headers = {"content-length": "999999999", **({"connection": "close"} if close else {})}
+        await connection.send(served.request(CHAT, b"", headers).replace(b"content-length: 0\r\n", b""))
+        assert (await connection.head())[0] == 401
+        began = asyncio.get_running_loop().time()
+        with suppress(ConnectionError):
+            while True:
+                await connection.send(b"x" * 10_000)
+                assert asyncio.get_running_loop().time() - began < 5, "it was fed for ever"
+                await asyncio.sleep(0.01)
 
 
 async def test_leaving_is_seen_behind_a_pipelined_request(tmp_path: Path) -> None:
