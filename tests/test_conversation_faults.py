@@ -4,6 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+from sqlalchemy import text as sql
+
+from conversations.turns import BegunTurn
+from conversations.values import UnknownConversationError
 from graphs.policy import Policy
 from graphs.spec import Graph, Step
 from tests.accounts import answer, somebody
@@ -114,6 +119,26 @@ async def test_one_user_has_so_many_streams_and_titles_are_turns(tmp_path: Path)
         await ann.post(f"/v1/conversations/{chat}/messages", {"content": "hi"})
         titles = [(await ann.post(f"/v1/conversations/{chat}/title")).status for _ in range(8)]
         assert titles == [200] * 5 + [429] * 3
+
+
+async def test_a_turn_that_was_taken_for_dead_changes_nothing_any_more(tmp_path: Path, database: str) -> None:
+    async with backend(tmp_path, database) as (served, _):
+        ann = await somebody(served)
+        number = await ann.conversation()
+        user = (await served.state.accounts.users.known("john_doe")).id
+        chat = (await served.state.conversations.get(user, number)).id
+        turns = served.state.conversation_turns
+        dead = await turns.begin(user, chat, "One")
+        async with served.state.services.database.transaction() as connection:
+            await connection.execute(sql("UPDATE conversation SET open_until = 1"))
+        living = await turns.begin(user, chat, "Two")
+        assert isinstance(dead, BegunTurn) and isinstance(living, BegunTurn)
+        assert await turns.note({dead: "late", living: "now"}) == {dead}
+        with pytest.raises(UnknownConversationError):
+            await turns.end(dead, "late", "complete")
+        await turns.end(living, "Good.", "complete")
+        kept = [(one.question, one.answer, one.state) for one in await served.state.conversations.turns(user, chat)]
+        assert kept == [("One", "", "interrupted"), ("Two", "Good.", "complete")]
 
 
 async def test_deleting_a_conversation_deletes_what_was_remembered_of_it(tmp_path: Path) -> None:

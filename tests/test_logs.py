@@ -4,6 +4,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,21 @@ def test_an_event_is_one_line_without_control_characters(message: str, value: st
     line = LineFormatter("%(message)s").format(record)
     assert len(line.splitlines()) <= 1
     assert not [character for character in line if ord(character) < 32 or 127 <= ord(character) < 160]
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        ("authorization: Bearer abcdef123456", "abcdef123456"),
+        ("{'api_key': 'abcdef123456'}", "abcdef123456"),
+        ("the key sk-proj-abcdef123456 is wrong", "abcdef123456"),
+        ("dg_abcdefghijkl was refused", "abcdefghijkl"),
+        ("token eyJhbGciOiJ9.eyJzdWIi.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
+    ],
+)
+def test_secrets_are_taken_out_of_a_line(said: str, secret: str) -> None:
+    for record in ({"msg": said}, {"msg": "it failed", "reason": said}):
+        assert secret not in LineFormatter("%(message)s").format(logging.makeLogRecord({"name": "n", **record}))
 
 
 async def test_ten_thousand_failing_requests_fill_no_log(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ _FORMS = [
     (_multipart(_FIELD[:-1] + b"y" * 100_000), "multipart/form-data; boundary=limit"),
     (b"x" * 1_000_000 + _multipart(_FILE), "multipart/form-data; boundary=limit"),
     (_multipart(_FILE), "multipart/form-data"),
+    (_multipart(_FIELD, _FILE), "multipart/form-data; boundary=limit; charset=undefined"),
     (_multipart(_FILE), f"multipart/form-data; boundary={'x' * 10_000}"),
     (_multipart(_FILE)[:-30], "multipart/form-data; boundary=limit"),
     (b"", "multipart/form-data; boundary=limit"),

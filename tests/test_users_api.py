@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import String, func, select
 
+from database.accounts import METADATA
 from tests.accounts import PASSWORD, Somebody, form
 from tests.serving import Reply, Served, serving
 from tests.test_backend_api import backend, files_with
@@ -230,20 +232,36 @@ async def test_a_user_takes_everything_and_goes(tmp_path: Path, database: str) -
         await ann.post(f"/v1/conversations/{made['id']}/messages", {"content": f"About {marker}"})
         base = (await ann.post("/v1/knowledge-bases", {"name": marker})).json()
         await ann.upload(base["id"], f"{marker}.md", f"# {marker}\n\nIt is {marker}.".encode())
+        await served.state.ledger.write()
         records = [json.loads(line) for line in (await ann.get("/v1/me/export")).body.splitlines()]
         assert {record["kind"] for record in records} == {
-            "account", "conversation", "turn", "knowledge_base", "document",
+            "account", "conversation", "turn", "knowledge_base", "document", "usage",
         }  # fmt: skip
-        assert all(marker in json.dumps(record) for record in records if record["kind"] != "account")
+        assert all(marker in json.dumps(record) for record in records if record["kind"] not in ("account", "usage"))
+        identity = next(record["id"] for record in records if record["kind"] == "account")
+        assert {"account", "account_session", "conversation", "usage_turn"} <= await tables_with(served, identity)
         wrong = await delete(ann, "/v1/me", {"password": "not this one"})
         assert wrong.status == 403
         assert (await delete(ann, "/v1/me", {"password": PASSWORD})).status == 204
         assert (await ann.get("/v1/me")).status == 401
         assert (await served.post("/v1/sessions", {"name": "ann", "password": PASSWORD})).status == 401
         assert (await bob.get("/v1/me")).status == 200
+        assert await tables_with(served, identity) == set(), "no row knows him"
         if database == "sqlite:":
             assert not files_with(tmp_path, marker), "not a byte of it is left"
         assert (await served.post("/v1/users", {"name": "ann", "password": PASSWORD})).status == 201
+
+
+async def tables_with(served: Served, identity: str) -> set[str]:
+    """The tables in which a user's id stands, in whatever column of text."""
+    found = set()
+    async with served.state.services.database.reading() as connection:
+        for table in METADATA.sorted_tables:
+            for column in table.columns:
+                if isinstance(column.type, String):
+                    wanted = select(func.count()).select_from(table).where(column.contains(identity))
+                    found |= {table.name} if await connection.scalar(wanted) else set()
+    return found
 
 
 async def test_each_conversation_is_on_one_page_whatever_is_written(tmp_path: Path, database: str) -> None:
