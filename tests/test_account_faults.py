@@ -161,6 +161,8 @@ async def test_streams_of_a_user_who_is_disabled_or_deleted_end(tmp_path: Path, 
             while piece := await asyncio.wait_for(connection.chunk(), 5):
                 data += piece
             assert b'"error"' in data and data.endswith(b"data: [DONE]\n\n")
+            credentials = {"name": "ann", "password": PASSWORD}
+            assert (await served.post("/v1/sessions", credentials)).status == 401, "with the right password too"
             await users.set_disabled("ann", False)
             await asyncio.sleep(1.1)  # what was known of the key is forgotten
         await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges))

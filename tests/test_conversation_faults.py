@@ -78,6 +78,7 @@ async def test_nobody_turns_up_for_a_client_that_left_while_he_waited(tmp_path: 
             await connection.aclose()
         answer(await first)
         assert answer(await ann.say(number, "now")) == "Now."
+        await up.until(lambda: not served.server.server_state.tasks)
         assert [text for role, text in await ann.history(number) if role == "user"] == ["One", "now"]
 
 

@@ -106,6 +106,22 @@ async def test_a_job_is_cancelled_while_it_waits_and_while_it_runs(tmp_path: Pat
             await store.remove(["manual.docx"])
 
 
+async def test_a_file_whose_job_is_cancelled_when_all_is_written_is_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with working(tmp_path) as (store, ingestion):
+        job = await ingestion.submit("main", "a.txt", b"Lions.")
+
+        async def cancel(*passages: object) -> None:
+            assert await ingestion.jobs.cancel(job.id)
+
+        monkeypatch.setattr(store, "arrived", cancel)  # the last moment before the document comes to be seen
+        await ingestion.work_off()
+        ended = await ingestion.jobs.get(job.id)
+        assert ended is not None and ended.state == "cancelled"
+        assert await store.documents() == [] and await store.verify() == []
+
+
 async def test_a_worker_that_is_stopped_while_the_database_is_away_ends(tmp_path: Path) -> None:
     async with working(tmp_path) as (_, ingestion):
         await ingestion.submit("main", "a.txt", b"Lions.")

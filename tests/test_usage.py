@@ -5,6 +5,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
+from database.usage import BUDGET
 from tests.accounts import Somebody
 from tests.serving import Served, add_graphs, serving
 from tests.test_backend_api import backend
@@ -96,7 +99,11 @@ async def test_budgets_hold_for_turns_at_once(tmp_path: Path, database: str) -> 
         refused = next(reply for reply in replies if reply.status == 429)
         assert refused.error["code"] == "budget_exceeded" and int(refused.headers["retry-after"]) > 0
         assert len(up.exchanges) == 4, "what is refused costs nothing"
-        await rows(ann, 4)
+        used = sum(row["prompt_tokens"] + row["completion_tokens"] for row in await rows(ann, 4))
+        async with served.state.services.database.reading() as connection:
+            assert await connection.scalar(select(BUDGET.c.tokens)) == used > 0, (
+                "charged with what was used, and no more"
+            )
         assert (await bot.post("/v1/chat/completions", body)).status == 200, "what was not used is there again"
         assert (await ann.post("/v1/chat/completions", body)).status == 200, "a login has no budget of a key"
 
