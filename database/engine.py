@@ -122,15 +122,16 @@ class Database:
         if self._open:
             return
         file = Path(self._address.database or "")
+        what = f"The database {file.name!r}" if self._sqlite else "The database"
         if self._sqlite and file.is_file() and not os.access(file, os.W_OK):
-            raise DatabaseError(f"The database {file.name!r} cannot be written.")
+            raise DatabaseError(f"{what} cannot be written.")
         try:
             self._migrate()
         except DBAPIError as error:
             said = str(error.orig).partition("\n")[0]
-            raise DatabaseError(f"The database cannot be opened: {said}") from error
+            raise DatabaseError(f"{what} cannot be opened: {said}") from error
         except OSError as error:
-            raise DatabaseError(f"The database cannot be opened: {error.strerror}.") from error
+            raise DatabaseError(f"{what} cannot be opened: {error.strerror}.") from error
         self._open = True
 
     @asynccontextmanager

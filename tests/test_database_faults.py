@@ -75,9 +75,10 @@ def test_a_damaged_database_stops_the_start(damage: str, tmp_path: Path) -> None
         leftover.unlink()
     stopped = run("user", "list", DIALGRAPH_DATA_DIR=str(data))
     assert stopped.returncode == 1 and "ann" not in stopped.stdout
-    assert stopped.stderr.startswith("dialgraph: The database") and len(stopped.stderr.splitlines()) == 1, (
-        stopped.stderr
-    )
+    assert (
+        stopped.stderr.startswith("dialgraph: The database 'dialgraph.db' cannot be opened: ")
+        and len(stopped.stderr.splitlines()) == 1
+    ), stopped.stderr
 
 
 async def test_many_writers_never_find_the_database_locked(tmp_path: Path) -> None:
