@@ -23,7 +23,7 @@ test: $(VENV)/installed-test redis ## run every test but the long proofs
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: $(VENV)/installed-test redis $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
-	@$(BIN)/python -m pytest -m "clients or long"
+	@$(BIN)/python -m pytest -m "(clients or long) and not soak"
 
 # The one Debian package that tests start themselves; as another user than root it must be there.
 redis:
