@@ -46,7 +46,7 @@ bench-full: $(VENV)/installed-test ## measure, with a million passages
 	@$(BIN)/python -m benchmarks --full $(if $(QUESTIONS),--questions $(QUESTIONS))
 
 soak: $(VENV)/installed-test redis $(VENV)/community/installed ## run the long proofs
-	@command -v strace faketime >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace faketime >/dev/null; }
+	@{ command -v strace && command -v faketime; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace faketime >/dev/null; }
 	@PYTHONPATH=$(VENV)/community $(BIN)/python -m pytest -m community
 	@KILLS_REPORT=docs/kills.md $(BIN)/python -m pytest -m soak --timeout 3600
 

@@ -51,11 +51,16 @@ def check(folder: Path, lines: list[str], database: str = "sqlite:") -> int:
         if kind == "told":
             told += 1
             assert rows[turn][2] == rest[0] and hash_of(rows[turn][3]) == rest[1], "what was told is not what is kept"
+    check_places(rows)
+    return told
+
+
+def check_places(rows: dict[str, tuple[str, int, str, str]]) -> None:
+    """Each conversation's turns stand at 1, 2, 3 and so on."""
     places = sorted((row[0], row[1]) for row in rows.values())
-    for one, following in pairwise(places):
+    for one, following in pairwise([("", 0), *places]):
         wanted = one[1] + 1 if one[0] == following[0] else 1
         assert following[1] == wanted, "a place is empty, or taken twice"
-    return told
 
 
 def kill_the_store(folder: Path, times: int, database: str = "sqlite:") -> tuple[int, int]:

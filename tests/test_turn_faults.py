@@ -265,24 +265,24 @@ ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
 async def test_no_connection_is_held_while_a_turn_streams(tmp_path: Path, database: str) -> None:
-    async with backend(tmp_path, database, *[words(300)] * 5, user_streams=0) as (served, _):
-        ann = await somebody(served)
-        open_streams = [await listen(ann, await ann.conversation(), "Count", 2) for _ in range(5)]
-        out: list[int] = []
-        taken, given = (lambda *_: out.append(1)), (lambda *_: out.append(-1))
-        event.listen(Pool, "checkout", taken)
-        event.listen(Pool, "checkin", given)
-        try:
+    out: list[int] = []
+    taken, given = (lambda *_: out.append(1)), (lambda *_: out.append(-1))
+    event.listen(Pool, "checkout", taken)
+    event.listen(Pool, "checkin", given)
+    try:
+        async with backend(tmp_path, database, *[words(300)] * 5, user_streams=0) as (served, _):
+            ann = await somebody(served)
+            open_streams = [await listen(ann, await ann.conversation(), "Count", 2) for _ in range(5)]
             idle = 0
             for _ in range(200):
-                idle += sum(out) <= 0
+                idle += sum(out) == 0
                 await asyncio.sleep(0.005)
-        finally:
-            event.remove(Pool, "checkout", taken)
-            event.remove(Pool, "checkin", given)
-        assert out and idle > 150, "a note a second is all that is written"
-        for connection, _ in open_streams:
-            connection.reset()
+            assert out and idle > 150, "a note a second is all that is written"
+            for connection, _ in open_streams:
+                connection.reset()
+    finally:
+        event.remove(Pool, "checkout", taken)
+        event.remove(Pool, "checkin", given)
 
 
 async def test_a_client_that_leaves_while_the_end_is_kept(tmp_path: Path, database: str) -> None:
