@@ -12,6 +12,8 @@ from server.protocol import uvicorn_options
 from server.settings import Settings
 from server.state import ServerState
 
+_SWITCH_SECONDS = 0.0005
+"""After which a thread that computes lets the event loop go on; Python's own 5 ms are a late frame of sound."""
 _AFTER_GRACE_SECONDS = 1
 """For the last frames; then uvicorn cancels what is left."""
 
@@ -51,6 +53,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     DrainingServer(config, state).run(sockets=[listener])
 
 

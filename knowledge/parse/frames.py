@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import orjson
 
 from knowledge.analyse import AnalysedPiece
 from knowledge.embed import DIMENSION, Vectors
@@ -56,7 +57,7 @@ def write_error(out: BinaryIO, reason: str) -> None:
 
 def read_frame(header: bytes, codes: bytes, vectors: bytes) -> Frame:
     """A frame's parts as values. Raises ValueError, KeyError or TypeError for what the child should not have said."""
-    data: Any = json.loads(header)
+    data: Any = orjson.loads(header)
     if "error" in data:
         return Frame([], error=str(data["error"]))
     if "kind" in data:
