@@ -115,7 +115,7 @@ def ask(
                 weights[one.code] = value
                 holding[one.code] = one.passages
     known = {number: value for number, value in weights.items() if number in holding}
-    return Asked(known, perfect, is_chinese(question)), holding
+    return Asked(known, perfect, is_chinese(question), passages), holding
 
 
 def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:

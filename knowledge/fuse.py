@@ -16,7 +16,7 @@ _WORTH_SCORING = 0.4
 """Of the most weight: with less, a passage is scored only if few have more."""
 MIN_SCORE = 0.06
 """Where the best passage is below this, nothing speaks to the question; benchmarks/README.md has its price."""
-_BESIDE_THE_BEST = 0.1
+_BESIDE_THE_BEST = 0.02
 """Of the threshold: what the passages beside a good one must reach."""
 _RANKS = 10
 """Of reciprocal rank fusion: small, because the first of either order is likelier right than its fiftieth."""

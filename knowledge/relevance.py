@@ -6,7 +6,7 @@ orders them. The constants were tuned on one half of XQuAD (benchmarks/README.md
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log1p
+from math import exp, log1p, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class Asked:
     perfect: float
     """The weight of all that was asked, found or not."""
     chinese: bool
+    passages: int
+    """Of the store that is asked."""
 
 
 def rarity(passages: int, holding: int) -> float:
@@ -53,8 +55,8 @@ def relevance(
         return np.zeros(len(passages))
     raw = _words_say(asked, passages, usual_length) if asked.weights else np.zeros(len(passages))
     if likeness is None:
-        return _calibrated(raw, asked.chinese, 0.0)
-    return _calibrated(raw + counts * likeness, asked.chinese, counts)
+        return _calibrated(raw, asked, 0.0)
+    return _calibrated(raw + counts * likeness, asked, counts)
 
 
 def _words_say(asked: Asked, passages: Sequence[Codes], usual_length: float) -> Scores:
@@ -99,18 +101,33 @@ def _bm25(
     return scores
 
 
-# Logistic regression of "about what was asked" on the raw score; half of the questions were asked of a store that
-# their topic had been taken out of. A Chinese question has more units, of which fewer are in the passage.
-_SLOPE, _MIDDLE = 14.0, 0.34
-_CHINESE_SLOPE, _CHINESE_MIDDLE = 20.0, 0.19
+# How steep is a logistic regression of "about what was asked" on the raw score beside what chance reaches, in stores of 5
+# to 12,000 passages, half of the questions asked where their topic was missing. What chance reaches was then set by the
+# price that the threshold has. A Chinese question has more units, of which fewer are in the passage.
+_STEEP, _BY_CHANCE = 9.0, 0.92
+_CHINESE_STEEP, _CHINESE_BY_CHANCE = 6.5, 0.63
+_LEAST_ASKED = 6.0
+"""The weight of two or three words: with less, one word that is found by chance is most of what was asked."""
+_MANY, _BY_SIZE = 300, 0.15
+"""Passages among which chance finds all that it finds; among fewer it is less, by this power."""
 UNKNOWN = 0.31
 """How much of full likeness any passage has of whatever is asked, so that it speaks neither for nor against it; tuned
 with MiniLM."""
 
 
-def _calibrated(raw: NDArray[np.float64], chinese: bool, counts: float) -> Scores:
-    slope, middle = (_CHINESE_SLOPE, _CHINESE_MIDDLE) if chinese else (_SLOPE, _MIDDLE)
-    middle += UNKNOWN * counts
-    nothing = 1 / (1 + exp(slope * middle))
-    scores: Scores = (1 / (1 + np.exp(-slope * (raw - middle))) - nothing) / (1 - nothing)
+def _calibrated(raw: NDArray[np.float64], asked: Asked, counts: float) -> Scores:
+    steep = _CHINESE_STEEP if asked.chinese else _STEEP
+    middle = _by_chance(asked) + UNKNOWN * counts
+    nothing = 1 / (1 + exp(steep))
+    scores: Scores = (1 / (1 + np.exp(-steep * (raw / middle - 1))) - nothing) / (1 - nothing)
     return np.clip(scores, 0.0, 1.0)
+
+
+def _by_chance(asked: Asked) -> float:
+    """The share of what was asked that speaks as much for a passage as against it.
+
+    Of many words chance finds a smaller share than of a few, by the square root; and less in a small store.
+    """
+    amount = max(asked.perfect / rarity(asked.passages, 0), _LEAST_ASKED)
+    share = _CHINESE_BY_CHANCE if asked.chinese else _BY_CHANCE
+    return share / sqrt(amount) * float(min(asked.passages / _MANY, 1.0) ** _BY_SIZE)
