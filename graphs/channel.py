@@ -44,7 +44,7 @@ class Channel:
             await room
         self._events.append(event)
         if self._keep and type(event) is Audio:
-            self._kept_bytes += len(event.pcm)
+            self._kept_bytes += len(event.data)
             if self._kept_bytes > MOST_KEPT_BYTES:
                 self._keep = 0
         for reader in self._readers:

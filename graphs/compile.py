@@ -96,7 +96,8 @@ def compile_graph(
     except ValueError as error:
         raise GraphError(f"graph {spec.name!r}: {error}.") from None
     steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
-    prepare = _Preparation(spec, Outlets(spec.policy, checks or {}), functions)
+    outlets = Outlets(spec.policy, checks or {}, sounds=any(step.node.sounds for step in steps))
+    prepare = _Preparation(spec, outlets, functions)
     builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
     for at, step in enumerate(steps):
         uses = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]

@@ -16,6 +16,8 @@ from language.guard import (
 )
 from language.markup import Markup
 from nodes.line import Place
+from nodes.manner import manner_of
+from nodes.speaking import attach_voice
 from nodes.text_outlet import Stage, TextOutlet
 from nodes.turn import Turn
 
@@ -29,7 +31,9 @@ _FINDERS: Mapping[str, Find] = {
 class Outlets:
     """Attaches an endpoint's outlets to the line of each of its turns. What can be made once is made once."""
 
-    def __init__(self, policy: Policy, checks: Mapping[str, Check]) -> None:
+    def __init__(self, policy: Policy, checks: Mapping[str, Check], *, sounds: bool) -> None:
+        """`sounds`: whether a step of the graph makes sound."""
+        self._voice = "" if sounds else policy.voice
         self._rules = [_rule(rule, checks) for rule in policy.guard]
         self._numbers = _number_reader(policy)
 
@@ -39,6 +43,8 @@ class Outlets:
         if speakable or self._rules:
             outlet = TextOutlet(lambda: self._stages(speakable=speakable), keeps_reasoning=not speakable)
             turn.line.attach(outlet, Place.TEXT)
+        if self._voice and turn.asks_for("audio", absent=False):
+            attach_voice(turn, self._voice, manner_of(turn))
 
     def _stages(self, *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []

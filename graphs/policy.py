@@ -71,6 +71,9 @@ class Policy(_Value):
     """Whether the same turn sent again joins the run in flight. Never without a call id."""
     linger_ms: int | None = Field(default=None, ge=0, le=30_000)
     """How long a turn goes on when its last client has left."""
+    voice: str = "main"
+    """Who speaks where a request's `modalities` ask for audio and no step of the graph makes sound; empty: nobody, and
+    `modalities` goes on to the model, for one that answers in sound itself."""
     memory: Memory | None = None
     """What is kept of a call between its turns; None: nothing."""
 

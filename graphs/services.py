@@ -1,17 +1,16 @@
 """What the names in graphs stand for, opened at the first use: for server, Studio, notebooks and command line."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
-from graphs.errors import UnknownServiceError
 from graphs.settings import ROOT, GraphSettings
+from graphs.shelf import Shelf, known, opened
 from knowledge.base import STORE_NAME
-from knowledge.embed import Embedder, open_embedder
+from knowledge.embed import open_embedder
 from knowledge.rerank import Reranker, open_reranker
 from knowledge.store import Place, Store, open_store, options_of
 from models.breaker import Health
@@ -19,6 +18,8 @@ from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable
 from speech.port import Voice, open_voice
+from speech.recordings import open_recording
+from speech.transcriber import Transcriber, open_transcriber
 from tools.port import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 MOST_BASES = 64
 """Users' knowledge bases that are open at once."""
 SAMPLE = ROOT / "knowledge" / "sample"
-Engine = TypeVar("Engine")
 
 
 class OpenServices:
@@ -36,23 +36,21 @@ class OpenServices:
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
-        self._addresses = settings.model_addresses()
-        self._models: dict[str, ChatModel] = {}
+        self._models = Shelf("model", open_model, settings.model_addresses)
         self._stores: dict[str, Store] = {}
         self._bases: dict[str, Store] = {}
-        self._embedders: dict[str, Embedder] = {}
+        self._embedders = Shelf("embedder", open_embedder, settings.embedder_addresses)
         self._ingestion: Ingestion | None = None
         self._warm: set[str] = set()
         self._opening = RLock()
-        self._voices: dict[str, Voice] = {}
-        self._toolboxes: dict[str, Toolbox] = {}
+        self._voices = Shelf("voice", open_voice, settings.voice_addresses)
+        self._transcribers = Shelf("transcriber", open_transcriber, settings.transcriber_addresses)
+        self._toolboxes = Shelf("tool server", open_toolbox, lambda: settings.tool_servers)
         self._database: Database | None = None
         self.fillers = Fillers()
 
     def model(self, name: str) -> ChatModel:
         """See nodes.turn.Services."""
-        if name not in self._models:
-            self._models[name] = _opened(open_model, name, _known("model", name, self._addresses))
         return self._models[name]
 
     def store(self, name: str) -> Store:
@@ -61,7 +59,7 @@ class OpenServices:
             if base := STORE_NAME.fullmatch(name):
                 return self._base(name, base[2])
             if name not in self._stores:
-                self._stores[name] = _opened(open_store, self._place(name))
+                self._stores[name] = opened(open_store, self._place(name))
             return self._stores[name]
 
     def _base(self, name: str, embedder: str) -> Store:
@@ -77,7 +75,7 @@ class OpenServices:
     def _opened_base(self, name: str, embedder: str) -> Store:
         scheme = "faiss:" if self.database.engine == "sqlite" else "pgvector:"
         folder = self._settings.data_dir / "knowledge"
-        return _opened(open_store, Place(name, scheme, self.database, folder, self._embedder(embedder)))
+        return opened(open_store, Place(name, scheme, self.database, folder, self._embedders[embedder]))
 
     def forgotten_base(self, name: str) -> Store:
         """A user's knowledge base that is to be deleted, also if the settings no longer have its embedder."""
@@ -102,34 +100,29 @@ class OpenServices:
 
     def _place(self, name: str) -> Place:
         """What a store is opened with."""
-        url = _known("store", name, self._settings.store_urls())
-        options = _opened(options_of, name, url)
+        url = known("store", name, self._settings.store_urls())
+        options = opened(options_of, name, url)
         return Place(
             name,
             url,
             self.database,
             self._settings.data_dir / "knowledge",
-            self._embedder(options.get("embedder", "main")),
+            self._embedders[options.get("embedder", "main")],
             self._reranker(options["reranker"]) if "reranker" in options else None,
             sample=SAMPLE if name == "main" and self._settings.sample_handbook else None,
         )
 
-    def _embedder(self, name: str) -> Embedder:
-        """Shared by all stores that name it."""
-        if name not in self._embedders:
-            address = _known("embedder", name, self._settings.embedder_addresses())
-            self._embedders[name] = _opened(open_embedder, name, address)
-        return self._embedders[name]
-
     def _reranker(self, name: str) -> Reranker:
-        found = _known("reranker", name, self._settings.rerankers)
-        return _opened(open_reranker, name, found.address())
+        found = known("reranker", name, self._settings.rerankers)
+        return opened(open_reranker, name, found.address())
 
     def voice(self, name: str) -> Voice:
         """See nodes.turn.Services."""
-        if name not in self._voices:
-            self._voices[name] = _opened(open_voice, name, _known("voice", name, self._settings.voice_urls()))
         return self._voices[name]
+
+    def transcriber(self, name: str) -> Transcriber:
+        """See nodes.turn.Services."""
+        return self._transcribers[name]
 
     @property
     def database(self) -> "Database":
@@ -141,7 +134,7 @@ class OpenServices:
         if self._database is None:
             from database.engine import Database  # a third of a second of imports, for those who remember
 
-            self._database = _opened(Database, self._settings.database_url.get_secret_value(), self._settings.data_dir)
+            self._database = opened(Database, self._settings.database_url.get_secret_value(), self._settings.data_dir)
         return self._database
 
     @property
@@ -151,23 +144,21 @@ class OpenServices:
 
     def toolbox(self, name: str) -> Toolbox:
         """See nodes.turn.Services."""
-        if name not in self._toolboxes:
-            self._toolboxes[name] = _opened(
-                open_toolbox, name, _known("tool server", name, self._settings.tool_servers)
-            )
         return self._toolboxes[name]
 
-    def recording(self, name: str) -> Path:
+    def recording(self, name: str) -> BinaryIO:
         """See nodes.turn.Services. A graph names files, never places outside the folder."""
-        folder = (self._settings.data_dir / "recordings").resolve()
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder):
-            raise UnknownServiceError(f"The recording {name!r} is outside the folder of recordings.")
-        return path
+        return open_recording(self._settings.data_dir / "recordings", name)
 
     def open(self, kind: str, name: str) -> None:
-        """Open a `model`, `store`, `voice` or `toolbox` now, so that a wrong name is known at the start."""
-        doors = {"model": self.model, "store": self.store, "voice": self.voice, "toolbox": self.toolbox}
+        """Open a `model`, `store`, `voice` … now, so that a wrong name is known at the start."""
+        doors: dict[str, Callable[[str], object]] = {
+            "model": self.model,
+            "store": self.store,
+            "voice": self.voice,
+            "transcriber": self.transcriber,
+            "toolbox": self.toolbox,
+        }
         if kind in doors:
             doors[kind](name)
         elif kind == "database":
@@ -176,6 +167,7 @@ class OpenServices:
     async def prewarm(self) -> None:
         """Do what would make the first call slow."""
         await asyncio.gather(*(model.prewarm() for model in self._models.values()))
+        await asyncio.gather(*(voice.prewarm() for voice in self._voices.values()))
         await self.warm_stores(self._stores)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
@@ -192,6 +184,10 @@ class OpenServices:
         """Close all that was opened."""
         for model in self._models.values():
             await model.aclose()
+        for voice in self._voices.values():
+            await voice.aclose()
+        for transcriber in self._transcribers.values():
+            await transcriber.aclose()
         for store in (*self._stores.values(), *self._bases.values()):
             await store.aclose()
         for toolbox in self._toolboxes.values():
@@ -222,22 +218,6 @@ class _Memory:
         from database.call_memory import CallMemoryTable
 
         return CallMemoryTable(self._services.database)
-
-
-def _known(kind: str, name: str, known: Mapping[str, Engine]) -> Engine:
-    if name not in known:
-        raise UnknownServiceError(
-            f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(known)))};"
-            f" another one goes into `{kind.replace(' ', '_')}s` of dialgraph.yaml."
-        )
-    return known[name]
-
-
-def _opened(open_engine: Callable[..., Engine], *arguments: Any) -> Engine:
-    try:
-        return open_engine(*arguments)
-    except ValueError as error:
-        raise UnknownServiceError(str(error)) from error
 
 
 _DEFAULT: "WeakKeyDictionary[asyncio.AbstractEventLoop, OpenServices]" = WeakKeyDictionary()

@@ -15,6 +15,10 @@ from pydantic_settings import (
 from knowledge.embed import EmbedderAddress
 from knowledge.rerank import RerankerAddress
 from models.port import Deadlines, ModelAddress
+from speech.espeak import installed as espeak_installed
+from speech.port import Deadlines as SpeechDeadlines
+from speech.port import VoiceAddress
+from speech.transcriber import TranscriberAddress
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where langgraph.json stands."""
@@ -81,6 +85,52 @@ class RerankerSettings(BaseModel):
         return RerankerAddress(self.url, self.model, self.api_key.get_secret_value(), self.seconds)
 
 
+class VoiceSettings(BaseModel):
+    """Where a voice is. A text alone is its URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """`espeak:`, `tone:440`, or `https://…/v1` of any server with an OpenAI-style `/audio/speech`."""
+    model: str = ""
+    """The server's name of the model."""
+    voice: str = ""
+    """The usual voice, by the engine's name."""
+    api_key: SecretStr = SecretStr("")
+    sample_rate: int = Field(default=24_000, ge=8_000, le=48_000)
+    """Of a server's raw PCM, which does not tell it."""
+    connect_seconds: float = Field(default=3.0, gt=0)
+    first_byte_seconds: float = Field(default=6.0, gt=0)
+    idle_seconds: float = Field(default=8.0, gt=0)
+
+    def address(self) -> VoiceAddress:
+        """As `speech/` takes it."""
+        deadlines = SpeechDeadlines(self.connect_seconds, self.first_byte_seconds, self.idle_seconds)
+        return VoiceAddress(
+            self.url, self.model, self.voice, self.api_key.get_secret_value(), self.sample_rate, deadlines
+        )
+
+
+class TranscriberSettings(BaseModel):
+    """Where speech is understood. A text alone is its URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    """`https://…/v1` of any server with an OpenAI-style `/audio/transcriptions`."""
+    model: str = ""
+    language: str = ""
+    """What callers speak, as ISO 639-1 has it; empty: the server listens for itself."""
+    api_key: SecretStr = SecretStr("")
+    connect_seconds: float = Field(default=3.0, gt=0)
+    first_byte_seconds: float = Field(default=6.0, gt=0)
+
+    def address(self) -> TranscriberAddress:
+        """As `speech/` takes it."""
+        deadlines = SpeechDeadlines(self.connect_seconds, self.first_byte_seconds)
+        return TranscriberAddress(self.url, self.model, self.language, self.api_key.get_secret_value(), deadlines)
+
+
 def _from_url(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
@@ -119,7 +169,16 @@ class GraphSettings(BaseSettings):
         default_factory=dict,
         description="Rerankers by name: the URL before `/rerank`, or url, model, api_key and seconds.",
     )
-    voices: dict[str, str] = Field(default_factory=dict, description="Voices by name, as URLs. `main` is `tone:440`.")
+    voices: dict[str, Annotated[VoiceSettings, BeforeValidator(_from_url)]] = Field(
+        default_factory=dict,
+        description="Voices by name: a URL, or url, model, voice, api_key, sample_rate and deadlines in seconds."
+        " `main` is `espeak:` where the extra `espeak` is installed, else `tone:440`, which only hums.",
+    )
+    transcribers: dict[str, Annotated[TranscriberSettings, BeforeValidator(_from_url)]] = Field(
+        default_factory=dict,
+        description="Who understands speech, by name: a URL, or url, model, language, api_key and deadlines in seconds."
+        " With OPENAI_API_KEY or LLM_BASE_URL set `main` is that provider.",
+    )
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:"),
         description="Where rows are kept: `sqlite:` is a file in the data folder; `postgresql://…` needs psycopg.",
@@ -178,9 +237,18 @@ class GraphSettings(BaseSettings):
         named = {name: embedder.address() for name, embedder in self.embedders.items()}
         return {"main": EmbedderAddress("hashing:"), **named}
 
-    def voice_urls(self) -> dict[str, str]:
+    def voice_addresses(self) -> dict[str, VoiceAddress]:
         """Every voice, `main` among them."""
-        return {"main": "tone:440", **self.voices}
+        named = {name: voice.address() for name, voice in self.voices.items()}
+        return {"main": VoiceAddress("espeak:" if espeak_installed() else "tone:440"), **named}
+
+    def transcriber_addresses(self) -> dict[str, TranscriberAddress]:
+        """Every transcriber; `main` among them where a provider is set."""
+        named = {name: transcriber.address() for name, transcriber in self.transcribers.items()}
+        key = self.openai_api_key.get_secret_value()
+        if key or self.llm_base_url:
+            named = {"main": TranscriberAddress(self.llm_base_url or DEFAULT_BASE_URL, api_key=key), **named}
+        return named
 
 
 def langgraph_file() -> Path:

@@ -101,9 +101,9 @@ def _bm25(
     return scores
 
 
-# How steep is a logistic regression of "about what was asked" on the raw score beside what chance reaches, in stores of 5
-# to 12,000 passages, half of the questions asked where their topic was missing. What chance reaches was then set by the
-# price that the threshold has. A Chinese question has more units, of which fewer are in the passage.
+# How steep is a logistic regression of "about what was asked" on the raw score beside what chance reaches, in stores of
+# 5 to 12,000 passages, half of the questions asked where their topic was missing. What chance reaches was then set by
+# the price that the threshold has. A Chinese question has more units, of which fewer are in the passage.
 _STEEP, _BY_CHANCE = 9.0, 0.92
 _CHINESE_STEEP, _CHINESE_BY_CHANCE = 6.5, 0.63
 _LEAST_ASKED = 6.0

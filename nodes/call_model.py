@@ -8,6 +8,7 @@ from pydantic import Field
 
 from models.errors import ModelError
 from models.port import ChatRequest
+from models.question import text_of
 from models.standby import stream_first
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Finish, Say, ToolCallPart
@@ -40,7 +41,11 @@ async def call_model(
     table that offers a tool (hangup, transfer, run_tools …) is asked for by the model through that tool; the route is
     then that step's entry, else `answered`. Of the `fallbacks` the next one is asked when a model fails before its
     first word, and with `hedge_after_ms` also when none has said anything by then; the first one to speak goes on.
+    Where words become sound, a last message of the assistant's is spoken as it is: the host has the words already.
     """
+    if (given := _given_words(turn)) is not None:
+        await turn.say(given)
+        return {"route": "answered"}
     offered = await offered_tools(state, turn)
     request = ChatRequest(
         messages=state.get("prompt") or upstream_messages(turn.messages),
@@ -85,3 +90,11 @@ async def call_model(
     if asked.calls:
         await turn.line.flush_text()
     return {"route": "answered", **asked.update("".join(said))}
+
+
+def _given_words(turn: Turn) -> str | None:
+    """What a host wants to have spoken: Agora's greetings come as a last message of the assistant's."""
+    last = turn.messages[-1] if turn.messages else {}
+    if not turn.line.voiced or last.get("role") != "assistant":
+        return None
+    return text_of(last.get("content"))

@@ -66,13 +66,16 @@ class Node:
     speaks: bool
     """Whether it can reach the caller's ear; such a step is never retried."""
     uses: Mapping[str, str]
-    """Options that name something of the settings, one or several: option → `model`, `store`, `voice` or `toolbox`."""
+    """Options that name something of the settings, one or several: option → `model`, `store`, `voice`, `transcriber` or
+    `toolbox`."""
     offers: Callable[..., Tool] | None
     """The tool by which a model can ask for this step, made from the step's options and the memory's `slots`."""
     action: ActionKind | None
     """What it does with the call; a host may have a tool of its own for it."""
     needs_memory: bool
     """Whether the graph's policy must declare a memory."""
+    sounds: bool
+    """Whether it makes its endpoint one that answers in sound."""
     offers_tools: bool
     """Whether it runs tools for the model; its options `servers`, `only` and `passes` say which and how often."""
     options: type[BaseModel]
@@ -91,6 +94,7 @@ def node(
     uses: Mapping[str, str] | None = None,
     offers: Callable[..., Tool] | None = None,
     action: ActionKind | None = None,
+    sounds: bool = False,
     offers_tools: bool = False,
     needs_memory: bool = False,
 ) -> Callable[[NodeFunction], Node]:
@@ -112,6 +116,7 @@ def node(
             action=action,
             offers_tools=offers_tools,
             needs_memory=needs_memory,
+            sounds=sounds,
             options=_options_of(function),
         )
 

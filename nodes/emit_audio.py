@@ -1,32 +1,28 @@
 """From here on what is said is heard."""
 
-from typing import Annotated
-from uuid import uuid4
-
-from pydantic import Field
-
 from nodes.contract import State, Turn, Update, node
-from nodes.line import Place
-from nodes.speaking import SpeakingOutlet
+from nodes.manner import FrameMs, SampleRate, SoundFormat, manner_of
+from nodes.speaking import attach_voice
 
 
-@node(uses={"voice": "voice"})
+@node(uses={"voice": "voice"}, sounds=True)
 async def emit_audio(
     state: State,
     turn: Turn,
     *,
     voice: str = "main",
-    frame_ms: Annotated[int, Field(ge=10, le=1000)] = 40,
+    sample_rate: SampleRate = 16_000,
+    frame_ms: FrameMs = 40,
+    sound: SoundFormat = "pcm16",
     real_time: bool = True,
 ) -> Update:
-    """Open the audio outlet and return at once: words leave as a transcript and 40 ms frames of PCM16.
+    """Open the audio outlet and return at once: each sentence leaves as its transcript and 40 ms frames of PCM16.
 
-    A request whose `modalities` leave audio out gets text. A reply that is not streamed is not paced.
+    A request whose `modalities` leave audio out gets text; its `audio.voice` and `audio.format` (`pcm16` or `wav`)
+    count before the endpoint's. Frames leave as fast as they are heard, a fifth of a second ahead; without `real_time`,
+    and in a reply that is not streamed, as fast as they are made.
     """
-    if turn.wants("audio") and not turn.line.voiced:
-        speaker = turn.services.voice(voice)
-        identity = f"audio_{uuid4().hex[:24]}"
-        turn.line.voiced = True
-        outlet = SpeakingOutlet(speaker, identity, frame_ms, paced=real_time and turn.streaming)
-        turn.line.attach(outlet, Place.SOUND)
+    if turn.asks_for("audio", absent=True) and not turn.line.voiced:
+        manner = manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
+        attach_voice(turn, voice, manner)
     return None

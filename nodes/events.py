@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from models.answer import Finish, Relay, Say, ToolCallPart, Usage
 from profiles.profile import ActionKind
+from speech.port import Word
 
 __all__ = [
     "Action",
@@ -22,6 +23,7 @@ __all__ = [
     "ToolCallPart",
     "Transcript",
     "Usage",
+    "Words",
     "as_data",
 ]
 
@@ -93,11 +95,20 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """PCM16 mono, little-endian, whole samples."""
+    """A frame of PCM16 mono, little-endian; in a WAV the first one has its header."""
 
     audible: ClassVar[bool] = True
     id: str
-    pcm: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """When words of the audio with this id are heard, in milliseconds from its first sample."""
+
+    audible: ClassVar[bool] = False
+    id: str
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,19 @@ class Timing:
 
 
 Event = (
-    Say | Filler | Action | Metadata | Citations | ToolCallPart | Relay | Transcript | Audio | Usage | Finish | Timing
+    Say
+    | Filler
+    | Action
+    | Metadata
+    | Citations
+    | ToolCallPart
+    | Relay
+    | Transcript
+    | Audio
+    | Words
+    | Usage
+    | Finish
+    | Timing
 )
 
 
@@ -121,5 +144,5 @@ def as_data(event: Event) -> Mapping[str, object]:
     """The event as JSON data with its type, for Studio and notebooks."""
     data = asdict(event)
     if isinstance(event, Audio):
-        data["pcm"] = f"{len(event.pcm)} bytes"
+        data["data"] = f"{len(event.data)} bytes"
     return {"type": type(event).__name__, **data}

@@ -1,58 +1,105 @@
 """Play a prepared recording with its words."""
 
 import asyncio
-from pathlib import Path
-from typing import Annotated, Literal
+import logging
+from collections.abc import Iterator
+from typing import Literal
 from uuid import uuid4
-
-from pydantic import Field
 
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Audio, Transcript
+from nodes.frames import Frames
+from nodes.manner import FrameMs, SampleRate, SoundFormat, manner_of
 from nodes.pacing import Pace
-from speech.recording import read_recording
+from speech.recordings import RecordingError, samples
 from speech.tone import silence, tone
 
-SIMULATED = "[simulated] The recording {name!r} was not found, so this is a {kind} in its place."
+log = logging.getLogger(__name__)
+
+SIMULATED = "[simulated] The recording {name!r} {fault}, so this is {kind} in its place."
 _SIMULATED_SECONDS = 1.0
+_LONGEST_TEXT = 100_000
+"""Characters of the words."""
 
 
-@node(speaks=True)
+@node(speaks=True, sounds=True)
 async def play_recording(
     state: State,
     turn: Turn,
     *,
     text: str = "file.txt",
-    sound: str = "file.pcm",
-    sample_rate: Annotated[int, Field(ge=8000, le=48_000)] = 16_000,
-    frame_ms: Annotated[int, Field(ge=10, le=1000)] = 40,
+    recording: str = "file.pcm",
+    raw_rate: SampleRate = 16_000,
+    sample_rate: SampleRate = 16_000,
+    frame_ms: FrameMs = 40,
+    sound: SoundFormat = "pcm16",
     real_time: bool = True,
-    missing: Literal["silence", "tone"] = "tone",
+    missing: Literal["silence", "tone", "error"] = "tone",
 ) -> Update:
-    """Speak a text file and a PCM or WAV file of the folder of recordings: the transcript, then 40 ms frames.
+    """Speak a text file and a recording of the folder `recordings`: the transcript, then 40 ms frames.
 
-    Without the files a reply is simulated whose transcript says so, and whose sound is a tone or silence, never noise.
+    A WAV is understood whatever its rate, width and channels are; anything else is PCM16 mono at `raw_rate`. Without
+    the files, or with damaged ones, a reply is simulated whose transcript says so and whose sound is a tone or silence,
+    never noise; or it is an error.
     """
-    paths = turn.services.recording(text), turn.services.recording(sound)
-    words, pcm = await asyncio.to_thread(_read, *paths, sample_rate, missing)
-    if not turn.wants("audio"):
+    voiced = turn.asks_for("audio", absent=True)
+    try:
+        words = await asyncio.to_thread(_words, turn, text)
+        blocks = await asyncio.to_thread(_opened, turn, recording, raw_rate, sample_rate) if voiced else iter(())
+    except (FileNotFoundError, RecordingError) as error:
+        fault = _told(error)
+        if missing == "error":
+            raise fault from error
+        log.warning("a recording cannot be played", extra={"reason": str(fault)})
+        words, blocks = _simulated(error, missing, sample_rate)
+    if not voiced:
         await turn.say(words)
         return None
     identity = f"audio_{uuid4().hex[:24]}"
     await turn.emit(Transcript(identity, words))
-    frame = sample_rate * frame_ms // 1000 * 2
-    pace = Pace(frame_ms / 1000) if real_time and turn.streaming else None
-    for start in range(0, len(pcm), frame):
-        if pace is not None:
-            await pace.wait()
-        await turn.emit(Audio(identity, pcm[start : start + frame]))
+    manner = manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
+    frames, pace = Frames(manner), Pace(frame_ms / 1000) if manner.paced else None
+    frames.begin(sample_rate)
+    # A second at a time, so that a long recording is neither held in memory nor read on the event loop.
+    while block := await asyncio.to_thread(next, blocks, None):
+        for frame in frames.cut(block):
+            if pace is not None:
+                await pace.wait()
+            await turn.emit(Audio(identity, frame))
+    for frame in frames.end():
+        await turn.emit(Audio(identity, frame))
     return None
 
 
-def _read(text: Path, sound: Path, sample_rate: int, missing: Literal["silence", "tone"]) -> tuple[str, bytes]:
-    try:
-        return text.read_text(encoding="utf-8").strip(), read_recording(sound, sample_rate)
-    except FileNotFoundError as error:
-        name = Path(error.filename).name
-        make = tone if missing == "tone" else silence
-        return SIMULATED.format(name=name, kind=missing), make(_SIMULATED_SECONDS, sample_rate)
+def _words(turn: Turn, name: str) -> str:
+    with turn.services.recording(name) as file:
+        return file.read(_LONGEST_TEXT * 4).decode("utf-8-sig", "replace")[:_LONGEST_TEXT].strip()
+
+
+def _opened(turn: Turn, name: str, raw_rate: int, sample_rate: int) -> Iterator[bytes]:
+    """The recording's blocks. Its first one is read now: a damaged file is known before a word is said."""
+    file = turn.services.recording(name)
+    turn.stack.callback(file.close)
+    blocks = samples(file, name, raw_rate, sample_rate)
+    first = next(blocks, b"")
+
+    def all_of_it() -> Iterator[bytes]:
+        if first:
+            yield first
+            yield from blocks
+
+    return all_of_it()
+
+
+def _simulated(
+    error: FileNotFoundError | RecordingError, missing: Literal["silence", "tone", "error"], sample_rate: int
+) -> tuple[str, Iterator[bytes]]:
+    make, kind = (silence, "silence") if missing == "silence" else (tone, "a tone")
+    fault = "was not found" if isinstance(error, FileNotFoundError) else "cannot be played"
+    words = SIMULATED.format(name=_told(error).name, fault=fault, kind=kind)
+    return words, iter([make(_SIMULATED_SECONDS, sample_rate)])
+
+
+def _told(error: FileNotFoundError | RecordingError) -> RecordingError:
+    """The same for the caller: the file's name, and no folder."""
+    return error if isinstance(error, RecordingError) else RecordingError(error.filename, "was not found")

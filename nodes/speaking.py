@@ -1,106 +1,174 @@
-"""The audio outlet: words in; a transcript and paced frames of sound out, a sentence at a time."""
+"""The audio outlet: words in; transcripts and frames of sound out, a sentence at a time.
+
+Two tasks: one has sentences spoken while the model goes on talking, the other plays them as fast as they are heard. So
+the second sentence is ready when the first one ends, also where a voice is a server far away.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import re
 from contextlib import aclosing
+from uuid import uuid4
 
-from language.sentences import sentences
-from nodes.events import Audio, Event, Filler, Say, Transcript
-from nodes.line import Sink, nowhere
+from language.spoken import SentenceCutter
+from nodes.events import Audio, Event, Filler, Say, Transcript, Words
+from nodes.frames import Frames
+from nodes.line import Place, Sink, nowhere
+from nodes.manner import Manner
 from nodes.pacing import Pace
-from speech.port import Voice
+from nodes.turn import Turn
+from speech.port import Voice, Word, refuse_unknown
 
-LONGEST_CHARACTERS = 300
-"""Of a sentence: text without an end is cut at a space, so that a caller does not wait for the whole of it."""
+_WAITING_SENTENCES = 256
+"""A model that writes faster than a caller listens is slowed down, not stored."""
+_AHEAD_SECONDS = 10.0
+"""Of sound that is ready to be played."""
+_PAUSE_SECONDS = 0.06
+"""A model that pauses behind what looks like the end of a sentence has ended it."""
+_SAID = re.compile(r"\w")
+
+
+def attach_voice(turn: Turn, voice: str, manner: Manner) -> None:
+    """From here on what is said in this turn is heard. Raises VoiceError for a voice that the engine does not have."""
+    engine = turn.services.voice(voice)
+    refuse_unknown(voice, engine, manner.voice)
+    turn.line.voiced = True
+    turn.line.attach(SpeakingOutlet(engine, manner), Place.SOUND)
 
 
 class SpeakingOutlet:
-    """Speaks in a task of its own, so that the model goes on talking while the caller listens."""
+    """See the module."""
 
-    def __init__(self, voice: Voice, identity: str, frame_ms: int, *, paced: bool) -> None:
+    def __init__(self, voice: Voice, manner: Manner) -> None:
         self.sink: Sink = nowhere
         self._voice = voice
-        self._identity = identity
-        self._frame = voice.sample_rate * frame_ms // 1000 * 2
-        self._pace = Pace(frame_ms / 1000) if paced else None
-        self._held = ""
-        # Bounded: a model that writes faster than a caller listens is slowed down, not stored.
-        self._sentences: asyncio.Queue[str] = asyncio.Queue(32)
-        self._speaker: asyncio.Task[None] | None = None
+        self._manner = manner
+        self._id = f"audio_{uuid4().hex[:24]}"
+        self._frames = Frames(manner)
+        self._pace = Pace(manner.frame_ms / 1000) if manner.paced else None
+        self._cutter = SentenceCutter()
+        self._pause: asyncio.TimerHandle | None = None
+        # A future stands for "up to here": whoever waits for it is told when all before it has been played.
+        self._sentences: asyncio.Queue[str | asyncio.Future[None]] = asyncio.Queue(_WAITING_SENTENCES)
+        self._sound: asyncio.Queue[Event | asyncio.Future[None] | Exception] = asyncio.Queue(
+            max(1, int(_AHEAD_SECONDS * 1000 / manner.frame_ms))
+        )
+        self._synthesis: asyncio.Task[None] | None = None
+        self._playback: asyncio.Task[None] | None = None
 
     async def push(self, event: Event) -> None:
-        """Hold words until their sentence ends; anything else comes behind what is held."""
-        if isinstance(event, Filler):
-            event = Say(event.text.rstrip() + " ")
-        if not isinstance(event, Say):
+        """Hold words until their sentence ends; anything else that is heard comes behind what is held."""
+        self._raise_failure()
+        if isinstance(event, Filler):  # it fills a silence: now
+            await self._speak(self._cutter.rest() + event.text.rstrip() + " ")
+        elif isinstance(event, Say):
+            self._stop_waiting()
+            for sentence in self._cutter.push(event.text):
+                await self._speak(sentence)
+            if self._cutter.complete:
+                self._pause = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._end_sentence)
+        else:
             if event.audible:
                 await self.flush()
             await self.sink(event)
-            return
-        self._held += event.text
-        *whole, self._held = sentences(self._held) or [""]
-        # The last part is kept even if it looks finished: "3." may go on with "5".
-        if len(self._held) > LONGEST_CHARACTERS:
-            cut = self._held.rfind(" ", 0, LONGEST_CHARACTERS) + 1 or LONGEST_CHARACTERS
-            whole, self._held = [*whole, self._held[:cut]], self._held[cut:]
-        for sentence in whole:
-            await self._speak(sentence)
 
     async def flush(self) -> None:
         """Speak what is held, and wait for its last frame."""
-        held, self._held = self._held, ""
-        await self._speak(held)
-        await self._sentences.join()
-        await self._raise_failure()
+        self._stop_waiting()
+        await self._speak(self._cutter.rest())
+        if self._playback is not None:
+            played = asyncio.get_running_loop().create_future()
+            await self._hand_over(played)
+            await asyncio.wait({played, self._playback}, return_when=asyncio.FIRST_COMPLETED)
+            self._raise_failure()
 
     async def aclose(self) -> None:
         """Fall silent in the middle of a word."""
-        if self._speaker is not None:
-            self._speaker.cancel()
-            await asyncio.wait({self._speaker})
+        self._stop_waiting()
+        tasks = {task for task in (self._synthesis, self._playback) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _speak(self, sentence: str) -> None:
         if not sentence.strip():
             return  # a model's empty lines are no sound
-        if self._speaker is None:
-            self._speaker = asyncio.create_task(self._run())
-        await self._raise_failure()
-        await self._sentences.put(sentence)
+        self._start()
+        await self._hand_over(sentence)
 
-    async def _raise_failure(self) -> None:
-        if self._speaker is not None and self._speaker.done():
-            await self._speaker
+    def _start(self) -> None:
+        if self._playback is None:
+            self._synthesis = asyncio.create_task(self._have_spoken())
+            self._playback = asyncio.create_task(self._play())
 
-    async def _run(self) -> None:
+    async def _hand_over(self, item: "str | asyncio.Future[None]") -> None:
+        """Into the queue; who waits for room there does not wait for a voice that has failed."""
+        if not self._sentences.full() or self._playback is None:
+            self._sentences.put_nowait(item)
+            return
+        putting = asyncio.ensure_future(self._sentences.put(item))
+        try:
+            await asyncio.wait({putting, self._playback}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            putting.cancel()
+        self._raise_failure()
+
+    def _end_sentence(self) -> None:
+        self._pause = None
+        if not self._sentences.full():
+            self._start()
+            self._sentences.put_nowait(self._cutter.rest())
+
+    def _stop_waiting(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+
+    def _raise_failure(self) -> None:
+        playback = self._playback
+        if playback is not None and playback.done() and not playback.cancelled() and (error := playback.exception()):
+            raise error
+
+    async def _have_spoken(self) -> None:
         try:
             while True:
-                sentence = await self._sentences.get()
-                try:
-                    await self._say(sentence)
-                finally:
-                    self._sentences.task_done()
-        finally:
-            # Whoever waits for room or for the end must not wait for a speaker that is gone.
-            while not self._sentences.empty():
-                self._sentences.get_nowait()
-                self._sentences.task_done()
+                item = await self._sentences.get()
+                if isinstance(item, str):
+                    await self._have_sentence_spoken(item)
+                else:
+                    await self._sound.put(item)
+        except Exception as error:  # noqa: BLE001 (whatever it is, what was made before it is heard first)
+            await self._sound.put(error)
 
-    async def _say(self, sentence: str) -> None:
-        await self.sink(Transcript(self._identity, sentence))
-        async with aclosing(self._frames(sentence)) as frames:
-            async for frame in frames:
-                if self._pace is not None:
-                    await self._pace.wait()
-                await self.sink(Audio(self._identity, frame))
+    async def _have_sentence_spoken(self, sentence: str) -> None:
+        if not _SAID.search(sentence):  # nothing of it can be said
+            await self._sound.put(Transcript(self._id, sentence))
+            return
+        told = False
+        begun_ms = self._frames.elapsed_ms
+        self._frames.begin(self._voice.sample_rate)
+        async with aclosing(self._voice.speak(sentence.strip(), self._manner.voice)) as sounds:
+            async for sound in sounds:
+                if not told:  # what no voice says was not heard: a transcript is what the host remembers
+                    told = True
+                    await self._sound.put(Transcript(self._id, sentence))
+                if sound.words:
+                    words = tuple(Word(text, begun_ms + start, begun_ms + end) for text, start, end in sound.words)
+                    await self._sound.put(Words(self._id, words))
+                for frame in self._frames.cut(sound.pcm):
+                    await self._sound.put(Audio(self._id, frame))
+        for frame in self._frames.end():
+            await self._sound.put(Audio(self._id, frame))
 
-    async def _frames(self, sentence: str) -> AsyncGenerator[bytes, None]:
-        """Frames of one size; the sentence's last one is filled up with silence."""
-        buffer = bytearray()
-        async with aclosing(self._voice.speak(sentence)) as chunks:
-            async for chunk in chunks:
-                buffer += chunk
-                while len(buffer) >= self._frame:
-                    yield bytes(buffer[: self._frame])
-                    del buffer[: self._frame]
-        if buffer:
-            yield bytes(buffer.ljust(self._frame, b"\0"))
+    async def _play(self) -> None:
+        while True:
+            item = await self._sound.get()
+            if isinstance(item, Exception):
+                raise item
+            if isinstance(item, asyncio.Future):
+                if not item.done():
+                    item.set_result(None)
+                continue
+            if self._pace is not None and isinstance(item, Audio):
+                await self._pace.wait()
+            await self.sink(item)

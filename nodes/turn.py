@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import uuid4
 
 import orjson
@@ -26,6 +25,7 @@ from nodes.memory import CallMemory, MemoryTable
 from profiles.openai import PROFILE as OPENAI
 from profiles.profile import ActionKind, Profile
 from speech.port import Voice
+from speech.transcriber import Transcriber
 from tools.functions import FunctionTools
 from tools.port import Toolbox, ToolError, ToolSchema
 
@@ -80,8 +80,11 @@ class Services(Protocol):
     def toolbox(self, name: str) -> Toolbox:
         """The tools of that name."""
 
-    def recording(self, name: str) -> Path:
-        """The path of a file in the folder of recordings."""
+    def transcriber(self, name: str) -> Transcriber:
+        """Who understands speech, of that name."""
+
+    def recording(self, name: str) -> BinaryIO:
+        """A file in the folder of recordings, opened. Blocks. FileNotFoundError, RecordingError."""
 
     @property
     def memory(self) -> MemoryTable:
@@ -118,6 +121,7 @@ class Turn(Context):
         streaming: bool = True,
         endpoint: str = "",
         keeps_messages: bool = False,
+        carries_sound: bool = True,
     ) -> None:
         super().__init__(model=model, call_id=call.id if call else "")
         self.services = services
@@ -135,6 +139,8 @@ class Turn(Context):
         """The graph's name."""
         self.keeps_messages = keeps_messages
         """Whether the turn ends with an assistant message in the state: in Studio and notebooks."""
+        self.carries_sound = carries_sound
+        """Whether the caller's wire has a place for sound."""
         self.stack = AsyncExitStack()
         """What must be closed when the turn ends, however it ends."""
         self.line = Line()
@@ -152,6 +158,8 @@ class Turn(Context):
         """The graph's own tools."""
         self.spoke = False
         """Whether this step has reached the caller's ear."""
+        self._whole = self
+        """The turn of which this is one step's view."""
 
     async def emit(self, event: Event) -> None:
         """Say it. Returns when the reader has room for more."""
@@ -196,10 +204,12 @@ class Turn(Context):
         tools = self.request.get("tools")
         return {name: tool for tool in tools if (name := tool_name(tool))} if isinstance(tools, Sequence) else {}
 
-    def wants(self, modality: str) -> bool:
-        """Whether the request's `modalities` ask for it; absent means that the endpoint decides, so yes."""
+    def asks_for(self, modality: str, *, absent: bool) -> bool:
+        """Whether the request's `modalities` ask for it; `absent` is what it means that there are none."""
+        if modality == "audio" and not self.carries_sound:
+            return False
         modalities = self.request.get("modalities")
-        return not isinstance(modalities, Sequence) or not modalities or modality in modalities
+        return modality in modalities if isinstance(modalities, Sequence) and modalities else absent
 
     async def tools(self, servers: Sequence[str]) -> dict[str, tuple[ToolSchema, Toolbox]]:
         """The graph's own tools, then those of these servers, by name; of two of one name the first.
@@ -226,6 +236,10 @@ class Turn(Context):
         view = copy.copy(self)
         view.step, view.offered, view.toolset, view.routes, view.spoke = step, offered, toolset, routes, False
         return view
+
+    def understand(self, messages: Sequence[Message]) -> None:
+        """What the caller said is now known to be this; every later step reads it."""
+        self.messages = self._whole.messages = messages
 
     async def aclose(self) -> None:
         """Stop whatever still runs for this turn and close what it opened."""

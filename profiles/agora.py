@@ -11,5 +11,6 @@ PROFILE = Profile(
     name="agora",
     evidence=(Evidence(body=("turn_id", "timestamp")), Evidence(messages=("turn_id", "timestamp"))),
     metadata_chunk=True,
+    raw_sound=True,
     streams=True,
 )

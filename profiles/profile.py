@@ -56,6 +56,8 @@ class Profile:
     """How long a turn goes on when its client has left, because this host closes and sends the same again."""
     metadata_chunk: bool = False
     """Whether the first chunk may be a `chat.completion.custom_metadata` that says how to speak."""
+    raw_sound: bool = False
+    """Whether sound is PCM16 in every form that the host asks for, because its contract knows no other."""
     echoes_session: bool = False
     """Whether the call's id goes into the `system_fingerprint` of every chunk."""
     streams: bool = False

@@ -48,6 +48,8 @@ class Asked:
     """In the place of the graph's."""
     profile: Profile = TEXT
     parameters: Mapping[str, object] = field(default_factory=dict)
+    carries_sound: bool = False
+    """Whether the reply has a place for sound."""
 
 
 async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +88,7 @@ async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, r
                 api_key=key,
                 streaming=asked.streaming,
                 endpoint=endpoint.spec.name,
+                carries_sound=asked.carries_sound,
             )
             # A turn of a conversation has one listener, and the rows say which one runs.
             policy = endpoint.spec.policy.model_copy(update={"joins": False})

@@ -20,6 +20,8 @@ from graphs.errors import StepTimeoutError, UnknownServiceError
 from knowledge.base import UnknownBaseError, UnknownDocumentError
 from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError
+from speech.port import VoiceError
+from speech.recordings import RecordingError
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,9 @@ _REFUSALS: Final[dict[type[Exception], tuple[int, str, str]]] = {
 _TYPES: Final = {400: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 
 
-FORESEEN: Final[tuple[type[Exception], ...]] = (ApiError, *_REFUSALS, ModelError, StoreError, DatabaseError)
+FORESEEN: Final[tuple[type[Exception], ...]] = (
+    ApiError, *_REFUSALS, ModelError, VoiceError, RecordingError, StoreError, DatabaseError,
+)  # fmt: skip
 """What routes may let pass: each is told in its own words."""
 
 
@@ -98,6 +102,11 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
             f"upstream_{error.kind}",
             headers=headers,
         )
+    if isinstance(error, VoiceError):
+        status = _STATUSES[error.kind]
+        return ApiError(status, str(error), _TYPES.get(status, "upstream_error"), f"voice_{error.kind}")
+    if isinstance(error, RecordingError):
+        return ApiError(500, str(error), "server_error", "recording_unplayable")
     if isinstance(error, StepTimeoutError):
         return ApiError(504, str(error), "server_error", "step_timeout")
     if isinstance(error, DatabaseFullError):

@@ -219,7 +219,7 @@ class Listener:
         # A user's own key that is wrong is no reason for his client to log in again.
         callers_key = bool(self._turn.api_key) and isinstance(self._record, NoRecord)
         told = api_error(error, callers_key=callers_key)
-        if told.status == 500:
+        if told.code == "internal_error":
             log.error("a turn failed", exc_info=error, extra={"graph": self._endpoint.spec.name})
         if self._gone:
             return "cancelled"

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from language.words import HAN
+from speech.port import Capabilities, Sound, VoiceAddress
 
 _HAN_CHARACTER = re.compile(f"[{HAN}]")
 # Spoken Mandarin has about five syllables a second, English about fifteen letters.
@@ -18,20 +19,29 @@ _CHUNK_SECONDS = 0.2
 
 
 class ToneVoice:
-    """`tone:440` hums at 440 Hz; 16 kHz mono."""
+    """`tone:440` hums at 440 Hz; 16 kHz mono. Whatever voice a request names, it is this one."""
 
+    capabilities = Capabilities()
     sample_rate = 16_000
 
-    def __init__(self, url: str) -> None:
-        self._hertz = float(url.partition(":")[2] or 440)
+    def __init__(self, name: str, address: VoiceAddress) -> None:
+        hertz = address.url.partition(":")[2] or "440"
+        if not hertz.isdecimal() or not 50 <= int(hertz) <= 4_000:
+            raise ValueError(f"voice {name!r}: {hertz!r} is no frequency. Accepted: 50 to 4000 Hz.")
+        self._hertz = int(hertz)
 
-    async def speak(self, text: str) -> AsyncGenerator[bytes, None]:
+    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
         """See the port."""
-        pcm = tone(spoken_seconds(text), self.sample_rate, self._hertz)
+        pcm = await asyncio.to_thread(tone, spoken_seconds(text), self.sample_rate, self._hertz)
         step = int(_CHUNK_SECONDS * self.sample_rate) * 2
         for start in range(0, len(pcm), step):
-            yield pcm[start : start + step]
-            await asyncio.sleep(0)
+            yield Sound(pcm[start : start + step])
+
+    async def prewarm(self) -> None:
+        """See the port: nothing takes time."""
+
+    async def aclose(self) -> None:
+        """See the port: nothing is open."""
 
 
 def spoken_seconds(text: str) -> float:

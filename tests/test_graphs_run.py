@@ -18,6 +18,7 @@ from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from nodes.contract import Context, Node, State, Turn, Update, node
 from nodes.events import Event, Filler, Say, Timing, as_data
+from speech.port import Capabilities
 
 
 def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
@@ -403,12 +404,19 @@ async def test_what_one_turn_found_is_not_in_the_next_turn_of_a_thread(tmp_path:
 @pytest.mark.parametrize("sentences", [1, 100])
 async def test_a_voice_that_fails_ends_the_turn_with_its_error(tmp_path: Path, sentences: int) -> None:
     class Broken:
+        capabilities = Capabilities()
         sample_rate = 16_000
 
-        async def speak(self, text: str) -> Any:
+        async def speak(self, text: str, voice: str = "") -> Any:
             await asyncio.sleep(0.01)
             raise ValueError("no voice")
             yield b""
+
+        async def prewarm(self) -> None:
+            pass
+
+        async def aclose(self) -> None:
+            pass
 
     one = turn(tmp_path)
     one.services._voices["main"] = Broken()  # type: ignore[attr-defined]  # a fake at the edge: the engine

@@ -1,9 +1,7 @@
 """Each node, over the upstream that it talks to, or called as the function that it is."""
 
 import asyncio
-import struct
 import time
-import wave
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import pytest
 
 from graphs.compile import compile_graph
-from graphs.errors import UnknownServiceError
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
@@ -22,10 +19,9 @@ from nodes.acknowledge import acknowledge
 from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Turn, node
-from nodes.events import Audio, Event, Filler, Say, Transcript
+from nodes.events import Event, Filler, Say
 from nodes.hangup import hangup
 from nodes.messages import upstream_messages
-from nodes.play_recording import play_recording
 from nodes.retrieve import retrieve
 from nodes.rewrite_messages import rewrite_messages
 from tests.serving import serving
@@ -62,7 +58,7 @@ def test_every_node_says_what_it_does() -> None:
     assert set(catalogue()) == {
         "acknowledge", "call_model", "control_speech", "emit_audio", "greet", "hangup", "play_recording", "retrieve",
         "recall", "remember", "run_tools",
-        "rewrite_messages", "rewrite_question", "send_digits", "transfer",
+        "rewrite_messages", "rewrite_question", "send_digits", "transcribe", "transfer",
     }  # fmt: skip
     for one in catalogue().values():
         assert one.summary.endswith(".") or ":" in one.summary or ";" in one.summary, one.name
@@ -314,81 +310,6 @@ async def test_hangup_says_nothing_twice(tmp_path: Path) -> None:
     await hangup({}, turn)
     assert [event.text for event in events if isinstance(event, Say)] == ["祝您愉快。"]
     assert [event.kind for event in events if isinstance(event, said.Action)] == ["hangup"]
-
-
-def _recordings(tmp_path: Path) -> Path:
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    return folder
-
-
-async def test_a_recording_is_its_words_then_frames_of_forty_ms_with_one_id(tmp_path: Path) -> None:
-    folder = _recordings(tmp_path)
-    pcm = struct.pack("<1000h", *range(1000)) * 2
-    (folder / "file.txt").write_text("Hello from a file.\n", encoding="utf-8")
-    (folder / "file.pcm").write_bytes(pcm + b"\x01")
-    turn, events = turn_of(tmp_path, "hi")
-    began = time.perf_counter()
-    await play_recording({}, turn)
-    assert isinstance(events[0], Transcript) and events[0].text == "Hello from a file."
-    frames = [event for event in events if isinstance(event, Audio)]
-    assert [len(frame.pcm) for frame in frames] == [1280, 1280, 1280, 160]
-    assert b"".join(frame.pcm for frame in frames) == pcm
-    assert {frame.id for frame in frames} == {events[0].id}
-    assert time.perf_counter() - began < 1
-
-
-@pytest.mark.parametrize("rate", [16_000, 8_000])
-async def test_a_wav_header_is_understood(tmp_path: Path, rate: int) -> None:
-    folder = _recordings(tmp_path)
-    (folder / "file.txt").write_text("x", encoding="utf-8")
-    with wave.open(str(folder / "file.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(b"\x01\x02" * 640)
-    turn, events = turn_of(tmp_path, "hi")
-    if rate == 16_000:
-        await play_recording({}, turn, sound="file.wav")
-        assert [event.pcm for event in events if isinstance(event, Audio)] == [b"\x01\x02" * 640]
-    else:
-        with pytest.raises(Exception, match="'file.wav' has 1 channels of 16 bits at 8000 Hz. Accepted: 1 channel"):
-            await play_recording({}, turn, sound="file.wav")
-
-
-@pytest.mark.parametrize("missing", ["silence", "tone"])
-async def test_a_missing_recording_is_simulated_and_says_so(tmp_path: Path, missing: Any) -> None:
-    turn, events = turn_of(tmp_path, "hi", streaming=False)
-    await play_recording({}, turn, missing=missing)
-    assert isinstance(events[0], Transcript) and events[0].text.startswith("[simulated]") and missing in events[0].text
-    pcm = b"".join(event.pcm for event in events if isinstance(event, Audio))
-    samples = struct.unpack(f"<{len(pcm) // 2}h", pcm)
-    assert len(samples) == 16_000
-    assert (max(samples) == 0) == (missing == "silence")
-    assert all(abs(one - other) < 1200 for one, other in pairwise(samples)), "noise in the ear"
-
-
-async def test_a_recording_is_paced_as_it_is_heard(tmp_path: Path) -> None:
-    turn, _ = turn_of(tmp_path, "hi")
-    times: list[float] = []
-    hear = turn.line.sink
-
-    async def note(event: Event) -> None:
-        times.append(time.perf_counter())
-        await hear(event)
-
-    turn.line.sink = note
-    await play_recording({}, turn)
-    heard = [at - times[1] for at in times[1:]]
-    # 25 frames are a second of sound; they leave with a lead of 0.2 s, never later than they are heard.
-    assert 0.7 <= heard[-1] <= 0.96
-    assert all(at <= frame * 0.04 for frame, at in enumerate(heard))
-
-
-def test_recordings_stay_in_their_folder(tmp_path: Path) -> None:
-    turn, _ = turn_of(tmp_path)
-    with pytest.raises(UnknownServiceError, match="outside the folder of recordings"):
-        turn.services.recording("../keys.json")
 
 
 async def test_an_authors_node_needs_one_decorated_function(tmp_path: Path) -> None:

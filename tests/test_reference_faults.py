@@ -288,7 +288,7 @@ async def test_fault_30_audio_is_paced_as_it_is_heard(tmp_path: Path) -> None:
 
 
 async def test_fault_31_simulated_sound_is_no_noise(tmp_path: Path) -> None:
-    async with serving(tmp_path) as served:
+    async with serving(tmp_path, voices={"main": "tone:440"}) as served:
         answer = await answered(served, AUDIO, "Is there a gym?")
     pcm = b"".join(answer.audio)
     samples = struct.unpack(f"<{len(pcm) // 2}h", pcm)

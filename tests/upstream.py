@@ -12,7 +12,7 @@ from typing import Any
 
 Action = tuple[Any, ...]
 """What the upstream does next: ("chunk", text) ("delta", {…}) ("finish", reason) ("usage", …) ("done",) ("headers",)
-("raw", bytes) ("sleep", seconds) ("fin",) ("rst",) ("hang",) ("status", code, headers, body)."""
+("raw", bytes) ("sleep", seconds) ("fin",) ("rst",) ("hang",) ("status", code, headers, body) ("type", content type)."""
 
 HEAD = {"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "up"}
 
@@ -135,7 +135,7 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
         await writer.drain()
         return True
     try:
-        asked = json.loads(body)
+        asked = {"form": body} if headers.get("content-type", "").startswith("multipart/") else json.loads(body)
     except ValueError:
         writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}")
         await writer.drain()
@@ -162,12 +162,14 @@ async def _play(
     script: Sequence[Action], exchange: Exchange, writer: asyncio.StreamWriter, watch: "asyncio.Task[None]"
 ) -> bool:
     begun = False
+    content_type = "text/event-stream"
 
     def write(data: bytes) -> None:
         nonlocal begun
         if not begun:
             begun = True
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n\r\n"
+            writer.write(head.encode())
         if data:
             writer.write(b"%x\r\n%b\r\n" % (len(data), data))
 
@@ -188,6 +190,8 @@ async def _play(
                 write(b"data: [DONE]\n\n")
             case ("headers",):
                 write(b"")
+            case ("type", kind):
+                content_type = kind
             case ("raw", data):
                 write(data)
             case ("sleep", seconds):

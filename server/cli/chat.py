@@ -75,8 +75,8 @@ async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], co
             case Say(text=text) | Transcript(text=text):
                 words.append(text)
                 console.print(text, end="", markup=False, soft_wrap=True)
-            case Audio(pcm=pcm):
-                sound += len(pcm)
+            case Audio(data=data):
+                sound += len(data)
             case Filler(text=text):
                 console.print(text, end="", markup=False, soft_wrap=True)
             case Action(kind=kind, arguments=arguments):

@@ -28,6 +28,9 @@ from server.wire.request import CompletionRequest, read_request
 class Completions:
     """The ASGI application of one path: serves one graph, or picks one by the request's `model`."""
 
+    carries_sound = True
+    """Whether a reply has a place for it."""
+
     def __init__(self, state: ServerState, endpoint: Endpoint, *, picks: bool = False) -> None:
         self._state = state
         self._endpoint = endpoint
@@ -93,6 +96,7 @@ class Completions:
             graph=endpoint.spec.name,
             profile=turn.profile,
             parameters=turn.request,
+            carries_sound=self.carries_sound,
         )
 
     async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> tuple[Caller, CompletionRequest]:
@@ -121,6 +125,7 @@ class Completions:
             api_key=caller.upstream_key,
             streaming=profile.streams if request.stream is None else request.stream,
             endpoint=endpoint.spec.name,
+            carries_sound=self.carries_sound,
         )
         return endpoint, turn
 

@@ -12,6 +12,8 @@ from server.wire.responses_request import read_responses_request
 class Responses(Completions):
     """The ASGI application of one path."""
 
+    carries_sound = False
+
     def read(self, body: bytes, headers: dict[str, str], query: dict[str, str], principal: str) -> CompletionRequest:
         """The request. Raises ApiError."""
         return read_responses_request(body, headers, query, principal)

@@ -8,7 +8,7 @@ host to host is the profile's.
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, assert_never
 
@@ -28,9 +28,11 @@ from nodes.events import (
     ToolCallPart,
     Transcript,
     Usage,
+    Words,
 )
 from profiles.openai import PROFILE as OPENAI
 from profiles.profile import Profile
+from speech.port import Word
 
 Chunk = dict[str, Any]
 
@@ -63,6 +65,7 @@ class ChunkEncoder:
         self._calls: list[Chunk] = []
         self._action: Action | None = None
         self._citations: list[dict[str, Any]] | None = None
+        self._words = 0
         self._open: dict[int, Chunk] = {}
         """The calls of the model that is answering, by its own index."""
 
@@ -98,9 +101,12 @@ class ChunkEncoder:
             case Transcript(id=identity, text=text):
                 yield from self._begin()
                 yield self._chunk({"audio": {"id": identity, "transcript": text}})
-            case Audio(id=identity, pcm=pcm):
+            case Audio(id=identity, data=data):
                 yield from self._begin()
-                yield self._chunk({"audio": {"id": identity, "data": base64.b64encode(pcm).decode()}})
+                yield self._chunk({"audio": {"id": identity, "data": base64.b64encode(data).decode()}})
+            case Words(id=identity, words=words):
+                yield from self._begin()
+                yield self._chunk({"audio": {"id": identity, "words": list(self._timed(words))}})
             case Usage():
                 self._usage = event if self._usage is None else _sum(self._usage, event)
             case Finish(reason=reason):
@@ -149,6 +155,12 @@ class ChunkEncoder:
         if logprobs is not None:
             choice["logprobs"] = logprobs
         return {**self._head, "choices": [choice]}
+
+    def _timed(self, words: Iterable[Word]) -> Iterator[Chunk]:
+        """In Agora's form. openai-python's `stream()` joins lists by an `index` that their entries must have."""
+        for text, start, end in words:
+            yield {"index": self._words, "text": text, "start_ts": start, "end_ts": end, "duration": end - start}
+            self._words += 1
 
     def _hold_action(self, action: Action) -> None:
         form = self._profile.form(action.kind)

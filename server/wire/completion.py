@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from server.wire.chunks import Chunk
+from speech.wav import with_its_length
 
 AUDIO_LIFETIME_SECONDS = 3600
 
@@ -19,7 +20,7 @@ class CompletionFolder:
         self._content: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._audio: dict[str, Any] = {}
-        self._pcm = bytearray()
+        self._sound_data = bytearray()
         self._rest: dict[str, Any] = {}
         self._logprobs: list[Any] = []
         self._finish: str | None = None
@@ -48,7 +49,7 @@ class CompletionFolder:
             expires_at = self._head["created"] + AUDIO_LIFETIME_SECONDS
             message["audio"] = {
                 **self._audio,
-                "data": base64.b64encode(self._pcm).decode(),
+                "data": base64.b64encode(with_its_length(bytes(self._sound_data))).decode(),
                 "expires_at": expires_at,
             }
         logprobs = {"content": self._logprobs} if self._logprobs else None
@@ -75,4 +76,6 @@ class CompletionFolder:
     def _sound(self, audio: dict[str, Any]) -> None:
         self._audio["id"] = audio.get("id", self._audio.get("id"))
         self._audio["transcript"] = self._audio.get("transcript", "") + (audio.get("transcript") or "")
-        self._pcm += base64.b64decode(audio.get("data") or "")
+        self._sound_data += base64.b64decode(audio.get("data") or "")
+        if "words" in audio:
+            self._audio["words"] = [*self._audio.get("words", []), *audio["words"]]

@@ -113,6 +113,7 @@ def read_data(
         raise _refuse("n", "Only one answer at a time can be spoken: `n` must be 1.")
     for name in ("tools", "modalities"):
         _typed(data, name, list, "a list")
+    _typed(data, "audio", dict, "an object")
     return CompletionRequest(
         messages=_messages(data),
         model=_model(data),

@@ -1,0 +1,85 @@
+"""Turn the caller's speech into text, for models that read."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from language.words import is_chinese
+from models.port import Message
+from models.question import text_of
+from nodes.contract import State, Turn, Update, node
+from speech.port import VoiceError
+from speech.transcriber import Transcriber
+from speech.wav import header
+
+_EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}
+_PCM16_RATE = 24_000
+"""Of OpenAI's input in this form, which has no header to say it."""
+
+
+@node(uses={"transcriber": "transcriber"})
+async def transcribe(
+    state: State, turn: Turn, *, transcriber: str = "main", most: Annotated[int, Field(ge=1, le=32)] = 4
+) -> Update:
+    """Put words in the place of the caller's `input_audio` parts, for every step that comes later.
+
+    Of a long conversation the `most` last pieces of speech are understood; earlier ones become a mark. A request
+    without speech goes on as it is, and asks nobody.
+    """
+    spoken = [part for message in turn.messages for part in _speech(message)][-most:]
+    if not spoken:
+        return None
+    sounds = [_sound(part) for part in spoken]
+    texts = await _all(turn.services.transcriber(transcriber), sounds)
+    words = {id(part): text for part, text in zip(spoken, texts, strict=True)}
+    turn.understand([_in_words(message, words) for message in turn.messages])
+    return None
+
+
+async def _all(transcriber: Transcriber, sounds: Sequence[tuple[bytes, str]]) -> list[str]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(transcriber.transcribe(*sound)) for sound in sounds]
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _speech(message: Message) -> list[Mapping[str, Any]]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return []
+    return [part for part in content if isinstance(part, Mapping) and part.get("type") == "input_audio"]
+
+
+def _sound(part: Mapping[str, Any]) -> tuple[bytes, str]:
+    given = part.get("input_audio")
+    data, form = (given.get("data"), given.get("format")) if isinstance(given, Mapping) else (None, None)
+    try:
+        sound = base64.b64decode(data, validate=True) if isinstance(data, str) else b""
+    except (binascii.Error, ValueError):
+        sound = b""
+    if not sound:
+        raise VoiceError("rejected", "`input_audio.data` must be the sound in base64.")
+    if not isinstance(form, str) or not form.isalnum() or len(form) > 8:
+        raise VoiceError("rejected", "`input_audio.format` must say the form of the sound, such as `wav` or `mp3`.")
+    if form == "pcm16":
+        return header(_PCM16_RATE, len(sound)) + sound, "wav"
+    return sound, form
+
+
+def _in_words(message: Message, words: Mapping[int, str]) -> Message:
+    if not _speech(message):
+        return message
+    content = message["content"]
+    earlier = _EARLIER[is_chinese(text_of(content) + " ".join(words.values()))]
+    speech = {id(part) for part in _speech(message)}
+    parts = [
+        {"type": "text", "text": words.get(id(part), earlier)} if id(part) in speech else part
+        for part in (content if isinstance(content, list) else ())
+    ]
+    return {**message, "content": parts}

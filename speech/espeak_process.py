@@ -1,0 +1,98 @@
+"""A process of espeak-ng as its parent sees it: asked for one sentence at a time, killed at any moment."""
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from speech.espeak_child import FRAME, LENGTH, WORD
+
+SAMPLE_RATE = 22_050
+_LONGEST_FRAME = 2**20
+_CHILD = Path(__file__).with_name("espeak_child.py")
+_LIBRARY = {"win32": "espeak-ng.dll", "darwin": "libespeak-ng.dylib"}.get(sys.platform, "libespeak-ng.so")
+
+
+class DeadProcessError(Exception):
+    """The process has ended."""
+
+
+class Spoken(NamedTuple):
+    """A whole sentence."""
+
+    pcm: bytes
+    words: list[tuple[int, int]]
+    """Each word's place in the text and its beginning, in milliseconds."""
+    refused: bool = False
+    """Whether it has no such voice."""
+
+
+class SpeakingProcess:
+    """One process, and how it is spoken with."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, package: Path) -> "SpeakingProcess":
+        """One that can speak. `package` holds the library and its data. Raises DeadProcessError."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", str(_CHILD), str(package / _LIBRARY), str(package / "espeak-ng-data"),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True, env={}, limit=2 * _LONGEST_FRAME,
+            )  # fmt: skip
+        except OSError as error:
+            raise DeadProcessError from error
+        child = cls(process)
+        try:
+            kind, data = await child._frame()
+            if kind != b"r" or LENGTH.unpack(data)[0] != SAMPLE_RATE:
+                raise DeadProcessError
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    async def speak(self, asked: dict[str, object]) -> Spoken:
+        """One sentence, to its end."""
+        assert self._process.stdin is not None  # noqa: S101  # asked for at its start
+        said = json.dumps(asked).encode()
+        with suppress(ConnectionError):  # its silence tells
+            self._process.stdin.write(LENGTH.pack(len(said)) + said)
+            await self._process.stdin.drain()
+        pcm = bytearray()
+        words: list[tuple[int, int]] = []
+        while True:
+            kind, data = await self._frame()
+            if kind == b"s":
+                pcm += data
+            elif kind == b"w":
+                words.append(WORD.unpack(data))
+            elif kind == b"e":
+                return Spoken(bytes(pcm), words)
+            elif data == b"voice":
+                return Spoken(b"", [], refused=True)
+            else:
+                raise DeadProcessError
+
+    def kill(self) -> None:
+        """At once."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def gone(self) -> None:
+        """Return when nothing of it is left."""
+        await self._process.wait()
+
+    async def _frame(self) -> tuple[bytes, bytes]:
+        assert self._process.stdout is not None  # noqa: S101  # asked for at its start
+        try:
+            kind, length = FRAME.unpack(await self._process.stdout.readexactly(FRAME.size))
+            if length > _LONGEST_FRAME:
+                raise DeadProcessError
+            return kind, await self._process.stdout.readexactly(length)
+        except asyncio.IncompleteReadError:
+            raise DeadProcessError from None

@@ -1,0 +1,113 @@
+"""A speech server of the operator's over HTTP: deadlines, no redirects, and faults that tell no secret."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiohttp
+
+from speech.port import KINDS_BY_STATUS, Deadlines, VoiceError
+
+_KEEP_ALIVE_SECONDS = 75
+"""A pause in a call must not cost the next sentence a handshake."""
+
+
+class SpeechClient:
+    """One server. Opened at the first use, in the event loop that uses it."""
+
+    def __init__(self, what: str, url: str, api_key: str, deadlines: Deadlines) -> None:
+        self._what = what
+        """What errors call it: `the voice 'main'`."""
+        self._url = url.rstrip("/")
+        self._headers = {"User-Agent": "dialgraph", "Accept-Encoding": "identity"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._deadlines = deadlines
+        self._session: aiohttp.ClientSession | None = None
+
+    @asynccontextmanager
+    async def post(self, path: str, **body: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A reply that has begun, with status 200; leaving the block closes its connection unless it was read to its
+        end. Raises VoiceError.
+        """
+        with self._in_our_words():
+            try:
+                async with asyncio.timeout(self._deadlines.first_byte):
+                    response = await self._begun(path, body)
+            except TimeoutError:
+                raise VoiceError("timeout", f"{self._what} did not begin to answer in time.") from None
+            try:
+                if response.status != 200:
+                    kind = KINDS_BY_STATUS.get(response.status, "failed")
+                    raise VoiceError(kind, f"{self._what} answered with status {response.status}.")
+                yield response
+            finally:
+                response.close()
+
+    async def parts(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The reply's bytes as they come. Raises VoiceError."""
+        with self._in_our_words():
+            while data := await response.content.readany():
+                yield data
+
+    async def touch(self) -> None:
+        """Open a connection before the first sentence; a server that is away now may be there later."""
+        try:
+            async with asyncio.timeout(self._deadlines.connect):
+                async with self._open().get(f"{self._url}/models", allow_redirects=False) as response:
+                    await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _begun(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
+        for attempt in (1, 2):
+            try:
+                return await self._open().post(f"{self._url}{path}", allow_redirects=False, **body)
+            except aiohttp.ServerDisconnectedError:
+                if attempt == 2:
+                    raise
+                # It closed an idle connection in the moment in which we used it.
+        raise AssertionError("the last attempt returns or raises")
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # Read as it is: an idle deadline for each read, none for the whole, since a long sentence takes its time.
+            timeout = aiohttp.ClientTimeout(
+                total=None, sock_connect=self._deadlines.connect, sock_read=self._deadlines.idle
+            )
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+                headers=self._headers,
+                timeout=timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except aiohttp.SocketTimeoutError as error:
+            raise VoiceError("stalled", f"{self._what} fell silent.") from error
+        except aiohttp.ServerTimeoutError as error:
+            raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
+        except aiohttp.ClientConnectorError as error:
+            raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError
+            raise VoiceError("incomplete", f"{self._what} was cut off.") from error
+
+
+def with_file(fields: Mapping[str, str], sound: bytes, form: str) -> aiohttp.FormData:
+    """The body of a form with these fields and one file of sound."""
+    body = aiohttp.FormData(fields)
+    body.add_field("file", sound, filename=f"speech.{form}", content_type=f"audio/{form}")
+    return body

@@ -1,0 +1,113 @@
+"""Any server with an OpenAI-style `/audio/speech`: a sentence in, raw PCM or a WAV out while it is still being made.
+
+Source: OpenAI's reference of `POST /audio/speech`: `response_format: pcm` is 24 kHz, 16 bit, mono, little-endian and
+without a header. Servers that cannot do that send a WAV, which is understood.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from speech.http import SpeechClient
+from speech.port import Capabilities, Sound, VoiceAddress, VoiceError
+from speech.resample import Resampler
+from speech.wav import Format, WavError, mono16, read_header
+
+LONGEST_SECONDS: Final = 300
+"""Of one sentence; what goes on longer is no speech."""
+_LONGEST_HEADER: Final = 64 * 1024
+_MODEL, _VOICE = "gpt-4o-mini-tts", "alloy"
+
+
+class OpenAIVoice:
+    """`https://…/v1`, the model's name, a voice, a key."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, name: str, address: VoiceAddress) -> None:
+        self._what = f"The voice {name!r}"
+        self._model = address.model or _MODEL
+        self._usual = address.voice or _VOICE
+        self.sample_rate = address.sample_rate
+        url = address.url.rstrip("/").removesuffix("/audio/speech")
+        self._client = SpeechClient(self._what, url, address.api_key, address.deadlines)
+
+    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
+        """See the port. Closing the generator ends the request."""
+        body = {"model": self._model, "input": text, "voice": voice or self._usual, "response_format": "pcm"}
+        async with self._client.post("/audio/speech", json=body) as response:
+            kind = response.content_type
+            if kind.startswith("text/") or kind == "application/json":
+                raise VoiceError("malformed", f"{self._what} sent what is no sound.")
+            decoder = _Decoder(self._what, self.sample_rate)
+            async with aclosing(self._client.parts(response)) as parts:
+                async for part in parts:
+                    if pcm := decoder.feed(part):
+                        yield Sound(pcm)
+            if pcm := decoder.end():
+                yield Sound(pcm)
+
+    async def prewarm(self) -> None:
+        """See the port."""
+        await self._client.touch()
+
+    async def aclose(self) -> None:
+        """See the port."""
+        await self._client.aclose()
+
+
+class _Decoder:
+    """Bytes of a reply → PCM16 mono at one rate. Pure."""
+
+    def __init__(self, what: str, sample_rate: int) -> None:
+        self._what = what
+        self._rate = sample_rate
+        self._held = b""
+        self._begun = False
+        self._format = Format(sample_rate, 1, 16)
+        self._resampler: Resampler | None = None
+        self._left = LONGEST_SECONDS * sample_rate * 2
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be heard of it up to now."""
+        self._held += data
+        if not self._begun:
+            if len(self._held) < 4:
+                return b""
+            if self._held.startswith(b"RIFF") and not self._header():
+                return b""
+            self._begun = True
+        whole = len(self._held) - len(self._held) % self._format.frame_bytes
+        block, self._held = self._held[:whole], self._held[whole:]
+        return self._bounded(self._at_our_rate(block, last=False))
+
+    def end(self) -> bytes:
+        """The rest. Raises VoiceError for a header that never came to its end."""
+        if not self._begun:
+            raise VoiceError("malformed", f"{self._what} sent no sound.")
+        return self._bounded(self._at_our_rate(b"", last=True))
+
+    def _header(self) -> bool:
+        try:
+            found = read_header(self._held)
+        except WavError as error:
+            raise VoiceError("malformed", f"{self._what} sent a WAV that {error}.") from None
+        if found is None:
+            if len(self._held) > _LONGEST_HEADER:
+                raise VoiceError("malformed", f"{self._what} sent a WAV without sound.")
+            return False
+        self._format, offset, _ = found
+        self._held = self._held[offset:]
+        if self._format.sample_rate != self._rate:
+            self._resampler = Resampler(self._format.sample_rate, self._rate)
+        return True
+
+    def _at_our_rate(self, block: bytes, *, last: bool) -> bytes:
+        pcm = mono16(block, self._format)
+        return pcm if self._resampler is None else self._resampler.feed(pcm, last=last)
+
+    def _bounded(self, pcm: bytes) -> bytes:
+        self._left -= len(pcm)
+        if self._left < 0:
+            raise VoiceError("malformed", f"{self._what} sent more than {LONGEST_SECONDS} s for one sentence.")
+        return pcm

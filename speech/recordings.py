@@ -1,0 +1,108 @@
+"""Recordings in a folder: opened without leaving it, and read a second at a time as PCM16 mono at the caller's rate."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from speech.resample import Resampler
+from speech.wav import Format, WavError, mono16, read_header
+
+_LONGEST_HEADER = 64 * 1024
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_BY_FOLDER = os.open in os.supports_dir_fd
+
+
+class RecordingError(Exception):
+    """A recording cannot be played. Names the file, never its folder."""
+
+    def __init__(self, name: str, fault: str) -> None:
+        super().__init__(f"The recording {name!r} {fault}.")
+        self.name = name
+
+
+def open_recording(folder: Path, name: str) -> BinaryIO:
+    """A file of the folder. Blocks: call it in a thread.
+
+    FileNotFoundError when there is no such file; RecordingError for a name that leads elsewhere, through `..` or a
+    link, and for what is no file.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts):
+        raise RecordingError(name, "is outside the folder of recordings")
+    try:
+        opened = _open_below(folder, parts) if _BY_FOLDER else _open_plainly(folder, parts)
+    except FileNotFoundError:
+        raise FileNotFoundError(2, "There is no such recording", parts[-1]) from None
+    except OSError as error:
+        raise RecordingError(name, "cannot be opened: links are not followed") from error
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise RecordingError(name, "is no file")
+    return os.fdopen(opened, "rb")
+
+
+def _open_below(folder: Path, parts: list[str]) -> int:
+    """Step by step, each in the folder that was opened before: nobody can put a link there in between."""
+    here = os.open(folder, os.O_RDONLY | _DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, os.O_RDONLY | _DIRECTORY | _NO_LINK, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(parts[-1], os.O_RDONLY | _NO_LINK, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _open_plainly(folder: Path, parts: list[str]) -> int:
+    """Where the system cannot open below a folder (Windows)."""
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise PermissionError(part)
+    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+
+def samples(file: BinaryIO, name: str, raw_rate: int, sample_rate: int) -> Iterator[bytes]:
+    """The recording, about a second at a time. Blocks: call `next` in a thread. Raises RecordingError.
+
+    What does not begin as a WAV is raw PCM16 mono at `raw_rate`.
+    """
+    begun = file.read(_LONGEST_HEADER)
+    form, left = Format(raw_rate, 1, 16), None
+    if begun.startswith(b"RIFF") or name.lower().endswith(".wav"):
+        try:
+            found = read_header(begun)
+        except WavError as error:
+            raise RecordingError(name, f"is a WAV that {error}") from None
+        if found is None:
+            raise RecordingError(name, "is no WAV file")
+        form, offset, left = found
+        begun = begun[offset:]
+    resampler = Resampler(form.sample_rate, sample_rate)
+    for block in _blocks(file, begun, form, left):
+        if made := resampler.feed(mono16(block, form)):
+            yield made
+    if rest := resampler.feed(b"", last=True):
+        yield rest
+
+
+def _blocks(file: BinaryIO, begun: bytes, form: Format, left: int | None) -> Iterator[bytes]:
+    """Whole frames, a second of them at most; a file that ends too early ends there."""
+    second = form.sample_rate * form.frame_bytes
+    held = begun
+    while True:
+        while len(held) < second and (more := file.read(second - len(held))):
+            held += more
+        if left is not None:
+            held = held[:left]
+        block = held[: min(second, len(held) - len(held) % form.frame_bytes)]
+        if not block:
+            return
+        held = held[len(block) :]
+        left = None if left is None else left - len(block)
+        yield block

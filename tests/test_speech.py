@@ -1,0 +1,541 @@
+"""Endpoints that answer in sound, over a socket: what is heard is what was said, in time, and ends at once."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphs.policy import Policy
+from graphs.spec import Graph, Step
+from speech.port import Capabilities, Sound
+from speech.tone import tone
+from tests.serving import Served, serving
+from tests.sound import (
+    cepstra,
+    debian_says,
+    distance,
+    longest_gap,
+    loudness,
+    read_wav,
+    samples_of,
+    steadiness,
+    voiced_share,
+)
+from tests.test_voices import children, until
+from tests.upstream import Action, says, upstream
+from tests.wire import read_stream
+
+AUDIO, CHAT, RAG = "/audio/chat/completions", "/chat/completions", "/rag/chat/completions"
+RATE = 16_000
+SENTENCES = {
+    "en-us": [
+        "The sauna is heated from four in the afternoon.",
+        "Breakfast is served in the winter garden.",
+        "You can bring your dog for twelve euros a night.",
+        "The last train to the airport leaves at midnight.",
+        "Please tell me the number of your room.",
+        "Parking is free behind the building.",
+        "I am sorry, the swimming pool is closed today.",
+        "Would you like me to book a table for two?",
+        "The password of the network is on your key card.",
+        "Thank you for calling, and have a pleasant evening.",
+    ],
+    "cmn": [
+        "桑拿下午四点开始供暖。",
+        "早餐在一楼的花园餐厅供应。",
+        "您可以带狗，每晚十二欧元。",
+        "去机场的末班车半夜出发。",
+        "请告诉我您的房间号码。",
+        "大楼后面可以免费停车。",
+        "很抱歉，游泳池今天不开放。",
+        "需要我为您预订两个人的座位吗？",
+        "无线网络的密码写在房卡上。",
+        "感谢您的来电，祝您晚上愉快。",
+    ],
+}
+
+
+# Debian's espeak-ng 1.51 reads Chinese characters as English names of their Pinyin, but Pinyin itself as it should be.
+PINYIN = [
+    "sang1na2 xia4wu3 si4 dian3 kai1shi3 gong1nuan3",
+    "zao3can1 zai4 yi1 lou2 de5 hua1yuan2 can1ting1 gong1ying4",
+    "nin2 ke3yi3 dai4 gou3, mei3 wan3 shi2er4 ou1yuan2",
+    "qu4 ji1chang3 de5 mo4ban1che1 ban4ye4 chu1fa1",
+    "qing3 gao4su5 wo3 nin2 de5 fang2jian1 hao4ma3",
+    "da4lou2 hou4mian4 ke3yi3 mian3fei4 ting2che1",
+    "hen3 bao4qian4, you2yong3chi2 jin1tian1 bu4 kai1fang4",
+    "xu1yao4 wo3 wei4 nin2 yu4ding4 liang3 ge4 ren2 de5 zuo4wei4 ma5",
+    "wu2xian4 wang3luo4 de5 mi4ma3 xie3 zai4 fang2ka3 shang4",
+    "gan3xie4 nin2 de5 lai2dian4, zhu4 nin2 wan3shang4 yu2kuai4",
+]
+REFERENCES = {"en-us": ("en-us", SENTENCES["en-us"]), "cmn": ("cmn-latn-pinyin", PINYIN)}
+
+
+# Debian's espeak-ng 1.51 reads Chinese characters as English names of their Pinyin, but Pinyin itself as it should be.
+PINYIN = [
+    "sang1na2 xia4wu3 si4 dian3 kai1shi3 gong1nuan3",
+    "zao3can1 zai4 yi1 lou2 de5 hua1yuan2 can1ting1 gong1ying4",
+    "nin2 ke3yi3 dai4 gou3, mei3 wan3 shi2er4 ou1yuan2",
+    "qu4 ji1chang3 de5 mo4ban1che1 ban4ye4 chu1fa1",
+    "qing3 gao4su5 wo3 nin2 de5 fang2jian1 hao4ma3",
+    "da4lou2 hou4mian4 ke3yi3 mian3fei4 ting2che1",
+    "hen3 bao4qian4, you2yong3chi2 jin1tian1 bu4 kai1fang4",
+    "xu1yao4 wo3 wei4 nin2 yu4ding4 liang3 ge4 ren2 de5 zuo4wei4 ma5",
+    "wu2xian4 wang3luo4 de5 mi4ma3 xie3 zai4 fang2ka3 shang4",
+    "gan3xie4 nin2 de5 lai2dian4, zhu4 nin2 wan3shang4 yu2kuai4",
+]
+REFERENCES = {"en-us": ("en-us", SENTENCES["en-us"]), "cmn": ("cmn-latn-pinyin", PINYIN)}
+
+
+@pytest.fixture
+async def saying(tmp_path: Path) -> AsyncIterator[Served]:
+    """A server whose model says what the user said last."""
+    async with upstream() as up:
+        up.choose = lambda body: says(str(body["messages"][-1]["content"]))
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            yield served
+
+
+SAY = Graph(name="say", steps=(Step("emit_audio", options={"real_time": False}), Step("call_model")))
+
+
+async def heard(served: Served, text: str, path: str = AUDIO, **fields: Any) -> tuple[str, int, bytes]:
+    """The transcript, and the rate and PCM of the WAV, of a reply that is not streamed."""
+    body = {"messages": [{"role": "user", "content": text}], "audio": {"format": "wav"}, **fields}
+    reply = await served.post(path, body)
+    assert reply.status == 200, reply.body
+    audio = reply.json()["choices"][0]["message"]["audio"]
+    return audio["transcript"], *read_wav(base64.b64decode(audio["data"]))
+
+
+@pytest.mark.parametrize(
+    ("question", "held"), [("How much is the sauna?", "sauna"), ("桑拿多少钱？", "桑拿")], ids=["en", "zh"]
+)
+async def test_a_wav_sounds_like_speech_and_is_as_long_as_its_words(tmp_path: Path, question: str, held: str) -> None:
+    async with serving(tmp_path) as served:
+        transcript, rate, pcm = await heard(served, question)
+    assert held in transcript and rate == RATE
+    sound = samples_of(pcm)
+    seconds = len(sound) / rate
+    syllables = len(transcript) if held == "桑拿" else len(transcript) / 3
+    assert 0.12 * syllables < seconds < 0.45 * syllables
+    assert 0.05 < loudness(sound, rate).max() < 0.6 and 0.5 < voiced_share(sound, rate) < 0.97
+    assert longest_gap(sound, rate) < 1.0
+    assert steadiness(sound, rate) < 0.3, "a beep"
+    assert steadiness(samples_of(tone(seconds, rate)), rate) > 0.9, "a beep would be found out"
+
+
+@pytest.mark.parametrize("voice", SENTENCES)
+async def test_what_is_heard_is_the_right_one_of_ten_sentences(saying: Served, tmp_path: Path, voice: str) -> None:
+    """By Debian's espeak-ng as the judge."""
+    references = [cepstra(samples_of(pcm), rate) for rate, pcm in _debian(voice, tmp_path)]
+    nearest: list[float] = []
+    for at, sentence in enumerate(SENTENCES[voice]):
+        transcript, rate, pcm = await heard(saying, sentence)
+        assert transcript == sentence
+        found = cepstra(samples_of(pcm), rate)
+        distances = [distance(found, reference) for reference in references]
+        nearest.append(min(distances))
+        assert int(np.argmin(distances)) == at and nearest[-1] < 0.7 * sorted(distances)[1]
+    beep = cepstra(samples_of(tone(2.5, RATE)), RATE)
+    assert min(distance(beep, reference) for reference in references) > 1.5 * max(nearest), "a beep is like nothing"
+
+
+def _debian(voice: str, folder: Path) -> Iterator[tuple[int, bytes]]:
+    name, sentences = REFERENCES[voice]
+    for sentence in sentences:
+        yield debian_says(sentence, name, folder)
+
+
+async def test_a_streamed_answer_is_transcripts_and_frames_in_order(saying: Served) -> None:
+    reply = await saying.ask("One is here. Two are there! 三个人。", AUDIO)
+    answer = read_stream(reply.body)
+    assert answer.transcript == "One is here. Two are there! 三个人。" and not answer.text
+    assert len(answer.audio_ids) == 1 and {len(frame) for frame in answer.audio} == {1280}
+    kinds = "".join(_kind(chunk) for chunk in answer.chunks)
+    assert kinds[0] == "r" and kinds.count("t") == 3 and kinds[-1] == "f"
+    for sentence in kinds[2:-1].split("t"):
+        assert set(sentence) <= {"w", "d"} and sentence.startswith("w") and sentence.count("d") > 10
+    words = [word for chunk in answer.chunks for word in _audio(chunk).get("words", ())]
+    assert [word["index"] for word in words] == list(range(len(words)))
+    assert [word["text"] for word in words][:6] == ["One", "is", "here", "Two", "are", "there"]
+    assert all(word["duration"] == word["end_ts"] - word["start_ts"] >= 0 for word in words)
+    # Each word begins where its sentence's sound does: the last one inside the last frames.
+    assert words[-1]["end_ts"] <= len(answer.audio) * 40
+    assert words[-1]["start_ts"] > len(answer.audio) * 40 * 0.6
+
+
+def _audio(chunk: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = chunk["choices"][0]["delta"].get("audio", {})
+    return found
+
+
+def _kind(chunk: dict[str, Any]) -> str:
+    if chunk["choices"][0]["finish_reason"]:
+        return "f"
+    audio = _audio(chunk)
+    return {"transcript": "t", "data": "d", "words": "w"}[next(key for key in audio if key != "id")] if audio else "r"
+
+
+async def test_it_is_only_heard_where_it_is_asked_for(saying: Served) -> None:
+    async def sounds(path: str, **fields: Any) -> bool:
+        answer = read_stream((await saying.ask("Yes.", path, **fields)).body)
+        assert answer.transcript + answer.text == "Yes." and bool(answer.audio) == bool(answer.transcript)
+        return bool(answer.audio)
+
+    absences: list[dict[str, Any]] = [{}, {"modalities": None}, {"modalities": []}]
+    for absent in absences:
+        assert await sounds(AUDIO, **absent)
+        assert not await sounds(CHAT, **absent)
+    for path in (AUDIO, CHAT, RAG, "/v1/chat/completions"):
+        assert await sounds(path, modalities=["audio"])
+        assert await sounds(path, modalities=["text", "audio"])
+        assert not await sounds(path, modalities=["text"])
+
+
+async def test_an_endpoint_may_leave_sound_to_its_model(tmp_path: Path) -> None:
+    spec = Graph(name="theirs", steps=(Step("call_model"),), policy=Policy(voice=""))
+    script: list[Action] = [("delta", {"audio": {"id": "a", "transcript": "Yes.", "data": "AAAA"}}), *says()]
+    async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        fields = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "pcm16"}}
+        answer = read_stream((await served.ask("hi", "/theirs/chat/completions", **fields)).body)
+    assert answer.transcript == "Yes." and up.bodies[0]["modalities"] == ["text", "audio"]
+
+
+async def test_the_requests_voice_and_format_are_honoured(saying: Served) -> None:
+    lengths = {}
+    for voice in ("alloy", "onyx", "nova"):
+        _, rate, pcm = await heard(saying, "Good morning.", audio={"voice": voice, "format": "wav"})
+        lengths[voice] = cepstra(samples_of(pcm), rate).tobytes()
+    assert len(set(lengths.values())) == 3
+    streamed = read_stream((await saying.ask("Good morning.", AUDIO, audio={"format": "wav"})).body)
+    assert streamed.audio[0].startswith(b"RIFF") and streamed.audio[0][44:] and len(streamed.audio[0]) == 1324
+    assert {len(frame) for frame in streamed.audio[1:]} == {1280}
+    # Agora's contract is PCM whatever it asks for.
+    raw = read_stream((await saying.post(AUDIO, _agora({"format": "wav"}))).body)
+    assert {len(frame) for frame in raw.audio} == {1280} and not raw.audio[0].startswith(b"RIFF")
+
+
+def _agora(audio: dict[str, str]) -> dict[str, Any]:
+    message = {"role": "user", "content": "Good morning.", "turn_id": 1, "timestamp": 1}
+    return {
+        "messages": [message],
+        "stream": True,
+        "modalities": ["audio"],
+        "audio": audio,
+        "turn_id": 1,
+        "timestamp": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [
+        ({"format": "mp3"}, "No sound in the format 'mp3'. Accepted: pcm16, pcm, wav."),
+        ({"voice": "nobody"}, "The voice 'main' has no 'nobody'. Accepted: alloy, ash,"),
+        ("loud", "`audio` must be an object."),
+    ],
+)
+async def test_a_sound_that_nobody_makes_is_a_400(saying: Served, audio: object, said: str) -> None:
+    reply = await saying.ask("Hi.", AUDIO, audio=audio)
+    assert reply.status == 400 and reply.error["message"].startswith(said)
+    assert reply.error["type"] == "invalid_request_error"
+
+
+async def test_a_last_message_of_the_assistants_is_spoken_as_it_is(tmp_path: Path) -> None:
+    """Agora's broadcasts: greetings, announcements, and what its speak API is given."""
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        for path in (AUDIO, CHAT):
+            body = {
+                "messages": [
+                    {"role": "user", "content": "[greeting]"},
+                    {"role": "assistant", "content": "Welcome to the Lake Hotel. How can I help you?"},
+                ],
+                "stream": True,
+                "modalities": ["audio"],
+            }
+            answer = read_stream((await served.post(path, body)).body)
+            assert answer.transcript == "Welcome to the Lake Hotel. How can I help you?" and answer.audio
+        assert not up.bodies
+        # Where nothing is heard, the conversation just goes on.
+        text = read_stream((await served.post(CHAT, {**body, "modalities": ["text"]})).body)
+        assert text.text == "Hello there." and len(up.bodies) == 1
+
+
+async def test_the_first_sentence_is_heard_while_the_model_goes_on(tmp_path: Path) -> None:
+    script: list[Action] = [("chunk", "The first one. "), ("chunk", "The second"), ("hang",)]
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        connection = await served.connect()
+        await connection.send(served.request(AUDIO, {"messages": [{"role": "user", "content": "x"}], "stream": True}))
+        await connection.head()
+        got = b""
+        async with asyncio.timeout(3):
+            while got.count(b'"data":') < 20:
+                got += await connection.chunk()
+        assert b"The first one. " in got and b"second" not in got
+        assert up.exchanges[0].left is None
+        connection.reset()
+
+
+async def test_a_sentence_that_stands_alone_is_heard_before_the_model_goes_on(tmp_path: Path) -> None:
+    """A model that says "One moment." and then thinks: nothing tells that the sentence has ended but the pause."""
+    script: list[Action] = [
+        ("chunk", "One moment."),
+        ("sleep", 5.0),
+        ("chunk", " Done."),
+        ("finish", "stop"),
+        ("done",),
+    ]
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        connection = await served.connect()
+        await connection.send(served.request(AUDIO, {"messages": [{"role": "user", "content": "x"}], "stream": True}))
+        await connection.head()
+        began = time.monotonic()
+        got = b""
+        while b'"data":' not in got:
+            got += await connection.chunk()
+        assert time.monotonic() - began < 2.5
+        connection.reset()
+
+
+async def test_an_acknowledgement_is_heard_while_the_answer_is_awaited(tmp_path: Path) -> None:
+    steps = (
+        Step("emit_audio"),
+        Step("acknowledge", options={"say": ["One moment."], "after_ms": 50}),
+        Step("call_model"),
+    )
+    script: list[Action] = [("headers",), ("sleep", 1.5), *says("It is open.")]
+    async with upstream(script) as up:
+        async with serving(tmp_path, (Graph(name="g", steps=steps), []), models={"main": up.url}) as served:
+            connection = await served.connect()
+            body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+            await connection.send(served.request("/g/chat/completions", body))
+            began = time.monotonic()
+            await connection.head()
+            got = b""
+            while b'"data":' not in got:
+                got += await connection.chunk()
+            assert time.monotonic() - began < 1.2 and b"One moment. " in got
+            while piece := await connection.chunk():
+                got += piece
+    assert read_stream(got).transcript == "One moment. It is open."
+
+
+# Breaking in.
+
+STORY = [f"This is sentence number {at} of a story that goes on and on. " for at in range(200)]
+
+
+async def test_breaking_in_ends_voice_and_model_at_once(tmp_path: Path) -> None:
+    """C01 in the middle of the sound: the upstream's socket is closed, and nothing of the voice is left."""
+    delays = []
+    async with upstream(default=[*(("chunk", part) for part in STORY), ("hang",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            for number in range(30):
+                connection = await served.connect()
+                body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+                await connection.send(served.request(AUDIO, body))
+                await connection.head()
+                while b'"data":' not in await connection.chunk():
+                    pass
+                left = time.monotonic()
+                connection.reset()
+                exchange = up.exchanges[number]
+                await up.until(lambda exchange=exchange: exchange.left is not None, 2)  # type: ignore[misc]  # bound now
+                delays.append((exchange.left or 0) - left)
+            await up.until(lambda: not any(task.get_name().startswith("turn of") for task in asyncio.all_tasks()), 2)
+    assert np.quantile(delays, 0.99) < 0.25 and np.median(delays) < 0.05
+
+
+class CountedVoice:
+    """A voice at the edge of the world: it takes its time, and tells when it was stopped."""
+
+    capabilities = Capabilities()
+    sample_rate = RATE
+
+    def __init__(self) -> None:
+        self.began: list[float] = []
+        self.stopped: list[float] = []
+
+    async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
+        self.began.append(time.monotonic())
+        try:
+            while True:
+                await asyncio.sleep(0.02)
+                yield Sound(bytes(640))
+        finally:
+            self.stopped.append(time.monotonic())
+
+    async def prewarm(self) -> None:
+        """Nothing."""
+
+    async def aclose(self) -> None:
+        """Nothing."""
+
+
+async def test_breaking_in_stops_a_synthesis_that_is_under_way(tmp_path: Path) -> None:
+    delays = []
+    async with upstream(default=[("chunk", "A story. "), ("chunk", "It goes on"), ("hang",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            voice = CountedVoice()
+            served.state.services._voices["main"] = voice  # a fake at the edge: the engine
+            for number in range(50):
+                connection = await served.connect()
+                body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+                await connection.send(served.request(AUDIO, body))
+                await connection.head()
+                while b'"data":' not in await connection.chunk():
+                    pass
+                left = time.monotonic()
+                connection.reset()
+                await up.until(lambda number=number: len(voice.stopped) > number, 2)  # type: ignore[misc]  # bound now
+                delays.append(voice.stopped[number] - left)
+    assert len(voice.began) == 50 and np.median(delays) < 0.05 and max(delays) < 0.25
+
+
+async def test_nothing_is_left_of_espeak_when_callers_break_in(saying: Served) -> None:
+    async def one(number: int) -> None:
+        connection = await saying.connect()
+        body = {"messages": [{"role": "user", "content": "".join(STORY[:20])}], "stream": True}
+        await connection.send(saying.request(AUDIO, body))
+        await connection.head()
+        for _ in range(number % 5):
+            await connection.chunk()
+        connection.reset()
+
+    await asyncio.gather(*(one(number) for number in range(40)))
+    await until(lambda: len(children()) <= 4)
+    _, _, pcm = await heard(saying, "Good morning.")
+    assert len(pcm) > 20_000
+
+
+# Voices that fail.
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "code"),
+    [
+        ([("status", 401, {}, b"secret")], 502, "voice_unauthorized"),
+        ([("status", 429, {}, b"")], 429, "voice_rate_limited"),
+        ([("status", 400, {}, b"no such voice")], 400, "voice_rejected"),
+        ([("type", "text/html"), ("raw", b"<html>")], 502, "voice_malformed"),
+    ],
+)
+async def test_a_voice_that_fails_before_a_sound_is_told(
+    tmp_path: Path, script: list[Action], status: int, code: str
+) -> None:
+    async with upstream(default=script) as up, serving(tmp_path, voices={"main": up.url}) as served:
+        whole = await served.post(AUDIO, {"messages": [{"role": "user", "content": "Is there a gym?"}]})
+        assert whole.status == status and whole.error["code"] == code and "secret" not in whole.body.decode()
+        streamed = await served.ask("Is there a gym?", AUDIO)
+        assert streamed.status == status and streamed.error["code"] == code, "nothing was heard, so nothing was sent"
+
+
+async def test_a_voice_that_fails_in_the_middle_ends_the_stream_with_an_error(tmp_path: Path) -> None:
+    sound: list[Action] = [("type", "audio/pcm"), ("raw", b"\1\2" * 24_000)]
+    async with upstream(sound, [*sound, ("rst",)]) as up, serving(tmp_path, voices={"main": up.url}) as served:
+        body = {"messages": [{"role": "assistant", "content": "One is here. Two are there. "}], "stream": True}
+        answer = read_stream((await served.post(AUDIO, body)).body)
+    assert answer.error is not None and answer.error["code"] == "voice_incomplete"
+    assert answer.transcript.startswith("One is here. ") and len(answer.audio) >= 25
+
+
+async def test_the_next_sentence_is_made_while_this_one_is_heard(tmp_path: Path) -> None:
+    """A far voice takes half a second to begin: only the first sentence waits for it."""
+    script: list[Action] = [("type", "audio/pcm"), ("sleep", 0.5), ("raw", b"\1\2" * 24_000)]
+    async with upstream(default=script) as up, serving(tmp_path, voices={"main": up.url}) as served:
+        connection = await served.connect()
+        body = {"messages": [{"role": "assistant", "content": "One. Two. Three."}], "stream": True}
+        await connection.send(served.request(AUDIO, body))
+        await connection.head()
+        times: list[float] = []
+        while piece := await connection.chunk():
+            times += [time.monotonic()] * piece.count(b'"data":')
+    assert len(times) == 75 and len(up.exchanges) == 3
+    assert max(np.diff(times)) < 0.25, "a gap between two sentences"
+
+
+# Speech that comes in.
+
+
+def _speech(data: bytes = b"RIFF....", form: str = "wav") -> dict[str, Any]:
+    part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(data).decode(), "format": form}}
+    return {"role": "user", "content": [part]}
+
+
+LISTEN = Graph(
+    name="listen", steps=(Step("transcribe"), Step("retrieve"), Step("rewrite_messages"), Step("call_model"))
+)
+
+
+async def test_speech_becomes_words_for_a_model_that_reads(tmp_path: Path) -> None:
+    words = [("status", 200, {"content-type": "application/json"}, json.dumps({"text": " Is there a gym? "}).encode())]
+    async with (
+        upstream(default=words) as ears,
+        serving(
+            tmp_path, (LISTEN, []), transcribers={"main": {"url": ears.url, "model": "whisper", "language": "en"}}
+        ) as served,
+    ):
+        body = {"messages": [_speech()], "stream": True}
+        answer = read_stream((await served.post("/listen/chat/completions", body)).body)
+        assert "gym" in answer.text.lower()
+        form = ears.exchanges[0].body["form"]
+        assert ears.exchanges[0].path == "/v1/audio/transcriptions" and b"RIFF...." in form
+        assert b'name="model"\r\n\r\nwhisper' in form and b'name="language"\r\n\r\nen' in form
+        # A request without speech asks nobody.
+        assert read_stream((await served.ask("Is there a gym?", "/listen/chat/completions")).body).text
+        assert len(ears.exchanges) == 1
+
+
+async def test_of_a_long_call_the_last_pieces_are_understood(tmp_path: Path) -> None:
+    def words(body: dict[str, Any]) -> list[Action]:
+        number = body["form"].split(b"piece ")[1][:1].decode()
+        return [("status", 200, {"content-type": "application/json"}, json.dumps({"text": f"word {number}"}).encode())]
+
+    async with upstream() as ears, upstream() as up:
+        ears.choose = words
+        async with serving(tmp_path, (LISTEN, []), models={"main": up.url}, transcribers={"main": ears.url}) as served:
+            talk = [
+                message
+                for at in range(6)
+                for message in (_speech(b"piece %d" % at), {"role": "assistant", "content": "ok"})
+            ]
+            await served.post("/listen/chat/completions", {"messages": talk[:-1], "stream": True})
+    said = [one["content"][0]["text"] for one in up.bodies[0]["messages"] if one["role"] == "user"]
+    assert said == ["(spoken earlier)", "(spoken earlier)", "word 2", "word 3", "word 4", "word 5"]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"data": "###", "format": "wav"}, "`input_audio.data` must be the sound in base64."),
+        ({"format": "wav"}, "`input_audio.data` must be the sound in base64."),
+        ({"data": "AAAA"}, "`input_audio.format` must say the form of the sound"),
+        ("x", "`input_audio.data` must be the sound in base64."),
+    ],
+)
+async def test_speech_that_is_none_is_a_400(tmp_path: Path, part: object, said: str) -> None:
+    async with upstream() as ears, serving(tmp_path, (LISTEN, []), transcribers={"main": ears.url}) as served:
+        message = {"role": "user", "content": [{"type": "input_audio", "input_audio": part}]}
+        reply = await served.post("/listen/chat/completions", {"messages": [message], "stream": True})
+    assert reply.status == 400 and reply.error["message"].startswith(said) and not ears.exchanges
+
+
+async def test_speech_goes_on_to_a_model_that_takes_it(tmp_path: Path) -> None:
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        await served.post(CHAT, {"messages": [_speech()], "stream": True})
+    assert up.bodies[0]["messages"] == [_speech()]
+
+
+async def test_a_server_that_does_not_understand_is_told(tmp_path: Path) -> None:
+    for status, body in ((500, b""), (200, b"[1]"), (200, b"{}"), (200, b"no JSON")):
+        async with upstream(default=[("status", status, {}, body)]) as ears:
+            async with serving(tmp_path, (LISTEN, []), transcribers={"main": ears.url}) as served:
+                reply = await served.post("/listen/chat/completions", {"messages": [_speech()], "stream": True})
+        assert reply.status == 502 and reply.error["code"] in ("voice_failed", "voice_malformed")

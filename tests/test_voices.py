@@ -1,0 +1,396 @@
+"""One contract for every voice; then what each engine does when something goes wrong."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from speech.espeak import AT_ONCE
+from speech.port import Deadlines, Sound, Voice, VoiceAddress, VoiceError, open_voice
+from speech.resample import Resampler
+from speech.wav import header
+from tests.sound import longest_gap, samples_of, voiced_share
+from tests.upstream import Action, Upstream, upstream
+
+HELLO = "Good morning, how can I help you today?"
+NIHAO = "早上好，请问有什么可以帮您？"
+ROOT = Path(__file__).parent.parent
+
+
+async def spoken(voice: Voice, text: str, name: str = "") -> list[Sound]:
+    """A sentence."""
+    async with aclosing(voice.speak(text, name)) as sounds:
+        return [sound async for sound in sounds]
+
+
+def pcm_of(sounds: list[Sound]) -> bytes:
+    """All of it."""
+    return b"".join(sound.pcm for sound in sounds)
+
+
+def tone_script(body: dict[str, object]) -> list[Action]:
+    """What a speech server says: a hum as long as the text, in pieces that cut samples."""
+    pcm = bytes(range(1, 101)) * (24 * 4 * len(str(body["input"])))
+    return [("type", "audio/pcm"), *(("raw", pcm[at : at + 9_999]) for at in range(0, len(pcm), 9_999))]
+
+
+@pytest.fixture(params=["tone", "espeak", "openai", "openai wav"])
+async def voice(request: pytest.FixtureRequest) -> AsyncIterator[Voice]:
+    """Each engine."""
+    if request.param in ("tone", "espeak"):
+        one = open_voice("main", VoiceAddress({"tone": "tone:440", "espeak": "espeak:"}[request.param]))
+        yield one
+        await one.aclose()
+        return
+    async with upstream() as up:
+
+        def script(body: dict[str, object]) -> list[Action]:
+            actions = tone_script(body)
+            if request.param == "openai wav":  # a server that knows no raw PCM, at a rate of its own
+                actions[1:1] = [("raw", header(44_100)[:20]), ("raw", header(44_100)[20:])]
+            return actions
+
+        up.choose = script
+        one = open_voice("main", VoiceAddress(up.url, "m", "v", "key"))
+        yield one
+        await one.aclose()
+
+
+@pytest.mark.parametrize("text", [HELLO, NIHAO])
+async def test_it_speaks_whole_samples_that_last_as_long_as_a_sentence(voice: Voice, text: str) -> None:
+    sounds = await spoken(voice, text)
+    assert all(len(sound.pcm) % 2 == 0 and sound.pcm for sound in sounds) and len(sounds) > 1
+    seconds = len(pcm_of(sounds)) / 2 / voice.sample_rate
+    assert 1 < seconds < 8
+    assert samples_of(pcm_of(sounds)).max() > 0.01
+
+
+async def test_many_speak_at_once_and_each_gets_its_own(voice: Voice) -> None:
+    texts = [
+        HELLO,
+        NIHAO,
+        "One.",
+        "Two and a half, three, four and five.",
+        "一共是八欧元，谢谢。",
+        "The end of it all.",
+    ] * 3
+    # Resampling dithers and espeak-ng breathes: no two sounds are the same to the bit.
+    alone = {text: len(pcm_of(await spoken(voice, text))) for text in set(texts)}
+    together = await asyncio.gather(*(spoken(voice, text) for text in texts))
+    assert len(set(alone.values())) == len(alone)
+    assert [len(pcm_of(one)) for one in together] == pytest.approx([alone[text] for text in texts], rel=0.05)
+
+
+async def test_who_stops_listening_costs_nobody_anything(voice: Voice) -> None:
+    for _ in range(5):
+        async with aclosing(voice.speak(HELLO)) as sounds:
+            assert (await anext(sounds)).pcm
+    tasks = [asyncio.create_task(spoken(voice, HELLO)) for _ in range(12)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert pcm_of(await asyncio.wait_for(spoken(voice, HELLO), 5))
+
+
+async def test_words_come_in_order_inside_the_sound_if_the_engine_knows_them(voice: Voice) -> None:
+    for text, first, count in ((HELLO, "Good", 8), (NIHAO, "早上", 5)):
+        sounds = await spoken(voice, text)
+        words = [word for sound in sounds for word in sound.words]
+        assert bool(words) == voice.capabilities.words
+        if words:
+            assert words[0].text == first and len(words) >= count
+            length = len(pcm_of(sounds)) / 2 / voice.sample_rate * 1000
+            assert words[0].start_ms == 0 and words[-1].end_ms <= length + 1
+            assert all(one.end_ms == other.start_ms for one, other in pairwise(words))
+            heard = 0.0
+            for sound in sounds:
+                begins, heard = heard, heard + len(sound.pcm) / 2 / voice.sample_rate * 1000
+                assert all(begins - 1 <= word.start_ms < heard for word in sound.words)
+
+
+def children() -> list[psutil.Process]:
+    """The processes of espeak-ng that run for this one."""
+    return [one for one in psutil.Process().children() if "espeak_child" in " ".join(_command(one))]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncIterator[None]:
+    """No test leaves a process to the next one."""
+    yield
+    for child in children():
+        child.kill()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Poll; fail loudly."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        await asyncio.sleep(0.005)
+
+
+async def test_espeak_sounds_like_speech() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    for text in (HELLO, NIHAO):
+        heard = samples_of(pcm_of(await spoken(voice, text)))
+        assert 0.5 < voiced_share(heard, 22_050) < 0.98
+        assert longest_gap(heard, 22_050) < 0.7
+    await voice.aclose()
+    assert not children()
+
+
+async def test_espeak_speaks_as_the_request_and_the_settings_say() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    usual = pcm_of(await spoken(voice, HELLO))
+    others = {name: pcm_of(await spoken(voice, HELLO, name)) for name in voice.capabilities.voices}
+    assert len({*others.values(), usual}) >= 12
+    assert pcm_of(await spoken(voice, NIHAO, "nova")) != pcm_of(await spoken(voice, NIHAO))
+    with pytest.raises(VoiceError, match=r"The voice 'main' has no 'nobody'\. Accepted: alloy,") as refused:
+        await spoken(voice, HELLO, "nobody")
+    assert refused.value.kind == "rejected"
+    with pytest.raises(VoiceError, match="has 5001 characters. Accepted: at most 5000"):
+        await spoken(voice, "a" * 5001)
+    slow = open_voice("slow", VoiceAddress("espeak:?rate=90", voice="onyx"))
+    assert len(pcm_of(await spoken(slow, HELLO))) > 1.4 * len(usual)
+    await voice.aclose()
+    await slow.aclose()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (VoiceAddress("nope:"), "no engine for 'nope'. Accepted: espeak, http, https, tone."),
+        (VoiceAddress("espeak:?speed=2"), "no option 'speed'. Accepted: english, chinese, rate, pitch."),
+        (VoiceAddress("espeak:?rate=9000"), "rate is '9000'. Accepted: 80 to 450."),
+        (VoiceAddress("espeak:", voice="x"), "has no 'x'. Accepted: alloy"),
+        (VoiceAddress("tone:loud"), "'loud' is no frequency. Accepted: 50 to 4000 Hz."),
+    ],
+)
+def test_a_wrong_address_is_told_when_it_is_opened(address: VoiceAddress, said: str) -> None:
+    with pytest.raises(ValueError, match=r"voice 'v'") as wrong:
+        open_voice("v", address)
+    assert said in str(wrong.value)
+
+
+async def test_espeak_with_a_voice_that_the_library_lacks_is_told_at_the_first_sentence() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:?english=nosuch"))
+    with pytest.raises(VoiceError, match="has no 'nosuch'"):
+        await spoken(voice, HELLO)
+    assert pcm_of(await spoken(voice, NIHAO))
+    await voice.aclose()
+
+
+async def test_strange_texts_leave_espeak_alive() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    texts = [
+        "<speak><break time='9h'/></speak>", "[[h@l'oU]]", "\x01\x02 \u2028 \ufeff", "😀 👩‍🚀", "a" * 3_000, "你" * 900,
+        "-v klingon", "\\n\\0", "１２３４", "مرحبا بالعالم", "%s%n" * 50, "\ud7ff \uffff",
+    ]  # fmt: skip
+    for text in texts:
+        await asyncio.wait_for(spoken(voice, text), 10)
+    assert pcm_of(await spoken(voice, HELLO)) and len(children()) == 1
+    await voice.aclose()
+
+
+async def test_at_most_four_processes_of_espeak_speak_and_they_are_used_again() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    await asyncio.gather(*(spoken(voice, HELLO * 5) for _ in range(40)))
+    assert 1 <= len(children()) <= AT_ONCE
+    before = {one.pid for one in children()}
+    await spoken(voice, HELLO)
+    assert {one.pid for one in children()} == before
+    await voice.aclose()
+    assert not children()
+
+
+async def test_an_idle_process_that_died_is_no_failure_and_one_that_dies_speaking_is() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    await voice.prewarm()
+    os.kill(children()[0].pid, signal.SIGKILL)
+    assert pcm_of(await spoken(voice, HELLO))
+    [child] = children()
+    child.suspend()
+    speaking = asyncio.create_task(spoken(voice, HELLO))
+    await asyncio.sleep(0.05)
+    child.kill()
+    # Dead in the middle, but nothing of the sentence was heard: another process says it.
+    assert pcm_of(await asyncio.wait_for(speaking, 5))
+    await voice.aclose()
+
+
+async def test_breaking_in_kills_the_process_that_speaks() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    await voice.prewarm()
+    [child] = children()
+    child.suspend()  # so that it is surely in the middle of the sentence
+    speaking = asyncio.create_task(spoken(voice, HELLO))
+    await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    speaking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await speaking
+    await until(lambda: not children(), 1)
+    assert time.perf_counter() - began < 0.25
+    assert pcm_of(await spoken(voice, HELLO))
+    await voice.aclose()
+
+
+async def test_processes_of_espeak_end_with_ours() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from speech.port import VoiceAddress, open_voice\n"
+        "async def main():\n"
+        "    voice = open_voice('main', VoiceAddress('espeak:'))\n"
+        "    await voice.prewarm()\n"
+        "    print(voice._idle[0]._process.pid, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert parent.stdout is not None
+    child = psutil.Process(int(await parent.stdout.readline()))
+    assert child.is_running()
+    parent.kill()
+    await parent.wait()
+    await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+# What a server of the kind that people pay for does.
+
+
+def opened(up: Upstream, **fields: object) -> Voice:
+    """A voice of this server."""
+    deadlines = Deadlines(1.0, 0.3, 0.3)
+    address = replace(VoiceAddress(up.url, "tts", "anna", "key-0123456789", deadlines=deadlines), **fields)  # type: ignore[arg-type]  # fields of the address
+    return open_voice("main", address)
+
+
+async def test_a_server_is_asked_as_openai_documents_it() -> None:
+    async with upstream() as up:
+        up.choose = tone_script
+        voice = opened(up)
+        await spoken(voice, HELLO)
+        await spoken(voice, HELLO, "bert")
+        await voice.aclose()
+    assert up.exchanges[0].path == "/v1/audio/speech"
+    assert up.bodies[0] == {"model": "tts", "input": HELLO, "voice": "anna", "response_format": "pcm"}
+    assert up.bodies[1]["voice"] == "bert" and up.connections == 1
+    assert up.exchanges[0].headers["authorization"] == "Bearer key-0123456789"
+
+
+async def test_sound_is_heard_while_the_server_still_makes_it() -> None:
+    script: list[Action] = [("type", "audio/pcm"), ("raw", b"\1\2" * 4800), ("sleep", 0.2), ("raw", b"\3\4" * 4800)]
+    async with upstream(script) as up:
+        voice = opened(up)
+        async with aclosing(voice.speak(HELLO)) as sounds:
+            began = time.perf_counter()
+            assert (await anext(sounds)).pcm == b"\1\2" * 4800
+            assert time.perf_counter() - began < 0.15
+            assert pcm_of([sound async for sound in sounds]) == b"\3\4" * 4800
+        await voice.aclose()
+
+
+async def test_a_wav_of_another_rate_is_brought_to_ours() -> None:
+    quiet = b"\x10\0" * 44_100
+    script: list[Action] = [("type", "audio/wav"), ("raw", header(44_100, len(quiet))), ("raw", quiet)]
+    async with upstream(script) as up:
+        voice = opened(up)
+        assert len(pcm_of(await spoken(voice, HELLO))) == 48_000
+        await voice.aclose()
+
+
+FAILURES: list[tuple[list[Action], str, str]] = [
+    ([("status", 401, {}, b"key-0123456789")], "unauthorized", "answered with status 401"),
+    ([("status", 429, {}, b"")], "rate_limited", "answered with status 429"),
+    ([("status", 400, {}, b"no such voice")], "rejected", "answered with status 400"),
+    ([("status", 500, {}, b"Traceback")], "failed", "answered with status 500"),
+    ([("status", 302, {"location": "http://127.0.0.1:1/"}, b"")], "failed", "answered with status 302"),
+    ([("hang",)], "timeout", "did not begin to answer in time"),
+    ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], "stalled", "fell silent"),
+    ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("rst",)], "incomplete", "was cut off"),
+    ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("fin",)], "incomplete", "was cut off"),
+    ([("type", "application/json"), ("raw", b'{"error": "x"}')], "malformed", "sent what is no sound"),
+    ([("type", "audio/pcm"), ("headers",)], "malformed", "sent no sound"),
+    ([("type", "audio/wav"), ("raw", b"RIFF\0\0\0\0AVI LIST")], "malformed", "sent a WAV that has no RIFF header"),
+    ([("type", "audio/wav"), ("raw", b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(70_000))], "malformed", "without"),
+]
+
+
+@pytest.mark.parametrize(("script", "kind", "said"), FAILURES)
+async def test_a_server_that_fails_is_told_without_its_words(script: list[Action], kind: str, said: str) -> None:
+    async with upstream(default=script) as up:
+        voice = opened(up)
+        with pytest.raises(VoiceError, match=said) as failed:
+            await asyncio.wait_for(spoken(voice, HELLO), 5)
+        assert failed.value.kind == kind
+        assert "0123456789" not in str(failed.value) and "Traceback" not in str(failed.value)
+        up.default = []
+        up.choose = tone_script
+        assert pcm_of(await spoken(voice, HELLO))
+        await voice.aclose()
+
+
+async def test_a_server_that_is_away_is_unreachable() -> None:
+    async with upstream() as up:
+        url = up.url
+    voice = open_voice("main", VoiceAddress(url))
+    await voice.prewarm()
+    with pytest.raises(VoiceError, match="cannot be reached") as failed:
+        await spoken(voice, HELLO)
+    assert failed.value.kind == "unreachable"
+    await voice.aclose()
+
+
+async def test_a_sentence_without_an_end_is_ended() -> None:
+    script: list[Action] = [("type", "audio/pcm"), *[("raw", bytes(2**20))] * 20]
+    async with upstream(script) as up:
+        voice = opened(up)
+        with pytest.raises(VoiceError, match="more than 300 s for one sentence"):
+            await spoken(voice, HELLO)
+        await voice.aclose()
+
+
+async def test_breaking_in_closes_the_request() -> None:
+    async with upstream([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], [("hang",)]) as up:
+        voice = opened(up, deadlines=Deadlines())
+        async with aclosing(voice.speak(HELLO)) as sounds:
+            await anext(sounds)
+            left = time.monotonic()
+        await up.until(lambda: up.exchanges[0].left is not None, 1)
+        assert (up.exchanges[0].left or 0) - left < 0.05
+        waiting = asyncio.create_task(spoken(voice, HELLO))
+        await up.until(lambda: len(up.exchanges) == 2)
+        waiting.cancel()
+        await up.until(lambda: up.exchanges[1].left is not None, 1)
+        await voice.aclose()
+
+
+@pytest.mark.parametrize("rates", [(22_050, 16_000), (24_000, 16_000), (16_000, 16_000), (8_000, 48_000)])
+def test_pieces_are_resampled_as_if_they_were_one(rates: tuple[int, int]) -> None:
+    pcm = b"".join(int(9000 * (at % 50 / 25 - 1)).to_bytes(2, "little", signed=True) for at in range(rates[0]))
+    whole = Resampler(*rates).feed(pcm, last=True)
+    pieces = Resampler(*rates)
+    parts = [pieces.feed(pcm[at : at + 998]) for at in range(0, len(pcm), 998)]
+    joined = samples_of(b"".join([*parts, pieces.feed(b"", last=True)]))
+    assert np.abs(joined - samples_of(whole)).max() < 3 / 32768  # dither
+    assert abs(len(whole) // 2 - rates[1]) <= 2
