@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
@@ -28,7 +29,9 @@ connections = 0
 
 
 class Model(asyncio.Protocol):
-    """`POST /…?tokens=N&pause=S` talks; `GET /connections` tells how many there were."""
+    """`POST /…?tokens=N&pause=S` talks, with `text=…` in the place of `tokens` in these words; `GET /connections` tells
+    how many there were.
+    """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         global connections
@@ -70,15 +73,17 @@ class Model(asyncio.Protocol):
 
     async def _talk(self, path: str, body: dict[str, object]) -> None:
         query = parse_qs(urlsplit(str(body.get("user", path))).query)
-        tokens, pause = int(query["tokens"][0]), float(query["pause"][0])
+        pause = float(query["pause"][0])
+        said = re.findall(r"\s*\S+", query["text"][0]) if "text" in query else []
+        words = [_chunked(_event({"content": word})) for word in said] or [WORD] * int(query["tokens"][0])
         self._transport.write(HEADERS + FIRST)
         loop = asyncio.get_running_loop()
         due = loop.time()
-        for _ in range(tokens):
+        for word in words:
             if pause:
                 due += pause
                 await asyncio.sleep(due - loop.time())
-            self._transport.write(WORD)
+            self._transport.write(word)
             if not pause:
                 await asyncio.sleep(0)
                 await self._room.wait()

@@ -2,14 +2,19 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from server.cli.listen import Keeping, Playing, player
 
 
 def chat(
     graph: Annotated[str, typer.Argument(help="The endpoint to talk to.")] = "rag",
     say: Annotated[str, typer.Option(help="Say this, and leave after the answer.")] = "",
+    listen: Annotated[bool, typer.Option("--listen", help="Play the answers, or save them without a player.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file.")] = None,
 ) -> None:
     """Talk to an endpoint: its words as they come, its tool calls, and the time of each step."""
     from graphs.errors import GraphError
@@ -24,15 +29,22 @@ def chat(
     if graph not in endpoints:
         raise GraphError(f"No graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
     services = OpenServices(load_settings())
-    if not asyncio.run(_converse(endpoints[graph].graph, services, say)):
+    command = player()
+    ear: Playing | Keeping | None = None
+    if save is not None or (listen and command is None):
+        ear = Keeping(save or Path("call.wav"))
+    elif listen and command is not None:
+        ear = Playing(command)
+    if not asyncio.run(_converse(endpoints[graph].graph, services, say, ear)):
         raise typer.Exit(1)
 
 
-async def _converse(graph: Any, services: Any, say: str) -> bool:
+async def _converse(graph: Any, services: Any, say: str, ear: Playing | Keeping | None) -> bool:
     """Whether every turn was answered."""
     from rich.console import Console
 
     from models.errors import ModelError
+    from speech.port import VoiceError
 
     console = Console(highlight=False)
     messages: list[dict[str, object]] = []
@@ -41,8 +53,8 @@ async def _converse(graph: Any, services: Any, say: str) -> bool:
         while question := say or await _ask(console):
             messages.append({"role": "user", "content": question})
             try:
-                answer, hung_up = await _turn(graph, services, messages, console)
-            except ModelError as error:
+                answer, hung_up = await _turn(graph, services, messages, console, ear)
+            except (ModelError, VoiceError) as error:
                 console.print(f"\n[red]{error}[/red]")
                 answer, hung_up, answered = "", False, False
             messages.append({"role": "assistant", "content": answer})
@@ -50,6 +62,9 @@ async def _converse(graph: Any, services: Any, say: str) -> bool:
                 break
     finally:
         await services.aclose()
+        if isinstance(ear, Keeping):
+            ear.close()
+            console.print(f"[dim]{ear.path}: {ear.seconds:.1f} s[/dim]")
     return answered
 
 
@@ -60,13 +75,18 @@ async def _ask(console: Any) -> str:
     return line.strip()
 
 
-async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], console: Any) -> tuple[str, bool]:
+async def _turn(
+    graph: Any, services: Any, messages: list[dict[str, object]], console: Any, ear: Playing | Keeping | None
+) -> tuple[str, bool]:
     from graphs.run import run_turn
     from nodes.call import Call
     from nodes.contract import Turn
     from nodes.events import Action, Audio, Filler, Say, Timing, ToolCallPart, Transcript
 
-    turn = Turn(services=services, messages=messages, call=Call(id="terminal", principal="terminal"))
+    heard = {"modalities": ["text", "audio"], "audio": {"format": "wav"}} if ear is not None else {}
+    call = Call(id="terminal", principal="terminal")
+    # What is only kept need not be waited for.
+    turn = Turn(services=services, messages=messages, request=heard, call=call, streaming=not isinstance(ear, Keeping))
     words: list[str] = []
     steps: list[str] = []
     hung_up, sound = False, 0
@@ -77,6 +97,8 @@ async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], co
                 console.print(text, end="", markup=False, soft_wrap=True)
             case Audio(data=data):
                 sound += len(data)
+                if ear is not None:
+                    await ear.hear(data)
             case Filler(text=text):
                 console.print(text, end="", markup=False, soft_wrap=True)
             case Action(kind=kind, arguments=arguments):
@@ -87,6 +109,8 @@ async def _turn(graph: Any, services: Any, messages: list[dict[str, object]], co
                 console.print(f"\n[yellow]→ {name}(…)[/yellow]", end="")
             case Timing(step=step, started_ms=started, ended_ms=ended, outcome=outcome):
                 steps.append(f"{step} {ended - started:.1f} ms" + ("" if outcome == "ok" else f" ({outcome})"))
-    heard = f" · {sound / 32_000:.1f} s of sound" if sound else ""
-    console.print(f"\n[dim]{' · '.join(steps)}{heard}[/dim]", soft_wrap=True)
+    length = f" · {sound / 32_000:.1f} s of sound" if sound else ""
+    console.print(f"\n[dim]{' · '.join(steps)}{length}[/dim]", soft_wrap=True)
+    if ear is not None:
+        await ear.end()
     return "".join(words), hung_up

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli import chat, check, graphs, key, knowledge, secret, user
+from server.cli import chat, check, graphs, key, knowledge, say, secret, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -21,6 +21,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")
 app.add_typer(secret.app, name="secret")
 app.command(name="chat")(chat.chat)
+app.command(name="say")(say.say)
 app.command(name="check")(check.check)
 
 
@@ -79,11 +80,13 @@ def main() -> None:
     from knowledge.store import StoreError
     from server.keys import KeyFileError
     from server.settings import SettingsError
+    from speech.port import VoiceError
 
     try:
         app()
     except (
         AccountError, DatabaseError, GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError,
+        VoiceError,
     ) as error:  # fmt: skip
         sys.stderr.write(f"dialgraph: {error}\n")
         sys.exit(1)

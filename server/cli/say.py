@@ -1,0 +1,52 @@
+"""`dialgraph say`: a voice into a WAV file."""
+
+import asyncio
+import wave
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def say(
+    text: Annotated[str, typer.Argument(help="What is to be said.")],
+    voice: Annotated[str, typer.Option(help="A voice of the settings.")] = "main",
+    speaker: Annotated[str, typer.Option(help="One of that voice's own names, such as `nova`.")] = "",
+    output: Annotated[Path, typer.Option(help="The file that is written.")] = Path("say.wav"),
+) -> None:
+    """Write what a voice of the settings makes of a text into a WAV file."""
+    from graphs.services import OpenServices
+    from server.logs import set_up_logging
+    from server.settings import load_settings
+
+    set_up_logging("error")
+    if not text.strip():
+        raise typer.BadParameter("There is nothing to be said.")
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"There is no folder {str(output.parent)!r}.")
+    seconds = asyncio.run(_say(OpenServices(load_settings()), text, voice, speaker, output))
+    typer.echo(f"{output}: {seconds:.1f} s")
+
+
+async def _say(services: Any, text: str, voice: str, speaker: str, output: Path) -> float:
+    """How long it takes to be heard. A sentence at a time, as in a call."""
+    from language.spoken import SentenceCutter
+    from speech.port import refuse_unknown
+
+    try:
+        engine = services.voice(voice)
+        refuse_unknown(voice, engine, speaker)
+        cutter = SentenceCutter()
+        sentences = [*cutter.push(text), cutter.rest()]
+        samples = 0
+        with wave.open(str(output), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(engine.sample_rate)
+            for sentence in filter(str.strip, sentences):
+                async for sound in engine.speak(sentence.strip(), speaker):
+                    file.writeframes(sound.pcm)
+                    samples += len(sound.pcm) // 2
+        return float(samples / engine.sample_rate)
+    finally:
+        await services.aclose()
