@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 QUESTIONS ?=
-CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/livekit/installed $(VENV)/pipecat/installed tests/node/node_modules/installed
+CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/livekit/installed $(VENV)/pipecat/installed $(VENV)/litellm/installed $(VENV)/agents/installed tests/node/node_modules/installed
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
@@ -62,6 +62,8 @@ lock: $(VENV)/installed-test ## pin every dependency with its hashes
 		$(LOCK) --upgrade --no-deps -c requirements-test.lock - -o tests/requirements-community.lock
 	@printf 'schemathesis\n' | $(LOCK) --upgrade - -o tests/requirements-schemathesis.lock
 	@printf 'livekit-agents\nlivekit-plugins-openai\n' | $(LOCK) --upgrade - -o tests/requirements-livekit.lock
+	@printf 'litellm\n' | $(LOCK) --upgrade - -o tests/requirements-litellm.lock
+	@printf 'openai-agents\n' | $(LOCK) --upgrade - -o tests/requirements-agents.lock
 	@printf 'pipecat-ai[openai]\n' | $(LOCK) --upgrade --no-emit-package docopt - -o tests/requirements-pipecat.lock
 
 clean: ## remove what was installed and generated
@@ -100,7 +102,7 @@ $(VENV)/community/installed: tests/requirements-community.lock $(VENV)/installed
 	@$(PIP) install --require-hashes --no-deps --upgrade --target $(VENV)/community -r $<
 	@touch $@
 
-$(VENV)/livekit/installed $(VENV)/pipecat/installed $(VENV)/schemathesis/installed: $(VENV)/%/installed: tests/requirements-%.lock | $(BIN)/python
+$(VENV)/agents/installed $(VENV)/litellm/installed $(VENV)/livekit/installed $(VENV)/pipecat/installed $(VENV)/schemathesis/installed: $(VENV)/%/installed: tests/requirements-%.lock | $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)/$*
 	@# Without its one source package, docopt, which nothing here imports: an install builds nothing unseen.
 	@$(VENV)/$*/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --only-binary :all: -r $<

@@ -49,6 +49,9 @@ async def test_client(tmp_path: Path, name: str) -> None:
         assert told[kind]["finish"] == "stop"
     assert told["audio"]["transcript"].startswith("The sauna is heated") and told["audio"]["text"] == ""
     assert told["audio"]["audio"] % 1280 == 0 and told["audio"]["audio"] > 32_000
+    if name != "openai-node":
+        assert told["audio_stream"]["words"][:5] == ["The", "sauna", "is", "heated", "from"]
+        assert told["audio_stream"]["finish"] == "stop"
     for kind in ("hangup", "hangup_stream"):
         assert told[kind]["text"] == "Thank you for calling. Goodbye!"
         assert told[kind]["tools"] == [["hangup", {}]]

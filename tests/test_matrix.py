@@ -187,6 +187,9 @@ def table() -> str:
         "  SDK's own limit counts words only, so it goes through this case without one.",
         "- The same turn: sent twice in one call; the second hears it from its first word, the model is asked once.",
         "- LiveKit and Pipecat show no finish reason to their user.",
+        "- Sound (`tests/test_clients.py`, `tests/test_sound_clients.py`): openai-python 2 and 3, raw and accumulated,",
+        "  openai-node and litellm take every frame; where `modalities` asks for text, litellm, Pipecat and",
+        "  openai-agents read the words of an endpoint that else answers in sound.",
         "",
     ]
     return "\n".join(line.rstrip() for line in lines + notes)

@@ -59,7 +59,10 @@ def accumulated(graph: str, content: str, **fields: Any) -> dict[str, Any]:
         completion = stream.get_final_completion()
     choice = completion.choices[0]
     tools = [[call.function.name, json.loads(call.function.arguments)] for call in choice.message.tool_calls or []]
-    return {"text": choice.message.content, "tools": tools, "finish": choice.finish_reason}
+    audio = getattr(choice.message, "audio", None)  # 2.x gives a dict, 3.x a model
+    words = [] if audio is None else (audio if isinstance(audio, dict) else audio.model_dump()).get("words", [])
+    told = {"text": choice.message.content, "tools": tools, "finish": choice.finish_reason}
+    return {**told, "words": [word["text"] for word in words]}
 
 
 def whole(graph: str, content: str) -> dict[str, Any]:
@@ -79,6 +82,7 @@ json.dump(
         "chat": raw("chat", "hello"),
         "rag": raw("rag", "Can I bring my dog?"),
         "audio": raw("audio", "How much is the sauna?"),
+        "audio_stream": accumulated("audio", "How much is the sauna?"),
         "hangup": raw("hangup", "Thanks, bye!", tools=[TOOL]),
         "chat_stream": accumulated("chat", "hello"),
         "rag_stream": accumulated("rag", "Can I bring my dog?"),

@@ -24,7 +24,7 @@ def schema(names: list[str]) -> Any:
 async def ask(case: dict[str, Any]) -> dict[str, Any]:
     """One streamed request, without a pipeline. Pipecat ignores the finish reason, and always wants the usage."""
     told: dict[str, Any] = {"text": "", "tools": [], "finish": None, "usage": None, "error": None}
-    extra = {"timeout": case["timeout"]} if case.get("timeout") else {}
+    extra = {"timeout": case["timeout"]} if case.get("timeout") else dict(case.get("extra", {}))
     settings = OpenAILLMService.Settings(model=case["model"], extra=extra)
     service: Any = OpenAILLMService(base_url=BASE, api_key="k", settings=settings, default_headers=case.get("headers"))
     service._client.max_retries = case.get("retries") or 0  # it leaves openai's two, which would only cost time
