@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import wave
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from tests.test_settings import run
 
 def test_help_names_every_command() -> None:
     shown = run("--help", COLUMNS="100")
-    for command in ("serve", "graphs", "chat", "knowledge", "user", "key", "secret"):
+    for command in ("serve", "graphs", "chat", "say", "knowledge", "user", "key", "secret"):
         assert command in shown.stdout
     assert all(command in run("graphs", "--help").stdout for command in ("list", "show", "check", "schema"))
 
@@ -207,3 +208,46 @@ def test_users_their_keys_and_the_encryption_of_their_secrets() -> None:
     assert run("secret", "rotate").stdout == "Encrypted 0 keys anew.\n"
     assert run("user", "delete", "ann", "--yes").returncode == 0
     assert run("user", "list").stdout == ""
+
+
+def _seconds(file: Path) -> float:
+    with wave.open(str(file)) as opened:
+        assert (opened.getnchannels(), opened.getsampwidth()) == (1, 2)
+        return float(opened.getnframes() / opened.getframerate())
+
+
+def test_say_writes_what_a_voice_makes_of_a_text() -> None:
+    said = run("say", "Good morning. The sauna costs 8 euros.")
+    assert said.returncode == 0 and said.stdout.startswith("say.wav: ")
+    assert 2 < _seconds(Path("say.wav")) < 5
+    assert run("say", "早上好。", "--speaker", "nova", "--output", "zh.wav").returncode == 0
+    assert 0.5 < _seconds(Path("zh.wav")) < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["x", "--speaker", "bob"], "The voice 'main' has no 'bob'. Accepted: alloy, ash,"),
+        (["x", "--voice", "nope"], "No voice 'nope' in the settings. Accepted: 'main';"),
+        ([" "], "There is nothing to be said."),
+        (["x", "--output", "none/x.wav"], "There is no folder 'none'."),
+    ],
+)
+def test_what_cannot_be_said_is_a_sentence(arguments: list[str], said: str) -> None:
+    refused = run("say", *arguments, COLUMNS="200")
+    assert refused.returncode != 0 and said in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_call_in_the_terminal_is_heard(tmp_path: Path) -> None:
+    """Saved as a file; or played, here by a player that writes down what it hears."""
+    saved = run("chat", "rag", "--say", "How much is the sauna?", "--save", "answer.wav")
+    assert "The sauna is heated" in saved.stdout and "answer.wav: " in saved.stdout
+    assert 2 < _seconds(Path("answer.wav")) < 8
+    alone = run("chat", "rag", "--say", "How much is the sauna?", "--listen", PATH=str(tmp_path))
+    assert "call.wav: " in alone.stdout and _seconds(Path("call.wav")) == _seconds(Path("answer.wav"))
+    (tmp_path / "aplay").write_text('#!/bin/sh\nexec /bin/cat > "$(/usr/bin/dirname "$0")/heard.wav"\n')
+    (tmp_path / "aplay").chmod(0o755)
+    played = run("chat", "rag", "--say", "Hello", "--listen", PATH=str(tmp_path))
+    assert played.returncode == 0 and ".wav" not in played.stdout
+    heard = (tmp_path / "heard.wav").read_bytes()
+    assert heard.startswith(b"RIFF") and len(heard) > 30_000

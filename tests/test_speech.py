@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import io
 import json
+import re
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
@@ -12,9 +15,11 @@ import numpy as np
 import pytest
 
 from graphs.policy import Policy
+from graphs.settings import ROOT
 from graphs.spec import Graph, Step
 from speech.port import Capabilities, Sound
 from speech.tone import tone
+from tests.server_process import Server
 from tests.serving import Served, serving
 from tests.sound import (
     cepstra,
@@ -129,6 +134,20 @@ async def test_a_wav_sounds_like_speech_and_is_as_long_as_its_words(tmp_path: Pa
     assert longest_gap(sound, rate) < 1.0
     assert steadiness(sound, rate) < 0.3, "a beep"
     assert steadiness(samples_of(tone(seconds, rate)), rate) > 0.9, "a beep would be found out"
+
+
+@pytest.mark.parametrize(("readme", "held"), [("README.md", "sauna"), ("README.zh-CN.md", "桑拿")])
+async def test_the_readmes_command_saves_an_answer_that_can_be_heard(tmp_path: Path, readme: str, held: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    [command] = re.findall(r"^curl -s .*? > answer.wav$", text, re.DOTALL | re.MULTILINE)
+    async with serving(tmp_path) as served:
+        here = command.replace("127.0.0.1:8000", f"127.0.0.1:{served.port}")
+        process = await asyncio.create_subprocess_shell(here, cwd=tmp_path)
+        assert await process.wait() == 0
+        transcript, rate, pcm = await heard(served, re.findall(r'"content": "(.*?)"', command)[0])
+    saved_rate, saved = read_wav((tmp_path / "answer.wav").read_bytes())
+    assert held in transcript and saved_rate == rate and len(saved) == pytest.approx(len(pcm), rel=0.02)
+    assert distance(cepstra(samples_of(saved), rate), cepstra(samples_of(pcm), rate)) < 5
 
 
 @pytest.mark.parametrize("voice", SENTENCES)
@@ -327,9 +346,55 @@ async def test_an_acknowledgement_is_heard_while_the_answer_is_awaited(tmp_path:
     assert read_stream(got).transcript == "One moment. It is open."
 
 
-# Breaking in.
+# Many at once.
 
 STORY = [f"This is sentence number {at} of a story that goes on and on. " for at in range(200)]
+
+
+async def test_l10_fifty_streams_are_heard_without_a_gap(tmp_path: Path) -> None:
+    """Every frame is there before the caller has heard the one before it."""
+    words = [*(("chunk", f"{word} ") for word in " ".join(STORY[:2]).split()), ("finish", "stop"), ("done",)]
+    async with upstream(default=words) as up:
+        server = Server(tmp_path, up.url)
+        await server.start()
+
+        async def one() -> list[float]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            body = json.dumps({"messages": [{"role": "user", "content": "x"}], "stream": True}).encode()
+            head = f"POST {AUDIO} HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\ncontent-length: {len(body)}\r\n"
+            writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
+            times: list[float] = []
+            while b"[DONE]" not in (line := await reader.readline()):
+                assert line, "the stream ended without its end"
+                if b'"data":"' in line:
+                    times.append(time.monotonic())
+            writer.close()
+            return times
+
+        every = await asyncio.gather(*(one() for _ in range(50)))
+        await server.kill()
+    for times in every:
+        assert len(times) > 120 and times[-1] - times[0] > 0.8 * len(times) * 0.04 - 0.2, "paced"
+        late = [came - times[0] - at * 0.04 for at, came in enumerate(times)]
+        assert max(late[1:]) < 0, "a gap in the caller's ear"
+
+
+async def test_l10_no_recording_is_read_on_the_event_loop(tmp_path: Path) -> None:
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    readers: set[int] = set()
+    spec = Graph(name="wait", steps=(Step("play_recording", options={"real_time": False}),))
+    async with serving(tmp_path, (spec, [])) as served:
+        services: Any = served.state.services
+        services.recording = lambda name: Watched(b"x" * 400_000)  # a fake at the edge: the disk
+        answer = read_stream((await served.ask("hi", "/wait/chat/completions")).body)
+    assert len(answer.audio) == 313 and readers and threading.get_ident() not in readers
+
+
+# Breaking in.
 
 
 async def test_breaking_in_ends_voice_and_model_at_once(tmp_path: Path) -> None:

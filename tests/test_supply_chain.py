@@ -33,6 +33,11 @@ def test_x01_every_line_of_a_lock_has_hashes_and_no_host(lock: Path) -> None:
     assert not UNWANTED & set(pins)
 
 
+def test_x01_the_voice_under_gpl_is_in_no_default_install() -> None:
+    assert "espeakng-loader" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert "espeakng-loader==" in (ROOT / "requirements-espeak.lock").read_text(encoding="utf-8")
+
+
 def test_x01_nothing_unwanted_is_installed_and_no_pth_file_runs_code() -> None:
     names = {distribution.name.lower() for distribution in distributions()}
     assert not UNWANTED & names
