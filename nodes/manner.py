@@ -12,6 +12,7 @@ from speech.port import VoiceError
 SampleRate = Annotated[int, Field(ge=8_000, le=48_000)]
 FrameMs = Annotated[int, Field(ge=10, le=1_000)]
 SoundFormat = Literal["pcm16", "wav"]
+_LONGEST_VOICE = 128
 _FORMATS: Mapping[str, SoundFormat] = {"pcm16": "pcm16", "pcm": "pcm16", "wav": "wav"}
 
 
@@ -47,12 +48,14 @@ def manner_of(
     if turn.profile.raw_sound:
         form = "pcm16"
     if form is None:
-        raise VoiceError("rejected", f"No sound in the format {wanted!r}. Accepted: {', '.join(_FORMATS)}.")
+        raise VoiceError("rejected", f"No sound in the format {str(wanted)[:32]!r}. Accepted: {', '.join(_FORMATS)}.")
     voice = given.get("voice")
     if isinstance(voice, Mapping):  # OpenAI's form of a voice of one's own
         voice = voice.get("id")
+    if voice is not None and not (isinstance(voice, str) and len(voice) <= _LONGEST_VOICE and voice.isprintable()):
+        raise VoiceError("rejected", f"`audio.voice` must be a name of at most {_LONGEST_VOICE} characters.")
     return Manner(
-        voice=voice if isinstance(voice, str) else "",
+        voice=voice or "",
         format=form,
         sample_rate=sample_rate,
         frame_ms=frame_ms,

@@ -14,6 +14,12 @@ class Pace:
         self._lead = lead_seconds
         self._due = 0.0
 
+    async def heard(self) -> None:
+        """Return when what has left has been heard."""
+        ahead = self._due - time.monotonic()
+        if ahead > 0:
+            await asyncio.sleep(ahead)
+
     async def wait(self) -> None:
         """Return when the next frame is due."""
         now = time.monotonic()

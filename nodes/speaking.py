@@ -10,7 +10,7 @@ from contextlib import aclosing
 from uuid import uuid4
 
 from language.spoken import SentenceCutter
-from nodes.events import Audio, Event, Filler, Say, Transcript, Words
+from nodes.events import Action, Audio, Event, Filler, Say, Transcript, Words
 from nodes.frames import Frames
 from nodes.line import Place, Sink, nowhere
 from nodes.manner import Manner
@@ -47,19 +47,25 @@ class SpeakingOutlet:
         self._pace = Pace(manner.frame_ms / 1000) if manner.paced else None
         self._cutter = SentenceCutter()
         self._pause: asyncio.TimerHandle | None = None
-        # A future stands for "up to here": whoever waits for it is told when all before it has been played.
+        # A future stands for "up to here": whoever waits for it is told when all before it has been played. Behind each
+        # sentence's sound stands None.
         self._sentences: asyncio.Queue[str | asyncio.Future[None]] = asyncio.Queue(_WAITING_SENTENCES)
-        self._sound: asyncio.Queue[Event | asyncio.Future[None] | Exception] = asyncio.Queue(
+        self._sound: asyncio.Queue[Event | asyncio.Future[None] | Exception | None] = asyncio.Queue(
             max(1, int(_AHEAD_SECONDS * 1000 / manner.frame_ms))
         )
+        self._unheard = 0
+        """Sentences that have not been played to their end."""
         self._synthesis: asyncio.Task[None] | None = None
         self._playback: asyncio.Task[None] | None = None
 
     async def push(self, event: Event) -> None:
         """Hold words until their sentence ends; anything else that is heard comes behind what is held."""
         self._raise_failure()
-        if isinstance(event, Filler):  # it fills a silence: now
-            await self._speak(self._cutter.rest() + event.text.rstrip() + " ")
+        if isinstance(event, Filler):
+            if (
+                not self._unheard
+            ):  # it fills a silence: none, if a sentence is on its way; words that are held come later
+                await self._speak(event.text.rstrip() + " ")
         elif isinstance(event, Say):
             self._stop_waiting()
             for sentence in self._cutter.push(event.text):
@@ -69,6 +75,8 @@ class SpeakingOutlet:
         else:
             if event.audible:
                 await self.flush()
+            if isinstance(event, Action) and self._pace is not None:
+                await self._pace.heard()  # a host that hangs up must not cut off the goodbye
             await self.sink(event)
 
     async def flush(self) -> None:
@@ -94,6 +102,7 @@ class SpeakingOutlet:
         if not sentence.strip():
             return  # a model's empty lines are no sound
         self._start()
+        self._unheard += 1
         await self._hand_over(sentence)
 
     def _start(self) -> None:
@@ -117,6 +126,7 @@ class SpeakingOutlet:
         self._pause = None
         if not self._sentences.full():
             self._start()
+            self._unheard += 1
             self._sentences.put_nowait(self._cutter.rest())
 
     def _stop_waiting(self) -> None:
@@ -135,6 +145,7 @@ class SpeakingOutlet:
                 item = await self._sentences.get()
                 if isinstance(item, str):
                     await self._have_sentence_spoken(item)
+                    await self._sound.put(None)
                 else:
                     await self._sound.put(item)
         except Exception as error:  # noqa: BLE001 (whatever it is, what was made before it is heard first)
@@ -163,6 +174,9 @@ class SpeakingOutlet:
     async def _play(self) -> None:
         while True:
             item = await self._sound.get()
+            if item is None:
+                self._unheard -= 1
+                continue
             if isinstance(item, Exception):
                 raise item
             if isinstance(item, asyncio.Future):

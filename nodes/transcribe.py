@@ -33,7 +33,7 @@ async def transcribe(
     spoken = [part for message in turn.messages for part in _speech(message)][-most:]
     if not spoken:
         return None
-    sounds = [_sound(part) for part in spoken]
+    sounds = await asyncio.to_thread(lambda: [_sound(part) for part in spoken])  # megabytes of base64
     texts = await _all(turn.services.transcriber(transcriber), sounds)
     words = {id(part): text for part, text in zip(spoken, texts, strict=True)}
     turn.understand([_in_words(message, words) for message in turn.messages])

@@ -258,6 +258,9 @@ def _agora(audio: dict[str, str]) -> dict[str, Any]:
     [
         ({"format": "mp3"}, "No sound in the format 'mp3'. Accepted: pcm16, pcm, wav."),
         ({"voice": "nobody"}, "The voice 'main' has no 'nobody'. Accepted: alloy, ash,"),
+        ({"voice": "x" * 129}, "`audio.voice` must be a name of at most 128 characters."),
+        ({"voice": 7}, "`audio.voice` must be a name of at most 128 characters."),
+        ({"format": ["wav"]}, "No sound in the format \"['wav']\"."),
         ("loud", "`audio` must be an object."),
     ],
 )
@@ -344,6 +347,37 @@ async def test_an_acknowledgement_is_heard_while_the_answer_is_awaited(tmp_path:
             while piece := await connection.chunk():
                 got += piece
     assert read_stream(got).transcript == "One moment. It is open."
+
+
+async def test_an_acknowledgement_does_not_break_into_a_sentence(tmp_path: Path) -> None:
+    """The model has begun to speak, but nothing is heard yet: the phrase comes first, and the sentence stays whole."""
+    acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": 200})
+    steps = (Step("emit_audio", options={"real_time": False}), acknowledge, Step("call_model"))
+    script: list[Action] = [("chunk", "The sauna"), ("sleep", 0.6), *says(" is open.")]
+    async with upstream(script, says("The sauna is open. ", "Come in.")) as up:
+        async with serving(tmp_path, (Graph(name="g", steps=steps), []), models={"main": up.url}) as served:
+            slow = read_stream((await served.ask("x", "/g/chat/completions")).body)
+            quick = read_stream((await served.ask("x", "/g/chat/completions")).body)
+    assert slow.transcript == "One moment. The sauna is open."
+    assert quick.transcript == "The sauna is open. Come in."
+
+
+async def test_a_hangup_comes_when_the_goodbye_has_been_heard(tmp_path: Path) -> None:
+    spec = Graph(name="bye", steps=(Step("emit_audio"), Step("hangup", options={"say": "Goodbye, and thank you."})))
+    async with serving(tmp_path, (spec, [])) as served:
+        connection = await served.connect()
+        body = {"messages": [{"role": "user", "content": "bye"}], "stream": True}
+        await connection.send(served.request("/bye/chat/completions", body))
+        await connection.head()
+        got, first, frames, told = b"", 0.0, 0, 0.0
+        while piece := await connection.chunk():
+            got += piece
+            frames += piece.count(b'"data":')
+            first = first or (time.monotonic() if frames else 0.0)
+            told = told or (time.monotonic() if b'"tool_calls":' in piece else 0.0)
+    answer = read_stream(got)
+    assert answer.transcript == "Goodbye, and thank you." and answer.tool_calls[0]["name"] == "hangup"
+    assert told - first >= frames * 0.04 - 0.05
 
 
 # Many at once.
