@@ -143,11 +143,19 @@ class EspeakVoice:
         return spoken
 
     async def _start(self) -> SpeakingProcess:
+        child: SpeakingProcess | None = None
+        ready = False
         try:
             async with asyncio.timeout(_SECONDS):
-                return await SpeakingProcess.start(self._package)
+                child = await SpeakingProcess.start(self._package)
+                await child.ready()
+            ready = True
+            return child
         except (DeadProcessError, TimeoutError):
             raise VoiceError("failed", f"The voice {self._name!r} does not start.") from None
+        finally:
+            if child is not None and not ready:
+                self._end(child)
 
     def _end(self, child: SpeakingProcess) -> None:
         """Kill it now; what is left of it is waited for aside."""

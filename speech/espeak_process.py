@@ -37,7 +37,7 @@ class SpeakingProcess:
 
     @classmethod
     async def start(cls, package: Path) -> "SpeakingProcess":
-        """One that can speak. `package` holds the library and its data. Raises DeadProcessError."""
+        """A new one. `package` holds the library and its data. Raises DeadProcessError."""
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(_CHILD), str(package / _LIBRARY), str(package / "espeak-ng-data"),
@@ -46,15 +46,13 @@ class SpeakingProcess:
             )  # fmt: skip
         except OSError as error:
             raise DeadProcessError from error
-        child = cls(process)
-        try:
-            kind, data = await child._frame()
-            if kind != b"r" or LENGTH.unpack(data)[0] != SAMPLE_RATE:
-                raise DeadProcessError
-        except BaseException:
-            child.kill()
-            raise
-        return child
+        return cls(process)
+
+    async def ready(self) -> None:
+        """Return when it can speak. Raises DeadProcessError."""
+        kind, data = await self._frame()
+        if kind != b"r" or LENGTH.unpack(data)[0] != SAMPLE_RATE:
+            raise DeadProcessError
 
     async def speak(self, asked: dict[str, object]) -> Spoken:
         """One sentence, to its end."""
@@ -84,8 +82,11 @@ class SpeakingProcess:
             self._process.kill()
 
     async def gone(self) -> None:
-        """Return when nothing of it is left."""
-        await self._process.wait()
+        """Return when nothing of it is left, its pipes included."""
+        assert self._process.stdin is not None  # noqa: S101  # asked for at its start
+        self._process.stdin.close()
+        await self._process.communicate()
+        await asyncio.sleep(0)
 
     async def _frame(self) -> tuple[bytes, bytes]:
         assert self._process.stdout is not None  # noqa: S101  # asked for at its start

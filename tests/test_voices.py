@@ -135,8 +135,7 @@ def _command(process: psutil.Process) -> list[str]:
 async def nothing_left() -> AsyncIterator[None]:
     """No test leaves a process to the next one."""
     yield
-    for child in children():
-        child.kill()
+    assert not children()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
