@@ -108,7 +108,7 @@ def compile_graph(
         metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
         builder.add_node(step.step.id, _action(step, prepare), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
-    waiting = {"summary": "Wait until the caller has everything."}
+    waiting: dict[str, Any] = {"summary": "Wait until the caller has everything.", "uses": outlets.uses}
     builder.add_node(END_TURN, _end_turn(prepare), defer=True, metadata=waiting)
     builder.add_edge(START, steps[0].step.id)
     builder.add_edge(END_TURN, LANGGRAPH_END)

@@ -15,9 +15,9 @@ from language.guard import (
     find_words,
 )
 from language.markup import Markup
+from language.words import in_language
 from nodes.line import Place
-from nodes.manner import manner_of
-from nodes.speaking import attach_voice
+from nodes.speaking import attach_voice, manner_of
 from nodes.text_outlet import Stage, TextOutlet
 from nodes.turn import Turn
 
@@ -34,11 +34,18 @@ class Outlets:
     def __init__(self, policy: Policy, checks: Mapping[str, Check], *, sounds: bool) -> None:
         """`sounds`: whether a step of the graph makes sound."""
         self._voice = "" if sounds else policy.voice
+        self._fallback = policy.fallback
         self._rules = [_rule(rule, checks) for rule in policy.guard]
         self._numbers = _number_reader(policy)
 
+    @property
+    def uses(self) -> list[tuple[str, str]]:
+        """What they name of the settings, as a step's metadata has it."""
+        return [("voice", self._voice)] if self._voice else []
+
     def attach(self, turn: Turn) -> None:
         """Once a turn, before its first step runs."""
+        turn.line.fallback = in_language(self._fallback, turn.question)
         speakable = turn.profile.speakable
         if speakable or self._rules:
             outlet = TextOutlet(lambda: self._stages(speakable=speakable), keeps_reasoning=not speakable)

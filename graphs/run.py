@@ -6,14 +6,16 @@ is cancelled exactly once and awaited, whatever happens to whoever reads the eve
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from graphs.channel import Channel, Reader
 from graphs.compile import CompiledGraph
 from nodes.contract import Turn
 from nodes.events import Event
+from speech.port import VoiceError
 
+_LAST_WORDS_SECONDS = 15.0
 MOST_STEPS = 200
 """A turn that takes more is a loop that nobody meant."""
 
@@ -106,11 +108,54 @@ async def run_turn(graph: CompiledGraph, turn: Turn) -> AsyncGenerator[Event, No
 
 async def _drive(graph: CompiledGraph, turn: Turn) -> None:
     given: Any = {"messages": []}
+    broken = _Broken(turn)
     try:
-        await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=turn)
+        with broken:
+            await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=turn)
+    except Exception as error:
+        if turn.line.voiced:
+            await _last_words(turn, error)
+        raise
     finally:
         # In a task of its own: a client that leaves now must not cut the closing short.
         await _outlast(asyncio.create_task(turn.aclose()))
+
+
+class _Broken:
+    """While a graph runs, a voice that fails ends it at once: its step may be waiting for something else for long."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._line = turn.line
+        self._error: BaseException | None = None
+        self._task = asyncio.current_task()
+
+    def __enter__(self) -> None:
+        self._line.on_failure = self._fail
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._line.on_failure = lambda error: None
+        if self._error is None or self._task is None:
+            return
+        # Cancelled by us alone: then it has failed. Cancelled by others too: then it was told to stop.
+        if self._task.uncancel() == 0:
+            raise self._error
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _last_words(turn: Turn, error: Exception) -> None:
+    """Let a caller hear to its end what was said before the turn failed, and the fallback line where there is one."""
+    line = turn.line
+    with suppress(Exception):  # the voice may be what has failed; the turn's own error is told
+        async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            apologises = turn.profile.on_failure == "speak" and not isinstance(error, VoiceError)
+            if apologises:
+                await turn.say(f" {line.fallback}" if line.spoken else line.fallback)
+            await line.drain()
+            line.apologised = apologises
 
 
 async def _outlast(task: "asyncio.Task[None]") -> None:

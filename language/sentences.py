@@ -7,7 +7,10 @@ _ABBREVIATIONS = frozenset(
     feb mar apr jun jul aug sep sept oct nov dec gen col capt lt sgt rev hon u.s u.k u.n d.c ph.d""".split()
 )
 # A Chinese mark ends a sentence wherever it stands; a Latin one only before white space or the end of the text.
-_END = re.compile(r"""[。！？；…]+[”’」』）)"']*\s*|[.!?]+[”’")\]]*(?:\s+|$)|\n+""")
+# A run of marks is looked at once, from its beginning: a text of marks alone must not take forever.
+_END = re.compile(
+    r"""(?<![。！？；…])[。！？；…]++[”’」』）)"']*+\s*+|(?<![.!?])[.!?]++[”’")\]]*+(?:\s++|$)|(?<!\n)\n++"""
+)
 # These may stand at the end of a sentence too: a capital behind them begins the next one.
 _OFTEN_LAST = frozenset("""a.m p.m etc inc ltd co corp u.s u.k u.n d.c""".split())
 _BEFORE_A_NUMBER = frozenset("no nos vol fig p pp".split())
@@ -43,6 +46,12 @@ def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
         return not following.isdigit()
     initial = len(word) == 1 and word.isalpha() and word != "i"
     return not following or not (word in _ABBREVIATIONS or initial or following.islower())
+
+
+def may_go_on(text: str) -> bool:
+    """Whether a text that ends with a full stop ends with a word that often has one: "a.m.", "U.S."."""
+    last = _LAST_WORD.search(text.rstrip("."))
+    return last is not None and last.group().lower() in _OFTEN_LAST | _ABBREVIATIONS
 
 
 def place_to_cut(text: str, longest: int) -> int:

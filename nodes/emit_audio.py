@@ -1,8 +1,8 @@
 """From here on what is said is heard."""
 
 from nodes.contract import State, Turn, Update, node
-from nodes.manner import FrameMs, SampleRate, SoundFormat, manner_of
-from nodes.speaking import attach_voice
+from nodes.manner import FrameMs, SampleRate, SoundFormat
+from nodes.speaking import attach_voice, manner_of
 
 
 @node(uses={"voice": "voice"}, sounds=True)

@@ -91,6 +91,8 @@ class Transcript:
     audible: ClassVar[bool] = True
     id: str
     text: str
+    filler: bool = False
+    """Whether it only fills a silence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,33 +1,36 @@
 """Sound in pieces of any length and rate → frames of one length, in the form that the caller asked for."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 from nodes.manner import Manner
+from speech.port import VoiceError
 from speech.resample import Resampler
 from speech.wav import header
 
 
 class Frames:
-    """One turn's sound, from its first sample to its last."""
+    """One turn's sound, from its first sample to its last, whoever makes it: one id, one header, one clock."""
 
     def __init__(self, manner: Manner) -> None:
-        self._manner = manner
+        self.id = f"audio_{uuid4().hex[:24]}"
+        self.manner = manner
         self._head = header(manner.sample_rate) if manner.format == "wav" else b""
         self._resampler: Resampler | None = None
         self._held = bytearray()
-        self._count = 0
+        self._samples = 0
 
     @property
     def elapsed_ms(self) -> int:
         """How much has been cut off, which is when the next piece begins to be heard."""
-        return self._count * self._manner.frame_ms
+        return self._samples * 1000 // self.manner.sample_rate
 
     def begin(self, sample_rate: int) -> None:
         """A sentence begins, at its voice's rate."""
-        self._resampler = Resampler(sample_rate, self._manner.sample_rate)
+        self._resampler = Resampler(sample_rate, self.manner.sample_rate)
 
     def cut(self, pcm: bytes) -> Iterator[bytes]:
-        """The frames that are whole."""
+        """The frames that are whole. Raises VoiceError where there is more of it than a reply may hold."""
         assert self._resampler is not None  # noqa: S101  # begin comes first
         self._held += self._resampler.feed(pcm)
         yield from self._whole()
@@ -36,14 +39,17 @@ class Frames:
         """The sentence's last frames; the last one is filled up with silence."""
         assert self._resampler is not None  # noqa: S101  # begin comes first
         self._held += self._resampler.feed(b"", last=True)
-        self._held += bytes(-len(self._held) % self._manner.frame_bytes)
+        self._held += bytes(-len(self._held) % self.manner.frame_bytes)
         yield from self._whole()
 
     def _whole(self) -> Iterator[bytes]:
-        size = self._manner.frame_bytes
+        size = self.manner.frame_bytes
         while len(self._held) >= size:
             frame = bytes(self._held[:size])
             del self._held[:size]
-            self._count += 1
+            self._samples += size // 2
+            if self._samples > self.manner.longest_seconds * self.manner.sample_rate:
+                minutes = self.manner.longest_seconds / 60
+                raise VoiceError("rejected", f"The answer has more than {minutes:g} minutes of sound: let it stream.")
             head, self._head = self._head, b""
             yield head + frame

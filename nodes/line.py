@@ -7,7 +7,8 @@ from enum import IntEnum
 from typing import Protocol
 from uuid import uuid4
 
-from nodes.events import Audio, Event, Say, Transcript
+from nodes.events import Event, Say, Transcript
+from nodes.frames import Frames
 
 Sink = Callable[[Event], Awaitable[None]]
 """Where events end: our queue when we serve, LangGraph's stream writer in Studio and notebooks."""
@@ -51,6 +52,14 @@ class Line:
         """Whether the endpoint's outlets are on it."""
         self.voiced = False
         """Whether words leave as sound of ours; then no model is asked for its own."""
+        self.frames: Frames | None = None
+        """Of the turn's sound, once there is any."""
+        self.fallback = ""
+        """What is said when a turn fails whose host wants words then."""
+        self.apologised = False
+        """Whether that was heard."""
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
+        """Called with what a task of the line's own has failed with."""
         self.words: list[str] = []
         """What was heard, where it becomes a message: in Studio and notebooks, never in a served turn."""
         self.id = f"msg_{uuid4().hex[:24]}"
@@ -81,7 +90,7 @@ class Line:
             if text is None or text.strip():
                 self.spoken = True
                 self.stop_timers()
-                if isinstance(event, Say | Transcript | Audio):
+                if isinstance(event, Say) or (isinstance(event, Transcript) and not event.filler):
                     self.answered = True
                     self.on_answer(self.elapsed_ms())
         await self.sink(event)
@@ -122,13 +131,17 @@ class Line:
             if place is Place.TEXT:
                 await outlet.flush()
 
+    async def drain_words(self) -> None:
+        """Wait until all that was said has left: another sound comes, which does not go through a voice."""
+        for _, outlet in self._outlets:
+            await outlet.flush()
+
     async def drain(self) -> None:
         """Stop the timers and wait until the sink has everything."""
         self.stop_timers()
         if self._late:
             await asyncio.gather(*self._late)
-        for _, outlet in self._outlets:
-            await outlet.flush()
+        await self.drain_words()
 
     async def aclose(self) -> None:
         """Stop at once: timers, what they started, and outlets."""

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from typing import Literal
-from uuid import uuid4
 
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Audio, Transcript
 from nodes.frames import Frames
-from nodes.manner import FrameMs, SampleRate, SoundFormat, manner_of
+from nodes.manner import FrameMs, SampleRate, SoundFormat
 from nodes.pacing import Pace
+from nodes.speaking import manner_of
 from speech.recordings import RecordingError, samples
 from speech.tone import silence, tone
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SIMULATED = "[simulated] The recording {name!r} {fault}, so this is {kind} in its place."
 _SIMULATED_SECONDS = 1.0
+Missing = Literal["silence", "tone", "error"]
 _LONGEST_TEXT = 100_000
 """Characters of the words."""
 
@@ -34,7 +36,7 @@ async def play_recording(
     frame_ms: FrameMs = 40,
     sound: SoundFormat = "pcm16",
     real_time: bool = True,
-    missing: Literal["silence", "tone", "error"] = "tone",
+    missing: Missing = "tone",
 ) -> Update:
     """Speak a text file and a recording of the folder `recordings`: the transcript, then 40 ms frames.
 
@@ -42,33 +44,47 @@ async def play_recording(
     the files, or with damaged ones, a reply is simulated whose transcript says so and whose sound is a tone or silence,
     never noise; or it is an error.
     """
-    voiced = turn.asks_for("audio", absent=True)
-    try:
-        words = await asyncio.to_thread(_words, turn, text)
-        blocks = await asyncio.to_thread(_opened, turn, recording, raw_rate, sample_rate) if voiced else iter(())
-    except (FileNotFoundError, RecordingError) as error:
-        fault = _told(error)
-        if missing == "error":
-            raise fault from error
-        log.warning("a recording cannot be played", extra={"reason": str(fault)})
-        words, blocks = _simulated(error, missing, sample_rate)
-    if not voiced:
+    if not turn.asks_for("audio", absent=True):
+        words, _ = await _found(turn, text, "", missing, raw_rate, sample_rate)
         await turn.say(words)
         return None
-    identity = f"audio_{uuid4().hex[:24]}"
-    await turn.emit(Transcript(identity, words))
-    manner = manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
-    frames, pace = Frames(manner), Pace(frame_ms / 1000) if manner.paced else None
-    frames.begin(sample_rate)
+    line = turn.line
+    # Of what was said before it: one turn's sound has one id, one rate and one header.
+    line.frames = frames = line.frames or Frames(
+        manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
+    )
+    manner = frames.manner
+    words, blocks = await _found(turn, text, recording, missing, raw_rate, manner.sample_rate)
+    await line.drain_words()
+    await turn.emit(Transcript(frames.id, words))
+    pace = Pace(manner.frame_seconds) if manner.paced else None
+    frames.begin(manner.sample_rate)
     # A second at a time, so that a long recording is neither held in memory nor read on the event loop.
     while block := await asyncio.to_thread(next, blocks, None):
         for frame in frames.cut(block):
             if pace is not None:
                 await pace.wait()
-            await turn.emit(Audio(identity, frame))
+            await turn.emit(Audio(frames.id, frame))
     for frame in frames.end():
-        await turn.emit(Audio(identity, frame))
+        await turn.emit(Audio(frames.id, frame))
     return None
+
+
+async def _found(
+    turn: Turn, text: str, recording: str, missing: Missing, raw_rate: int, sample_rate: int
+) -> tuple[str, Iterator[bytes]]:
+    """The words and the sound, or what stands in their place. Without a recording's name only the words count."""
+    try:
+        words = await asyncio.to_thread(_words, turn, text)
+        if not recording:
+            return words, iter(())
+        return words, await asyncio.to_thread(_opened, turn, recording, raw_rate, sample_rate)
+    except (FileNotFoundError, RecordingError) as error:
+        fault = _told(error)
+        if missing == "error":
+            raise fault from error
+        log.warning("a recording cannot be played", extra={"reason": str(fault)})
+        return _simulated(error, missing, sample_rate)
 
 
 def _words(turn: Turn, name: str) -> str:
@@ -81,18 +97,13 @@ def _opened(turn: Turn, name: str, raw_rate: int, sample_rate: int) -> Iterator[
     file = turn.services.recording(name)
     turn.stack.callback(file.close)
     blocks = samples(file, name, raw_rate, sample_rate)
-    first = next(blocks, b"")
-
-    def all_of_it() -> Iterator[bytes]:
-        if first:
-            yield first
-            yield from blocks
-
-    return all_of_it()
+    if not (first := next(blocks, b"")):
+        raise RecordingError(name, "holds no sound")
+    return chain([first], blocks)
 
 
 def _simulated(
-    error: FileNotFoundError | RecordingError, missing: Literal["silence", "tone", "error"], sample_rate: int
+    error: FileNotFoundError | RecordingError, missing: Missing, sample_rate: int
 ) -> tuple[str, Iterator[bytes]]:
     make, kind = (silence, "silence") if missing == "silence" else (tone, "a tone")
     fault = "was not found" if isinstance(error, FileNotFoundError) else "cannot be played"

@@ -1,59 +1,76 @@
 """Sentences in; transcripts, times of words and frames of sound out, as fast as they are heard.
 
 Two tasks: one has sentences spoken, the other plays them. So the next sentence is ready when this one ends, also where
-a voice is a server far away. A failure is raised behind what was made before it.
+a voice is a server far away. What else is for the ear keeps its place behind the words that came before it, and nobody
+waits for that. A failure is told behind what was made before it.
 """
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from uuid import uuid4
 
-from nodes.events import Audio, Event, Transcript, Words
+from nodes.events import Action, Audio, Event, Filler, Transcript, Words
 from nodes.frames import Frames
-from nodes.manner import Manner
 from nodes.pacing import Pace
 from speech.port import Voice, Word
 
-_WAITING_SENTENCES = 256
-"""A model that writes faster than a caller listens is slowed down, not stored."""
+_WAITING = 256
+"""Sentences: a model that writes faster than a caller listens is slowed down, not stored."""
 _AHEAD_SECONDS = 10.0
 """Of sound that is ready to be played."""
 _SAID = re.compile(r"\w")
 _Played = asyncio.Future[None]
-"""Done when a sentence has been played to its end; among the sounds it stands behind the sentence's last one."""
+"""Done when all that was put in up to it has left; among the sounds it stands behind them."""
 
 
 class Speaker:
     """One turn's voice."""
 
-    def __init__(self, voice: Voice, manner: Manner, sink: Callable[[Event], Awaitable[None]]) -> None:
-        """Inside the event loop: its tasks begin at once."""
+    def __init__(
+        self,
+        voice: Voice,
+        frames: Frames,
+        sink: Callable[[Event], Awaitable[None]],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Inside the event loop: its tasks begin at once. `failed` hears what the voice has failed with, once."""
         self._voice = voice
-        self._manner = manner
+        self._frames = frames
         self._sink = sink
-        self._id = f"audio_{uuid4().hex[:24]}"
-        self._frames = Frames(manner)
-        self._pace = Pace(manner.frame_ms / 1000) if manner.paced else None
-        self._sentences: asyncio.Queue[tuple[str, _Played]] = asyncio.Queue(_WAITING_SENTENCES)
-        ahead = max(1, int(_AHEAD_SECONDS * 1000 / manner.frame_ms))
-        self._sound: asyncio.Queue[Event | _Played | Exception] = asyncio.Queue(ahead)
+        self._failed = failed
+        manner = frames.manner
+        self._pace = Pace(manner.frame_seconds) if manner.paced else None
+        self._waiting: asyncio.Queue[tuple[str | Event, _Played]] = asyncio.Queue(_WAITING)
+        self._sound: asyncio.Queue[Event | _Played | Exception] = asyncio.Queue(
+            max(1, int(_AHEAD_SECONDS / manner.frame_seconds))
+        )
         self._last: _Played | None = None
         self._synthesis = asyncio.create_task(self._have_spoken())
         self._playback = asyncio.create_task(self._play())
+        self._playback.add_done_callback(self._tell)
 
     @property
     def silent(self) -> bool:
         """Whether nothing is on its way to be heard."""
         return self._last is None or self._last.done()
 
-    async def say(self, sentence: str) -> None:
-        """Have it spoken. Waits only while very many wait already. Raises what the voice has failed with."""
-        if self.say_now(sentence):
+    @property
+    def full(self) -> bool:
+        """Whether `put` would wait."""
+        return self._waiting.full()
+
+    async def put(self, item: str | Event) -> None:
+        """A sentence, a filler, or an event that keeps its place behind them. Waits only while very many wait already.
+
+        Raises what the voice has failed with.
+        """
+        self.raise_failure()
+        if not self.full:
+            self.put_now(item)
             return
         played = asyncio.get_running_loop().create_future()
-        putting = asyncio.ensure_future(self._sentences.put((sentence, played)))
+        putting = asyncio.ensure_future(self._waiting.put((item, played)))
         try:  # who waits for room does not wait for a voice that has failed
             await asyncio.wait({putting, self._playback}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -61,24 +78,16 @@ class Speaker:
                 self._last = played
         self.raise_failure()
 
-    def say_now(self, sentence: str) -> bool:
-        """The same without waiting; False if there is no room."""
-        if self._sentences.full():
-            return False
+    def put_now(self, item: str | Event) -> None:
+        """The same without waiting, where it is not full."""
         self._last = asyncio.get_running_loop().create_future()
-        self._sentences.put_nowait((sentence, self._last))
-        return True
+        self._waiting.put_nowait((item, self._last))
 
     async def played(self) -> None:
-        """Return when every frame has left. Raises what the voice has failed with."""
+        """Return when all of it has left. Raises what the voice has failed with."""
         if self._last is not None:
             await asyncio.wait({self._last, self._playback}, return_when=asyncio.FIRST_COMPLETED)
         self.raise_failure()
-
-    async def heard(self) -> None:
-        """Return when the caller has heard what has left."""
-        if self._pace is not None:
-            await self._pace.heard()
 
     def raise_failure(self) -> None:
         """What the voice has failed with, once all that was made before it has been played."""
@@ -91,21 +100,31 @@ class Speaker:
         self._playback.cancel()
         await asyncio.wait({self._synthesis, self._playback})
 
+    def _tell(self, playback: "asyncio.Task[None]") -> None:
+        if not playback.cancelled() and (error := playback.exception()) is not None:
+            self._failed(error)
+
     async def _have_spoken(self) -> None:
         try:
             while True:
-                sentence, played = await self._sentences.get()
-                await self._have_sentence_spoken(sentence)
+                item, played = await self._waiting.get()
+                if isinstance(item, str):
+                    await self._have_sentence_spoken(item, filler=False)
+                elif isinstance(item, Filler):
+                    await self._have_sentence_spoken(item.text, filler=True)
+                else:
+                    await self._sound.put(item)
                 await self._sound.put(played)
         except Exception as error:  # noqa: BLE001 (whatever it is, what was made before it is heard first)
             await self._sound.put(error)
 
-    async def _have_sentence_spoken(self, sentence: str) -> None:
-        transcript: Event | None = Transcript(self._id, sentence)
+    async def _have_sentence_spoken(self, sentence: str, *, filler: bool) -> None:
+        frames = self._frames
+        transcript: Event | None = Transcript(frames.id, sentence, filler)
         if _SAID.search(sentence):  # else nothing of it can be said
-            begun_ms = self._frames.elapsed_ms
-            self._frames.begin(self._voice.sample_rate)
-            async with aclosing(self._voice.speak(sentence.strip(), self._manner.voice)) as sounds:
+            begun_ms = frames.elapsed_ms
+            frames.begin(self._voice.sample_rate)
+            async with aclosing(self._voice.speak(sentence.strip(), frames.manner.voice)) as sounds:
                 async for sound in sounds:
                     # Not before there is a sound: hosts remember the transcript as what was heard.
                     if transcript is not None:
@@ -113,11 +132,11 @@ class Speaker:
                         transcript = None
                     if sound.words:
                         words = (Word(text, begun_ms + start, begun_ms + end) for text, start, end in sound.words)
-                        await self._sound.put(Words(self._id, tuple(words)))
-                    for frame in self._frames.cut(sound.pcm):
-                        await self._sound.put(Audio(self._id, frame))
-            for frame in self._frames.end():
-                await self._sound.put(Audio(self._id, frame))
+                        await self._sound.put(Words(frames.id, tuple(words)))
+                    for frame in frames.cut(sound.pcm):
+                        await self._sound.put(Audio(frames.id, frame))
+            for frame in frames.end():
+                await self._sound.put(Audio(frames.id, frame))
         if transcript is not None:
             await self._sound.put(transcript)
 
@@ -132,4 +151,6 @@ class Speaker:
                 continue
             if self._pace is not None and isinstance(item, Audio):
                 await self._pace.wait()
+            if self._pace is not None and isinstance(item, Action):
+                await self._pace.heard()  # a host that hangs up must not cut off the goodbye
             await self._sink(item)

@@ -1,35 +1,80 @@
 """The audio outlet: the words of a turn become sentences that a voice speaks, while the model goes on talking."""
 
 import asyncio
+from collections.abc import Callable, Mapping
+from math import inf
 
 from language.spoken import SentenceCutter
-from nodes.events import Action, Event, Filler, Say
+from nodes.events import Event, Filler, Say
+from nodes.frames import Frames
 from nodes.line import Place, Sink, nowhere
-from nodes.manner import Manner
+from nodes.manner import Manner, SoundFormat
 from nodes.speaker import Speaker
 from nodes.turn import Turn
-from speech.port import Voice, refuse_unknown
+from speech.port import Voice, VoiceError, refuse_unknown
 
-_PAUSE_SECONDS = 0.06
-"""A model that pauses behind what looks like the end of a sentence has ended it: nothing else tells."""
+_LONGEST_VOICE = 128
+_LONGEST_WHOLE_SECONDS = 900.0
+_FORMATS: Mapping[str, SoundFormat] = {"pcm16": "pcm16", "pcm": "pcm16", "wav": "wav"}
 
 
 def attach_voice(turn: Turn, voice: str, manner: Manner) -> None:
     """From here on what is said in this turn is heard. Raises VoiceError for a voice that the engine does not have."""
     engine = turn.services.voice(voice)
     refuse_unknown(voice, engine, manner.voice)
-    turn.line.voiced = True
-    turn.line.attach(SpeakingOutlet(engine, manner), Place.SOUND)
+    line = turn.line
+    line.voiced = True
+    line.frames = line.frames or Frames(manner)
+    line.attach(SpeakingOutlet(engine, line.frames, lambda error: line.on_failure(error)), Place.SOUND)
+
+
+def manner_of(
+    turn: Turn, *, sample_rate: int = 16_000, frame_ms: int = 40, real_time: bool = True, sound: SoundFormat = "pcm16"
+) -> Manner:
+    """What the request says counts before the endpoint. Raises VoiceError for a format that nobody speaks here.
+
+    A reply that is not streamed is not paced. A host whose contract is raw PCM gets it whatever it calls it.
+    """
+    asked = turn.request.get("audio")
+    given: Mapping[str, object] = asked if isinstance(asked, Mapping) else {}
+    wanted = given.get("format") or sound
+    form = _FORMATS.get(wanted.lower()) if isinstance(wanted, str) else None
+    if turn.profile.raw_sound:
+        form = "pcm16"
+    if form is None:
+        raise VoiceError("rejected", f"No sound in the format {str(wanted)[:32]!r}. Accepted: {', '.join(_FORMATS)}.")
+    voice = given.get("voice")
+    if isinstance(voice, Mapping):  # OpenAI's form of a voice of one's own
+        voice = voice.get("id")
+    if voice is not None and not (isinstance(voice, str) and len(voice) <= _LONGEST_VOICE and voice.isprintable()):
+        raise VoiceError("rejected", f"`audio.voice` must be a name of at most {_LONGEST_VOICE} characters.")
+    return Manner(
+        voice=voice or "",
+        format=form,
+        sample_rate=sample_rate,
+        frame_ms=frame_ms,
+        paced=real_time and turn.streaming,
+        longest_seconds=inf if turn.streaming else _LONGEST_WHOLE_SECONDS,
+    )
 
 
 class SpeakingOutlet:
     """See the module."""
 
-    def __init__(self, voice: Voice, manner: Manner) -> None:
+    def __init__(
+        self,
+        voice: Voice,
+        frames: Frames,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """`failed` hears what the voice has failed with."""
         self.sink: Sink = nowhere
         self._voice = voice
-        self._manner = manner
+        self._frames = frames
+        self._failed = failed
         self._cutter = SentenceCutter()
+        self._blank = ""
+        """White space behind the last sentence: a model's empty lines are no sound, but no words may run together."""
         self._pause: asyncio.TimerHandle | None = None
         self._speaker: Speaker | None = None
 
@@ -41,17 +86,20 @@ class SpeakingOutlet:
             self._stop_waiting()
             for sentence in self._cutter.push(event.text):
                 await self._say(sentence)
-            if self._cutter.complete:
-                self._pause = asyncio.get_running_loop().call_later(_PAUSE_SECONDS, self._end_sentence)
+            if (seconds := self._cutter.pause) is not None:
+                self._pause = asyncio.get_running_loop().call_later(seconds, self._end_sentence)
         elif isinstance(event, Filler):
             # It fills a silence: none, if a sentence is on its way. Words that are held come behind it.
             if self._speaker is None or self._speaker.silent:
-                await self._say(event.text.rstrip() + " ")
+                await self._the_speaker().put(Filler(event.text.rstrip() + " "))
+        elif event.audible:
+            self._stop_waiting()
+            await self._say(self._cutter.rest())
+            if self._speaker is None:
+                await self.sink(event)
+            else:
+                await self._speaker.put(event)
         else:
-            if event.audible:
-                await self.flush()
-            if isinstance(event, Action) and self._speaker is not None:
-                await self._speaker.heard()  # a host that hangs up must not cut off the goodbye
             await self.sink(event)
 
     async def flush(self) -> None:
@@ -68,17 +116,25 @@ class SpeakingOutlet:
             await self._speaker.aclose()
 
     async def _say(self, sentence: str) -> None:
-        if sentence.strip():  # a model's empty lines are no sound
-            await self._the_speaker().say(sentence)
+        if sentence := self._with_words(sentence):
+            await self._the_speaker().put(sentence)
 
     def _end_sentence(self) -> None:
         self._pause = None
-        if (held := self._cutter.rest()) and not self._the_speaker().say_now(held):
-            self._cutter.push(held)
+        speaker = self._the_speaker()
+        if not speaker.full and (sentence := self._with_words(self._cutter.rest())):
+            speaker.put_now(sentence)
+
+    def _with_words(self, sentence: str) -> str:
+        """The sentence, behind what white space stood before it; nothing if it is only more of that."""
+        self._blank, sentence = "", self._blank + sentence
+        if not sentence.strip():
+            self._blank, sentence = sentence, ""
+        return sentence
 
     def _the_speaker(self) -> Speaker:
         if self._speaker is None:
-            self._speaker = Speaker(self._voice, self._manner, self.sink)
+            self._speaker = Speaker(self._voice, self._frames, self.sink, self._failed)
         return self._speaker
 
     def _stop_waiting(self) -> None:

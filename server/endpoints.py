@@ -37,11 +37,14 @@ class Endpoint:
         return [f"/{name}{RESPONSES}", f"/{name}/v1{RESPONSES}", f"/v1/{name}{RESPONSES}"]
 
     def uses(self) -> list[tuple[str, str, str]]:
-        """What its steps name of the settings: (step, `model` | `store` | `voice` | `toolbox`, name)."""
+        """What its steps name of the settings: (step, `model` | `store` | `voice` | `toolbox` …, name).
+
+        What its policy names stands at its last step, which every path crosses.
+        """
         return [
-            (step.id, kind, name)
-            for step in self.spec.steps
-            for kind, name in (self.graph.builder.nodes[step.id].metadata or {})["uses"]
+            (step, kind, name)
+            for step, node in self.graph.builder.nodes.items()
+            for kind, name in (node.metadata or {})["uses"]
         ]
 
 

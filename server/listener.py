@@ -240,7 +240,8 @@ class Listener:
     async def _speak_fallback(self, send: Send, *, quiet: bool) -> None:
         """A normal end, with the fallback line unless nobody waits for words any more."""
         self._wire.forget_actions()
-        line = "" if quiet else in_language(self._endpoint.spec.policy.fallback, self._question)
+        said_already = quiet or self._turn.line.apologised
+        line = "" if said_already else in_language(self._endpoint.spec.policy.fallback, self._question)
         if self._turn.streaming:
             said = [Say(f" {line}" if self._started else line)] if line else []
             words = self._wire.stream(said)
@@ -248,7 +249,7 @@ class Listener:
             await self._record.end("failed")
             await self._send(send, words + self._wire.stream_end(), last=True)
         else:
-            said = [Say(f" {line}" if self._first_ms else line)]
+            said = [Say(f" {line}" if self._first_ms else line)] if line else []
             self._wire.fold(said)
             self._heard(said)
             await self._record.end("failed")

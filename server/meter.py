@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from accounts.accounts import Identity
 from nodes.contract import Turn
-from nodes.events import Event, Filler, Say, Usage
+from nodes.events import Event, Filler, Say, Transcript, Usage
 from server.estimate import estimate, prompt_estimate
 from server.ledger import Charge, Entry, Ledger
 
@@ -34,7 +34,7 @@ class Meter:
                 self._counted[1] += event.completion_tokens
                 self._passes += 1
                 self._characters = 0.0
-            elif isinstance(event, Say | Filler):
+            elif isinstance(event, Say | Filler | Transcript):
                 self._characters += estimate(event.text)
 
     def end(self, outcome: str, first_word_ms: float, total_ms: float) -> None:

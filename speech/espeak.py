@@ -73,6 +73,7 @@ class EspeakVoice:
         self._idle: list[SpeakingProcess] = []
         self._ending: set[asyncio.Task[None]] = set()
         self._permits = asyncio.Semaphore(AT_ONCE)
+        self._closed = False
         if self._usual and not self._named(self._usual, "x"):
             raise ValueError(f"voice {name!r}: {self._refusal(self._usual)}")
 
@@ -87,6 +88,8 @@ class EspeakVoice:
             raise VoiceError("rejected", self._refusal(voice))
         asked = {"text": text, "voice": name, "rate": self._manner.rate, "pitch": self._manner.pitch}
         async with self._permits:
+            if self._closed:
+                raise VoiceError("unavailable", f"The voice {self._name!r} is closed.")
             spoken = await self._spoken(asked)
         if spoken.refused:
             raise VoiceError("rejected", self._refusal(name))
@@ -95,14 +98,20 @@ class EspeakVoice:
 
     async def prewarm(self) -> None:
         """See the port."""
-        with suppress(VoiceError):
-            self._idle.append(await self._start())
+        async with self._permits:
+            with suppress(VoiceError):
+                self._idle.append(await self._start())
 
     async def aclose(self) -> None:
         """See the port."""
+        for _ in range(AT_ONCE):  # what is being spoken takes some milliseconds
+            await self._permits.acquire()
+        self._closed = True
         for child in self._idle:
             self._end(child)
         self._idle.clear()
+        for _ in range(AT_ONCE):
+            self._permits.release()
         await asyncio.gather(*self._ending)
 
     def _named(self, voice: str, text: str) -> str | None:

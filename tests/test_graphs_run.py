@@ -1,6 +1,7 @@
 """Steps as they run: routes, deadlines, retries, branches, late sound, and the same events from both sinks."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,21 @@ from nodes.events import Event, Filler, Say, Timing, as_data
 from speech.port import Capabilities
 
 
+OPENED: list[OpenServices] = []
+
+
+@pytest.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    """What a turn of a test opened is closed again."""
+    yield
+    while OPENED:
+        await OPENED.pop().aclose()
+
+
 def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
     """A turn with the embedded services."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
+    OPENED.append(services)
     return Turn(services=services, messages=[{"role": "user", "content": question}], **fields)
 
 

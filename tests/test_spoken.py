@@ -1,5 +1,7 @@
 """Where streamed words are cut so that they can be spoken."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,14 +66,31 @@ def test_no_character_is_lost(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complete"),
+    ("text", "pause"),
     [
-        ("One moment. ", True), ("One moment.", True), ("Really?!", True), ("请稍等。", True), ('"Yes."', True),
-        ("It costs 3.", False), ("Dr.", False), ("Mr. J.", False), ("I am", False), ("", False), ("  ", False),
-        ("e.g.", False), ("Hello,", False), ("Done. And", False),
+        ("One moment. ", 0.06), ("Really?!", 0.06), ("请稍等。", 0.06), ("Yes!", 0.06), ("等等……", 0.06),
+        ("A line\n", 0.06),
+        # A full stop may go on: "readme.txt", "6 a.m. on weekdays", "the U.S. of old".
+        ("One moment.", 0.3), ("readme.", 0.3), ("at 6 a.m. ", 0.3), ("in the U.S. ", 0.3), ('"Yes."', 0.06),
+        ("It costs 3.", None), ("Dr.", None), ("Mr. J.", None), ("I am", None), ("", None), ("  ", None),
+        ("e.g.", None), ("Hello,", None), ("Done. And", None),
     ],
 )  # fmt: skip
-def test_what_looks_like_an_end_is_one_when_the_model_pauses(text: str, complete: bool) -> None:
+def test_what_looks_like_an_end_is_one_when_the_model_pauses(text: str, pause: float | None) -> None:
     cutter = SentenceCutter()
-    cutter.push(text)
-    assert cutter.complete == complete
+    list(cutter.push(text))
+    assert cutter.pause == pause
+
+
+@pytest.mark.parametrize("piece", [*",!.—… ，a字", ', "', '!"', "\n ", "- ", "。”", "word "])
+def test_a_text_of_any_kind_takes_time_in_proportion_to_its_length(piece: str) -> None:
+    """Ten thousand commas once held the event loop for nine seconds."""
+
+    def taken(count: int) -> float:
+        cutter = SentenceCutter()
+        began = time.process_time()
+        assert sum(map(len, cutter.push(piece * count + "x"))) <= count * len(piece) + 1
+        return time.process_time() - began
+
+    taken(1_000)
+    assert taken(40_000) < 40 * max(taken(4_000), 0.002), "ten times the text, at most four times ten times the time"

@@ -235,6 +235,17 @@ async def test_an_idle_process_that_died_is_no_failure_and_one_that_dies_speakin
     await voice.aclose()
 
 
+async def test_a_voice_that_is_closed_leaves_nothing_of_a_sentence_that_was_under_way() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    speaking = [asyncio.create_task(spoken(voice, HELLO * 20)) for _ in range(9)]
+    await until(lambda: bool(children()))
+    await voice.aclose()
+    assert not children()
+    found = await asyncio.gather(*speaking, return_exceptions=True)
+    assert {type(one) for one in found} <= {list, VoiceError}
+    assert not children()
+
+
 async def test_breaking_in_kills_the_process_that_speaks() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     await voice.prewarm()
