@@ -152,10 +152,11 @@ async def _last_words(turn: Turn, error: Exception) -> None:
     with suppress(Exception):  # the voice may be what has failed; the turn's own error is told
         async with asyncio.timeout(_LAST_WORDS_SECONDS):
             apologises = turn.profile.on_failure == "speak" and not isinstance(error, VoiceError)
+            await line.drain()
             if apologises:
                 await turn.say(f" {line.fallback}" if line.spoken else line.fallback)
-            await line.drain()
-            line.apologised = apologises
+                await line.drain()
+                line.apologised = True
 
 
 async def _outlast(task: "asyncio.Task[None]") -> None:

@@ -100,8 +100,8 @@ class VoiceSettings(BaseModel):
     sample_rate: int = Field(default=24_000, ge=8_000, le=48_000)
     """Of a server's raw PCM, which does not tell it."""
     connect_seconds: float = Field(default=3.0, gt=0)
-    first_byte_seconds: float = Field(default=6.0, gt=0)
-    idle_seconds: float = Field(default=8.0, gt=0)
+    first_byte_seconds: float = Field(default=5.0, gt=0)
+    idle_seconds: float = Field(default=3.0, gt=0)
 
     def address(self) -> VoiceAddress:
         """As `speech/` takes it."""
@@ -123,7 +123,7 @@ class TranscriberSettings(BaseModel):
     """What callers speak, as ISO 639-1 has it; empty: the server listens for itself."""
     api_key: SecretStr = SecretStr("")
     connect_seconds: float = Field(default=3.0, gt=0)
-    first_byte_seconds: float = Field(default=6.0, gt=0)
+    first_byte_seconds: float = Field(default=5.0, gt=0)
 
     def address(self) -> TranscriberAddress:
         """As `speech/` takes it."""

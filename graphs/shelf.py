@@ -28,7 +28,7 @@ def known(kind: str, name: str, addresses: Mapping[str, Engine]) -> Engine:
     """What the settings say of a name. Raises UnknownServiceError."""
     if name not in addresses:
         raise UnknownServiceError(
-            f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(addresses)))};"
+            f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(addresses))) or 'none yet'};"
             f" another one goes into `{kind.replace(' ', '_')}s` of dialgraph.yaml."
         )
     return addresses[name]

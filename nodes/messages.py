@@ -14,6 +14,7 @@ import orjson
 from language.words import is_chinese
 from models.port import Message
 from models.question import text_of
+from nodes.frames import OURS
 
 INTERRUPTED_TAG = "<ims_agent_interrupted>"
 """Alibaba's mark in an assistant message: the caller broke in here."""
@@ -117,6 +118,9 @@ def _upstream_message(message: Message) -> Message:
     content = message.get("content")
     if isinstance(content, str) and INTERRUPTED_TAG in content:
         message = {**message, "content": content.replace(INTERRUPTED_TAG, "").rstrip()}
+    sound = message.get("audio")
+    if isinstance(sound, Mapping) and str(sound.get("id")).startswith(OURS):
+        message = {key: value for key, value in message.items() if key != "audio"}
     if message.keys() <= _FIELDS and not isinstance(content, list):
         return message
     kept = {key: value for key, value in message.items() if key in _FIELDS}

@@ -103,7 +103,8 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
             headers=headers,
         )
     if isinstance(error, VoiceError):
-        status = _STATUSES[error.kind]
+        # A speech server that knows no such path or model is the operator's matter: the caller's address is right.
+        status = 502 if error.kind == "not_found" else _STATUSES[error.kind]
         return ApiError(status, str(error), _TYPES.get(status, "upstream_error"), f"voice_{error.kind}")
     if isinstance(error, RecordingError):
         return ApiError(500, str(error), "server_error", "recording_unplayable")

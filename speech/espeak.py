@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,6 +29,8 @@ _SECONDS = 10.0
 """After which a sentence is given up: it takes 5 milliseconds."""
 _CHUNK_BYTES = SAMPLE_RATE // 5 * 2
 _PACKAGE = "espeakng_loader"
+_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""A NUL would end the text, and half a character the process. One for one, so that words keep their places."""
 _MARKS = re.compile(r"^\W+|\W+$")
 _OPTIONS = {"english": "en-us", "chinese": "cmn", "rate": "165", "pitch": "50"}
 # OpenAI's names, which many clients send whatever is behind the address, as variants of espeak-ng's own voice.
@@ -86,13 +89,15 @@ class EspeakVoice:
         name = self._named(voice or self._usual, text)
         if name is None:
             raise VoiceError("rejected", self._refusal(voice))
+        text = _UNSPEAKABLE.sub(" ", text)
         asked = {"text": text, "voice": name, "rate": self._manner.rate, "pitch": self._manner.pitch}
         async with self._permits:
             if self._closed:
                 raise VoiceError("unavailable", f"The voice {self._name!r} is closed.")
             spoken = await self._spoken(asked)
         if spoken.refused:
-            raise VoiceError("rejected", self._refusal(name))
+            told = f"The voice {self._name!r}: espeak-ng has no {name!r}. `espeak-ng --voices` lists what it has."
+            raise VoiceError("failed", told)
         for sound in _in_chunks(text, spoken):
             yield sound
 
@@ -196,13 +201,14 @@ def _in_chunks(text: str, spoken: Spoken) -> Iterator[Sound]:
 
 
 def _words(text: str, spoken: Spoken) -> list[Word]:
-    """Each goes on until the next one begins. Some places are told twice, and of a Chinese word its first sign."""
+    """Each goes on until the next one begins. Some places are told twice, and of a Chinese word its first sign; signs
+    that are spoken but no words, such as a currency's, belong to the word before.
+    """
     begins = dict[int, int]()
     for place, start_ms in spoken.words:
         begins.setdefault(place, start_ms)
-    ends = [*list(begins.values())[1:], len(spoken.pcm) // 2 * 1000 // SAMPLE_RATE]
-    until = [*list(begins)[1:], len(text)]
-    return [
-        Word(_MARKS.sub("", text[place:stop]), start, max(start, end))
-        for (place, start), end, stop in zip(begins.items(), ends, until, strict=False)
-    ]
+    places = [*begins, len(text)]
+    named = [(_MARKS.sub("", text[place:stop]), begins[place]) for place, stop in pairwise(places)]
+    told = [(name, start) for name, start in named if name]
+    ends = [*(start for _, start in told[1:]), len(spoken.pcm) // 2 * 1000 // SAMPLE_RATE]
+    return [Word(name, start, max(start, end)) for (name, start), end in zip(told, ends, strict=False)]

@@ -1,13 +1,17 @@
 """A speech server of the operator's over HTTP: deadlines, no redirects, and faults that tell no secret."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from speech.port import KINDS_BY_STATUS, Deadlines, VoiceError
+
+log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 75
 """A pause in a call must not cost the next sentence a handshake."""
@@ -17,6 +21,8 @@ class SpeechClient:
     """One server. Opened at the first use, in the event loop that uses it."""
 
     def __init__(self, what: str, url: str, api_key: str, deadlines: Deadlines) -> None:
+        if not urlsplit(url).hostname:
+            raise ValueError(f"{what[0].lower()}{what[1:]}: {url!r} is no address. Accepted: http://… or https://….")
         self._what = what
         """What errors call it: `the voice 'main'`."""
         self._url = url.rstrip("/")
@@ -35,10 +41,16 @@ class SpeechClient:
             try:
                 async with asyncio.timeout(self._deadlines.first_byte):
                     response = await self._begun(path, body)
+            except aiohttp.ServerTimeoutError:
+                raise VoiceError("unreachable", f"{self._what} cannot be reached.") from None
             except TimeoutError:
                 raise VoiceError("timeout", f"{self._what} did not begin to answer in time.") from None
             try:
                 if response.status != 200:
+                    log.warning(
+                        "a speech server refused a request",
+                        extra={"server": self._what, "path": path, "upstream_status": response.status},
+                    )
                     kind = KINDS_BY_STATUS.get(response.status, "failed")
                     raise VoiceError(kind, f"{self._what} answered with status {response.status}.")
                 yield response
@@ -58,7 +70,7 @@ class SpeechClient:
                 async with self._open().get(f"{self._url}/models", allow_redirects=False) as response:
                     await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError):
-            return
+            log.warning("a speech server did not answer the prewarming request", extra={"server": self._what})
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -98,8 +110,6 @@ class SpeechClient:
             yield
         except aiohttp.SocketTimeoutError as error:
             raise VoiceError("stalled", f"{self._what} fell silent.") from error
-        except aiohttp.ServerTimeoutError as error:
-            raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
         except aiohttp.ClientConnectorError as error:
             raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError

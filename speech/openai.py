@@ -16,6 +16,9 @@ from speech.wav import Format, WavError, mono16, read_header
 LONGEST_SECONDS: Final = 300
 """Of one sentence; what goes on longer is no speech."""
 _LONGEST_HEADER: Final = 64 * 1024
+_PCM_NAMES: Final = frozenset("pcm x-pcm l16 raw x-raw basic wav x-wav wave vnd.wave".split())
+_PACKED: Final = (b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\x1aE\xdf\xa3")
+"""How MP3, Ogg, FLAC and WebM begin, from servers that ignore the format that is asked for."""
 _MODEL, _VOICE = "gpt-4o-mini-tts", "alloy"
 
 
@@ -36,9 +39,9 @@ class OpenAIVoice:
         """See the port. Closing the generator ends the request."""
         body = {"model": self._model, "input": text, "voice": voice or self._usual, "response_format": "pcm"}
         async with self._client.post("/audio/speech", json=body) as response:
-            kind = response.content_type
-            if kind.startswith("text/") or kind == "application/json":
-                raise VoiceError("malformed", f"{self._what} sent what is no sound.")
+            if not _may_be_pcm(response.content_type):
+                told = f"{self._what} sent {response.content_type[:64]!r}. Accepted: raw PCM or WAV."
+                raise VoiceError("malformed", told)
             decoder = _Decoder(self._what, self.sample_rate)
             async with aclosing(self._client.parts(response)) as parts:
                 async for part in parts:
@@ -56,6 +59,14 @@ class OpenAIVoice:
         await self._client.aclose()
 
 
+def _may_be_pcm(content_type: str) -> bool:
+    """Servers call raw PCM many names, but a text or a packed sound played as PCM is noise in the ear."""
+    kind, _, name = content_type.partition("/")
+    if kind == "audio":
+        return name in _PCM_NAMES
+    return kind == "application" and name == "octet-stream"
+
+
 class _Decoder:
     """Bytes of a reply → PCM16 mono at one rate. Pure."""
 
@@ -66,6 +77,8 @@ class _Decoder:
         self._begun = False
         self._format = Format(sample_rate, 1, 16)
         self._resampler: Resampler | None = None
+        self._rest: int | None = None
+        """Bytes of samples that are still to come, where a header says it."""
         self._left = LONGEST_SECONDS * sample_rate * 2
 
     def feed(self, data: bytes) -> bytes:
@@ -74,11 +87,16 @@ class _Decoder:
         if not self._begun:
             if len(self._held) < 4:
                 return b""
+            if self._held.startswith(_PACKED):
+                raise VoiceError("malformed", f"{self._what} sent a packed sound. Accepted: raw PCM or WAV.")
             if self._held.startswith(b"RIFF") and not self._header():
                 return b""
             self._begun = True
+        if self._rest is not None:  # what stands behind a WAV's samples is no sound
+            self._held = self._held[: self._rest]
         whole = len(self._held) - len(self._held) % self._format.frame_bytes
         block, self._held = self._held[:whole], self._held[whole:]
+        self._rest = None if self._rest is None else self._rest - whole
         return self._bounded(self._at_our_rate(block, last=False))
 
     def end(self) -> bytes:
@@ -96,7 +114,7 @@ class _Decoder:
             if len(self._held) > _LONGEST_HEADER:
                 raise VoiceError("malformed", f"{self._what} sent a WAV without sound.")
             return False
-        self._format, offset, _ = found
+        self._format, offset, self._rest = found
         self._held = self._held[offset:]
         if self._format.sample_rate != self._rate:
             self._resampler = Resampler(self._format.sample_rate, self._rate)

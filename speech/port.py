@@ -102,8 +102,9 @@ class Deadlines:
     """How long a speech server may take, in seconds."""
 
     connect: float = 3.0
-    first_byte: float = 6.0
-    idle: float = 8.0
+    first_byte: float = 5.0
+    idle: float = 3.0
+    """A voice that pauses for longer inside a sentence has stopped; the caller hears nothing meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Recordings in a folder: opened without leaving it, and read a second at a time as PCM16 mono at the caller's rate."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,9 +11,15 @@ from speech.resample import Resampler
 from speech.wav import Format, WavError, mono16, read_header
 
 _LONGEST_HEADER = 64 * 1024
+_PACKED = (b"ID3", b"OggS", b"fLaC")
+"""How MP3, Ogg and FLAC begin: played as PCM they are noise."""
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _BY_FOLDER = os.open in os.supports_dir_fd
+
+
+class _LinkError(OSError):
+    """A link stands on the way."""
 
 
 class RecordingError(Exception):
@@ -30,14 +37,17 @@ def open_recording(folder: Path, name: str) -> BinaryIO:
     link, and for what is no file.
     """
     parts = name.replace("\\", "/").split("/")
-    if "\0" in name or any(part in ("", ".", "..") or ":" in part for part in parts):
+    if "\0" in name or any(part in ("", ".", "..") for part in parts) or Path(name).drive:
         raise RecordingError(name, "is outside the folder of recordings")
     try:
         opened = _open_below(folder, parts) if _BY_FOLDER else _open_plainly(folder, parts)
     except FileNotFoundError:
         raise FileNotFoundError(2, "There is no such recording", parts[-1]) from None
     except OSError as error:
-        raise RecordingError(name, "cannot be opened: links are not followed") from error
+        linked = error.errno in (errno.ELOOP, errno.ENOTDIR) or isinstance(error, _LinkError)
+        raise RecordingError(
+            name, "cannot be opened: links are not followed" if linked else "cannot be opened"
+        ) from error
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
         raise RecordingError(name, "is no file")
@@ -63,7 +73,7 @@ def _open_plainly(folder: Path, parts: list[str]) -> int:
     for part in parts:
         path = path / part
         if path.is_symlink():
-            raise PermissionError(part)
+            raise _LinkError(part)
     return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
 
@@ -73,6 +83,8 @@ def samples(file: BinaryIO, name: str, raw_rate: int, sample_rate: int) -> Itera
     What does not begin as a WAV is raw PCM16 mono at `raw_rate`.
     """
     begun = file.read(_LONGEST_HEADER)
+    if begun.startswith(_PACKED):
+        raise RecordingError(name, "is a packed sound; accepted are WAV and raw PCM16")
     form, left = Format(raw_rate, 1, 16), None
     if begun.startswith(b"RIFF") or name.lower().endswith(".wav"):
         try:

@@ -1,15 +1,13 @@
 """A voice without words: a soft tone as long as speech would be. It shows that sound arrives, on any machine."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 
 import numpy as np
 
-from language.words import HAN
+from language.words import HAN_CHARACTER
 from speech.port import Capabilities, Sound, VoiceAddress
 
-_HAN_CHARACTER = re.compile(f"[{HAN}]")
 # Spoken Mandarin has about five syllables a second, English about fifteen letters.
 _SECONDS_PER_HAN = 0.2
 _SECONDS_PER_LETTER = 0.065
@@ -46,7 +44,7 @@ class ToneVoice:
 
 def spoken_seconds(text: str) -> float:
     """About how long a person takes to say it."""
-    han = len(_HAN_CHARACTER.findall(text))
+    han = len(HAN_CHARACTER.findall(text))
     return max(_SHORTEST, han * _SECONDS_PER_HAN + (len(text.strip()) - han) * _SECONDS_PER_LETTER)
 
 

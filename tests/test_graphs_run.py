@@ -21,7 +21,6 @@ from nodes.contract import Context, Node, State, Turn, Update, node
 from nodes.events import Event, Filler, Say, Timing, as_data
 from speech.port import Capabilities
 
-
 OPENED: list[OpenServices] = []
 
 

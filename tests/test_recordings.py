@@ -137,6 +137,8 @@ def test_a_float_wav_a_header_of_another_kind_and_one_without_a_length_are_under
         (FORMAT + struct.pack("<HHIIHH", 1, 1, 1, 0, 1, 16), "at 1 Hz"),
         (b"RIFF\x10\0\0\0AVI fmt \x10\0\0\0", "has no RIFF header"),
         (b"RIFF", "is no WAV file"),
+        (b"ID3\4" * 9, "is a packed sound"),
+        (b"", "is no WAV file"),
     ],
 )
 async def test_a_damaged_recording_is_simulated_or_an_error(
@@ -225,7 +227,7 @@ def places_in(name: str) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "name", ["../keys.json", "/etc/passwd", "a/../../keys.json", "a\\..\\..\\keys.json", "", ".", "a//b", "c:x", "x\0y"]
+    "name", ["../keys.json", "/etc/passwd", "a/../../keys.json", "a\\..\\..\\keys.json", "", ".", "a//b", "x\0y"]
 )
 def test_a_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(RecordingError, match="is outside the folder of recordings"):

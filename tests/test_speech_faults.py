@@ -1,6 +1,7 @@
 """Many who listen at once, callers who break in, and voices that fail: no gap, no word after the end, nothing left."""
 
 import asyncio
+import base64
 import io
 import json
 import threading
@@ -12,20 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphs.errors import GraphError
+from graphs.policy import Policy
 from graphs.spec import Graph, Step
+from server.app import create_app, prepare
+from server.settings import Settings
 from speech.port import Capabilities, Sound
 from tests.server_process import Server
-from tests.serving import serving
+from tests.serving import add_graphs, serving
 from tests.test_voices import children, until
-from tests.upstream import Action, upstream
+from tests.upstream import Action, says, upstream
 from tests.wire import read_stream
 
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
     """No test leaves a process of the voice to the next one."""
+    before = {child.pid for child in children()}
     yield
-    assert not children()
+    assert not {child.pid for child in children()} - before
 
 
 AUDIO = "/audio/chat/completions"
@@ -160,7 +166,6 @@ async def test_nothing_is_left_of_espeak_when_callers_break_in(tmp_path: Path) -
         await asyncio.gather(*(one(number) for number in range(40)))
         await until(lambda: len(children()) <= 4)
         assert read_stream((await served.ask("How much is the sauna?", AUDIO)).body).audio
-    assert not children()
 
 
 # Voices that fail.
@@ -207,3 +212,136 @@ async def test_the_next_sentence_is_made_while_this_one_is_heard(tmp_path: Path)
             times += [time.monotonic()] * piece.count(b'"data":')
     assert len(times) == 75 and len(up.exchanges) == 3
     assert max(np.diff(times)) < 0.25, "a gap between two sentences"
+
+
+async def test_what_was_said_before_the_model_failed_is_heard_to_its_end(tmp_path: Path) -> None:
+    script: list[Action] = [("chunk", "The gym is open. The pool is not. And the sa"), ("sleep", 0.1), ("rst",)]
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        answer = read_stream((await served.ask("x", AUDIO)).body)
+    assert answer.error is not None and answer.error["code"] == "upstream_incomplete"
+    assert answer.transcript == "The gym is open. The pool is not. And the sa" and len(answer.audio) > 60
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_the_fallback_line_is_heard_too(tmp_path: Path, streams: bool) -> None:
+    policy = Policy(on_failure="speak", fallback="I am sorry, please say that again.")
+    spec = Graph(name="kind", steps=(Step("emit_audio"), Step("call_model")), policy=policy)
+    script: list[Action] = [("chunk", "The gym is"), ("sleep", 0.1), ("rst",)]
+    async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        body = {"messages": [{"role": "user", "content": "x"}], "stream": streams}
+        reply = await served.post("/kind/chat/completions", body)
+    if streams:
+        answer = read_stream(reply.body)
+        transcript, text, seconds = answer.transcript, answer.text, len(answer.audio) * 0.04
+    else:
+        message = reply.json()["choices"][0]["message"]
+        transcript, text = message["audio"]["transcript"], message["content"] or ""
+        seconds = len(base64.b64decode(message["audio"]["data"])) / 32_000
+    assert " ".join(transcript.split()) == "The gym is I am sorry, please say that again." and not text and seconds > 2
+
+
+async def test_a_voice_that_fails_is_told_though_the_model_says_no_more(tmp_path: Path) -> None:
+    async with upstream(default=[("status", 500, {}, b"")]) as tts, upstream([("chunk", "One. "), ("hang",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}, voices={"main": tts.url}) as served:
+            began = time.monotonic()
+            reply = await served.ask("x", AUDIO)
+            await up.until(lambda: up.exchanges[0].left is not None, 1)
+    assert reply.status == 502 and reply.error["code"] == "voice_failed" and time.monotonic() - began < 3
+
+
+async def test_a_steps_deadline_does_not_count_the_time_in_which_its_words_are_heard(tmp_path: Path) -> None:
+    words = "This is a sentence that takes a good deal longer to be heard than its step may take to say it. "
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    script: list[Action] = [("chunk", words), ("delta", {"tool_calls": [call]}), ("finish", "tool_calls"), ("done",)]
+    spec = Graph(name="g", steps=(Step("emit_audio"), Step("call_model", timeout_ms=1500)))
+    async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+        answer = read_stream((await served.ask("x", "/g/chat/completions", tools=[tool])).body)
+    assert answer.error is None and answer.tool_calls[0]["name"] == "look" and answer.finish == "tool_calls"
+    assert answer.transcript == words and len(answer.audio) * 0.04 > 3
+
+
+async def test_a_turn_in_sound_costs_what_it_costs_in_text(tmp_path: Path) -> None:
+    """Also one that was broken off: what was told is counted."""
+    async with upstream(default=[("chunk", "".join(STORY[:3])), ("hang",)]) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            entries: list[Any] = []
+            ledger: Any = served.state.ledger
+            add = ledger.add
+
+            def note(entry: Any, charges: Any) -> None:
+                entries.append(entry)
+                add(entry, charges)
+
+            ledger.add = note
+            connection = await served.connect()
+            body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+            await connection.send(served.request(AUDIO, body))
+            await connection.head()
+            while b'"data":' not in await connection.chunk():
+                pass
+            connection.reset()
+            await up.until(lambda: bool(entries))
+    assert entries[0].completion_tokens > 5 and entries[0].estimated
+
+
+async def test_one_turn_has_one_sound_whoever_makes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    (folder / "file.txt").write_text("A jingle.", encoding="utf-8")
+    (folder / "file.pcm").write_bytes(b"\x11\x11" * 16_000)
+    steps = (Step("emit_audio"), Step("greet", options={"greeting": "Welcome."}), Step("play_recording"))
+    async with serving(tmp_path, (Graph(name="g", steps=steps), [])) as served:
+        body = {"messages": [{"role": "assistant", "content": "x"}], "audio": {"format": "wav"}, "stream": True}
+        answer = read_stream((await served.post("/g/chat/completions", body)).body)
+    sound = b"".join(answer.audio)
+    assert len(answer.audio_ids) == 1 and sound.startswith(b"RIFF") and sound.count(b"RIFF") == 1
+    assert answer.transcript.endswith("A jingle.") and b"\x11\x11" * 16_000 in sound
+
+
+async def test_a_format_that_nobody_makes_is_refused_before_a_recording_begins(tmp_path: Path) -> None:
+    spec = Graph(name="g", steps=(Step("play_recording"),))
+    async with serving(tmp_path, (spec, [])) as served:
+        reply = await served.ask("x", "/g/chat/completions", audio={"format": "mp3"})
+        assert reply.status == 400 and reply.error["code"] == "voice_rejected"
+        text = await served.ask("x", "/g/chat/completions", audio={"format": "mp3"}, modalities=["text"])
+        assert read_stream(text.body).text.startswith("[simulated]")
+
+
+async def test_no_words_run_together(tmp_path: Path) -> None:
+    script: list[Action] = [
+        ("chunk", "One is here."), ("sleep", 0.4), ("chunk", "\n\n"), ("sleep", 0.4), *says("Two are there."),
+    ]  # fmt: skip
+    async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
+        profile = {"x-dialgraph-profile": "openai"}
+        body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+        answer = read_stream((await served.post(AUDIO, body, profile)).body)
+    assert answer.transcript.split() == "One is here. Two are there.".split()
+    assert answer.transcript == "One is here.\n\nTwo are there." or answer.transcript == "One is here.\nTwo are there."
+
+
+async def test_a_reply_that_is_not_streamed_holds_no_more_than_it_may(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        body = {"messages": [{"role": "assistant", "content": " ".join(STORY * 3)}]}
+        reply = await served.post(AUDIO, body)
+    assert reply.status == 400 and "more than 15 minutes of sound: let it stream" in reply.error["message"]
+
+
+async def test_a_long_text_holds_up_nobody(tmp_path: Path) -> None:
+    """Thirty thousand commas that are to be spoken, and another caller's answer meanwhile."""
+    async with serving(tmp_path) as served:
+        connection = await served.connect()
+        body = {"messages": [{"role": "assistant", "content": "," * 30_000 + "x"}], "stream": True}
+        await connection.send(served.request(AUDIO, body))
+        began = time.monotonic()
+        assert read_stream((await served.ask("hi")).body).text
+        assert time.monotonic() - began < 2
+        connection.reset()
+
+
+async def test_a_policy_that_names_no_voice_is_told_at_the_start(tmp_path: Path) -> None:
+    spec = Graph(name="g", steps=(Step("call_model"),), policy=Policy(voice="nope"))
+    app = create_app(Settings(data_dir=tmp_path))
+    add_graphs(app, (spec, []))
+    with pytest.raises(GraphError, match="No voice 'nope' in the settings. Accepted: 'main'"):
+        prepare(app.state.dialgraph)

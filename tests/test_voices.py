@@ -19,7 +19,7 @@ from speech.espeak import AT_ONCE
 from speech.port import Deadlines, Sound, Voice, VoiceAddress, VoiceError, open_voice
 from speech.resample import Resampler
 from speech.wav import header
-from tests.sound import longest_gap, samples_of, voiced_share
+from tests.sound import cepstra, distance, longest_gap, samples_of, voiced_share
 from tests.upstream import Action, Upstream, upstream
 
 HELLO = "Good morning, how can I help you today?"
@@ -134,8 +134,9 @@ def _command(process: psutil.Process) -> list[str]:
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
     """No test leaves a process to the next one."""
+    before = {child.pid for child in children()}
     yield
-    assert not children()
+    assert not {child.pid for child in children()} - before
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -156,12 +157,27 @@ async def test_espeak_sounds_like_speech() -> None:
     assert not children()
 
 
+@pytest.mark.parametrize("text", ["One is here. ", "桑拿每人十二欧元。"])
+async def test_espeak_leaves_a_pause_behind_a_sentence_and_room_above_the_loudest_sound(text: str) -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    heard = samples_of(pcm_of(await spoken(voice, text)))
+    quiet = np.flatnonzero(np.abs(heard) > 0.01)[-1]
+    assert 0.15 < (len(heard) - quiet) / 22_050 < 0.7, "sentences that are spoken one by one run together"
+    assert 0.2 < np.abs(heard).max() < 0.95
+    await voice.aclose()
+
+
 async def test_espeak_speaks_as_the_request_and_the_settings_say() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     usual = pcm_of(await spoken(voice, HELLO))
-    others = {name: pcm_of(await spoken(voice, HELLO, name)) for name in voice.capabilities.voices}
-    assert len({*others.values(), usual}) >= 12
-    assert pcm_of(await spoken(voice, NIHAO, "nova")) != pcm_of(await spoken(voice, NIHAO))
+    one, again, low, high = [
+        cepstra(samples_of(pcm_of(await spoken(voice, HELLO, name))), 22_050)
+        for name in ("alloy", "alloy", "onyx", "nova")
+    ]
+    same = distance(one, again)
+    assert all(distance(first, second) > 3 * same for first, second in ((one, low), (one, high), (low, high)))
+    for name in voice.capabilities.voices:
+        assert pcm_of(await spoken(voice, "Hi.", name)) and pcm_of(await spoken(voice, "好", name))
     with pytest.raises(VoiceError, match=r"The voice 'main' has no 'nobody'\. Accepted: alloy,") as refused:
         await spoken(voice, HELLO, "nobody")
     assert refused.value.kind == "rejected"
@@ -180,6 +196,7 @@ async def test_espeak_speaks_as_the_request_and_the_settings_say() -> None:
         (VoiceAddress("espeak:?speed=2"), "no option 'speed'. Accepted: english, chinese, rate, pitch."),
         (VoiceAddress("espeak:?rate=9000"), "rate is '9000'. Accepted: 80 to 450."),
         (VoiceAddress("espeak:", voice="x"), "has no 'x'. Accepted: alloy"),
+        (VoiceAddress("http:/127.0.0.1/v1"), "'http:/127.0.0.1/v1' is no address. Accepted: http://… or https://…."),
         (VoiceAddress("tone:loud"), "'loud' is no frequency. Accepted: 50 to 4000 Hz."),
     ],
 )
@@ -191,7 +208,7 @@ def test_a_wrong_address_is_told_when_it_is_opened(address: VoiceAddress, said: 
 
 async def test_espeak_with_a_voice_that_the_library_lacks_is_told_at_the_first_sentence() -> None:
     voice = open_voice("main", VoiceAddress("espeak:?english=nosuch"))
-    with pytest.raises(VoiceError, match="has no 'nosuch'"):
+    with pytest.raises(VoiceError, match="espeak-ng has no 'nosuch'"):
         await spoken(voice, HELLO)
     assert pcm_of(await spoken(voice, NIHAO))
     await voice.aclose()
@@ -206,6 +223,13 @@ async def test_strange_texts_leave_espeak_alive() -> None:
     for text in texts:
         await asyncio.wait_for(spoken(voice, text), 10)
     assert pcm_of(await spoken(voice, HELLO)) and len(children()) == 1
+    whole = [
+        len(pcm_of(await spoken(voice, text))) for text in ("Good day to you all.", "Good\0 day to you \ud800all.")
+    ]
+    assert whole[1] > 0.8 * whole[0], "words behind a NUL"
+    for text in ("It costs $12.50 a day.", "Hi 😀 there 👩 you"):
+        words = [word for sound in await spoken(voice, text) for word in sound.words]
+        assert words and all(word.text.strip() for word in words)
     await voice.aclose()
 
 
@@ -220,7 +244,7 @@ async def test_at_most_four_processes_of_espeak_speak_and_they_are_used_again() 
     assert not children()
 
 
-async def test_an_idle_process_that_died_is_no_failure_and_one_that_dies_speaking_is() -> None:
+async def test_a_process_that_dies_costs_no_sentence_of_which_nothing_was_heard() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     await voice.prewarm()
     os.kill(children()[0].pid, signal.SIGKILL)
@@ -232,6 +256,25 @@ async def test_an_idle_process_that_died_is_no_failure_and_one_that_dies_speakin
     child.kill()
     # Dead in the middle, but nothing of the sentence was heard: another process says it.
     assert pcm_of(await asyncio.wait_for(speaking, 5))
+    await voice.aclose()
+
+
+async def test_a_sentence_that_ends_every_process_is_told() -> None:
+    voice = open_voice("main", VoiceAddress("espeak:"))
+    await voice.prewarm()
+
+    async def doomed() -> None:
+        while True:
+            for child in children():
+                child.kill()
+            await asyncio.sleep(0.001)
+
+    killing = asyncio.create_task(doomed())
+    with pytest.raises(VoiceError, match="The voice 'main' (failed|does not start)") as failed:
+        for _ in range(50):
+            await spoken(voice, HELLO * 100)
+    killing.cancel()
+    assert failed.value.kind == "failed" and pcm_of(await spoken(voice, HELLO))
     await voice.aclose()
 
 
@@ -322,7 +365,8 @@ async def test_sound_is_heard_while_the_server_still_makes_it() -> None:
 
 async def test_a_wav_of_another_rate_is_brought_to_ours() -> None:
     quiet = b"\x10\0" * 44_100
-    script: list[Action] = [("type", "audio/wav"), ("raw", header(44_100, len(quiet))), ("raw", quiet)]
+    tail = b"LIST" + bytes(5_000)  # no sound, though it stands behind it
+    script: list[Action] = [("type", "audio/wav"), ("raw", header(44_100, len(quiet))), ("raw", quiet + tail)]
     async with upstream(script) as up:
         voice = opened(up)
         assert len(pcm_of(await spoken(voice, HELLO))) == 48_000
@@ -339,8 +383,14 @@ FAILURES: list[tuple[list[Action], str, str]] = [
     ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], "stalled", "fell silent"),
     ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("rst",)], "incomplete", "was cut off"),
     ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("fin",)], "incomplete", "was cut off"),
-    ([("type", "application/json"), ("raw", b'{"error": "x"}')], "malformed", "sent what is no sound"),
+    (
+        [("type", "application/json"), ("raw", b'{"error": "x"}')],
+        "malformed",
+        "sent 'application/json'. Accepted: raw",
+    ),
     ([("type", "audio/pcm"), ("headers",)], "malformed", "sent no sound"),
+    ([("type", "audio/mpeg"), ("raw", b"ID3\4" * 99)], "malformed", "sent 'audio/mpeg'. Accepted: raw PCM or WAV"),
+    ([("type", "audio/pcm"), ("raw", b"ID3\4" * 99)], "malformed", "sent a packed sound"),
     ([("type", "audio/wav"), ("raw", b"RIFF\0\0\0\0AVI LIST")], "malformed", "sent a WAV that has no RIFF header"),
     ([("type", "audio/wav"), ("raw", b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(70_000))], "malformed", "without"),
 ]

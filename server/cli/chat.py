@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from server.cli.listen import Keeping, Playing, player
+from server.cli.listen import Keeping, Playing, player, writable
 
 
 def chat(
     graph: Annotated[str, typer.Argument(help="The endpoint to talk to.")] = "rag",
     say: Annotated[str, typer.Option(help="Say this, and leave after the answer.")] = "",
-    listen: Annotated[bool, typer.Option("--listen", help="Play the answers, or save them without a player.")] = False,
-    save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file.")] = None,
+    listen: Annotated[
+        bool, typer.Option("--listen", help="Play the answers, or save them where there is no player.")
+    ] = False,
+    save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file instead.")] = None,
 ) -> None:
     """Talk to an endpoint: its words as they come, its tool calls, and the time of each step."""
     from graphs.errors import GraphError
@@ -31,10 +33,12 @@ def chat(
     services = OpenServices(load_settings())
     command = player()
     ear: Playing | Keeping | None = None
-    if save is not None or (listen and command is None):
-        ear = Keeping(save or Path("call.wav"))
-    elif listen and command is not None:
+    if listen and command is not None and save is None:
         ear = Playing(command)
+    elif listen or save is not None:
+        path = save or Path("call.wav")
+        writable(path)
+        ear = Keeping(path)
     if not asyncio.run(_converse(endpoints[graph].graph, services, say, ear)):
         raise typer.Exit(1)
 
@@ -64,7 +68,8 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | Keeping 
         await services.aclose()
         if isinstance(ear, Keeping):
             ear.close()
-            console.print(f"[dim]{ear.path}: {ear.seconds:.1f} s[/dim]")
+            if ear.seconds:
+                console.print(f"[dim]{ear.path}: {ear.seconds:.1f} s[/dim]")
     return answered
 
 

@@ -6,6 +6,8 @@ import wave
 from contextlib import suppress
 from pathlib import Path
 
+import typer
+
 from speech.wav import HEADER_BYTES, read_header
 
 PLAYERS = (
@@ -15,6 +17,14 @@ PLAYERS = (
     ("play", "-q", "-t", "wav", "-"),
 )
 """Programs that play a WAV from their standard input, the first that is there."""
+
+
+def writable(path: Path) -> None:
+    """Refuse a place where no file can be written, before anything is spoken."""
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"There is no folder {str(path.parent)!r}.")
+    if path.is_dir():
+        raise typer.BadParameter(f"{str(path)!r} is a folder. Accepted: a file's name.")
 
 
 def player() -> tuple[str, ...] | None:

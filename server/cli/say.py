@@ -16,14 +16,14 @@ def say(
 ) -> None:
     """Write what a voice of the settings makes of a text into a WAV file."""
     from graphs.services import OpenServices
+    from server.cli.listen import writable
     from server.logs import set_up_logging
     from server.settings import load_settings
 
     set_up_logging("error")
-    if not text.strip():
+    if not any(map(str.isalnum, text)):
         raise typer.BadParameter("There is nothing to be said.")
-    if not output.parent.is_dir():
-        raise typer.BadParameter(f"There is no folder {str(output.parent)!r}.")
+    writable(output)
     seconds = asyncio.run(_say(OpenServices(load_settings()), text, voice, speaker, output))
     typer.echo(f"{output}: {seconds:.1f} s")
 
