@@ -1,5 +1,6 @@
 """Let a model answer."""
 
+import asyncio
 import logging
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -16,6 +17,9 @@ from nodes.messages import upstream_messages
 from nodes.offered import OfferedCalls, declared_tools, offered_tools
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 2_000
+"""Characters of a text that the host gives."""
 
 
 @node(
@@ -44,7 +48,9 @@ async def call_model(
     Where words become sound, a last message of the assistant's is spoken as it is: the host has the words already.
     """
     if (given := _given_words(turn)) is not None:
-        await turn.say(given)
+        for at in range(0, len(given), _AT_ONCE):
+            await turn.say(given[at : at + _AT_ONCE])
+            await asyncio.sleep(0)  # a long text does not hold up every other call
         return {"route": "answered"}
     offered = await offered_tools(state, turn)
     request = ChatRequest(
