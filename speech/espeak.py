@@ -73,6 +73,10 @@ class EspeakVoice:
                 f"voice {name!r}: espeak-ng is not installed. Install the extra: pip install -e '.[espeak]'."
             )
         self._package = Path(package.origin).parent
+        for option, language in (("english", self._manner.english), ("chinese", self._manner.chinese)):
+            if language != _OPTIONS[option] and language.lower() not in _languages(self._package):
+                accepted = "a language of espeak-ng such as en-us, en-gb, en-gb-scotland, cmn or yue"
+                raise ValueError(f"voice {name!r}: {option} is {language!r}. Accepted: {accepted}.")
         self._idle: list[SpeakingProcess] = []
         self._ending: set[asyncio.Task[None]] = set()
         self._permits = asyncio.Semaphore(AT_ONCE)
@@ -96,8 +100,7 @@ class EspeakVoice:
                 raise VoiceError("unavailable", f"The voice {self._name!r} is closed.")
             spoken = await self._spoken(asked)
         if spoken.refused:
-            told = f"The voice {self._name!r}: espeak-ng has no {name!r}. `espeak-ng --voices` lists what it has."
-            raise VoiceError("failed", told)
+            raise VoiceError("failed", f"The voice {self._name!r}: espeak-ng has no {name!r}.")
         for sound in _in_chunks(text, spoken):
             yield sound
 
@@ -188,6 +191,14 @@ def _manner(name: str, url: str) -> _Manner:
         if not options[option].isdecimal() or not least <= int(options[option]) <= most:
             raise ValueError(f"voice {name!r}: {option} is {options[option]!r}. Accepted: {least} to {most}.")
     return _Manner(options["english"], options["chinese"], int(options["rate"]), int(options["pitch"]))
+
+
+def _languages(package: Path) -> set[str]:
+    """What espeak-ng can be asked for: the files of its languages, and the names that they have inside."""
+    files = [file for file in (package / "espeak-ng-data" / "lang").rglob("*") if file.is_file()]
+    lines = [line.split() for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    named = {line[1].lower() for line in lines if len(line) > 1 and line[0] == "language"}
+    return named | {file.name.lower() for file in files}
 
 
 def _in_chunks(text: str, spoken: Spoken) -> Iterator[Sound]:

@@ -20,7 +20,7 @@ from server.app import create_app, prepare
 from server.settings import Settings
 from speech.port import Capabilities, Sound
 from tests.server_process import Server
-from tests.serving import add_graphs, serving
+from tests.serving import Connection, Served, add_graphs, serving
 from tests.test_voices import children, until
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream
@@ -36,6 +36,17 @@ async def nothing_left() -> AsyncIterator[None]:
 
 AUDIO = "/audio/chat/completions"
 STORY = [f"This is sentence number {at} of a story that goes on and on. " for at in range(200)]
+
+
+async def hearing(served: Served) -> Connection:
+    """A caller who hears the first frame."""
+    connection = await served.connect()
+    body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+    await connection.send(served.request(AUDIO, body))
+    await connection.head()
+    while b'"data":' not in await connection.chunk():
+        pass
+    return connection
 
 
 async def test_l10_fifty_streams_are_heard_without_a_gap(tmp_path: Path) -> None:
@@ -90,12 +101,7 @@ async def test_breaking_in_ends_voice_and_model_at_once(tmp_path: Path) -> None:
     async with upstream(default=[*(("chunk", part) for part in STORY), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             for number in range(30):
-                connection = await served.connect()
-                body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
-                await connection.send(served.request(AUDIO, body))
-                await connection.head()
-                while b'"data":' not in await connection.chunk():
-                    pass
+                connection = await hearing(served)
                 left = time.monotonic()
                 connection.reset()
                 exchange = up.exchanges[number]
@@ -139,12 +145,7 @@ async def test_breaking_in_stops_a_synthesis_that_is_under_way(tmp_path: Path) -
             voice = CountedVoice()
             served.state.services._voices["main"] = voice  # a fake at the edge: the engine
             for number in range(50):
-                connection = await served.connect()
-                body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
-                await connection.send(served.request(AUDIO, body))
-                await connection.head()
-                while b'"data":' not in await connection.chunk():
-                    pass
+                connection = await hearing(served)
                 left = time.monotonic()
                 connection.reset()
                 await up.until(lambda number=number: len(voice.stopped) > number, 2)  # type: ignore[misc]  # bound now
@@ -274,12 +275,7 @@ async def test_a_turn_in_sound_costs_what_it_costs_in_text(tmp_path: Path) -> No
                 add(entry, charges)
 
             ledger.add = note
-            connection = await served.connect()
-            body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
-            await connection.send(served.request(AUDIO, body))
-            await connection.head()
-            while b'"data":' not in await connection.chunk():
-                pass
+            connection = await hearing(served)
             connection.reset()
             await up.until(lambda: bool(entries))
     assert entries[0].completion_tokens > 5 and entries[0].estimated
