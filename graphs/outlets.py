@@ -45,7 +45,7 @@ class Outlets:
 
     def attach(self, turn: Turn) -> None:
         """Once a turn, before its first step runs."""
-        turn.line.fallback = in_language(self._fallback, turn.question)
+        turn.line.fallback = lambda: in_language(self._fallback, turn.question)
         speakable = turn.profile.speakable
         if speakable or self._rules:
             outlet = TextOutlet(lambda: self._stages(speakable=speakable), keeps_reasoning=not speakable)

@@ -154,7 +154,7 @@ async def _last_words(turn: Turn, error: Exception) -> None:
             apologises = turn.profile.on_failure == "speak" and not isinstance(error, VoiceError)
             await line.drain()
             if apologises:
-                await turn.say(f" {line.fallback}" if line.spoken else line.fallback)
+                await turn.say(f" {line.fallback()}" if line.spoken else line.fallback())
                 await line.drain()
                 line.apologised = True
 

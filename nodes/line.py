@@ -54,7 +54,7 @@ class Line:
         """Whether words leave as sound of ours; then no model is asked for its own."""
         self.frames: Frames | None = None
         """Of the turn's sound, once there is any."""
-        self.fallback = ""
+        self.fallback: Callable[[], str] = lambda: ""
         """What is said when a turn fails whose host wants words then."""
         self.apologised = False
         """Whether that was heard."""

@@ -158,8 +158,8 @@ class Turn(Context):
         """The graph's own tools."""
         self.spoke = False
         """Whether this step has reached the caller's ear."""
-        self._whole = self
-        """The turn of which this is one step's view."""
+        self._whole: Turn | None = None
+        """The turn of which this is one step's view; None: this is it."""
 
     async def emit(self, event: Event) -> None:
         """Say it. Returns when the reader has room for more."""
@@ -234,12 +234,13 @@ class Turn(Context):
     ) -> "Turn":
         """This turn as one step sees it."""
         view = copy.copy(self)
+        view._whole = self._whole or self
         view.step, view.offered, view.toolset, view.routes, view.spoke = step, offered, toolset, routes, False
         return view
 
     def understand(self, messages: Sequence[Message]) -> None:
         """What the caller said is now known to be this; every later step reads it."""
-        self.messages = self._whole.messages = messages
+        self.messages = (self._whole or self).messages = messages
 
     async def aclose(self) -> None:
         """Stop whatever still runs for this turn and close what it opened."""
