@@ -15,7 +15,8 @@ from nodes.contract import Turn
 from nodes.events import Event
 from speech.port import VoiceError
 
-_LAST_WORDS_SECONDS = 15.0
+_LAST_WORDS_SECONDS = 120.0
+"""For what was said before a turn failed: it takes as long as it is heard."""
 MOST_STEPS = 200
 """A turn that takes more is a loop that nobody meant."""
 
@@ -113,6 +114,7 @@ async def _drive(graph: CompiledGraph, turn: Turn) -> None:
         with broken:
             await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=turn)
     except Exception as error:
+        turn.line.fallback_line = turn.line.fallback()
         if turn.line.voiced:
             await _last_words(turn, error)
         raise
@@ -127,6 +129,7 @@ class _Broken:
     def __init__(self, turn: Turn) -> None:
         self._line = turn.line
         self._error: BaseException | None = None
+        self._cancelled = False
         self._task = asyncio.current_task()
 
     def __enter__(self) -> None:
@@ -137,12 +140,13 @@ class _Broken:
         if self._error is None or self._task is None:
             return
         # Cancelled by us alone: then it has failed. Cancelled by others too: then it was told to stop.
-        if self._task.uncancel() == 0:
+        if self._cancelled and self._task.uncancel() == 0:
             raise self._error
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
-        if self._task is not None:
+        if self._task is not None and not self._task.cancelling():
+            self._cancelled = True
             self._task.cancel()
 
 
@@ -154,9 +158,12 @@ async def _last_words(turn: Turn, error: Exception) -> None:
             apologises = turn.profile.on_failure == "speak" and not isinstance(error, VoiceError)
             await line.drain()
             if apologises:
-                await turn.say(f" {line.fallback()}" if line.spoken else line.fallback())
-                await line.drain()
                 line.apologised = True
+                try:
+                    await turn.say(f" {line.fallback_line}" if line.spoken else line.fallback_line)
+                    await line.drain()
+                except VoiceError:
+                    line.apologised = False
 
 
 async def _outlast(task: "asyncio.Task[None]") -> None:

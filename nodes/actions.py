@@ -56,7 +56,7 @@ async def act(
     finish: FinishReason,
 ) -> None:
     """Speak, unless words were spoken already; then tell the host, once."""
-    if not turn.line.answered:
+    if not (turn.line.answered or turn.line.promised):
         await turn.say(in_language(say, turn.question))
     given = ""
     hosts = tool or turn.profile.form(kind).tool

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 from nodes.manner import Manner
+from nodes.pacing import Pace
 from speech.port import VoiceError
 from speech.resample import Resampler
 from speech.wav import header
@@ -18,6 +19,10 @@ class Frames:
     def __init__(self, manner: Manner) -> None:
         self.id = f"{OURS}{uuid4().hex[:18]}"
         self.manner = manner
+        self.pace = Pace(manner.frame_seconds) if manner.paced else None
+        """Of all that is heard, whoever makes it."""
+        self.ends = ""
+        """The last sign of the words that were put in."""
         self._head = header(manner.sample_rate) if manner.format == "wav" else b""
         self._resampler: Resampler | None = None
         self._held = bytearray()

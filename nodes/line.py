@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Protocol
 from uuid import uuid4
 
-from nodes.events import Event, Say, Transcript
+from nodes.events import Action, Event, Say, Transcript
 from nodes.frames import Frames
 
 Sink = Callable[[Event], Awaitable[None]]
@@ -30,6 +30,9 @@ class Outlet(Protocol):
     async def push(self, event: Event) -> None:
         """Take one event; give on what is ready."""
 
+    async def end_words(self) -> None:
+        """Give on the words that are held back, without waiting until they have been heard."""
+
     async def flush(self) -> None:
         """Give on everything that is held back, and return when the sink has it."""
 
@@ -48,6 +51,8 @@ class Line:
         self.spoken = False
         self.answered = False
         """Whether words were heard; an acknowledgement that came by itself does not count."""
+        self.promised = False
+        """Whether words are on their way to be heard."""
         self.prepared = False
         """Whether the endpoint's outlets are on it."""
         self.voiced = False
@@ -56,6 +61,8 @@ class Line:
         """Of the turn's sound, once there is any."""
         self.fallback: Callable[[], str] = lambda: ""
         """What is said when a turn fails whose host wants words then."""
+        self.fallback_line = ""
+        """That, once it has failed: an ended turn has let its messages go."""
         self.apologised = False
         """Whether that was heard."""
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -93,6 +100,8 @@ class Line:
                 if isinstance(event, Say) or (isinstance(event, Transcript) and not event.filler):
                     self.answered = True
                     self.on_answer(self.elapsed_ms())
+        if isinstance(event, Action) and self.frames is not None and self.frames.pace is not None:
+            await self.frames.pace.heard()  # a host that hangs up must not cut off the goodbye
         await self.sink(event)
 
     def attach(self, outlet: Outlet, place: Place) -> None:
@@ -127,9 +136,8 @@ class Line:
 
     async def flush_text(self) -> None:
         """Give on the words that are held back until their sentence ends: something else comes first."""
-        for place, outlet in self._outlets:
-            if place is Place.TEXT:
-                await outlet.flush()
+        for _, outlet in self._outlets:
+            await outlet.end_words()
 
     async def drain_words(self) -> None:
         """Wait until all that was said has left: another sound comes, which does not go through a voice."""

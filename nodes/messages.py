@@ -121,6 +121,8 @@ def _upstream_message(message: Message) -> Message:
     sound = message.get("audio")
     if isinstance(sound, Mapping) and str(sound.get("id")).startswith(OURS):
         message = {key: value for key, value in message.items() if key != "audio"}
+        if not text_of(message.get("content")).strip() and isinstance(sound.get("transcript"), str):
+            message["content"] = sound["transcript"]
     if message.keys() <= _FIELDS and not isinstance(content, list):
         return message
     kept = {key: value for key, value in message.items() if key in _FIELDS}

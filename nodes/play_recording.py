@@ -10,7 +10,6 @@ from nodes.contract import State, Turn, Update, node
 from nodes.events import Audio, Transcript
 from nodes.frames import Frames
 from nodes.manner import FrameMs, SampleRate, SoundFormat
-from nodes.pacing import Pace
 from nodes.speaking import manner_of
 from speech.recordings import RecordingError, samples
 from speech.tone import silence, tone
@@ -56,8 +55,10 @@ async def play_recording(
     manner = frames.manner
     words, blocks = await _found(turn, text, recording, missing, raw_rate, manner.sample_rate)
     await line.drain_words()
-    await turn.emit(Transcript(frames.id, words))
-    pace = Pace(manner.frame_seconds) if manner.paced else None
+    apart = " " if frames.ends.isascii() and frames.ends.strip() else ""
+    await turn.emit(Transcript(frames.id, apart + words))
+    frames.ends = words[-1:]
+    pace = None if line.voiced else frames.pace  # a voice's outlet paces what passes it
     frames.begin(manner.sample_rate)
     # A second at a time, so that a long recording is neither held in memory nor read on the event loop.
     while block := await asyncio.to_thread(next, blocks, None):

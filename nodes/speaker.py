@@ -10,9 +10,8 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
-from nodes.events import Action, Audio, Event, Filler, Transcript, Words
+from nodes.events import Audio, Event, Filler, Transcript, Words
 from nodes.frames import Frames
-from nodes.pacing import Pace
 from speech.port import Voice, Word
 
 _WAITING = 256
@@ -39,11 +38,9 @@ class Speaker:
         self._frames = frames
         self._sink = sink
         self._failed = failed
-        manner = frames.manner
-        self._pace = Pace(manner.frame_seconds) if manner.paced else None
         self._waiting: asyncio.Queue[tuple[str | Event, _Played]] = asyncio.Queue(_WAITING)
         self._sound: asyncio.Queue[Event | _Played | Exception] = asyncio.Queue(
-            max(1, int(_AHEAD_SECONDS / manner.frame_seconds))
+            max(1, int(_AHEAD_SECONDS / frames.manner.frame_seconds))
         )
         self._last: _Played | None = None
         self._synthesis = asyncio.create_task(self._have_spoken())
@@ -120,6 +117,7 @@ class Speaker:
 
     async def _have_sentence_spoken(self, sentence: str, *, filler: bool) -> None:
         frames = self._frames
+        frames.ends = sentence[-1:]
         transcript: Event | None = Transcript(frames.id, sentence, filler)
         if _SAID.search(sentence):  # else nothing of it can be said
             begun_ms = frames.elapsed_ms
@@ -149,8 +147,6 @@ class Speaker:
                 if not item.done():
                     item.set_result(None)
                 continue
-            if self._pace is not None and isinstance(item, Audio):
-                await self._pace.wait()
-            if self._pace is not None and isinstance(item, Action):
-                await self._pace.heard()  # a host that hangs up must not cut off the goodbye
+            if isinstance(item, Audio) and self._frames.pace is not None:
+                await self._frames.pace.wait()
             await self._sink(item)

@@ -1,13 +1,13 @@
 """The audio outlet: the words of a turn become sentences that a voice speaks, while the model goes on talking."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import inf
 
 from language.spoken import SentenceCutter
-from nodes.events import Event, Filler, Say
+from nodes.events import Audio, Event, Filler, Say, Transcript
 from nodes.frames import Frames
-from nodes.line import Place, Sink, nowhere
+from nodes.line import Line, Place, Sink, nowhere
 from nodes.manner import Manner, SoundFormat
 from nodes.speaker import Speaker
 from nodes.turn import Turn
@@ -25,7 +25,7 @@ def attach_voice(turn: Turn, voice: str, manner: Manner) -> None:
     line = turn.line
     line.voiced = True
     line.frames = line.frames or Frames(manner)
-    line.attach(SpeakingOutlet(engine, line.frames, lambda error: line.on_failure(error)), Place.SOUND)
+    line.attach(SpeakingOutlet(engine, line.frames, line), Place.SOUND)
 
 
 def manner_of(
@@ -61,17 +61,11 @@ def manner_of(
 class SpeakingOutlet:
     """See the module."""
 
-    def __init__(
-        self,
-        voice: Voice,
-        frames: Frames,
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        """`failed` hears what the voice has failed with."""
+    def __init__(self, voice: Voice, frames: Frames, line: Line) -> None:
         self.sink: Sink = nowhere
         self._voice = voice
         self._frames = frames
-        self._failed = failed
+        self._line = line
         self._cutter = SentenceCutter()
         self._blank = ""
         """White space behind the last sentence: a model's empty lines are no sound, but no words may run together."""
@@ -84,6 +78,7 @@ class SpeakingOutlet:
             self._speaker.raise_failure()
         if isinstance(event, Say):
             self._stop_waiting()
+            self._line.promised = self._line.promised or bool(event.text.strip())
             for sentence in self._cutter.push(event.text):
                 await self._say(sentence)
             if (seconds := self._cutter.pause) is not None:
@@ -93,19 +88,22 @@ class SpeakingOutlet:
             if self._speaker is None or self._speaker.silent:
                 await self._the_speaker().put(Filler(event.text.rstrip() + " "))
         elif event.audible:
-            self._stop_waiting()
-            await self._say(self._cutter.rest())
-            if self._speaker is None:
+            await self.end_words()
+            if self._speaker is None and not isinstance(event, Transcript | Audio):
                 await self.sink(event)
-            else:
-                await self._speaker.put(event)
+            else:  # also sound that no voice makes: it is heard behind the words, and as fast
+                await self._the_speaker().put(event)
         else:
             await self.sink(event)
 
-    async def flush(self) -> None:
-        """Speak what is held, and wait for its last frame."""
+    async def end_words(self) -> None:
+        """Have spoken what is held."""
         self._stop_waiting()
         await self._say(self._cutter.rest())
+
+    async def flush(self) -> None:
+        """Have spoken what is held, and wait for its last frame."""
+        await self.end_words()
         if self._speaker is not None:
             await self._speaker.played()
 
@@ -134,8 +132,11 @@ class SpeakingOutlet:
 
     def _the_speaker(self) -> Speaker:
         if self._speaker is None:
-            self._speaker = Speaker(self._voice, self._frames, self.sink, self._failed)
+            self._speaker = Speaker(self._voice, self._frames, self.sink, self._fail)
         return self._speaker
+
+    def _fail(self, error: BaseException) -> None:
+        self._line.on_failure(error)
 
     def _stop_waiting(self) -> None:
         if self._pause is not None:

@@ -50,6 +50,10 @@ class TextOutlet:
             await self.sink(self._checked(event) if isinstance(event, Action) else event)
 
     async def flush(self) -> None:
+        """See the port."""
+        await self.end_words()
+
+    async def end_words(self) -> None:
         """Say all that is held back."""
         text = ""
         for stage in self._stages:

@@ -17,6 +17,7 @@ from speech.transcriber import Transcriber
 from speech.wav import header
 
 _EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}
+_NOTHING = {False: "(nothing was understood)", True: "（没有听清）"}
 _PCM16_RATE = 24_000
 """Of OpenAI's input in this form, which has no header to say it."""
 
@@ -76,10 +77,12 @@ def _in_words(message: Message, words: Mapping[int, str]) -> Message:
     if not _speech(message):
         return message
     content = message["content"]
-    earlier = _EARLIER[is_chinese(text_of(content) + " ".join(words.values()))]
+    chinese = is_chinese(text_of(content) + " ".join(words.values()))
     speech = {id(part) for part in _speech(message)}
     parts = [
-        {"type": "text", "text": words.get(id(part), earlier)} if id(part) in speech else part
+        {"type": "text", "text": words.get(id(part), _EARLIER[chinese]) or _NOTHING[chinese]}
+        if id(part) in speech
+        else part
         for part in (content if isinstance(content, list) else ())
     ]
     return {**message, "content": parts}

@@ -241,7 +241,8 @@ class Listener:
         """A normal end, with the fallback line unless nobody waits for words any more."""
         self._wire.forget_actions()
         said_already = quiet or self._turn.line.apologised
-        line = "" if said_already else in_language(self._endpoint.spec.policy.fallback, self._question)
+        usual = self._turn.line.fallback_line or in_language(self._endpoint.spec.policy.fallback, self._question)
+        line = "" if said_already else usual
         if self._turn.streaming:
             said = [Say(f" {line}" if self._started else line)] if line else []
             words = self._wire.stream(said)

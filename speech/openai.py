@@ -17,7 +17,7 @@ LONGEST_SECONDS: Final = 300
 """Of one sentence; what goes on longer is no speech."""
 _LONGEST_HEADER: Final = 64 * 1024
 _PCM_NAMES: Final = frozenset("pcm x-pcm l16 raw x-raw basic wav x-wav wave vnd.wave".split())
-_PACKED: Final = (b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\x1aE\xdf\xa3")
+_PACKED: Final = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
 """How MP3, Ogg, FLAC and WebM begin, from servers that ignore the format that is asked for."""
 _MODEL, _VOICE = "gpt-4o-mini-tts", "alloy"
 
@@ -75,6 +75,7 @@ class _Decoder:
         self._rate = sample_rate
         self._held = b""
         self._begun = False
+        self._heard = False
         self._format = Format(sample_rate, 1, 16)
         self._resampler: Resampler | None = None
         self._rest: int | None = None
@@ -101,9 +102,10 @@ class _Decoder:
 
     def end(self) -> bytes:
         """The rest. Raises VoiceError for a header that never came to its end."""
-        if not self._begun:
+        rest = self._bounded(self._at_our_rate(b"", last=True))
+        if not rest and not self._heard:
             raise VoiceError("malformed", f"{self._what} sent no sound.")
-        return self._bounded(self._at_our_rate(b"", last=True))
+        return rest
 
     def _header(self) -> bool:
         try:
@@ -126,6 +128,7 @@ class _Decoder:
 
     def _bounded(self, pcm: bytes) -> bytes:
         self._left -= len(pcm)
+        self._heard = self._heard or bool(pcm)
         if self._left < 0:
             raise VoiceError("malformed", f"{self._what} sent more than {LONGEST_SECONDS} s for one sentence.")
         return pcm

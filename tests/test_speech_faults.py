@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphs.compile import compile_graph
 from graphs.errors import GraphError
 from graphs.policy import Policy
-from graphs.spec import Graph, Step
+from graphs.spec import END, Graph, Step
 from server.app import create_app, prepare
 from server.settings import Settings
 from speech.port import Capabilities, Sound
 from tests.server_process import Server
 from tests.serving import Connection, Served, add_graphs, serving
 from tests.test_voices import children, until
-from tests.upstream import Action, says, upstream
+from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream
 
 
@@ -341,3 +342,97 @@ async def test_a_policy_that_names_no_voice_is_told_at_the_start(tmp_path: Path)
     add_graphs(app, (spec, []))
     with pytest.raises(GraphError, match="No voice 'nope' in the settings. Accepted: 'main'"):
         prepare(app.state.dialgraph)
+
+
+# What a second reviewer found.
+
+
+async def test_a_goodbye_of_the_model_is_the_only_one(tmp_path: Path) -> None:
+    say = {"en": "Goodbye!"}
+    steps = (
+        Step("emit_audio", options={"real_time": False}),
+        Step("call_model", then={"answered": END, "hangup": "hangup"}),
+        Step("hangup", options={"say": say}),
+    )
+    script = [("chunk", "Bye bye, have a nice day."), *calls("hangup")]
+    async with upstream(default=script) as up:
+        async with serving(tmp_path, (Graph(name="g", steps=steps), []), models={"main": up.url}) as served:
+            answer = read_stream((await served.ask("bye", "/g/chat/completions")).body)
+    assert answer.transcript == "Bye bye, have a nice day." and answer.tool_calls[0]["name"] == "hangup"
+
+
+@pytest.mark.long
+async def test_long_last_words_are_heard_whole_and_the_fallback_line_once(tmp_path: Path) -> None:
+    """More than fifteen seconds of them."""
+    line = "I am sorry, please say that again."
+    policy = Policy(on_failure="speak", fallback=line)
+    spec = Graph(name="kind", steps=(Step("emit_audio"), Step("call_model")), policy=policy)
+    script: list[Action] = [("chunk", "".join(STORY[:5])), ("sleep", 0.1), ("rst",)]
+    async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
+        answer = read_stream((await served.ask("x", "/kind/chat/completions")).body)
+    assert " ".join(answer.transcript.split()) == " ".join("".join(STORY[:5]).split()) + f" {line}"
+    assert len(answer.audio) * 0.04 > 16 and not answer.text and answer.finish == "stop"
+
+
+async def test_words_before_a_tool_are_heard_while_it_runs(tmp_path: Path) -> None:
+    async def look() -> str:
+        """Looks the time up."""
+        await asyncio.sleep(2.0)
+        return "five"
+
+    steps = (
+        Step("emit_audio"),
+        Step("call_model", then={"answered": END, "run_tools": "run_tools"}),
+        Step("run_tools", then="call_model"),
+    )
+    spec = Graph(name="g", steps=steps)
+    async with upstream([("chunk", "Let me look that up"), *calls("look")], says(" It is five.")) as up:
+        graph = compile_graph(spec, tools=[look])
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            add_graphs(served.app, compiled=[(spec, graph)])
+            connection = await served.connect()
+            body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+            await connection.send(served.request("/g/chat/completions", body))
+            began, got, first = time.monotonic(), b"", 0.0
+            await connection.head()
+            while piece := await connection.chunk():
+                got += piece
+                first = first or (time.monotonic() - began if b'"data":' in piece else 0.0)
+    assert first < 1.5 and read_stream(got).transcript.split() == "Let me look that up It is five.".split()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_recording_is_heard_to_its_end_before_the_call_ends(tmp_path: Path, times: int) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    (folder / "file.txt").write_text("A jingle.", encoding="utf-8")
+    (folder / "file.pcm").write_bytes(b"\x11\x11" * 16_000)
+    plays = tuple(Step("play_recording", name=f"play_{at}") for at in range(times))
+    spec = Graph(name="g", steps=(*plays, Step("hangup", options={"say": ""})))
+    async with serving(tmp_path, (spec, [])) as served:
+        connection = await served.connect()
+        body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+        await connection.send(served.request("/g/chat/completions", body))
+        await connection.head()
+        got, came = b"", list[float]()
+        while piece := await connection.chunk():
+            got += piece
+            came += [time.monotonic()] * piece.count(b'"data":')
+            ended = time.monotonic()
+    answer = read_stream(got)
+    assert answer.transcript == " ".join(["A jingle."] * times) and len(answer.audio_ids) == 1
+    assert ended - came[0] >= times * 1.0 - 0.05, "the call ends before the sound has been heard"
+    ahead = [at * 0.04 - (moment - came[0]) for at, moment in enumerate(came)]
+    assert max(ahead) < 0.3, "one lead for the whole turn"
+
+
+async def test_what_we_said_in_sound_stays_in_the_conversation(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        whole = (await served.post(AUDIO, {"messages": [{"role": "user", "content": "Is there a gym?"}]})).json()
+    message = whole["choices"][0]["message"]
+    assert message["content"] is None and message["audio"]["transcript"]
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        ask = [{"role": "user", "content": "hi"}, message, {"role": "user", "content": "And on Sunday?"}]
+        await served.post("/chat/completions", {"messages": ask, "stream": True})
+    said = up.bodies[0]["messages"][1]
+    assert said["role"] == "assistant" and said["content"] == message["audio"]["transcript"] and "audio" not in said
