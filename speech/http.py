@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 75
 """A pause in a call must not cost the next sentence a handshake."""
+_PASSING = frozenset({500, 502, 503})
+_PAUSE_SECONDS = 0.1
 
 
 class SpeechClient:
@@ -79,14 +81,19 @@ class SpeechClient:
             self._session = None
 
     async def _begun(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
-        for attempt in (1, 2):
-            try:
-                return await self._open().post(f"{self._url}{path}", allow_redirects=False, **body)
-            except aiohttp.ServerDisconnectedError:
-                if attempt == 2:
-                    raise
-                # It closed an idle connection in the moment in which we used it.
-        raise AssertionError("the last attempt returns or raises")
+        """Nothing has been heard yet: a fault that may pass is worth one more try, so that no call ends by a hiccup."""
+        try:
+            response = await self._post(path, body)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectorError):
+            return await self._post(path, body)
+        if response.status not in _PASSING:
+            return response
+        response.close()
+        await asyncio.sleep(_PAUSE_SECONDS)
+        return await self._post(path, body)
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
+        return await self._open().post(f"{self._url}{path}", allow_redirects=False, **body)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

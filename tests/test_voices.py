@@ -413,6 +413,18 @@ async def test_a_server_that_fails_is_told_without_its_words(script: list[Action
         await voice.aclose()
 
 
+@pytest.mark.parametrize("hiccup", [("status", 503, {}, b""), ("status", 500, {}, b""), ("fin",)], ids=str)
+async def test_a_hiccup_before_the_first_sound_costs_nothing(hiccup: Action) -> None:
+    sound: list[Action] = [("type", "audio/pcm"), ("raw", b"\1\2" * 24_000)]
+    async with upstream([hiccup], sound, default=[("status", 503, {}, b"")]) as up:
+        voice = opened(up)
+        assert pcm_of(await spoken(voice, HELLO)) == b"\1\2" * 24_000 and len(up.exchanges) == 2
+        with pytest.raises(VoiceError, match="answered with status 503"):
+            await spoken(voice, HELLO)
+        assert len(up.exchanges) == 4, "once more, and no more often"
+        await voice.aclose()
+
+
 async def test_a_server_that_is_away_is_unreachable() -> None:
     async with upstream() as up:
         url = up.url
