@@ -61,9 +61,18 @@ class SpeechClient:
 
     async def parts(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """The reply's bytes as they come. Raises VoiceError."""
+        seconds = self._deadlines.first_byte
+        while data := await self._read(response, seconds):
+            yield data
+            seconds = self._deadlines.idle
+
+    async def _read(self, response: aiohttp.ClientResponse, seconds: float) -> bytes:
         with self._in_our_words():
-            while data := await response.content.readany():
-                yield data
+            try:
+                async with asyncio.timeout(seconds):
+                    return await response.content.readany()
+            except TimeoutError:
+                raise VoiceError("stalled", f"{self._what} fell silent.") from None
 
     async def touch(self) -> None:
         """Open a connection before the first sentence; a server that is away now may be there later."""
@@ -97,10 +106,9 @@ class SpeechClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # Read as it is: an idle deadline for each read, none for the whole, since a long sentence takes its time.
-            timeout = aiohttp.ClientTimeout(
-                total=None, sock_connect=self._deadlines.connect, sock_read=self._deadlines.idle
-            )
+            # No deadline for the whole, since a long sentence takes its time; and none of aiohttp's for a read, which
+            # would count before the first byte too, where a server may take longer.
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._deadlines.connect)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
                 headers=self._headers,
@@ -115,8 +123,6 @@ class SpeechClient:
     def _in_our_words(self) -> Iterator[None]:
         try:
             yield
-        except aiohttp.SocketTimeoutError as error:
-            raise VoiceError("stalled", f"{self._what} fell silent.") from error
         except aiohttp.ClientConnectorError as error:
             raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError

@@ -11,14 +11,12 @@ from typing import Final
 from speech.http import SpeechClient
 from speech.port import Capabilities, Sound, VoiceAddress, VoiceError
 from speech.resample import Resampler
-from speech.wav import Format, WavError, mono16, read_header
+from speech.wav import PACKED, Format, WavError, mono16, read_header
 
 LONGEST_SECONDS: Final = 300
 """Of one sentence; what goes on longer is no speech."""
 _LONGEST_HEADER: Final = 64 * 1024
 _PCM_NAMES: Final = frozenset("pcm x-pcm l16 raw x-raw basic wav x-wav wave vnd.wave".split())
-_PACKED: Final = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
-"""How MP3, Ogg, FLAC and WebM begin, from servers that ignore the format that is asked for."""
 _MODEL, _VOICE = "gpt-4o-mini-tts", "alloy"
 
 
@@ -88,7 +86,7 @@ class _Decoder:
         if not self._begun:
             if len(self._held) < 4:
                 return b""
-            if self._held.startswith(_PACKED):
+            if self._held.startswith(PACKED):  # from a server that ignores what it is asked for
                 raise VoiceError("malformed", f"{self._what} sent a packed sound. Accepted: raw PCM or WAV.")
             if self._held.startswith(b"RIFF") and not self._header():
                 return b""

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from speech.resample import Resampler
-from speech.wav import Format, WavError, mono16, read_header
+from speech.wav import PACKED, Format, WavError, mono16, read_header
 
 _LONGEST_HEADER = 64 * 1024
-_PACKED = (b"ID3", b"OggS", b"fLaC")
-"""How MP3, Ogg and FLAC begin: played as PCM they are noise."""
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _BY_FOLDER = os.open in os.supports_dir_fd
@@ -83,7 +81,7 @@ def samples(file: BinaryIO, name: str, raw_rate: int, sample_rate: int) -> Itera
     What does not begin as a WAV is raw PCM16 mono at `raw_rate`.
     """
     begun = file.read(_LONGEST_HEADER)
-    if begun.startswith(_PACKED):
+    if begun.startswith(PACKED):
         raise RecordingError(name, "is a packed sound; accepted are WAV and raw PCM16")
     form, left = Format(raw_rate, 1, 16), None
     if begun.startswith(b"RIFF") or name.lower().endswith(".wav"):

@@ -14,6 +14,8 @@ _CHUNK = struct.Struct("<4sI")
 _FORMAT = struct.Struct("<HHIIHH")
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_LENGTH = 0xFFFFFFFF
+PACKED = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
+"""How MP3, Ogg, FLAC and WebM begin: played as PCM they are noise."""
 HEADER_BYTES = 44
 """Of what `header` writes."""
 

@@ -425,6 +425,20 @@ async def test_a_hiccup_before_the_first_sound_costs_nothing(hiccup: Action) -> 
         await voice.aclose()
 
 
+@pytest.mark.parametrize("headers", [[], [("headers",)]], ids=["before the headers", "behind them"])
+async def test_a_server_may_take_longer_to_begin_than_to_go_on(headers: list[Action]) -> None:
+    sound: list[Action] = [("type", "audio/pcm"), *headers, ("sleep", 0.5), ("raw", b"\1\2" * 9_000)]
+    async with upstream(sound, [("type", "audio/pcm"), *headers, ("hang",)]) as up:
+        voice = opened(up, deadlines=Deadlines(1.0, 1.0, 0.2))
+        assert len(pcm_of(await spoken(voice, HELLO))) == 18_000
+        began = time.perf_counter()
+        with pytest.raises(VoiceError) as failed:
+            await spoken(voice, HELLO)
+        assert failed.value.kind == ("stalled" if headers else "timeout")
+        assert 0.9 < time.perf_counter() - began < 2
+        await voice.aclose()
+
+
 async def test_a_server_that_is_away_is_unreachable() -> None:
     async with upstream() as up:
         url = up.url
