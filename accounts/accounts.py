@@ -12,7 +12,7 @@ from accounts.keys import SCOPES, UserKey, UserKeys
 from accounts.passwords import Passwords
 from accounts.sealed import Sealed, SealError
 from accounts.tokens import TokenError, Tokens
-from accounts.users import User, Users
+from accounts.users import REFRESH_PREFIX, User, Users
 from cache.port import Cache
 from database.engine import Database
 
@@ -57,6 +57,10 @@ class Accounts:
         if bearer.count(".") == 2:
             return await self._look(bearer, self._by_token)
         return None
+
+    def issued(self, bearer: str) -> bool:
+        """Return whether it is a token of ours, valid or not: nobody else may see it."""
+        return bearer.startswith((KEY_PREFIX, REFRESH_PREFIX)) or Tokens.names_us(bearer)
 
     def forget(self, user_id: str) -> None:
         """Ask the database anew: something of this user has ended."""

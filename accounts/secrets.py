@@ -20,7 +20,7 @@ class SecretError(Exception):
 
 def open_tokens(given: str, data_dir: Path) -> Tokens:
     """With the settings' secret, or with the data folder's own. Raises SecretError."""
-    secret = given or _kept(data_dir / "token.secret", lambda: secrets.token_urlsafe(48))
+    secret = given or kept_secret(data_dir / "token.secret", lambda: secrets.token_urlsafe(48))
     if len(secret.encode()) < FEWEST_SECRET_BYTES:
         raise SecretError(f"Setting 'token_secret': it has fewer than {FEWEST_SECRET_BYTES} bytes and can be guessed.")
     if len(set(secret)) < 12 or any(word in secret.lower() for word in _WELL_KNOWN):
@@ -30,23 +30,36 @@ def open_tokens(given: str, data_dir: Path) -> Tokens:
 
 def open_sealed(given: str, data_dir: Path) -> Sealed:
     """With the settings' keys, the newest first and separated by commas, or with the data folder's own."""
-    keys = given or _kept(data_dir / "encryption.key", lambda: Fernet.generate_key().decode())
+    keys = given or kept_secret(data_dir / "encryption.key", lambda: Fernet.generate_key().decode())
     try:
         return Sealed([key.strip() for key in keys.replace("\n", ",").split(",") if key.strip()])
     except SealError as error:
         raise SecretError(f"Setting 'encryption_keys': {error}") from None
 
 
-def _kept(path: Path, make: Callable[[], str]) -> str:
-    """What the file holds; of two processes that start at once, one makes it and both read the same."""
-    if not path.exists():
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(make())
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        temporary.unlink()
-    return path.read_text(encoding="ascii").strip()
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """Return what the file holds; make it, readable by the owner only, if it is not there.
+
+    Of two processes that start at once, one makes the file and both read the same. Raises SecretError for a file that
+    cannot be read: a secret that is lost must not be replaced in silence.
+    """
+    try:
+        if not path.exists():
+            _write(path, make())
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        raise SecretError(
+            f"The file {path.name!r} in the data folder cannot be read. Restore it, or delete it to get a new one."
+        ) from None
+
+
+def _write(path: Path, secret: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        os.link(temporary, path)
+    temporary.unlink()

@@ -22,7 +22,8 @@ from database.text import cleaned
 LONGEST_NAME = 64
 DAY = 24 * 3600
 REFRESH_SECONDS = 30 * DAY
-_REFRESH = "dr_"
+REFRESH_PREFIX = "dr_"
+"""How every refresh token begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Users:
 
     async def refresh(self, token: str, *, access_seconds: int) -> Login | None:
         """Go on with a session. A token that was used before ends it: one of its two owners has stolen it."""
-        number = cleaned(token.removeprefix(_REFRESH).partition(".")[0])
+        number = cleaned(token.removeprefix(REFRESH_PREFIX).partition(".")[0])
         new, now = _new_refresh(number), int(time.time())
         values = {"refresh": hash_of(new), "expires_at": now + REFRESH_SECONDS}
         valid = (SESSION.c.id == number, SESSION.c.refresh == hash_of(token), SESSION.c.expires_at > now)
@@ -215,4 +216,4 @@ def _active(user_id: str) -> tuple[Any, ...]:
 
 
 def _new_refresh(session: str) -> str:
-    return f"{_REFRESH}{session}.{secrets.token_urlsafe(32)}"
+    return f"{REFRESH_PREFIX}{session}.{secrets.token_urlsafe(32)}"

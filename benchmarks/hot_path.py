@@ -76,7 +76,12 @@ def servers() -> Iterator[tuple[list[Server], str]]:
         bare, bare_process = stack.enter_context(
             started([sys.executable, "-m", "benchmarks.bare"], r"(http\S+)", {"UPSTREAM": upstream})
         )
-        environment = {"LLM_BASE_URL": upstream, "DIALGRAPH_DATA_DIR": data, "DIALGRAPH_LOG_LEVEL": "warning"}
+        environment = {
+            "LLM_BASE_URL": upstream,
+            "DIALGRAPH_DATA_DIR": data,
+            "DIALGRAPH_AUTH": "none",
+            "DIALGRAPH_LOG_LEVEL": "warning",
+        }
         ours, process = stack.enter_context(
             started([sys.executable, "-m", "server.cli", "serve", "--port", "0"], r"(http\S+)", environment)
         )

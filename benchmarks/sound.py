@@ -45,6 +45,7 @@ def _server(voice: str = "") -> Iterator[str]:
         environment = {
             "LLM_BASE_URL": f"http://127.0.0.1:{port}",
             "DIALGRAPH_DATA_DIR": data,
+            "DIALGRAPH_AUTH": "none",
             "DIALGRAPH_LOG_LEVEL": "warning",
         }
         if voice:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from accounts.hashing import KEY_PREFIX, hash_of
+from server.access_token import access_token
 from server.errors import ApiError
-from server.keys import KeyFile
+from server.keys import KeyFile, KeyFileError
 from server.settings import Settings, SettingsError, is_loopback
 
 if TYPE_CHECKING:
     from accounts.accounts import Accounts, Identity
 
-Mode = Literal["none", "keys", "passthrough"]
+Mode = Literal["none", "token", "keys", "passthrough"]
 
+LOCAL: Final = "local"
+"""The principal of whoever brings the access token, or of anybody in the mode `none`."""
 _LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDING: Final = (
     "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
@@ -29,88 +32,120 @@ class Caller:
     """Who asks."""
 
     principal: str
-    """The name of the key, or the user; `local` and `anonymous` without either."""
+    """The name of the key, or the user; `local` and `anonymous-…` without either."""
     upstream_key: str = ""
     """The caller's own key for the model, in the mode `passthrough`."""
     identity: "Identity | None" = None
-    """The user, where one brought his token or key."""
+    """The user, where the request brought a user's token or key."""
 
 
 class Authenticator:
-    """Decides by one of three modes. No request is let in by what its body says."""
+    """Decides by one of four modes. No request is let in by what its body says."""
 
     def __init__(self, settings: Settings, accounts: "Accounts | None" = None) -> None:
         self._settings = settings
         self._accounts = accounts
         self._keys = KeyFile(settings.data_dir)
         self._configured = {name: hash_of(key.get_secret_value()) for name, key in settings.api_keys.items()}
-        self.mode: Mode = settings.auth or ("keys" if self._all() else "none")
+        try:
+            self._keys.check()
+        except KeyFileError as error:
+            raise SettingsError(str(error)) from None
+        self.mode: Mode = settings.auth or ("keys" if self._all() else "token")
+        self.token = access_token(settings.data_dir) if self.mode == "token" else ""
+        """What a request must bring in the mode `token`; empty in the others."""
         if self.mode == "none" and not is_loopback(settings.host):
             raise SettingsError(
-                f"Without keys the server listens on this machine only, not on {settings.host!r}."
-                f" Make a key: {MAKE_A_KEY}"
+                f"With auth 'none' the server listens on this machine only, not on {settings.host!r}."
+                f" Leave DIALGRAPH_AUTH empty, or make a key: {MAKE_A_KEY}"
             )
         if self.mode == "keys" and not self._all() and settings.registration != "open":
             raise SettingsError(f"Setting 'auth' is 'keys', but there is no key. Make one: {MAKE_A_KEY}")
 
     @property
     def registration_is_open(self) -> bool:
-        """Whether anybody may make an account: on this machine alone, unless the settings say so."""
-        return self._settings.registration == "open" or (not self._settings.registration and self.mode == "none")
+        """Whether accounts can be made over HTTP: with the access token or in mode `none`, unless a setting says so."""
+        local = self.mode in ("none", "token")
+        return self._settings.registration == "open" or (not self._settings.registration and local)
 
     async def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
-        """Whoever may use the endpoints. Raises ApiError 401 and 403."""
+        """Return who may use the endpoints. Raises ApiError 401 and 403."""
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
             # Clients that cannot do without a key send any: only one of ours says who it is.
             identity = await self._who(_key_in(headers.get("authorization")))
-            return _user(identity) if identity is not None else Caller("local")
+            return _user(identity) if identity is not None else Caller(LOCAL)
         key = _bearer(headers.get("authorization"))
         if self.mode == "passthrough" and not key.startswith(KEY_PREFIX):
-            if (identity := await self._who(key)) is not None:
-                return _user(identity)  # a login of ours is for nobody else's eyes
-            # Whose key it is we do not know, but one key is one caller: nobody meets the calls of another.
-            return Caller(f"anonymous-{given_hash(key)}", key)
-        found = ""
-        given = hash_of(key)
-        for name, known in self._all().items():  # all of them: the time tells nothing
-            if hmac.compare_digest(given, known):
-                found = name
-        if found:
-            return Caller(found)
+            return await self._passed_through(key)
+        if self._is_token(key):
+            return Caller(LOCAL)
+        if name := self._name_of(key):
+            return Caller(name)
         if (identity := await self._who(key)) is not None:
             return _user(identity)
-        raise _unauthorized("The API key is wrong.", "invalid_api_key")
+        raise _wrong_key()
 
     async def identify(self, scope: Mapping[str, Any], headers: Mapping[str, str], needed: str) -> "Identity":
-        """The user that a request for what belongs to users comes from. Raises ApiError 401 and 403."""
-        self.admit(scope, headers)
+        """Return the user whose data a request is about. Raises ApiError 401 and 403."""
+        self._look_for_keys()
+        if self.mode == "none":
+            self._refuse_strangers(scope, headers)
         identity = await self._who(_bearer(headers.get("authorization")))
         if identity is None:
-            raise _unauthorized("The token or key is wrong, or over.", "invalid_token")
+            raise _unauthorized("Invalid or expired token or key.", "invalid_token")
         if needed not in identity.scopes:
             raise _forbidden(needed)
         return identity
 
     def admit(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Let anybody in who reaches this server rightly. Raises ApiError 401."""
+        """Let a request in that is to register or log in: with the access token, where that is all that protects us.
+
+        Raises ApiError 401.
+        """
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
+            return
+        guarded = self.mode == "token" and self._settings.registration != "open"
+        if guarded and not self._is_token(_bearer(headers.get("authorization"))):
+            raise _wrong_key()
+
+    async def _passed_through(self, key: str) -> Caller:
+        if (identity := await self._who(key)) is not None:
+            return _user(identity)
+        if self._accounts is not None and self._accounts.issued(key):
+            raise _wrong_key()  # a login of ours that has ended: no provider may see it
+        # Whose key it is we do not know, but one key is one caller: nobody meets the calls of another.
+        return Caller(f"anonymous-{given_hash(key)}", key)
 
     async def _who(self, bearer: str) -> "Identity | None":
         return await self._accounts.who(bearer) if self._accounts is not None and bearer else None
 
+    def _is_token(self, key: str) -> bool:
+        return self.mode == "token" and hmac.compare_digest(key.encode(), self.token.encode())
+
+    def _name_of(self, key: str) -> str:
+        """The name of an operator's key; empty for any other text."""
+        found, given = "", hash_of(key)
+        for name, known in self._all().items():  # all of them, so that the time tells nothing
+            if hmac.compare_digest(given, known):
+                found = name
+        return found
+
     def _look_for_keys(self) -> None:
-        if self.mode == "none" and not self._settings.auth and self._all():
-            self.mode = "keys"  # a key was made while the server ran; from now on one is needed
+        """Require a key from now on, if one was made while the server ran."""
+        if not self._settings.auth and self.mode == "token" and self._all():
+            self.mode, self.token = "keys", ""
 
     def _all(self) -> dict[str, str]:
         return {**self._keys.hashes(), **self._configured}
 
     def _refuse_strangers(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Binding to loopback is not enough: tunnels, proxies, rebound names and web pages come from loopback too."""
+        """Refuse what shows that it comes from elsewhere: a proxy, a rebound name, a web page. A bare tunnel shows
+        nothing, so this is no protection: the mode `none` has none, and says so at the start.
+        """
         client = scope.get("client")
         host = headers.get("host", "")
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -152,11 +187,15 @@ def _key_in(value: str | None) -> str:
 
 def _bearer(value: str | None) -> str:
     if not value:
-        raise _unauthorized("An API key is needed: `Authorization: Bearer KEY`.", "no_api_key")
+        raise _unauthorized("An API key is required: `Authorization: Bearer KEY`.", "no_api_key")
     key = _key_in(value)
     if not key or " " in key:
-        raise _unauthorized("The Authorization header must read `Bearer KEY`.", "invalid_api_key")
+        raise _unauthorized("The Authorization header must be `Bearer KEY`.", "invalid_api_key")
     return key
+
+
+def _wrong_key() -> ApiError:
+    return _unauthorized("The API key is wrong.", "invalid_api_key")
 
 
 def _unauthorized(message: str, code: str) -> ApiError:
@@ -164,4 +203,4 @@ def _unauthorized(message: str, code: str) -> ApiError:
 
 
 def _forbidden(needed: str) -> ApiError:
-    return ApiError(403, f"This key does not open {needed!r}.", "permission_error", "insufficient_scope")
+    return ApiError(403, f"This key lacks the scope {needed!r}.", "permission_error", "insufficient_scope")

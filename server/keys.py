@@ -13,6 +13,7 @@ from accounts.hashing import KEY_PREFIX, hash_of
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_UNREADABLE = "keys.json in the data folder cannot be read. Restore it, or delete it and make new keys."
 
 
 class KeyFileError(Exception):
@@ -28,20 +29,33 @@ class KeyFile:
         self._looked = -_SECONDS_BETWEEN_LOOKS
         self._stamp: int | None = None
 
+    def check(self) -> None:
+        """Raise KeyFileError if the file is there and cannot be read: nothing may start without the keys it holds."""
+        self._read()
+
     def hashes(self) -> dict[str, str]:
-        """What the file holds; looked at once a second, so that a revoked key is dead soon."""
+        """Return what the file holds, read again once a second so that a revoked key is dead soon.
+
+        While the file cannot be read, none of its keys is accepted.
+        """
         now = time.monotonic()
         if now - self._looked >= _SECONDS_BETWEEN_LOOKS:
             self._looked = now
-            stamp = self._path.stat().st_mtime_ns if self._path.exists() else None
+            stamp = self._written_at()
             if stamp != self._stamp:
                 self._stamp = stamp
                 try:
                     self._hashes = self._read()
                 except KeyFileError:
-                    log.exception("keys.json cannot be read; no key of it is accepted")
+                    log.error("keys.json cannot be read; none of its keys is accepted")
                     self._hashes = {}
         return self._hashes
+
+    def _written_at(self) -> int | None:
+        try:
+            return self._path.stat().st_mtime_ns
+        except OSError:
+            return None
 
     def create(self, name: str) -> str:
         """A new key; this is the only time that it is seen."""
@@ -66,12 +80,15 @@ class KeyFile:
         return list(self._read())
 
     def _read(self) -> dict[str, str]:
-        if not self._path.exists():
-            return {}
         try:
-            return {str(name): str(value) for name, value in dict(orjson.loads(self._path.read_bytes())).items()}
-        except (OSError, ValueError, TypeError) as error:
-            raise KeyFileError("keys.json cannot be read. Restore it, or delete it and make new keys.") from error
+            hashes = orjson.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            raise KeyFileError(_UNREADABLE) from None
+        if not isinstance(hashes, dict) or not all(_is_hash(value) for value in hashes.values()):
+            raise KeyFileError(_UNREADABLE)
+        return hashes
 
     def _write(self, hashes: dict[str, str]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,3 +99,7 @@ class KeyFile:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._path)
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")

@@ -7,6 +7,7 @@ import sys
 
 import uvicorn
 
+from server.access_token import FILE
 from server.app import create_app, prepare
 from server.protocol import uvicorn_options
 from server.settings import Settings
@@ -69,8 +70,28 @@ def _leave_no_core() -> None:
 def _announce(listener: socket.socket, state: ServerState) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    lines = [f"Dialgraph on {address} (auth: {state.authenticator.mode})"]
+    mode = state.authenticator.mode
+    lines = [f"Dialgraph on {address} (auth: {mode})"]
     width = max(len(endpoint.spec.route_path) for endpoint in state.endpoints.values())
     lines += [f"  {endpoint.spec.route_path:{width}}  {endpoint.spec.summary}" for endpoint in state.endpoints.values()]
+    if mode == "token":
+        endpoint = state.endpoints.get("rag") or next(iter(state.endpoints.values()))
+        token = state.authenticator.token
+        lines += token_lines(f"http://127.0.0.1:{port}{endpoint.spec.route_path}", token, state.settings)
+    elif mode == "none":
+        lines += ["", "Anybody who reaches this port is answered, also through a proxy or tunnel on this machine."]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def token_lines(url: str, token: str, settings: Settings) -> list[str]:
+    """Say what a request must bring, with a line to paste."""
+    return [
+        "",
+        f"No key is configured, so every request needs this token, kept in {settings.data_dir / FILE}.",
+        "It is also the API key to give to a voice platform. Try it:",
+        "",
+        f"curl -N {url} -H 'Authorization: Bearer {token}' \\",
+        """  -H 'Content-Type: application/json' \\""",
+        """  -d '{"stream": true, "messages": [{"role": "user", "content": "Can I bring my dog?"}]}'""",
+    ]

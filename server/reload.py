@@ -7,7 +7,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphs.settings import ROOT
+from server.auth import Authenticator
 from server.errors import ApiError
+from server.process import token_lines
 from server.protocol import uvicorn_options
 from server.reply import send_error
 from server.settings import Settings
@@ -15,6 +17,10 @@ from server.settings import Settings
 
 def serve_reloading(settings: Settings) -> None:
     """uvicorn's own reloader; the app is made anew in each new process."""
+    if token := Authenticator(settings).token:
+        url = f"http://127.0.0.1:{settings.port}/rag/chat/completions"
+        sys.stdout.write("\n".join(token_lines(url, token, settings)) + "\n")
+        sys.stdout.flush()
     os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(settings.port)
     uvicorn.run(
         "server.reload:make_app",

@@ -56,15 +56,17 @@ class Settings(GraphSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     auth: Literal["", "none", "keys", "passthrough"] = Field(
         default="",
-        description="`none`: this machine only. `keys`: a bearer key of ours. `passthrough`: the bearer key is handed"
-        " to the model. Empty: `keys` as soon as there is a key, else `none`.",
+        description="Empty: `keys` as soon as there is a key; until then the token that the first start makes"
+        " (`access.token` in the data folder). `keys`: a bearer key of ours. `passthrough`: the bearer key is handed to"
+        " the model. `none`: whoever reaches the port is answered; listens on this machine only.",
     )
     api_keys: dict[str, SecretStr] = Field(
         default_factory=dict, description="Keys by name, beside those of `dialgraph key create`."
     )
     registration: Literal["", "open", "closed"] = Field(
         default="",
-        description="Whether anybody may make an account. Empty: on this machine only; else `dialgraph user create`.",
+        description="Whether anybody may make an account. Empty: whoever has the access token; with keys only"
+        " `dialgraph user create`.",
     )
     token_secret: SecretStr = Field(
         default=SecretStr(""),

@@ -24,6 +24,7 @@ class Server:
         self._folder = folder
         self._under = under
         self._errors = errors
+        more = {"auth": "none", **more} if "api_keys" not in more else more
         settings = {"models": {"main": model}, "upstreams": {"gpt": model}, "rates": dict.fromkeys(RATES, ""), **more}
         variables = {
             f"DIALGRAPH_{name.upper()}": value if isinstance(value, str) else json.dumps(value)

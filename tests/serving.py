@@ -161,7 +161,9 @@ class PromptServer(DrainingServer):
 
 @asynccontextmanager
 async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings: Any) -> AsyncIterator[Served]:
-    """Serve the shipped endpoints, and these graphs beside them."""
+    """Serve the shipped endpoints, and these graphs beside them; without keys to anybody, unless `auth` says so."""
+    if not settings.get("api_keys") and not (data_dir / "keys.json").exists():
+        settings.setdefault("auth", "none")
     app = create_app(Settings(data_dir=data_dir, **settings))
     add_graphs(app, *graphs)
     listener = listen(Settings(port=0))

@@ -136,7 +136,8 @@ def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path)
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "server.cli", "serve", "--reload", "--port", str(port)], cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "DIALGRAPH_AUTH": "none"},
     )  # fmt: skip
 
     def until(status: int, held: str) -> None:

@@ -205,7 +205,9 @@ async def test_keys_of_the_command_count_for_a_running_server(tmp_path: Path, mo
         {"via": "1.1 tunnel"},
     ],
 )
-async def test_without_keys_only_this_machine_is_let_in(tmp_path: Path, headers: dict[str, str]) -> None:
+async def test_the_mode_none_lets_in_nothing_that_shows_where_it_comes_from(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
     async with serving(tmp_path) as served:
         reply = await served.post(CHAT, HI, headers)
         local = [
@@ -217,10 +219,10 @@ async def test_without_keys_only_this_machine_is_let_in(tmp_path: Path, headers:
     assert [one.status for one in local] == [200] * 4
 
 
-def test_without_keys_only_loopback_is_listened_on(tmp_path: Path) -> None:
+def test_the_mode_none_listens_on_loopback_only(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
-        with pytest.raises(SettingsError, match="Without keys the server listens on this machine only"):
-            create_app(Settings(data_dir=tmp_path, host=host))
+        with pytest.raises(SettingsError, match="With auth 'none' the server listens on this machine only"):
+            create_app(Settings(data_dir=tmp_path, host=host, auth="none"))
     create_app(Settings(data_dir=tmp_path, host="0.0.0.0", api_keys={"a": KEY}))
     with pytest.raises(SettingsError, match="Setting 'auth' is 'keys', but there is no key."):
         create_app(Settings(data_dir=tmp_path, auth="keys"))

@@ -212,13 +212,15 @@ async def test_without_keys_no_foreign_web_page_is_let_in(tmp_path: Path, header
 
 
 async def test_a_first_key_closes_a_server_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.access_token import access_token
     from server.keys import KeyFile
 
     monkeypatch.setattr("server.keys._SECONDS_BETWEEN_LOOKS", 0.0)
-    async with serving(tmp_path) as served:
-        assert (await served.ask()).status == 200
+    async with serving(tmp_path, auth="") as served:
+        token = {"authorization": f"Bearer {access_token(tmp_path)}"}
+        assert (await served.post(CHAT, HI, token)).status == 200
         key = KeyFile(tmp_path).create("first")
-        assert (await served.ask()).status == 401
+        assert (await served.post(CHAT, HI, token)).status == 401
         assert (await served.post(CHAT, HI, {"authorization": f"Bearer {key}", "via": "tunnel"})).status == 200
         (tmp_path / "keys.json").write_text("{broken")
         assert (await served.post(CHAT, HI, {"authorization": f"Bearer {key}"})).status == 401
@@ -246,7 +248,8 @@ async def test_a_sigterm_cuts_no_stream_of_a_real_process(tmp_path: Path) -> Non
         process = subprocess.Popen(  # noqa: ASYNC220 (the test waits for nothing else)
             [sys.executable, "-m", "server.cli", "serve", "--port", "0"], cwd=tmp_path,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "LLM_BASE_URL": up.url, "DIALGRAPH_GRACE_SECONDS": "0.5"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LLM_BASE_URL": up.url, "DIALGRAPH_GRACE_SECONDS": "0.5",
+                 "DIALGRAPH_AUTH": "none"},
         )  # fmt: skip
         assert process.stdout is not None
         port = re.search(r"http://127.0.0.1:(\d+)", process.stdout.readline())

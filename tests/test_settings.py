@@ -126,7 +126,7 @@ def _taken_port() -> tuple[Any, int]:
     [
         ({"DIALGRAPH_API_KEYS": '{"a": "short"}'}, "the key 'a' is shorter than 16 characters"),
         ({"DIALGRAPH_PRT": "1"}, "Did you mean 'DIALGRAPH_PORT'?"),
-        ({"DIALGRAPH_HOST": "0.0.0.0"}, "dialgraph key create NAME"),
+        ({"DIALGRAPH_HOST": "0.0.0.0", "DIALGRAPH_AUTH": "none"}, "dialgraph key create NAME"),
         ({"DIALGRAPH_ENDPOINTS": '["nope"]'}, "no graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."),
         ({"DIALGRAPH_MODELS": '{"main": "ftp://x"}'}, "no engine for 'ftp'"),
         ({"DIALGRAPH_MODELS": "{broken"}, "Setting"),

@@ -131,9 +131,9 @@ def test_an_encryption_key_that_is_none_stops_the_start(tmp_path: Path) -> None:
 def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     for _ in range(2):
         open_state(Settings(data_dir=tmp_path))
-    for name in ("token.secret", "encryption.key"):
+    for name in ("access.token", "token.secret", "encryption.key"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
-    assert len(list(tmp_path.glob("*"))) == 2
+    assert len(list(tmp_path.glob("*"))) == 3
 
 
 async def test_encryption_keys_are_changed_while_keys_stay_readable(tmp_path: Path) -> None:

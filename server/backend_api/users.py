@@ -10,7 +10,7 @@ from server.backend_api.router import REFUSALS, InLanguage, route
 from server.bodies import JsonRoute
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.doors import admit_login, admit_registration
+from server.routes.doors import LET_IN, admit_login, admit_registration
 from server.texts import text
 
 router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=JsonRoute, responses=REFUSALS)
@@ -23,7 +23,7 @@ class Credentials(BaseModel):
     password: str = Field(min_length=1, max_length=1024, examples=["SecureP@ssw0rd!"])
 
 
-@route(router, "POST", "/register", summary="Make an account.", status_code=201)
+@route(router, "POST", "/register", dependencies=LET_IN, summary="Make an account.", status_code=201)
 async def register(given: Credentials, request: Request, state: State, language: InLanguage) -> JSONResponse:
     """A name that is taken is answered with 400, as documented."""
     await admit_registration(request, state)
@@ -34,7 +34,7 @@ async def register(given: Credentials, request: Request, state: State, language:
     return JSONResponse({"message": text("registered", language)}, 201)
 
 
-@route(router, "POST", "/login", summary="Log in.")
+@route(router, "POST", "/login", dependencies=LET_IN, summary="Log in.")
 async def login(given: Credentials, request: Request, state: State) -> dict[str, str]:
     """The token lives for a day."""
     await admit_login(request, state, given.username)

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 def check(
     url: Annotated[str, typer.Argument(help="The base address (…/v1), or the whole one of chat completions.")],
-    key: Annotated[str, typer.Option(help="The bearer key.", envvar="DIALGRAPH_CHECK_KEY")] = "",
+    key: Annotated[
+        str,
+        typer.Option(
+            help="The bearer key; for a server on this machine its access token is the default.",
+            envvar="DIALGRAPH_CHECK_KEY",
+        ),
+    ] = "",
     model: Annotated[str, typer.Option(help="The `model` of the requests.")] = "",
     say: Annotated[str, typer.Option(help="What the caller says.")] = "Hello!",
     bye: Annotated[str, typer.Option(help="What he says to make the model call a tool.")] = "Thank you, goodbye!",
@@ -28,7 +34,7 @@ def check(
     from server.check.probes import check as find
     from server.check.rules import RULES
 
-    target = Target(completions_url(url), key, model, say, bye)
+    target = Target(completions_url(url), key or _access_token(url), model, say, bye)
     try:
         findings = asyncio.run(find(target))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
@@ -47,6 +53,20 @@ def check(
     else:
         _print(findings)
     raise typer.Exit(1 if broken else 0)
+
+
+def _access_token(url: str) -> str:
+    """The token of our own server, sent to this machine only; empty for any other address."""
+    from urllib.parse import urlsplit
+
+    from server.access_token import existing_access_token
+    from server.settings import is_loopback, load_settings
+
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+    return existing_access_token(load_settings().data_dir) if is_loopback(host) else ""
 
 
 def _print(findings: list["Finding"]) -> None:

@@ -23,7 +23,9 @@ def create(name: str, user: UserName = "", scope: Scopes = None, token_budget: B
     """Make a key; it is shown now and never again. The operator's opens all endpoints, a user's what its scopes say."""
     key = _of_user(name, user, scope, token_budget) if user else _file().create(name)
     typer.echo(key)
-    typer.echo(f"The key {name!r} is kept as a hash only: copy it now. It counts for a running server too.", err=True)
+    typer.echo(f"The key {name!r} is kept as a hash only: copy it now. A running server accepts it at once.", err=True)
+    if not user:
+        typer.echo("A server that accepted the access token now requires a key instead.", err=True)
 
 
 @app.command(name="list")

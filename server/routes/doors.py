@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from accounts.accounts import Identity
 from accounts.hashing import hash_of
@@ -14,10 +14,19 @@ from server.reply import headers_of
 from server.state import ServerState
 
 
+async def let_in(request: Request) -> None:
+    """Let a request reach registration or login, before its body is looked at. Raises ApiError 401."""
+    state: ServerState = request.app.state.dialgraph
+    state.authenticator.admit(request.scope, headers_of(request.scope))
+
+
+LET_IN = [Depends(let_in)]
+"""For the routes that take a password or a refresh token."""
+
+
 async def admit_login(request: Request, state: ServerState, name: str) -> None:
-    """Raises ApiError 401 and 429. The name counts whether or not it is somebody's."""
+    """Raises ApiError 429. The name counts whether or not it is somebody's."""
     headers = headers_of(request.scope)
-    state.authenticator.admit(request.scope, headers)
     await state.limiter.hit("login_address", state.limiter.address_of(request.scope, headers.get("x-forwarded-for")))
     await state.limiter.hit("login", hash_of(key_of(name)))
 
@@ -52,9 +61,8 @@ async def admit_password(state: ServerState, identity: Identity) -> None:
 
 
 async def admit_registration(request: Request, state: ServerState) -> None:
-    """Raises ApiError 401, 403 and 429."""
+    """Raises ApiError 403 and 429."""
     headers = headers_of(request.scope)
-    state.authenticator.admit(request.scope, headers)
     if not state.authenticator.registration_is_open:
         raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
     await state.limiter.hit("register", state.limiter.address_of(request.scope, headers.get("x-forwarded-for")))

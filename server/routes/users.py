@@ -14,7 +14,7 @@ from accounts.users import Login, User
 from server.bodies import JsonRoute
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.doors import admit_login, admit_password, admit_registration
+from server.routes.doors import LET_IN, admit_login, admit_password, admit_registration
 from server.routes.fields import ERRORS, Id, Text, user
 
 ACCESS_SECONDS = 15 * 60
@@ -99,21 +99,21 @@ class MadeKey(Key):
     key: str
 
 
-@router.post("/users", status_code=201, summary="Make an account.")
+@router.post("/users", dependencies=LET_IN, status_code=201, summary="Make an account.")
 async def register(given: Credentials, request: Request, state: State) -> Account:
-    """Open on this machine; elsewhere where the settings say so."""
+    """With the access token of a server without keys; else where the settings say so."""
     await admit_registration(request, state)
     return _account(await state.accounts.users.register(given.name, given.password))
 
 
-@router.post("/sessions", status_code=201, summary="Log in.")
+@router.post("/sessions", dependencies=LET_IN, status_code=201, summary="Log in.")
 async def login(given: Credentials, request: Request, state: State) -> Session:
     """The access token lives for a quarter of an hour, the session for 30 days from its last renewal."""
     await admit_login(request, state, given.name)
     return _session(await state.accounts.users.login(given.name, given.password, access_seconds=ACCESS_SECONDS))
 
 
-@router.post("/sessions/refresh", summary="Renew the tokens of a session.")
+@router.post("/sessions/refresh", dependencies=LET_IN, summary="Renew the tokens of a session.")
 async def refresh(given: Renewal, request: Request, state: State) -> Session:
     """A refresh token that comes twice ends its session: one of the two who have it has stolen it."""
     await admit_login(request, state, given.refresh_token)
