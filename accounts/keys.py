@@ -107,3 +107,9 @@ _SHOWN = (
 
 def _key(row: Any) -> UserKey:
     return UserKey(row.id, row.name, row.ending, tuple(row.scopes), row.token_budget, row.created_at, row.expires_at)
+
+
+async def holds_keys(database: Database) -> bool:
+    """Return whether any user has a key."""
+    async with database.reading() as connection:
+        return await connection.scalar(select(KEY.c.id).limit(1)) is not None

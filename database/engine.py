@@ -2,39 +2,37 @@
 
 import asyncio
 import logging
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
-from filelock import AsyncFileLock, FileLock
-from sqlalchemy import Engine, create_engine, event, text
+from filelock import AsyncFileLock
+from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
-from database.migrate import migrate
+from database.errors import DatabaseAwayError, DatabaseError
+from database.opening import BUSY_SECONDS, bring_up_to_date, options_of, prepare_connections
+from database.outage import Outage
+from database.patience import patient
 from database.readers import Readers
 from database.sqlite import (
     LARGEST_JOURNAL_BYTES,
-    LettingGo,
     begin_reading,
-    begin_writing,
     journal_bytes,
     prepare_reader,
-    prepare_writer,
 )
 
 log = logging.getLogger(__name__)
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-_BUSY_SECONDS = 5
+_CONNECTED_SECONDS = 1.0
+"""For a connection of the pool, or a new one, to a PostgreSQL that answers."""
 
 Found = TypeVar("Found")
 
@@ -57,15 +55,16 @@ class Database:
             file = Path(self._address.database) if self._address.database else data_dir / "dialgraph.db"
             self._address = self._address.set(database=str(file.absolute()))
             self._readers = Readers(file.absolute())
-        self._engine: AsyncEngine = create_async_engine(self._address, **self._options())
-        self._prepare(self._engine.sync_engine)
+        self._engine: AsyncEngine = create_async_engine(self._address, **options_of(self._address))
+        prepare_connections(self._engine.sync_engine)
         self._reading = self._reading_engine()
-        self._locks: AsyncEngine = create_async_engine(self._address, poolclass=NullPool, **self._options())
+        self._locks: AsyncEngine = create_async_engine(self._address, poolclass=NullPool, **options_of(self._address))
         self._waiting: dict[str, asyncio.Lock] = {}
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._open = False
         self._journal = 0
+        self._outage = Outage()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -75,26 +74,27 @@ class Database:
         """
         await self.open()
         async with self._turn_to_write():
-            with _in_our_words():
-                async with self._engine.begin() as connection:
+            with self._outage.watched():
+                async with self._connected(self._engine) as connection, connection.begin():
                     yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection that only reads, and so waits for no writer. Raises DatabaseAwayError."""
         await self.open()
-        with _in_our_words():
-            async with self._reading.begin() as connection:
+        with self._outage.watched():
+            async with self._connected(self._reading) as connection, connection.begin():
                 yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """A connection that sees one moment of a PostgreSQL database, whatever others write meanwhile."""
         await self.open()
-        async with self._engine.connect() as connection:
-            await connection.execution_options(isolation_level="REPEATABLE READ")
-            async with connection.begin():
-                yield connection
+        with self._outage.watched():
+            async with self._connected(self._engine) as connection:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+                async with connection.begin():
+                    yield connection
 
     async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
         """What `work` finds in a SQLite file, in a thread, at one moment of the database."""
@@ -119,20 +119,9 @@ class Database:
 
     def prepare(self) -> None:
         """The same at once, for a server that has not begun. Raises DatabaseError."""
-        if self._open:
-            return
-        file = Path(self._address.database or "")
-        what = f"The database {file.name!r}" if self._sqlite else "The database"
-        if self._sqlite and file.is_file() and not os.access(file, os.W_OK):
-            raise DatabaseError(f"{what} cannot be written.")
-        try:
-            self._migrate()
-        except DBAPIError as error:
-            said = str(error.orig).partition("\n")[0]
-            raise DatabaseError(f"{what} cannot be opened: {said}") from error
-        except OSError as error:
-            raise DatabaseError(f"{what} cannot be opened: {error.strerror}.") from error
-        self._open = True
+        if not self._open:
+            bring_up_to_date(self._address)
+            self._open = True
 
     @asynccontextmanager
     async def alone(self, what: str) -> AsyncIterator[None]:
@@ -143,10 +132,11 @@ class Database:
                 yield
             return
         # Those who wait here hold none of the connections that the work needs.
-        async with self._waiting.setdefault(what, asyncio.Lock()), self._locks.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:what, 0))"), {"what": what})
-            await connection.commit()
-            yield  # the lock goes with the connection, which is closed and not given back
+        with patient():
+            async with self._waiting.setdefault(what, asyncio.Lock()), self._locks.connect() as connection:
+                await connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:what, 0))"), {"what": what})
+                await connection.commit()
+                yield  # the lock goes with the connection, which is closed and not given back
 
     async def forget_old_pages(self) -> None:
         """Let no byte of what was deleted stand in SQLite's journal; a reader that is under way delays it."""
@@ -154,6 +144,15 @@ class Database:
             driver = (await connection.get_raw_connection()).driver_connection
             if self._sqlite and driver is not None:
                 await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def answers(self) -> bool:
+        """Return whether the database can be read now."""
+        try:
+            async with self.reading() as connection:
+                await connection.execute(text("SELECT 1"))
+        except DatabaseError:
+            return False
+        return True
 
     async def watch_journal(self) -> None:
         """Tell the log when SQLite's journal grows without end: somebody holds an old state of the database open."""
@@ -180,6 +179,25 @@ class Database:
         await self._reading.dispose()
 
     @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A connection, within a time in which a server that answers gives one. Raises DatabaseAwayError."""
+        if self._sqlite:
+            async with engine.connect() as connection:
+                yield connection
+            return
+        self._outage.refuse_at_once()
+        connecting = engine.connect()
+        try:
+            async with asyncio.timeout(_CONNECTED_SECONDS):
+                await connecting
+        except TimeoutError:
+            raise DatabaseAwayError("The database does not answer: no connection in time.") from None
+        try:
+            yield connecting
+        finally:
+            await connecting.close()
+
+    @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
         """SQLite has one writer. Who waits for another of this process waits here and is served in turn; SQLite lets
         them all nap for up to a tenth of a second, and whoever wakes first goes first.
@@ -188,7 +206,7 @@ class Database:
             yield
             return
         try:
-            async with asyncio.timeout(_BUSY_SECONDS):
+            async with asyncio.timeout(BUSY_SECONDS):
                 await self._writing.acquire()
         except TimeoutError:
             raise DatabaseAwayError("The database does not answer: others are writing for too long.") from None
@@ -201,58 +219,7 @@ class Database:
         """PostgreSQL's readers wait for nobody anyway."""
         if not self._sqlite:
             return self._engine
-        engine = create_async_engine(self._address, **self._options())
+        engine = create_async_engine(self._address, **options_of(self._address))
         event.listen(engine.sync_engine, "connect", prepare_reader)
         event.listen(engine.sync_engine, "begin", begin_reading)
         return engine
-
-    def _options(self) -> dict[str, Any]:
-        if self._sqlite:
-            return {"hide_parameters": True, "connect_args": {"timeout": _BUSY_SECONDS, "factory": LettingGo}}
-        return {"hide_parameters": True}  # an error tells no caller's words to the log
-
-    def _prepare(self, engine: Engine) -> None:
-        if self._sqlite:
-            event.listen(engine, "connect", prepare_writer)
-            event.listen(engine, "begin", begin_writing)
-        else:
-            event.listen(engine, "connect", _prepare_postgres)
-
-    def _migrate(self) -> None:
-        """In a thread, through a plain connection: Alembic reads files."""
-        driver = "sqlite" if self._sqlite else self._address.drivername
-        engine = create_engine(self._address.set(drivername=driver), **self._options())
-        self._prepare(engine)
-        if self._sqlite and not Path(self._address.database or "").exists():
-            log.info("a new database is made")
-        # One process at a time: the change to WAL does not wait for a lock, it fails.
-        alone = FileLock(f"{self._address.database}.lock") if self._sqlite else nullcontext()
-        try:
-            with alone, engine.begin() as connection:
-                if not self._sqlite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('dialgraph-migrate', 0))"))
-                migrate(connection)
-        finally:
-            engine.dispose()
-
-
-def _prepare_postgres(connection: Any, record: object) -> None:
-    # PostgreSQL compiles what it believes to be costly, which takes it longer (20 to 100 ms) than to do it.
-    cursor = connection.cursor()
-    cursor.execute("SET jit = off")
-    cursor.close()
-    connection.commit()
-
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    """Whoever uses the database learns what it means for him; the log learns what it was."""
-    try:
-        yield
-    except (OperationalError, InterfaceError, InternalError) as error:
-        said = str(error.orig).partition("\n")[0]
-        if "full" in said or "No space left" in said:
-            raise DatabaseFullError(f"The database is full: {said}") from error
-        raise DatabaseAwayError(f"The database does not answer: {said}") from error
-    except PoolTimeoutError as error:
-        raise DatabaseAwayError("All connections to the database are in use.") from error

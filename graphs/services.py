@@ -195,9 +195,19 @@ class OpenServices:
         if self._database is not None:
             await self._database.aclose()
 
-    def health(self) -> dict[str, Health]:
+    def model_health(self) -> dict[str, Health]:
         """How each model is that was opened."""
         return {name: model.breaker.health for name, model in self._models.items()}
+
+    def voice_health(self) -> dict[str, Health]:
+        """How each voice is that was opened."""
+        return {name: "up" if voice.healthy else "down" for name, voice in self._voices.items()}
+
+    async def store_health(self) -> dict[str, Health]:
+        """How each store of the settings is that was opened."""
+        names = list(self._stores)
+        answers = await asyncio.gather(*(self._stores[name].answers() for name in names))
+        return {name: "up" if there else "down" for name, there in zip(names, answers, strict=True)}
 
 
 class _Memory:

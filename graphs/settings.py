@@ -23,23 +23,25 @@ from speech.transcriber import TranscriberAddress
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where langgraph.json stands."""
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+LONGEST_SECONDS = 24 * 3600
+"""Of any deadline."""
 
 
 class ModelSettings(BaseModel):
     """Where a model is. A text alone is its URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str
     """`https://…/v1` of any OpenAI-compatible server, `extractive:` or `langchain:openai`."""
     model: str = ""
     """The upstream's name of the model, where a request names none."""
     api_key: SecretStr = SecretStr("")
-    connect_seconds: float = Field(default=3.0, gt=0)
-    first_byte_seconds: float = Field(default=6.0, gt=0)
-    idle_seconds: float = Field(default=8.0, gt=0)
-    total_seconds: float = Field(default=120.0, gt=0)
-    away_seconds: float = Field(default=5.0, ge=0)
+    connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+    first_byte_seconds: float = Field(default=6.0, gt=0, le=LONGEST_SECONDS)
+    idle_seconds: float = Field(default=8.0, gt=0, le=LONGEST_SECONDS)
+    total_seconds: float = Field(default=120.0, gt=0, le=LONGEST_SECONDS)
+    away_seconds: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
     """How long a server that was found away is not asked; 0: it is always asked."""
 
     def address(self) -> ModelAddress:
@@ -51,7 +53,7 @@ class ModelSettings(BaseModel):
 class EmbedderSettings(BaseModel):
     """Where an embedder is. A text alone is its URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str
     """`hashing:`, `https://…/v1` of any OpenAI-compatible server, `langchain:openai` or `onnx:FOLDER`."""
@@ -71,13 +73,13 @@ class EmbedderSettings(BaseModel):
 class RerankerSettings(BaseModel):
     """Where a reranker is. A text alone is its URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str
     """What stands before `/rerank`."""
     model: str = ""
     api_key: SecretStr = SecretStr("")
-    seconds: float = Field(default=1.0, gt=0)
+    seconds: float = Field(default=1.0, gt=0, le=LONGEST_SECONDS)
     """After which a search goes on without it."""
 
     def address(self) -> RerankerAddress:
@@ -88,7 +90,7 @@ class RerankerSettings(BaseModel):
 class VoiceSettings(BaseModel):
     """Where a voice is. A text alone is its URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str
     """`espeak:`, `tone:440`, or `https://…/v1` of any server with an OpenAI-style `/audio/speech`."""
@@ -99,9 +101,9 @@ class VoiceSettings(BaseModel):
     api_key: SecretStr = SecretStr("")
     sample_rate: int = Field(default=24_000, ge=8_000, le=48_000)
     """Of a server's raw PCM, which does not tell it."""
-    connect_seconds: float = Field(default=3.0, gt=0)
-    first_byte_seconds: float = Field(default=5.0, gt=0)
-    idle_seconds: float = Field(default=3.0, gt=0)
+    connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+    first_byte_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
+    idle_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
 
     def address(self) -> VoiceAddress:
         """As `speech/` takes it."""
@@ -114,7 +116,7 @@ class VoiceSettings(BaseModel):
 class TranscriberSettings(BaseModel):
     """Where speech is understood. A text alone is its URL."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str
     """`https://…/v1` of any server with an OpenAI-style `/audio/transcriptions`."""
@@ -122,8 +124,8 @@ class TranscriberSettings(BaseModel):
     language: str = ""
     """What callers speak, as ISO 639-1 has it; empty: the server listens for itself."""
     api_key: SecretStr = SecretStr("")
-    connect_seconds: float = Field(default=3.0, gt=0)
-    first_byte_seconds: float = Field(default=5.0, gt=0)
+    connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+    first_byte_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
 
     def address(self) -> TranscriberAddress:
         """As `speech/` takes it."""
@@ -145,6 +147,7 @@ class GraphSettings(BaseSettings):
         env_file_encoding="utf-8",
         yaml_file="dialgraph.yaml",
         frozen=True,
+        allow_inf_nan=False,
         extra="ignore",  # server.settings refuses unknown keys, with the nearest name
     )
     YAML: ClassVar[str] = "dialgraph.yaml"

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
 from database.knowledge import JOB
+from database.patience import UPLOAD_SECONDS, patient
 from database.text import cleaned
 from knowledge.store import QueueFullError, checked_name
 
@@ -55,15 +56,17 @@ class Jobs:
 
     async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
         """Put a file into the queue. Raises QueueFullError, and StoreError for a name that cannot be kept."""
-        async with self._database.transaction() as connection:
-            return await _submitted(connection, store, document, source, tags)
+        with patient(UPLOAD_SECONDS):
+            async with self._database.transaction() as connection:
+                return await _submitted(connection, store, document, source, tags)
 
     async def submit_if(self, there: Select[Any], store: str, document: str, source: bytes) -> Job | None:
         """The same if this finds something, in the same transaction; else None."""
-        async with self._database.transaction() as connection:
-            if await connection.scalar(there) is None:
-                return None
-            return await _submitted(connection, store, document, source, ())
+        with patient(UPLOAD_SECONDS):
+            async with self._database.transaction() as connection:
+                if await connection.scalar(there) is None:
+                    return None
+                return await _submitted(connection, store, document, source, ())
 
     async def get(self, job: str) -> Job | None:
         """The job of this id."""

@@ -20,17 +20,7 @@ from knowledge.embed import EmbedError, Vectors
 from knowledge.prepared import Prepared
 from knowledge.recent import Recent
 from knowledge.rows import Rows, StoreRow
-from knowledge.store import (
-    Document,
-    EmptyDocumentError,
-    Known,
-    Piece,
-    Place,
-    Stats,
-    StoreError,
-    checked_name,
-    unheard,
-)
+from knowledge.store import Document, EmptyDocumentError, Known, Piece, Place, Stats, StoreError, checked_name, unheard
 from knowledge.terms import WORDS
 from knowledge.whole import to_the_end
 from language.focus import focus
@@ -87,6 +77,10 @@ class SqlStore:
                 await self._purge(store)
                 await self._forget_index()
                 await self.rows.forget(store)
+
+    async def answers(self) -> bool:
+        """See the port."""
+        return await self.database.answers()
 
     async def documents(self) -> list[Known]:
         """See the port."""

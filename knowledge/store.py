@@ -177,6 +177,9 @@ class Store(Searchable, Protocol):
     async def remove(self, names: Sequence[str]) -> int:
         """Forget the documents of these names. Returns how many there were."""
 
+    async def answers(self) -> bool:
+        """Return whether it can be searched now, as far as a quick look tells."""
+
     async def documents(self) -> list[Known]:
         """What is held, by name."""
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from accounts.accounts import Identity
 from database.engine import Database
 from database.errors import DatabaseError
+from database.patience import patient
 from database.usage import BUDGET, USAGE
 from server.errors import ApiError
 from server.estimate import prompt_estimate
@@ -178,8 +179,9 @@ class Ledger:
 
     async def _purge(self) -> None:
         before = time.time_ns() // 1_000_000 - KEPT_SECONDS * 1000
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(USAGE).where(USAGE.c.created_at < before))
+        with patient():
+            async with self._database.transaction() as connection:
+                await connection.execute(delete(USAGE).where(USAGE.c.created_at < before))
 
 
 def _is(charge: Charge) -> tuple[Any, ...]:

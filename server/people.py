@@ -11,6 +11,7 @@ from typing import Any, Final
 from accounts.accounts import Accounts
 from accounts.users import User
 from conversations.conversations import Conversations
+from database.patience import patient
 from knowledge.base import shown
 from knowledge.bases import Bases
 from knowledge.store import Store
@@ -93,10 +94,11 @@ class People:
         await self._accounts.users.begin_erasing(user_id)
         self._accounts.forget(user_id)
         self._open_turns.end_of(_USER + user_id)
-        await self._knowledge.delete_all(user_id)
-        await self._conversations.delete_all(user_id)
-        await self._ledger.forget(user_id)
-        await self._accounts.users.forget(user_id)
+        with patient():
+            await self._knowledge.delete_all(user_id)
+            await self._conversations.delete_all(user_id)
+            await self._ledger.forget(user_id)
+            await self._accounts.users.forget(user_id)
 
     async def end_turns_of_the_gone(self) -> None:
         """End what still streams for users whom another process disabled or deleted."""

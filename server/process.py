@@ -4,17 +4,23 @@ import asyncio
 import gc
 import socket
 import sys
+import time
 
 import uvicorn
 
+from accounts.keys import holds_keys
+from database.engine import Database
+from database.errors import DatabaseAwayError
 from server.access_token import FILE
 from server.app import create_app, prepare
 from server.protocol import uvicorn_options
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from server.state import ServerState
 
 _SWITCH_SECONDS = 0.0005
 """After which a thread that computes lets the event loop go on; Python's own 5 ms are a late frame of sound."""
+_LOOK_SECONDS = 1.0
+"""Between two looks for a database that is away at the start."""
 _AFTER_GRACE_SECONDS = 1
 """For the last frames; then uvicorn cancels what is left."""
 
@@ -42,8 +48,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     state: ServerState = app.state.dialgraph
     _leave_no_core()
     prepare(state)
-    if state.services.database.engine == "sqlite":  # a PostgreSQL that is away may come back
-        state.services.database.prepare()
+    _open_database(state)
     config = uvicorn.Config(
         app, timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS), **uvicorn_options()
     )
@@ -56,6 +61,36 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     gc.enable()
     sys.setswitchinterval(_SWITCH_SECONDS)
     DrainingServer(config, state).run(sockets=[listener])
+
+
+def _open_database(state: ServerState) -> None:
+    """Bring the database to the present form; wait for one that is away and may come back. Raises DatabaseError."""
+    database = state.services.database
+    waiting = False
+    while True:
+        try:
+            database.prepare()
+            break
+        except DatabaseAwayError as error:
+            if not waiting:
+                sys.stderr.write(f"dialgraph: {error}. The server starts as soon as it answers.\n")
+            waiting = True
+            time.sleep(_LOOK_SECONDS)
+    if state.authenticator.mode == "none" and database.engine != "sqlite":
+        asyncio.run(_refuse_none(state.settings))
+
+
+async def _refuse_none(settings: Settings) -> None:
+    """Raise SettingsError where users' keys show that somebody relies on them."""
+    database = Database(settings.database_url.get_secret_value(), settings.data_dir)
+    try:
+        if await holds_keys(database):
+            raise SettingsError(
+                "Setting 'auth' is 'none', but this database holds users' API keys. Leave DIALGRAPH_AUTH empty, or set"
+                " it to 'keys'."
+            )
+    finally:
+        await database.aclose()
 
 
 def _leave_no_core() -> None:

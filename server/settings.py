@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from graphs.settings import GraphSettings, ModelSettings
+from graphs.settings import LONGEST_SECONDS, GraphSettings, ModelSettings
 
 PREFIX = "DIALGRAPH_"
 OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
@@ -35,6 +35,7 @@ def _names(value: object) -> object:
     return value
 
 
+LARGEST_MB = 1024
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
@@ -97,7 +98,7 @@ class Settings(GraphSettings):
         + ".",
     )
     user_token_budget: int = Field(
-        default=0, ge=0, description="Tokens of one user a calendar month, all keys together; 0: no bound."
+        default=0, ge=0, le=2**53, description="Tokens of one user a calendar month, all keys together; 0: no bound."
     )
     user_streams: int = Field(default=20, ge=0, description="Turns of one user that may run at once; 0: no limit.")
     trusted_proxies: Names = Field(
@@ -115,17 +116,27 @@ class Settings(GraphSettings):
         description="How `/api/chat` streams: as server-sent events, as bare JSON lines, or as OpenAI chunks.",
     )
     endpoints: Names = Field(default=(), description="The graphs of langgraph.json to serve: `rag, chat`; empty: all.")
-    body_limit_mb: float = Field(default=20, gt=0, description="The largest request body, pictures and sound included.")
-    upload_limit_mb: float = Field(default=20, gt=0, description="The largest file that can be uploaded.")
+    body_limit_mb: float = Field(
+        default=20, gt=0, le=LARGEST_MB, description="The largest request body, pictures and sound included."
+    )
+    upload_limit_mb: float = Field(
+        default=20, gt=0, le=LARGEST_MB, description="The largest file that can be uploaded."
+    )
     keepalive_ms: int = Field(
         default=5000,
         gt=0,
+        le=LONGEST_SECONDS * 1000,
         description="Silence after which a stream gets a comment, so that no proxy cuts it.",
     )
     send_timeout_seconds: float = Field(
-        default=30, gt=0, description="How long a client may take nothing of its stream before it is cut off."
+        default=30,
+        gt=0,
+        le=LONGEST_SECONDS,
+        description="How long a client may take nothing of its stream before it is cut off.",
     )
-    grace_seconds: float = Field(default=10, ge=0, description="How long running calls may go on after a SIGTERM.")
+    grace_seconds: float = Field(
+        default=10, ge=0, le=LONGEST_SECONDS, description="How long running calls may go on after a SIGTERM."
+    )
     require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
     cors_origins: Names = Field(default=(), description="Web origins that may call from a browser.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")

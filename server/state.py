@@ -18,6 +18,7 @@ from server.knowledge import UserKnowledge
 from server.ledger import Ledger
 from server.limiter import Limiter
 from server.people import People
+from server.readiness import Readiness
 from server.record import Keeper
 from server.settings import Settings
 from server.turns import Turns
@@ -43,6 +44,7 @@ class ServerState:
     limiter: Limiter
     ledger: Ledger
     turns: Turns
+    readiness: Readiness
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
     uploading: Counter[str] = field(default_factory=Counter)
@@ -84,4 +86,5 @@ def open_state(settings: Settings) -> ServerState:
         Limiter(settings, kept.cache),
         ledger,
         open_turns,
+        Readiness(services, kept.cache),
     )

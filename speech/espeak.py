@@ -60,6 +60,7 @@ class _Manner:
 class EspeakVoice:
     """See the module."""
 
+    healthy = True
     capabilities = Capabilities(words=True, languages=("en", "zh"), voices=tuple(_VARIANTS))
     sample_rate = SAMPLE_RATE
 

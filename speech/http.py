@@ -33,6 +33,8 @@ class SpeechClient:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._deadlines = deadlines
         self._session: aiohttp.ClientSession | None = None
+        self.healthy = True
+        """Whether the server answered the last time it was asked."""
 
     @asynccontextmanager
     async def post(self, path: str, **body: Any) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -43,9 +45,12 @@ class SpeechClient:
             try:
                 async with asyncio.timeout(self._deadlines.first_byte):
                     response = await self._begun(path, body)
+                self.healthy = True
             except aiohttp.ServerTimeoutError:
+                self.healthy = False
                 raise VoiceError("unreachable", f"{self._what} cannot be reached.") from None
             except TimeoutError:
+                self.healthy = False
                 raise VoiceError("timeout", f"{self._what} did not begin to answer in time.") from None
             try:
                 if response.status != 200:
@@ -80,7 +85,9 @@ class SpeechClient:
             async with asyncio.timeout(self._deadlines.connect):
                 async with self._open().get(f"{self._url}/models", allow_redirects=False) as response:
                     await response.read()
+                self.healthy = True
         except (aiohttp.ClientError, OSError, TimeoutError):
+            self.healthy = False
             log.warning("a speech server did not answer the prewarming request", extra={"server": self._what})
 
     async def aclose(self) -> None:
@@ -124,6 +131,7 @@ class SpeechClient:
         try:
             yield
         except aiohttp.ClientConnectorError as error:
+            self.healthy = False
             raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError
             raise VoiceError("incomplete", f"{self._what} was cut off.") from error

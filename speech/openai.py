@@ -33,6 +33,11 @@ class OpenAIVoice:
         url = address.url.rstrip("/").removesuffix("/audio/speech")
         self._client = SpeechClient(self._what, url, address.api_key, address.deadlines)
 
+    @property
+    def healthy(self) -> bool:
+        """See the port."""
+        return self._client.healthy
+
     async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
         """See the port. Closing the generator ends the request."""
         body = {"model": self._model, "input": text, "voice": voice or self._usual, "response_format": "pcm"}

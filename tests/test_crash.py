@@ -55,7 +55,7 @@ async def test_k09_after_a_kill_the_same_turn_has_the_same_key_and_pays_once(tmp
         environment = {
             **os.environ, "EFFECTS": str(effects), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "DIALGRAPH_PORT": "0",
             "DIALGRAPH_GRAPHS_FILE": str(tmp_path / "langgraph.json"), "DIALGRAPH_DATA_DIR": str(tmp_path / "data"),
-            "LLM_BASE_URL": up.url,
+            "LLM_BASE_URL": up.url, "DIALGRAPH_AUTH": "none",
         }  # fmt: skip
 
         async def start() -> tuple[asyncio.subprocess.Process, int]:

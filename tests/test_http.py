@@ -46,7 +46,14 @@ async def test_what_tells_about_the_server(tmp_path: Path) -> None:
     assert one.json()["id"] == "rag" and (none.status, beside.status) == (404, 404)
     assert (health.json(), ready.json(), ping.json()) == (
         {"status": "ok"},
-        {"status": "ok", "models": {"main": "up"}, "cache": "ok"},
+        {
+            "status": "ok",
+            "database": "up",
+            "models": {"main": "up"},
+            "stores": {"main": "up"},
+            "voices": {"main": "up"},
+            "cache": "ok",
+        },
         {"message": "pong"},
     )
 

@@ -115,6 +115,7 @@ async def test_breaking_in_ends_voice_and_model_at_once(tmp_path: Path) -> None:
 class CountedVoice:
     """A voice at the edge of the world: it takes its time, and tells when it was stopped."""
 
+    healthy = True
     capabilities = Capabilities()
     sample_rate = 16_000
 

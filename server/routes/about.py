@@ -44,12 +44,11 @@ async def health() -> dict[str, str]:
 
 @public.get("/ready", summary="Whether calls can come.", responses={503: {"description": "Not now."}})
 async def ready(state: State) -> JSONResponse:
-    """For a load balancer: send no calls when this is not 200."""
-    status = "stopping" if state.draining else "ok" if state.ready else "starting"
-    cache = "ok" if state.cache.healthy else "away"  # all works without it
-    return JSONResponse(
-        {"status": status, "models": state.services.health(), "cache": cache}, 200 if status == "ok" else 503
-    )
+    """For a load balancer: send no calls when this is not 200. A model, voice or cache that is away is shown only."""
+    if state.draining or not state.ready:
+        return JSONResponse({"status": "stopping" if state.draining else "starting"}, 503)
+    report = await state.readiness.report()
+    return JSONResponse(report, 200 if report["status"] == "ok" else 503)
 
 
 @public.get("/ping", summary="As Agora's samples answer it.")

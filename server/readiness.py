@@ -1,0 +1,45 @@
+"""Whether calls can come: what `/ready` tells. Databases are looked at once a second, however often it is asked."""
+
+import asyncio
+import time
+from typing import Any
+
+from cache.port import Cache
+from graphs.services import OpenServices
+from models.breaker import Health
+
+_LOOK_SECONDS = 1.0
+
+
+class Readiness:
+    """Looks at the database and at everything that was opened."""
+
+    def __init__(self, services: OpenServices, cache: Cache) -> None:
+        self._services = services
+        self._cache = cache
+        self._looking = asyncio.Lock()
+        self._looked_at = float("-inf")
+        self._database: Health = "up"
+        self._stores: dict[str, Health] = {}
+
+    async def report(self) -> dict[str, Any]:
+        """Return `status` (`ok`, or `away` while the database is), and how the database, each model, store and voice
+        and the cache are.
+        """
+        async with self._looking:
+            if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                await self._look()
+                self._looked_at = time.monotonic()
+        return {
+            "status": "ok" if self._database == "up" else "away",
+            "database": self._database,
+            "models": self._services.model_health(),
+            "stores": self._stores,
+            "voices": self._services.voice_health(),
+            "cache": "ok" if self._cache.healthy else "away",  # all works without it
+        }
+
+    async def _look(self) -> None:
+        services = self._services
+        there, self._stores = await asyncio.gather(services.database.answers(), services.store_health())
+        self._database = "up" if there else "down"
