@@ -7,6 +7,7 @@ is cancelled exactly once and awaited, whatever happens to whoever reads the eve
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from traceback import clear_frames
 from typing import Any
 
 from graphs.channel import Channel, Reader
@@ -108,6 +109,14 @@ async def run_turn(graph: CompiledGraph, turn: Turn) -> AsyncGenerator[Event, No
 
 
 async def _drive(graph: CompiledGraph, turn: Turn) -> None:
+    try:
+        await _run(graph, turn)
+    except BaseException as error:
+        forget_frames(error)
+        raise
+
+
+async def _run(graph: CompiledGraph, turn: Turn) -> None:
     given: Any = {"messages": []}
     broken = _Broken(turn)
     try:
@@ -166,6 +175,20 @@ async def _last_words(turn: Turn, error: Exception) -> None:
                     line.apologised = False
 
 
+def forget_frames(error: BaseException | None) -> None:
+    """Let go of what the functions that an error passed through had in their hands: the whole request, among others.
+
+    An error and the frames that it knows are often a circle. It can still be logged with its places.
+    """
+    waiting, seen = [error], {id(None)}
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            clear_frames(error.__traceback__)
+            waiting += [error.__cause__, error.__context__]
+
+
 async def _outlast(task: "asyncio.Task[None]") -> None:
     """Wait for the task, and pass on a cancellation only when it is done. What it failed with stays in it."""
     cancelled: asyncio.CancelledError | None = None
@@ -175,4 +198,7 @@ async def _outlast(task: "asyncio.Task[None]") -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # the error knows this frame: kept in it, both would wait for a garbage collection

@@ -27,8 +27,13 @@ _STOP_CHARACTERS = frozenset(
 Said = TypeVar("Said")
 
 
+LONGEST_LOOK = 4_000
+"""Characters of a text that its language is told by."""
+
+
 def is_chinese(text: str) -> bool:
     """Whether a caller who says this expects an answer in Chinese: Chinese characters outweigh Latin words."""
+    text = text[:LONGEST_LOOK]
     han = len(HAN_CHARACTER.findall(text))
     return han > 0 and han * 2 >= len(_LETTER.findall(text)) / 2
 

@@ -10,6 +10,7 @@ from models.port import ChatRequest, Message
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Say, Usage
+from nodes.turn import LONGEST_QUESTION
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
 _POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)
@@ -58,9 +59,10 @@ def goes_on(question: str) -> bool:
 
 def _said_before(messages: Sequence[Message]) -> list[str]:
     """The caller's earlier words: back to the last question that could be understood by itself."""
-    said = [text_of(message.get("content")) for message in messages if message.get("role") == "user"][:-1]
+    spoken = [message for message in messages if message.get("role") == "user"][-_LOOKS_BACK - 1 : -1]
+    said = [text_of(message.get("content"))[-LONGEST_QUESTION:] for message in spoken]
     found: list[str] = []
-    for text in reversed(said[-_LOOKS_BACK:]):
+    for text in reversed(said):
         if text.strip():
             found.insert(0, text.strip())
             if not goes_on(text):

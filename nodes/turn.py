@@ -32,6 +32,10 @@ from tools.port import Toolbox, ToolError, ToolSchema
 log = logging.getLogger(__name__)
 
 
+LONGEST_QUESTION = 4_000
+"""Characters: some five minutes of speech. What looks at a question takes time for each of them."""
+
+
 def tool_name(tool: object) -> str:
     """What a model calls a tool of OpenAI's form; empty for any other form."""
     function = tool.get("function") if isinstance(tool, Mapping) else None
@@ -177,8 +181,8 @@ class Turn(Context):
 
     @property
     def question(self) -> str:
-        """The last user text, in whatever form the message has."""
-        return last_user_text(self.messages)
+        """The last user text, in whatever form the message has; of a very long one the end, where the question is."""
+        return last_user_text(self.messages)[-LONGEST_QUESTION:]
 
     @cached_property
     def key(self) -> str:

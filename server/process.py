@@ -5,6 +5,9 @@ import gc
 import socket
 import sys
 import time
+from contextlib import suppress
+from ctypes import CDLL
+from typing import Final
 
 import uvicorn
 
@@ -19,6 +22,9 @@ from server.state import ServerState
 
 _SWITCH_SECONDS = 0.0005
 """After which a thread that computes lets the event loop go on; Python's own 5 ms are a late frame of sound."""
+_MMAP_THRESHOLD: Final = -3
+"""M_MMAP_THRESHOLD of mallopt(3)."""
+_OWN_MAPPING_BYTES: Final = 512 * 1024
 _LOOK_SECONDS = 1.0
 """Between two looks for a database that is away at the start."""
 _AFTER_GRACE_SECONDS = 1
@@ -47,6 +53,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
     state: ServerState = app.state.dialgraph
     _leave_no_core()
+    give_memory_back()
     prepare(state)
     _open_database(state)
     config = uvicorn.Config(
@@ -91,6 +98,12 @@ async def _refuse_none(settings: Settings) -> None:
             )
     finally:
         await database.aclose()
+
+
+def give_memory_back() -> None:
+    """Let glibc return large blocks as soon as they are free: left alone it keeps ever larger ones."""
+    with suppress(OSError, AttributeError):  # another C library
+        CDLL(None).mallopt(_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
 
 
 def _leave_no_core() -> None:

@@ -8,6 +8,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from server.bodies import body_too_large
+from server.body_room import Place
 from server.errors import ApiError, shutting_down, told_of
 
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold the words back
@@ -79,11 +80,15 @@ async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | N
     await send_json(send, error.status, orjson.dumps(error.envelope()), {**error.headers, **(headers or {})})
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
-    """The body; 413 as soon as it is known to be too large, which is before it is read if its length is given."""
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, place: Place | None = None) -> bytes:
+    """Return the body, counted at its place if it has one. Raises ApiError 413 and 503, before it is read if its length
+    is given.
+    """
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise body_too_large(limit)
+    if place is not None and length.isdigit():
+        place.grow_to(int(length))
     body = bytearray()
     while True:
         message = await receive()
@@ -92,6 +97,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
         body += message.get("body", b"")
         if len(body) > limit:
             raise body_too_large(limit)
+        if place is not None:
+            place.grow_to(len(body))
         if not message.get("more_body", False):
             return bytes(body)
 

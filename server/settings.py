@@ -119,6 +119,13 @@ class Settings(GraphSettings):
     body_limit_mb: float = Field(
         default=20, gt=0, le=LARGEST_MB, description="The largest request body, pictures and sound included."
     )
+    bodies_mb: float = Field(
+        default=128,
+        gt=0,
+        le=64 * LARGEST_MB,
+        description="Request bodies that are held at once, beyond the first 64 KB of each; one caller may hold half of"
+        " it. More are answered with 503. At least twice the largest body.",
+    )
     upload_limit_mb: float = Field(
         default=20, gt=0, le=LARGEST_MB, description="The largest file that can be uploaded."
     )
@@ -140,6 +147,11 @@ class Settings(GraphSettings):
     require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
     cors_origins: Names = Field(default=(), description="Web origins that may call from a browser.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+
+    @property
+    def bodies(self) -> int:
+        """In bytes."""
+        return int(self.bodies_mb * 1024 * 1024)
 
     @property
     def upload_limit(self) -> int:

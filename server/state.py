@@ -12,6 +12,7 @@ from graphs.settings import langgraph_file
 from knowledge.bases import Bases
 from models.vetted import VettedUpstreams
 from server.auth import Authenticator
+from server.body_room import BodyRoom
 from server.endpoints import Endpoint, load_endpoints
 from server.kept import open_kept
 from server.knowledge import UserKnowledge
@@ -45,6 +46,7 @@ class ServerState:
     ledger: Ledger
     turns: Turns
     readiness: Readiness
+    body_room: BodyRoom
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
     uploading: Counter[str] = field(default_factory=Counter)
@@ -87,4 +89,5 @@ def open_state(settings: Settings) -> ServerState:
         ledger,
         open_turns,
         Readiness(services, kept.cache),
+        BodyRoom(settings.bodies, settings.body_limit),
     )

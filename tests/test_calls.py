@@ -221,10 +221,7 @@ def test_a_long_row_is_joined_in_no_time() -> None:
 
 def test_what_was_heard_of_an_interrupted_answer_is_known() -> None:
     def interrupted(*messages: Message) -> str:
-        import json
-
-        body = json.dumps({"messages": messages}).encode()
-        return read_request(body, {}, {}, "").call.interrupted
+        return read_request({"messages": list(messages)}, {}, {}, "").call.interrupted
 
     assert interrupted(user("a"), assistant("The pool <ims_agent_interrupted>is open"), user("b")) == "The pool"
     assert interrupted(user("a"), assistant("The pool", metadata={"interrupted": True}), user("b")) == "The pool"

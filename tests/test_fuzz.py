@@ -26,6 +26,7 @@ from knowledge.store import Piece
 from knowledge.vectors import SegmentFile, build
 from models.sse import EventReader, EventTooLargeError
 from server.errors import ApiError
+from server.json_body import json_object
 from server.wire.request import read_request
 from tests.accounts import form
 
@@ -117,7 +118,7 @@ def test_requests() -> None:
         "messages": [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": "1", "content": "x"}]
     }
     seeds = [json.dumps(body).encode() for body in (whole, tool)]
-    assert fuzz(300_000, seeds, lambda data: read_request(data, {}, {}), ApiError) > 10_000
+    assert fuzz(300_000, seeds, lambda data: read_request(json_object(data), {}, {}), ApiError) > 10_000
 
 
 # Starlette leaves the closing of a file whose form broke off to Python.

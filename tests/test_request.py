@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from graphs.spec import END, Graph, Step
 from server.errors import ApiError
+from server.json_body import json_object
 from server.wire.request import CompletionRequest, read_request
 from tests.serving import serving
 
@@ -20,7 +21,7 @@ USER = [{"role": "user", "content": "hi"}]
 def read(body: Any, headers: dict[str, str] | None = None, query: dict[str, str] | None = None) -> CompletionRequest:
     """One request."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_request(data, headers or {}, query or {}, "alice")
+    return read_request(json_object(data), headers or {}, query or {}, "alice")
 
 
 @pytest.mark.parametrize(
@@ -130,11 +131,10 @@ def test_legal_messages_are_taken_as_they_are(message: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("body", "param", "sentence"),
     [
-        (b"{", None, "The body is no JSON."),
-        (b"", None, "The body is no JSON."),
-        (b'{"messages": NaN}', None, "The body is no JSON."),
-        (b'{"messages": [' + b"[" * 100_000, None, "The body is no JSON."),
-        (b'{"messages":[{"role":"user","content":"\\ud800"}]}', None, "The body is no JSON."),
+        (b"{", None, "The body is not valid JSON."),
+        (b"", None, "The body is not valid JSON."),
+        (b'{"messages": NaN}', None, "The body is not valid JSON."),
+        (b'{"messages": [' + b"[" * 100_000, None, "The body is not valid JSON."),
         (b"[]", None, "The body must be a JSON object."),
         ({}, "messages", "`messages` must be a list with at least one message."),
         ({"messages": []}, "messages", "`messages` must be a list with at least one message."),

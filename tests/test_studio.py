@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from graphs.settings import ROOT
+from server.access_token import access_token
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,7 +98,7 @@ async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient
     assert final["messages"][-1]["content"] == said
 
 
-async def test_a_thread_goes_on_and_our_endpoints_are_served_beside(studio: httpx2.AsyncClient) -> None:
+async def test_a_thread_goes_on_and_our_endpoints_are_served_beside(studio: httpx2.AsyncClient, tmp_path: Path) -> None:
     thread = (await studio.post("/threads", json={})).json()["thread_id"]
     for question, held in (("When is breakfast?", "Garden Room"), ("How much is the sauna?", "8 euros")):
         body = {"assistant_id": "rag", "input": {"messages": [{"role": "user", "content": question}]}}
@@ -106,5 +107,8 @@ async def test_a_thread_goes_on_and_our_endpoints_are_served_beside(studio: http
     assert [message["type"] for message in result["messages"]] == ["human", "ai", "human", "ai"]
 
     request = {"messages": [{"role": "user", "content": "Is there a gym?"}], "stream": True}
-    reply = await studio.post("/rag/chat/completions", json=request)
+    refused = await studio.post("/rag/chat/completions", json=request)
+    assert refused.status_code == 401, "a graph's own server has a key too"
+    bearer = {"authorization": f"Bearer {access_token(tmp_path / 'data')}"}
+    reply = await studio.post("/rag/chat/completions", json=request, headers=bearer)
     assert reply.status_code == 200 and reply.text.endswith("data: [DONE]\n\n") and '"content":"The"' in reply.text

@@ -11,6 +11,7 @@ from server.backend_api.router import usual_language
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError
+from server.json_body import read_object
 from server.listener import Wire
 from server.reply import Replying, headers_of, read_body, send_json, told_once
 from server.routes.messages import request_key_in
@@ -18,7 +19,6 @@ from server.state import ServerState
 from server.texts import Language, language_of
 from server.wire.backend_api import BackendApiWire
 from server.wire.chat import ChatWire
-from server.wire.request import json_object
 
 Form = Literal["events", "lines", "openai"]
 
@@ -61,7 +61,7 @@ class Chat:
         # Who may not ask is told so before his body is read.
         for needed in self.scopes:
             identity = await self._state.authenticator.identify(scope, headers, needed)
-        body = json_object(await read_body(receive, headers, JSON_BYTES))
+        body = await read_object(await read_body(receive, headers, JSON_BYTES))
         return await self.asked(identity, scope, headers, body)
 
     def _wire(self, scope: Scope, headers: dict[str, str], language: Language) -> Wire:

@@ -5,16 +5,20 @@ the request is read.
 """
 
 import asyncio
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from models.question import last_user_text
 from nodes.contract import Turn
 from profiles.choose import known_profiles
 from server.auth import Caller
+from server.body_room import Place
 from server.conversing import Asked, converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
+from server.json_body import read_object
 from server.listener import Listener, Wire
 from server.meter import Meter
 from server.reply import Disconnected, Replying, headers_of, read_body, send_error
@@ -41,25 +45,29 @@ class Completions:
         serving = False
         try:
             headers = headers_of(scope)
-            caller, request = await self._read(scope, receive, headers)
-            endpoint, turn = self._turn(caller, request)
-            if self._state.settings.require_stream and not turn.streaming:
-                message = "This server only streams: `stream` must be true."
-                raise ApiError(400, message, param="stream", code="stream_required")
-            if self._state.draining:
-                raise shutting_down()
-            wire = self.wire(endpoint, request, turn)
-            if CONVERSATION in headers:
-                asked = self._asked(headers, caller, endpoint, turn)
-                send = Replying(send)
-                await converse(self._state, asked, wire, scope, receive, send)
-                return
-            async with admitted(self._state, caller.identity, turn.messages, turn.request) as charges:
-                shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
-                meter = None if joined else Meter(self._state.ledger, turn, caller.identity, charges)
-                listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
-                serving = True
-                await listener.serve(scope, receive, send, joined=joined)
+            caller = await self._state.authenticator.authenticate(scope, headers)
+            with self._state.body_room.place(caller.principal) as place:
+                request = await self._read(scope, receive, headers, caller, place)
+                endpoint, turn = self._turn(caller, request)
+                if self._state.settings.require_stream and not turn.streaming:
+                    message = "This server only streams: `stream` must be true."
+                    raise ApiError(400, message, param="stream", code="stream_required")
+                if self._state.draining:
+                    raise shutting_down()
+                wire = self.wire(endpoint, request, turn)
+                if CONVERSATION in headers:
+                    asked = self._asked(headers, caller, endpoint, turn)
+                    send = Replying(send)
+                    await converse(self._state, asked, wire, scope, receive, send)
+                    return
+                if place.counted:
+                    await asyncio.to_thread(lambda: turn.key)  # hashing a large request takes a while
+                async with admitted(self._state, caller.identity, turn.messages, turn.request) as charges:
+                    shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
+                    meter = None if joined else Meter(self._state.ledger, turn, caller.identity, charges)
+                    listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
+                    serving = True
+                    await listener.serve(scope, receive, send, joined=joined)
         except Disconnected:
             return
         except FORESEEN as error:
@@ -69,9 +77,11 @@ class Completions:
                 raise
             await send_error(send, shutting_down())
 
-    def read(self, body: bytes, headers: dict[str, str], query: dict[str, str], principal: str) -> CompletionRequest:
+    def read(
+        self, data: dict[str, Any], headers: dict[str, str], query: dict[str, str], principal: str
+    ) -> CompletionRequest:
         """The request. Raises ApiError."""
-        return read_request(body, headers, query, principal)
+        return read_request(data, headers, query, principal)
 
     def wire(self, endpoint: Endpoint, request: CompletionRequest, turn: Turn) -> Wire:
         """The form in which the turn is told."""
@@ -90,7 +100,7 @@ class Completions:
         return Asked(
             caller.identity,
             headers[CONVERSATION],
-            turn.question,
+            last_user_text(turn.messages),
             turn.streaming,
             request_key_in(headers),
             graph=endpoint.spec.name,
@@ -99,16 +109,17 @@ class Completions:
             carries_sound=self.carries_sound,
         )
 
-    async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> tuple[Caller, CompletionRequest]:
-        caller = await self._state.authenticator.authenticate(scope, headers)
+    async def _read(
+        self, scope: Scope, receive: Receive, headers: dict[str, str], caller: Caller, place: Place
+    ) -> CompletionRequest:
         content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
             raise ApiError(415, "The Content-Type must be `application/json`.", code="unsupported_media_type")
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise ApiError(415, "The body must not be compressed.", code="unsupported_encoding")
-        body = await read_body(receive, headers, self._state.settings.body_limit)
+        data = await read_object(await read_body(receive, headers, self._state.settings.body_limit, place))
         query = dict(Request(scope).query_params)
-        return caller, self.read(body, headers, query, caller.principal)
+        return self.read(data, headers, query, caller.principal)
 
     def _turn(self, caller: Caller, request: CompletionRequest) -> tuple[Endpoint, Turn]:
         """The endpoint, and the turn that it is asked for."""

@@ -7,10 +7,10 @@ from starlette.types import Receive, Scope, Send
 from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError
+from server.json_body import read_object
 from server.reply import Replying, headers_of, read_body, send_error, told_once
 from server.state import ServerState
 from server.wire.chat import ChatWire
-from server.wire.request import json_object
 
 CONVERSATION = "x-dialgraph-conversation"
 """The header by which a request to an OpenAI endpoint goes on with a conversation."""
@@ -30,7 +30,7 @@ class Messages:
         async with told_once(send, "/v1/conversations/…/messages", partial(send_error, send)):
             headers = headers_of(scope)
             identity = await self._state.authenticator.identify(scope, headers, "chat")
-            body = json_object(await read_body(receive, headers, JSON_BYTES))
+            body = await read_object(await read_body(receive, headers, JSON_BYTES))
             content, streaming = body.get("content"), body.get("stream", False)
             if not isinstance(content, str):
                 raise ApiError(400, "`content` must be text.", param="content", code="invalid_value")

@@ -1,5 +1,7 @@
 """`POST …/responses`: the same turns, told as OpenAI's Responses API tells them."""
 
+from typing import Any
+
 from nodes.contract import Turn
 from server.endpoints import Endpoint
 from server.listener import Wire
@@ -14,9 +16,11 @@ class Responses(Completions):
 
     carries_sound = False
 
-    def read(self, body: bytes, headers: dict[str, str], query: dict[str, str], principal: str) -> CompletionRequest:
+    def read(
+        self, data: dict[str, Any], headers: dict[str, str], query: dict[str, str], principal: str
+    ) -> CompletionRequest:
         """The request. Raises ApiError."""
-        return read_responses_request(body, headers, query, principal)
+        return read_responses_request(data, headers, query, principal)
 
     def wire(self, endpoint: Endpoint, request: CompletionRequest, turn: Turn) -> Wire:
         """The form in which the turn is told."""

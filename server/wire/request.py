@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from models.question import text_of
 from nodes.call import Call
 from nodes.messages import INTERRUPTED_TAG
@@ -20,6 +18,10 @@ from server.errors import ApiError
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 MAX_MODEL_CHARACTERS: Final = 256
 MAX_MESSAGES: Final = 4096
+MAX_PARTS: Final = 10_000
+"""Of all messages together."""
+MAX_TOOLS: Final = 1_000
+"""OpenAI's own bound is 128."""
 
 OURS: Final = frozenset({"messages", "model", "stream"})
 """Fields that mean the same to every model and are set anew for it."""
@@ -86,33 +88,16 @@ class CompletionRequest:
 
 
 def read_request(
-    body: bytes, headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
+    data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
 ) -> CompletionRequest:
-    """Raises ApiError 400 with the name of the field that makes no sense."""
-    return read_data(json_object(body), headers, query, principal)
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """The body. Raises ApiError 400."""
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise ApiError(400, "The body is no JSON.", code="invalid_json") from None
-    if not isinstance(data, dict):
-        raise _refuse("", "The body must be a JSON object.")
-    return data
-
-
-def read_data(
-    data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str
-) -> CompletionRequest:
-    """The request, once it is JSON."""
+    """Read the request, once it is JSON. Raises ApiError 400 with the name of the field that makes no sense."""
     stream_options = _typed(data, "stream_options", dict, "an object") or {}
     count = data.get("n")
     if count is not None and (isinstance(count, bool) or count != 1):
         raise _refuse("n", "Only one answer at a time can be spoken: `n` must be 1.")
     for name in ("tools", "modalities"):
-        _typed(data, name, list, "a list")
+        if len(_typed(data, name, list, "a list") or ()) > MAX_TOOLS:
+            raise _refuse(name, f"`{name}` may hold at most {MAX_TOOLS} entries.")
     _typed(data, "audio", dict, "an object")
     return CompletionRequest(
         messages=_messages(data),
@@ -133,6 +118,7 @@ def _messages(data: Mapping[str, Any]) -> list[Mapping[str, object]]:
         raise _refuse("messages", "`messages` must be a list with at least one message.")
     if len(messages) > MAX_MESSAGES:
         raise _refuse("messages", f"`messages` may hold at most {MAX_MESSAGES} messages.")
+    parts = 0
     for at, message in enumerate(messages):
         where = f"messages[{at}]"
         if not isinstance(message, dict):
@@ -143,6 +129,9 @@ def _messages(data: Mapping[str, Any]) -> list[Mapping[str, object]]:
         content = message.get("content")
         if content is not None and not isinstance(content, str | list):
             raise _refuse(f"{where}.content", f"`{where}.content` must be text, a list of parts, or null.")
+        parts += len(content) if isinstance(content, list) else 0
+        if parts > MAX_PARTS:
+            raise _refuse(f"{where}.content", f"`messages` may hold at most {MAX_PARTS} parts.")
         if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
             raise _refuse(f"{where}.content", f"`{where}.content` must hold parts, each text or an object.")
         if role == "tool" and not isinstance(message.get("tool_call_id"), str):

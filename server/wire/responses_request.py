@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from server.errors import ApiError
-from server.wire.request import CompletionRequest, json_object, read_data
+from server.wire.request import CompletionRequest, read_request
 
 _RENAMED: Final = {"max_output_tokens": "max_completion_tokens"}
 _OURS: Final = frozenset(
@@ -21,10 +21,9 @@ _STORED: Final = ("previous_response_id", "conversation", "prompt")
 
 
 def read_responses_request(
-    body: bytes, headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
+    data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
 ) -> CompletionRequest:
     """Raises ApiError 400 with the name of the field that makes no sense or that only a store could answer."""
-    data = json_object(body)
     for name in _STORED:
         if data.get(name) is not None:
             raise _refuse(name, f"Nothing is stored here, so `{name}` cannot be answered: send the whole `input`.")
@@ -41,7 +40,7 @@ def read_responses_request(
     chat |= _format(data)
     # Responses always tell their usage.
     chat["stream_options"] = {"include_usage": True}
-    return read_data(chat, headers, query, principal)
+    return read_request(chat, headers, query, principal)
 
 
 def _instructions(data: Mapping[str, Any]) -> list[dict[str, Any]]:

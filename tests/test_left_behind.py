@@ -1,0 +1,108 @@
+"""However a request ends, nothing keeps it: what it held is free at once, without a garbage collection."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.spec import Graph, Step
+from tests.serving import CHAT, Served, serving
+from tests.upstream import Action, Upstream, says, upstream
+
+LARGE = 3_000_000
+SLOW = Graph(name="slow", steps=(Step("call_model", timeout_ms=200),))
+
+
+def body(**more: Any) -> dict[str, Any]:
+    """A request that is large enough to be found."""
+    return {"messages": [{"role": "user", "content": "a" * LARGE}], "stream": True, **more}
+
+
+def large_things() -> list[object]:
+    """Whatever holds a text of that size."""
+    return [
+        holder
+        for holder in gc.get_objects()
+        if any(isinstance(held, str | bytes | bytearray) and len(held) >= LARGE for held in gc.get_referents(holder))
+    ]
+
+
+@pytest.fixture(autouse=True)
+def uncollected() -> Iterator[None]:
+    """Only what nobody refers to is freed within the test."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@asynccontextmanager
+async def scene(folder: Path, script: list[Action]) -> AsyncIterator[tuple[Served, Upstream]]:
+    """A server, its upstream, and at the end the proof."""
+    async with upstream(default=script) as up:
+        model = {"url": up.url, "idle_seconds": 0.3, "first_byte_seconds": 0.6, "away_seconds": 0}
+        async with serving(folder, (SLOW, []), models={"main": model}) as served:
+            yield served, up
+            up.exchanges.clear()
+            served.connections.clear()
+            for _ in range(200):
+                if not (found := large_things()):
+                    break
+                del found
+                await asyncio.sleep(0.02)
+            assert not (found := large_things()), found
+
+
+REFUSED: list[Action] = [("status", 400, {}, b'{"error": {"message": "no"}}')]
+ANSWERS: dict[str, tuple[str, list[Action], dict[str, Any]]] = {
+    "answered": (CHAT, says("Hi."), {}),
+    "answered whole": (CHAT, says("Hi."), {"stream": False}),
+    "refused by the model": (CHAT, REFUSED, {}),
+    "refused by the model, in a call": (CHAT, REFUSED, {"metadata": {"call_id": "c"}}),
+    "spoken as a fallback": ("/chat/completions", REFUSED, {"extendData": {"instanceId": "i"}}),
+    "refused by us": (CHAT, says("Hi."), {"n": 2}),
+    "stalled": (CHAT, [("chunk", "Hi "), ("hang",)], {}),
+    "cut": (CHAT, [("chunk", "Hi "), ("fin",)], {}),
+    "never begun": (CHAT, [("hang",)], {}),
+    "a step that took too long": ("/slow/chat/completions", [("hang",)], {}),
+    "rag": ("/rag/chat/completions", REFUSED, {}),
+    "hangup": ("/hangup/chat/completions", REFUSED, {}),
+    "sound": ("/audio/chat/completions", REFUSED, {}),
+    "responses": ("/v1/responses", REFUSED, {}),
+}
+
+
+@pytest.mark.parametrize("ending", ANSWERS)
+async def test_a_request_that_was_replied_to_is_let_go(ending: str, tmp_path: Path) -> None:
+    path, script, more = ANSWERS[ending]
+    async with scene(tmp_path, script) as (served, _):
+        reply = await served.post(path, body(**more))
+        assert reply.status in (200, 400, 502, 504)
+        del reply
+
+
+@pytest.mark.parametrize("path", [CHAT, "/rag/chat/completions", "/hangup/chat/completions"])
+@pytest.mark.parametrize("script", [[("hang",)], [("chunk", "Hi "), ("hang",)]], ids=["in silence", "in words"])
+async def test_a_client_that_breaks_in_leaves_nothing(path: str, script: list[Action], tmp_path: Path) -> None:
+    async with scene(tmp_path, script) as (served, up):
+        connection = await served.connect()
+        await connection.send(served.request(path, body()))
+        await up.until(lambda: bool(up.exchanges))
+        connection.reset()
+        await up.until(lambda: up.exchanges[0].left is not None)
+
+
+async def test_a_turn_that_a_newer_one_ends_leaves_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path, [("hang",)]) as (served, up):
+        connection = await served.connect()
+        call: dict[str, Any] = {"call_id": "c"}
+        await connection.send(served.request(CHAT, body(metadata={**call, "turn_id": "1"})))
+        await up.until(lambda: len(up.exchanges) == 1)
+        up.scripts.append(says("Hi."))
+        await served.post(CHAT, {"messages": [{"role": "user", "content": "b"}], "metadata": {**call, "turn_id": "2"}})
+        await connection.reply()
+        await connection.aclose()
