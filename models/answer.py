@@ -26,6 +26,8 @@ class ToolCallPart:
     name: str | None = None
     arguments: str = ""
     """A piece of the JSON text of the arguments."""
+    extra: Mapping[str, object] = field(default_factory=dict)
+    """What the provider attached to the call, such as Google's `extra_content`; it wants it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Usage:
     total_tokens: int
     details: Mapping[str, object] = field(default_factory=dict)
     """Further fields of the upstream's usage, such as `prompt_tokens_details`."""
+    estimated: bool = False
+    """Whether the server told none, so that we guessed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,13 @@ Kind = Literal[
 
 KINDS_BY_STATUS: dict[int, Kind] = {
     400: "rejected",
+    408: "unavailable",
+    498: "unavailable",  # Groq: no capacity
+    521: "unavailable",  # Cloudflare: the server behind it is down
+    522: "timeout",
+    523: "unavailable",
+    524: "timeout",
+    529: "unavailable",  # Anthropic: overloaded
     401: "unauthorized",
     403: "unauthorized",
     404: "not_found",

@@ -12,6 +12,8 @@ from langchain_core.messages import AIMessageChunk, convert_to_messages
 from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
 from models.breaker import Breaker
 from models.errors import KINDS_BY_STATUS, ModelError
+from models.fields import passed_on
+from models.messages import accepted
 from models.port import ChatRequest, ModelAddress
 
 
@@ -77,10 +79,10 @@ class LangChainModel:
                     yield part
 
     async def _answer(self, request: ChatRequest) -> AsyncGenerator[Part, None]:
-        parameters = {key: value for key, value in request.parameters.items() if key != "stream_options"}
+        parameters = passed_on(request.parameters, request.own.union(self._address.extra_fields))
         answered, finish = False, None
         try:
-            messages = convert_to_messages([dict(message) for message in request.messages])
+            messages = convert_to_messages([dict(one) for one in accepted(request.messages, self._address.dialect)])
             async for chunk in self._chat_model(request).astream(messages, **cast(Mapping[str, Any], parameters)):
                 for part in _parts(chunk):
                     answered = answered or part.audible

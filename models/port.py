@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from models.answer import Part
 from models.breaker import Breaker
+from models.dialect import Rule
 from models.errors import ModelError
 
 Message = Mapping[str, object]
@@ -36,6 +37,16 @@ class ModelAddress:
     deadlines: Deadlines = Deadlines()
     away_seconds: float = 5.0
     """How long a server that was found away is not asked; 0: it is always asked."""
+    extra_fields: tuple[str, ...] = ()
+    """Fields of callers' requests that it is sent beside those that OpenAI documents."""
+    load_seconds: float = 0.0
+    """How long it may take to load the model; 0: it is always loaded."""
+    thinks_first: bool = False
+    """Whether its answers begin inside a thought, so that only `</think>` is seen."""
+    ca_file: str = ""
+    """Certificates of its authority, in PEM; empty: those of the system."""
+    dialect: tuple[Rule, ...] = ()
+    """What it takes or wants of messages beyond what every provider accepts; empty: as its host is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,9 @@ class ChatRequest:
 
     messages: Sequence[Message]
     parameters: Mapping[str, object] = field(default_factory=dict)
-    """Every other field of the request: temperature, tools, response_format …"""
+    """Every other field of the request: temperature, tools, response_format … An engine passes on what it knows."""
+    own: frozenset[str] = frozenset()
+    """Those of them that the graph's author has set: they go on whatever they are."""
     model: str = ""
     """The upstream's name of the model; empty: the settings' own."""
     api_key: str = field(default="", repr=False)

@@ -30,8 +30,16 @@ class SilenceWatch:
             self._timer = None
 
     def waiting(self) -> None:
-        """From now on it is the other side's turn."""
-        self._since = self._loop.time()
+        """It is the other side's turn, from now on or since the last time."""
+        if self._since is None:
+            self._since = self._loop.time()
+
+    def shorten(self, seconds: float) -> None:
+        """Wait no longer than this from now on."""
+        if seconds < self._seconds and self._timer is not None:
+            self._seconds = seconds
+            self._timer.cancel()
+            self._timer = self._loop.call_later(seconds, self._look)
 
     def heard(self) -> None:
         """It said something."""

@@ -56,6 +56,11 @@ class EventReader:
         self._keep(lines[-1])
         return events
 
+    @property
+    def begun(self) -> bool:
+        """Whether a part of an event has come whose end has not; a comment is none."""
+        return bool(self._data) or (bool(self._line) and not self._line.startswith(b":"))
+
     def end(self) -> list[ServerSentEvent]:
         """The event that the stream's end completes, if any."""
         events: list[ServerSentEvent] = []

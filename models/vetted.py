@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from models.port import ModelAddress
-from models.relay import KEEP_ALIVE_SECONDS, RelayModel
+from models.relay import RelayModel
+from models.session import KEEP_ALIVE_SECONDS
 
 LONGEST_URL = 2048
 MOST_OPEN = 64

@@ -2,19 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from models.answer import Part
+from models.declared import declared_tools
 from models.errors import ModelError
-from models.port import ChatRequest
+from models.port import ChatRequest, Message
 from models.question import text_of
 from models.standby import stream_first
+from models.usage import estimate, estimated_usage
 from nodes.contract import State, Turn, Update, node
-from nodes.events import Finish, Say, ToolCallPart
+from nodes.events import Finish, Relay, Say, ToolCallPart, Usage
 from nodes.messages import upstream_messages
-from nodes.offered import OfferedCalls, declared_tools, offered_tools
+from nodes.offered import OfferedCalls, offered_tools
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +28,7 @@ _AT_ONCE = 2_000
 
 @node(
     may_read=("prompt", "passages", "question", "passes", "said"),
-    writes=("tool_call", "tool_calls", "said", "route"),
+    writes=("tool_call", "tool_calls", "said", "attached", "route"),
     routes=("answered",),
     speaks=True,
     uses={"model": "model", "fallbacks": "model"},
@@ -56,6 +60,7 @@ async def call_model(
     request = ChatRequest(
         messages=state.get("prompt") or upstream_messages(turn.messages),
         parameters=offered.parameters(turn, parameters or {}),
+        own=frozenset(parameters or ()),
         model=upstream_model or turn.model,
         api_key=turn.api_key,
         passages=[passage.text for passage in state["passages"]] if "passages" in state else None,
@@ -70,14 +75,13 @@ async def call_model(
     passages = state.get("passages", [])
     # A document may tell the model to hang up: what nobody declared as a tool does not reach the host.
     asked = OfferedCalls(offered, declared_tools(request.parameters) if passages else None)
-    said: list[str] = []
+    answer = _Answer(request.messages, keeps=offered.runs_tools)
     before = state.get("said", "")
     apart = bool(before) and before[-1].isascii() and not before[-1].isspace()
     async with aclosing(stream) as parts:
         async for part in parts:
+            answer.hear(part)
             if type(part) is Say:
-                if offered.runs_tools:
-                    said.append(part.text)
                 if apart and not part.text[:1].isspace():
                     part = Say(f" {part.text}")  # what it said before its tools ran ends here
                 apart = False
@@ -87,6 +91,8 @@ async def call_model(
                     await turn.emit(relayed)
             elif not (isinstance(part, Finish) and (asked.kept or asked.refused)):
                 await turn.emit(part)
+    if answer.usage is None:
+        await turn.emit(answer.estimated())
     if asked.refused:
         log.warning("a call of a tool that nobody declared was dropped", extra={"step": turn.step})
         if not turn.spoke and not asked.kept:
@@ -95,7 +101,70 @@ async def call_model(
         raise ModelError("empty", f"The model {model!r} asked for tools that it no longer has, without a word.")
     if asked.calls:
         await turn.line.flush_text()
-    return {"route": "answered", **asked.update("".join(said))}
+    elif not asked.kept and await _is_silent(turn, answer) and not _may_be_silent(turn, answer):
+        raise ModelError("empty", f"The model {model!r} finished without a word that can be said.")
+    return {"route": "answered", **asked.update("".join(answer.said), answer.attached)}
+
+
+class _Answer:
+    """What is to be known of an answer when it has ended."""
+
+    def __init__(self, messages: Sequence[Message], *, keeps: bool) -> None:
+        """`keeps`: its words and what its provider attached go into the next prompt."""
+        self._messages = messages
+        self._keeps = keeps
+        self._tokens = 0.0
+        self.said: list[str] = []
+        self.attached: dict[str, Any] = {}
+        self.usage: Usage | None = None
+        self.finish = ""
+        self.only_words = True
+        """Whether nothing came for the ear but words."""
+
+    def hear(self, part: Part) -> None:
+        """This came."""
+        if type(part) is Say:
+            self._tokens += estimate(part.text)
+            if self._keeps:
+                self.said.append(part.text)
+        elif isinstance(part, Usage):
+            self.usage = part
+        elif isinstance(part, Finish):
+            self.finish = part.reason
+        elif isinstance(part, ToolCallPart):
+            self.only_words = False
+            self._tokens += estimate(f"{part.name or ''}{part.arguments}")
+        elif isinstance(part, Relay):
+            self.only_words = self.only_words and not part.audible
+            if self._keeps:
+                self._attach(part.delta)
+
+    def _attach(self, delta: Mapping[str, Any]) -> None:
+        for key, value in delta.items():
+            before: Any = self.attached.get(key)
+            if isinstance(before, str) and isinstance(value, str):
+                value = before + value
+            elif isinstance(before, list) and isinstance(value, list):
+                value = [*before, *value]
+            self.attached[key] = value
+
+    def estimated(self) -> Usage:
+        """Its usage, where the model told none."""
+        return estimated_usage(self._messages, self._tokens)
+
+
+async def _is_silent(turn: Turn, answer: _Answer) -> bool:
+    """Whether nothing of it reaches the ear: thoughts, marks and calls written as text do not."""
+    if not turn.spoke or not answer.only_words:
+        return not turn.spoke
+    if not turn.line.heard_words:
+        await turn.line.flush_text()
+    return not turn.line.heard_words
+
+
+def _may_be_silent(turn: Turn, answer: _Answer) -> bool:
+    """A client of OpenAI's knows what a filtered answer is; a caller would only hear nothing."""
+    return answer.finish == "content_filter" and turn.profile.on_failure != "speak" and not turn.line.voiced
 
 
 def _given_words(turn: Turn) -> str | None:

@@ -34,6 +34,8 @@ class State(TypedDict, total=False):
     """The calls that the model made of tools that run on our side: `id`, `name` and `arguments`."""
     said: str
     """What the model said before it made them."""
+    attached: dict[str, Any]
+    """What came with those words beside them, such as reasoning that the provider wants back."""
     passes: int
     """How often tools have run in this turn."""
     route: str

@@ -82,6 +82,11 @@ class Line:
         self._late: set[asyncio.Task[None]] = set()
 
     @property
+    def heard_words(self) -> bool:
+        """Whether words were heard, or are on their way to be."""
+        return self.answered or self.promised
+
+    @property
     def connected(self) -> bool:
         """Whether it leads anywhere yet."""
         return self.sink is not nowhere

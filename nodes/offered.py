@@ -1,7 +1,7 @@
 """The tools that a graph's own steps offer to a model, among those that the request brought along."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nodes.contract import State, Turn
@@ -90,7 +90,7 @@ class OfferedCalls:
         """The only tools that may be called, where the prompt holds words of others; None: whatever the model calls."""
         self.kept = False
         """Whether any call was one of ours."""
-        self.calls: dict[int, dict[str, str]] = {}
+        self.calls: dict[int, dict[str, Any]] = {}
         """Those that are to be honoured, by the model's index: the first one, and what can run beside it."""
         self._offered = offered
         self._relayed: dict[int, int] = {}
@@ -106,7 +106,9 @@ class OfferedCalls:
             first = next(iter(self.calls.values()), None)
             beside = first is None or (offer.runs and self._runs(first["name"]))
             if beside and part.name not in self._offered.spent:
-                self.calls[part.index] = {"id": part.id or "", "name": part.name, "arguments": ""}
+                self.calls[part.index] = {
+                    "id": part.id or "", "name": part.name, "arguments": "", "extra": part.extra,
+                }  # fmt: skip
         if offer is None and part.name is not None and self._declared is not None and part.name not in self._declared:
             self.refused = True
             self._refused.add(part.index)
@@ -119,14 +121,14 @@ class OfferedCalls:
                 self.calls[part.index]["arguments"] += part.arguments
             return None
         index = self._relayed.setdefault(part.index, len(self._relayed))
-        return part if index == part.index else ToolCallPart(index, part.id, part.name, part.arguments)
+        return part if index == part.index else replace(part, index=index)
 
     def _runs(self, name: str) -> bool:
         offer = self._offered.of(name)
         return offer is not None and offer.runs
 
-    def update(self, said: str) -> dict[str, object]:
-        """What the next step has to know, and which one it is."""
+    def update(self, said: str, attached: Mapping[str, object]) -> dict[str, object]:
+        """What the next step has to know, and which one it is. `attached`: what came with the words beside them."""
         calls = list(self.calls.values())
         if not calls:
             return {}
@@ -138,22 +140,4 @@ class OfferedCalls:
         if self._relayed:
             # The caller runs his tools first and asks again; then the model asks for ours again too.
             return {}
-        return {"route": offer.route, "tool_calls": calls, "said": said}
-
-
-def declared_tools(parameters: Mapping[str, object]) -> frozenset[str]:
-    """The names of the tools that a request to a model declares."""
-    listed = [tool for key in ("tools", "functions") for tool in _sequence(parameters.get(key))]
-    return frozenset(name for tool in listed for name in _names(tool))
-
-
-def _sequence(value: object) -> Sequence[object]:
-    return value if isinstance(value, Sequence) else ()
-
-
-def _names(tool: object) -> Iterator[str]:
-    """Every name that a declaration has, in whatever form a provider takes it."""
-    if isinstance(tool, Mapping):
-        for part in (tool, *(tool.get(kind) for kind in ("function", "custom"))):
-            if isinstance(part, Mapping) and isinstance(part.get("name"), str):
-                yield str(part["name"])
+        return {"route": offer.route, "tool_calls": calls, "said": said, "attached": attached}

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @node(
     reads="tool_calls",
-    may_read=("prompt", "passes", "said"),
+    may_read=("prompt", "passes", "said", "attached"),
     writes=("prompt", "passes"),
     uses={"servers": "toolbox"},
     offers_tools=True,
@@ -40,7 +40,7 @@ async def run_tools(
     picks some. After `passes` rounds the model has to answer without them. A tool that fails or takes too long gives
     the model a sentence that says so; nothing of it reaches the caller.
     """
-    calls: list[dict[str, str]] = state["tool_calls"]
+    calls: list[dict[str, Any]] = state["tool_calls"]
     boxes = {name: box for name, (_, box) in (await turn.tools(servers)).items()}
     seen: dict[str, int] = {}
     async with asyncio.TaskGroup() as group:
@@ -56,7 +56,8 @@ async def run_tools(
             for call in calls
         ]
     prompt = list(state.get("prompt") or upstream_messages(turn.messages))
-    prompt.append({"role": "assistant", "content": state.get("said") or None, "tool_calls": [*map(_as_sent, calls)]})
+    said = {"role": "assistant", "content": state.get("said") or None, **state.get("attached", {})}
+    prompt.append({**said, "tool_calls": [*map(_as_sent, calls)]})
     for call, result in zip(calls, results, strict=True):
         prompt.append({"role": "tool", "tool_call_id": call["id"], "content": result.result()})
     return {"prompt": prompt, "passes": state.get("passes", 0) + 1}
@@ -95,6 +96,7 @@ def _context(turn: Turn, call: Mapping[str, str], seen: dict[str, int]) -> ToolC
     return ToolContext(key, turn.call.id, turn.call.principal, turn.call.caller_number)
 
 
-def _as_sent(call: Mapping[str, str]) -> dict[str, object]:
+def _as_sent(call: Mapping[str, Any]) -> dict[str, object]:
+    """The call as the model made it, with what its provider attached."""
     function = {"name": call["name"], "arguments": call["arguments"] or "{}"}
-    return {"id": call["id"], "type": "function", "function": function}
+    return {**call.get("extra", {}), "id": call["id"], "type": "function", "function": function}

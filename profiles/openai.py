@@ -2,4 +2,4 @@
 
 from profiles.profile import Profile
 
-PROFILE = Profile(name="openai", speakable=False)
+PROFILE = Profile(name="openai", speakable=False, keeps_extras=True)

@@ -60,6 +60,10 @@ class Profile:
     """Whether sound is PCM16 in every form that the host asks for, because its contract knows no other."""
     echoes_session: bool = False
     """Whether the call's id goes into the `system_fingerprint` of every chunk."""
+    keeps_extras: bool = False
+    """Whether tool calls carry what their provider attached, which it wants back in the next request."""
+    turn_markers: str = ""
+    """Characters with which an answer may begin that are marks for the host, and no speech."""
     streams: bool = False
     """What a request means that leaves `stream` out."""
 

@@ -5,12 +5,12 @@ body's values are counted first, a slice at a time, and a body with too many is 
 """
 
 import asyncio
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
 
+from language.surrogates import whole_escapes
 from server.errors import ApiError
 
 MOST_VALUES: Final = 100_000
@@ -21,8 +21,6 @@ _SLICE_BYTES: Final = 512 * 1024
 _MENDED_BYTES: Final = 1024 * 1024
 """A larger body with half a surrogate pair is refused: looking for it takes long."""
 _MARKS: Final = (b",", b"[", b"{")
-_ESCAPES: Final = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -55,18 +53,12 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _mended(body: bytes) -> Any:
-    """Read a text that a host cut in the middle of an emoji, which JSON writes as two halves: the half is replaced."""
-    if len(body) <= _MENDED_BYTES and _SURROGATE.search(body):
-        try:
-            return orjson.loads(_ESCAPES.sub(_whole_escape, body))
-        except orjson.JSONDecodeError:
-            pass
-    raise ApiError(400, "The body is not valid JSON.", code="invalid_json") from None
-
-
-def _whole_escape(found: re.Match[bytes]) -> bytes:
-    escape = found.group()
-    return rb"\ufffd" if len(escape) == 6 and _SURROGATE.fullmatch(escape) else escape
+    """Read a text that a host cut in the middle of an emoji."""
+    whole = whole_escapes(body) if len(body) <= _MENDED_BYTES else None
+    try:
+        return orjson.loads(whole or b"")
+    except orjson.JSONDecodeError:
+        raise ApiError(400, "The body is not valid JSON.", code="invalid_json") from None
 
 
 def _counted(body: bytes) -> Iterator[None]:

@@ -19,8 +19,8 @@ from database.engine import Database
 from database.errors import DatabaseError
 from database.patience import patient
 from database.usage import BUDGET, USAGE
+from models.usage import prompt_estimate
 from server.errors import ApiError
-from server.estimate import prompt_estimate
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ MOST_WAITING = 10_000
 """Rows that wait for a database that is away; more are lost, and the log says so."""
 USUAL_ANSWER_TOKENS = 1_000
 """What a budget is charged for an answer whose request names no bound."""
+MOST_ANSWER_TOKENS = 10_000_000
+"""A bound beyond it is none."""
 KEPT_SECONDS = 400 * 24 * 3600
 FOR_EVER = 2**62
 _PURGE_SECONDS = 3600.0
@@ -90,8 +92,9 @@ class Ledger:
         if not payers:
             return ()
         month = datetime.now(UTC).strftime("%Y-%m")
-        bound = request.get("max_completion_tokens") or request.get("max_tokens")
-        answer = bound if isinstance(bound, int) and bound > 0 else USUAL_ANSWER_TOKENS
+        bounds = [request.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        known = [bound for bound in bounds if isinstance(bound, int) and bound > 0]
+        answer = min(max(known, default=USUAL_ANSWER_TOKENS), MOST_ANSWER_TOKENS)
         tokens = prompt_estimate(messages) + answer
         charges: list[Charge] = []
         for payer, budget in payers.items():

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 from accounts.accounts import Identity
+from models.usage import estimate, prompt_estimate
 from nodes.contract import Turn
 from nodes.events import Event, Filler, Say, Transcript, Usage
-from server.estimate import estimate, prompt_estimate
 from server.ledger import Charge, Entry, Ledger
 
 
@@ -25,6 +25,7 @@ class Meter:
         self._counted = [0, 0]
         self._passes = 0
         self._characters = 0.0
+        self._estimated = False
 
     def heard(self, events: Iterable[Event]) -> None:
         """These have been told."""
@@ -33,13 +34,14 @@ class Meter:
                 self._counted[0] += event.prompt_tokens
                 self._counted[1] += event.completion_tokens
                 self._passes += 1
+                self._estimated = self._estimated or event.estimated
                 self._characters = 0.0
             elif isinstance(event, Say | Filler | Transcript):
                 self._characters += estimate(event.text)
 
     def end(self, outcome: str, first_word_ms: float, total_ms: float) -> None:
         """Nothing more is told. Words behind the last count are estimated."""
-        estimated = not self._passes or (outcome != "complete" and self._characters > 0)
+        uncounted = not self._passes or (outcome != "complete" and self._characters > 0)
         identity = self._identity
         self._ledger.add(
             Entry(
@@ -51,10 +53,10 @@ class Meter:
                 call_id=self._turn.call.id,
                 turn_id=self._turn.call.turn_id,
                 model=self._turn.model,
-                passes=self._passes + (1 if estimated else 0),
-                prompt_tokens=self._counted[0] + (self._prompt if estimated else 0),
-                completion_tokens=self._counted[1] + (round(self._characters) if estimated else 0),
-                estimated=estimated,
+                passes=self._passes + (1 if uncounted else 0),
+                prompt_tokens=self._counted[0] + (self._prompt if uncounted else 0),
+                completion_tokens=self._counted[1] + (round(self._characters) if uncounted else 0),
+                estimated=self._estimated or uncounted,
                 first_word_ms=round(first_word_ms),
                 total_ms=round(total_ms),
                 outcome=outcome,

@@ -16,7 +16,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from graphs.settings import LONGEST_SECONDS, GraphSettings, ModelSettings
+from graphs.engine_settings import LONGEST_SECONDS, ModelSettings
+from graphs.settings import GraphSettings
 
 PREFIX = "DIALGRAPH_"
 OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})

@@ -11,12 +11,13 @@ from graphs.policy import Policy
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
+from models.pairing import NO_RESULT
 from models.port import Message
 from nodes.acknowledge import acknowledge
 from nodes.call import Call
 from nodes.contract import Turn
 from nodes.events import Event, Filler
-from nodes.messages import NO_RESULT, upstream_messages
+from nodes.messages import upstream_messages
 from server.wire.request import read_request
 from tests.serving import serving
 from tests.upstream import Action, says, upstream

@@ -21,7 +21,10 @@ ONLY_IN = {
     "uvicorn": {"server/"},
     "aiohttp": {
         "knowledge/http.py",
+        "models/event_stream.py",
+        "models/proxy.py",
         "models/relay.py",
+        "models/session.py",
         "models/vetted.py",
         "server/check/probes.py",
         "server/cli/check.py",

@@ -103,6 +103,7 @@ async def test_a_turn_that_a_newer_one_ends_leaves_nothing(tmp_path: Path) -> No
         await connection.send(served.request(CHAT, body(metadata={**call, "turn_id": "1"})))
         await up.until(lambda: len(up.exchanges) == 1)
         up.scripts.append(says("Hi."))
-        await served.post(CHAT, {"messages": [{"role": "user", "content": "b"}], "metadata": {**call, "turn_id": "2"}})
+        newer: dict[str, Any] = {"messages": [{"role": "user", "content": "b"}], "metadata": {**call, "turn_id": "2"}}
+        await served.post(CHAT, newer)
         await connection.reply()
         await connection.aclose()

@@ -181,18 +181,22 @@ async def test_call_model_passes_every_parameter_on(tmp_path: Path) -> None:
         "temperature": 0.2, "top_p": 0.9, "max_tokens": 50, "seed": 3, "stop": ["User:"], "logprobs": True,
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"a": {}}}},
         "top_logprobs": 2, "reasoning_effort": "low", "parallel_tool_calls": False, "tool_choice": "auto",
-        "user": "u", "metadata": {"k": "v"},
+        "user": "u", "metadata": {"k": "v"}, "store": True,
         "tools": [{"type": "function", "function": {"name": "f"}}], "stream_options": {"include_usage": True},
         "a_parameter_of_tomorrow": [1],
     }  # fmt: skip
+    extra = {"extra_fields": ("a_parameter_of_tomorrow",), "dialect": ("names", "ids")}
     messages = [
         {"role": "user", "content": "a", "name": "Ann", "turn_id": 1},
-        {"role": "assistant", "content": None, "tool_calls": [
+        {"role": "assistant", "content": "", "tool_calls": [
             {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}},
         ]},
-        {"role": "tool", "tool_call_id": "c", "content": "1"},
+        {"role": "tool", "tool_call_id": "c", "content": "1", "name": "f"},
     ]  # fmt: skip
-    async with upstream() as up, serving(tmp_path, models={"main": {"url": up.url, "model": "small"}}) as served:
+    async with (
+        upstream() as up,
+        serving(tmp_path, models={"main": {"url": up.url, "model": "small", **extra}}) as served,
+    ):
         body = {"messages": messages, "stream": True, "model": "big", "turn_id": 3, "audio": None, **parameters}
         read_stream((await served.post("/chat/completions", body)).body)
     stripped = [{"role": "user", "content": "a", "name": "Ann"}, *messages[1:]]

@@ -231,7 +231,7 @@ async def test_what_is_nested_too_deeply_for_a_model_is_a_400(tmp_path: Path) ->
     for _ in range(300):
         deep = {"a": deep}
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
-        reply = await served.ask(metadata=deep)
+        reply = await served.ask(response_format=deep)
         odd = await served.ask("hi", "/hangup/chat/completions", tools=[{"type": "function", "function": None}])
     assert (reply.status, reply.error["code"]) == (400, "upstream_rejected")
     assert odd.status == 200

@@ -68,8 +68,10 @@ async def test_a_request_becomes_the_same_chat_completion(tmp_path: Path) -> Non
             {"type": "function_call_output", "call_id": "c2", "output": {"r": 1}},
         ],
     }  # fmt: skip
-    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
-        assert (await served.post(PATH, body)).status == 200
+    async with upstream() as up:
+        model = {"url": up.url, "dialect": ("developer", "late_system", "ids")}
+        async with serving(tmp_path, models={"main": model}) as served:
+            assert (await served.post(PATH, body)).status == 200
 
     def call(identity: str, arguments: str) -> dict[str, Any]:
         return {"id": identity, "type": "function", "function": {"name": "f", "arguments": arguments}}
@@ -87,8 +89,8 @@ async def test_a_request_becomes_the_same_chat_completion(tmp_path: Path) -> Non
                 {"type": "text", "text": "Look"},
                 {"type": "image_url", "image_url": {"url": "data:x", "detail": "low"}}]},
             {"role": "assistant", "content": "One two", "tool_calls": [call("c1", "{}"), call("c2", '{"a":1}')]},
-            {"role": "tool", "tool_call_id": "c1", "content": "done"},
-            {"role": "tool", "tool_call_id": "c2", "content": '{"r":1}'},
+            {"role": "tool", "tool_call_id": "c1", "content": "done", "name": "f"},
+            {"role": "tool", "tool_call_id": "c2", "content": '{"r":1}', "name": "f"},
         ],
     }  # fmt: skip
 

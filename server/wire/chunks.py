@@ -80,9 +80,11 @@ class ChunkEncoder:
                 if text:
                     yield from self._begin()
                     yield self._chunk({"content": text}, logprobs=logprobs)
-            case ToolCallPart(index=index, id=identity, name=name, arguments=arguments):
+            case ToolCallPart(index=index, id=identity, name=name, arguments=arguments, extra=extra):
                 if name is not None:
                     self._open[index] = self._hold(identity or "", name)
+                    if self._profile.keeps_extras:
+                        self._open[index].update(extra)
                 if index in self._open:
                     self._open[index]["function"]["arguments"] += arguments
             case Filler(text=text):
@@ -195,6 +197,7 @@ def usage_data(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
         **usage.details,
+        **({"estimated": True} if usage.estimated else {}),
     }
 
 
@@ -204,4 +207,5 @@ def _sum(first: Usage, second: Usage) -> Usage:
         first.completion_tokens + second.completion_tokens,
         first.total_tokens + second.total_tokens,
         second.details,
+        first.estimated or second.estimated,
     )

@@ -1,0 +1,111 @@
+"""An upstream's response as it comes: unpacked, cut into events, watched for silence, ended by its finish."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import orjson
+
+from models.completion import CompletionReader
+from models.errors import ModelError
+from models.silence import SilenceWatch
+from models.sse import EventReader, EventTooLargeError, ServerSentEvent
+from models.unpack import Unpack, UnpackError, unpacker
+
+END_SECONDS: Final = 1.0
+"""For a late usage behind the finish; some servers then hold the connection open."""
+MAX_WHOLE_BYTES: Final = 16 * 1024 * 1024
+_BLANKS: Final = b" \t\r\n\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Opened:
+    """A response that has begun."""
+
+    response: aiohttp.ClientResponse
+    unpack: Unpack | None
+    first: bytes = b""
+    """What was read of it already."""
+    whole: Any = None
+    """Its JSON, where the server does not stream."""
+
+    async def read(self) -> bytes:
+        """The next bytes, unpacked; empty at the end."""
+        if self.first:
+            first, self.first = self.first, b""
+            return first
+        data = await self.response.content.readany()
+        if self.unpack is None or not data:
+            return data
+        return b"".join(self.unpack(data)) or await self.read()
+
+
+async def opened(name: str, response: aiohttp.ClientResponse) -> Opened:
+    """Look at what has come, if it does not call itself an event stream: some send JSON or a web page with status 200.
+
+    Raises ModelError, aiohttp's errors and TimeoutError.
+    """
+    try:
+        found = Opened(response, unpacker(response.headers.get("Content-Encoding", "")))
+    except UnpackError as error:
+        raise ModelError("malformed", f"The model {name!r} sent {error}.") from None
+    if response.content_type == "text/event-stream":
+        return found
+    try:
+        data = await found.read()
+        while data and not data.lstrip(_BLANKS):
+            data += await found.read() or b"\n\n"
+        mark = data.lstrip(_BLANKS)[:1]
+        if mark == b"<":
+            raise ModelError("malformed", f"The model {name!r} sent a web page in place of an answer.")
+        if mark not in (b"{", b"["):
+            found.first = data
+            return found
+        while more := await found.read():
+            data += more
+            if len(data) > MAX_WHOLE_BYTES:
+                raise ModelError("malformed", f"The model {name!r} sent over {MAX_WHOLE_BYTES} bytes at once.")
+    except UnpackError as error:
+        raise ModelError("malformed", f"The model {name!r} sent {error}.") from None
+    try:
+        found.whole = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise ModelError("malformed", f"The model {name!r} sent JSON that cannot be read.") from None
+    return found
+
+
+async def events(
+    name: str, stream: Opened, reader: CompletionReader, idle_seconds: float
+) -> AsyncGenerator[ServerSentEvent, None]:
+    """The events with data. After the finish silence and a cut connection are an end too. Raises ModelError."""
+    lines = EventReader()
+    with SilenceWatch(idle_seconds, stream.response.close) as silence:
+        try:
+            while True:
+                silence.waiting()
+                data = await stream.read()
+                if not data:
+                    break
+                found = lines.feed(data)
+                # Comments are no sign of life: an upstream that sends nothing else is silent.
+                if lines.begun or any(event.data for event in found):
+                    silence.heard()
+                for event in found:
+                    if event.data:
+                        yield event
+                if reader.finished:
+                    silence.shorten(END_SECONDS)
+            for event in lines.end():
+                if event.data:
+                    yield event
+        except (EventTooLargeError, UnpackError) as error:
+            raise ModelError("malformed", f"The model {name!r} sent {error}.") from error
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError too, which is aiohttp's total
+            if reader.finished:
+                return
+            if isinstance(error, TimeoutError) and not silence.fired:
+                raise ModelError("timeout", f"The model {name!r} took too long to answer.") from error
+            if silence.fired:
+                raise ModelError("stalled", f"The model {name!r} fell silent.") from error
+            raise ModelError("incomplete", f"The model {name!r} was cut off.") from error

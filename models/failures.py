@@ -1,0 +1,100 @@
+"""What an upstream's refusal means: by its status, and by the codes that providers write as numbers or words.
+
+Sources: the error pages of OpenAI, Anthropic (529 and `overloaded_error`), Google (`RESOURCE_EXHAUSTED` …), Groq (498:
+no capacity) and Cloudflare (52x: the server behind it).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from models.errors import KINDS_BY_STATUS, Kind
+
+_KINDS_BY_WORD: Final[dict[str, Kind]] = {
+    "rate_limit": "rate_limited", "too_many_requests": "rate_limited", "resource_exhausted": "rate_limited",
+    "throttl": "rate_limited", "quota": "rate_limited",
+    "overloaded": "unavailable", "unavailable": "unavailable", "capacity": "unavailable", "busy": "unavailable",
+    "invalid_api_key": "unauthorized", "authentication": "unauthorized", "unauthenticated": "unauthorized",
+    "permission": "unauthorized", "unauthorized": "unauthorized", "forbidden": "unauthorized",
+    "not_found": "not_found",
+    "timeout": "timeout", "timed_out": "timeout", "deadline_exceeded": "timeout",
+    "invalid": "rejected", "context_length": "rejected", "bad_request": "rejected", "unsupported": "rejected",
+    "inspection": "rejected",
+}  # fmt: skip
+"""A part of a code → what it means; the first that is found counts."""
+_PERMANENT: Final = frozenset({501, 505, 511, 525, 526})
+"""Of the statuses from 500: asking again changes nothing."""
+_PLACES: Final = ("code", "status", "type")
+_LONGEST_MESSAGE: Final = 4096
+
+
+def kind_of_status(status: int) -> Kind:
+    """Return what a status means."""
+    if status in KINDS_BY_STATUS:
+        return KINDS_BY_STATUS[status]
+    if status >= 500:
+        return "failed"
+    return "rejected" if 400 <= status < 500 else "malformed"
+
+
+def may_pass(status: int) -> bool:
+    """Return whether another try may succeed: only a passing fault of the server is worth one."""
+    return status in (408, 498) or (status >= 500 and status not in _PERMANENT and status != 504)
+
+
+def error_of(data: object) -> Any:
+    """Return the error that a body or an event reports, in whatever form; None if it reports none."""
+    if isinstance(data, list) and len(data) == 1:
+        data = data[0]  # Google's
+    if not isinstance(data, Mapping):
+        return None
+    if data.get("error"):
+        return data["error"]
+    if data.get("object") == "error" or data.get("type") == "error":
+        return data
+    told = any(isinstance(data.get(name), str | list | dict) for name in ("message", "detail", "errors", "error_msg"))
+    return data if told and not data.get("choices") else None
+
+
+def kind_of_error(error: object) -> Kind:
+    """Return what a reported error means; `failed` if it does not say."""
+    for code in _codes(error):
+        if isinstance(code, str) and code.isdecimal():
+            code = int(code)
+        if isinstance(code, int):
+            if 400 <= code < 600:
+                return kind_of_status(code)
+        else:
+            word = code.lower().replace("-", "_").replace(" ", "_")
+            for part, kind in _KINDS_BY_WORD.items():
+                if part in word or part.replace("_", "") in word:
+                    return kind
+    return "failed"
+
+
+def refused_fields(error: object, sent: Mapping[str, object]) -> list[str]:
+    """Return the top-level fields of our request that a refusal names."""
+    if isinstance(error, Mapping):
+        param = error.get("param")
+        if isinstance(param, str) and param.partition(".")[0].partition("[")[0] in sent:
+            return [param.partition(".")[0].partition("[")[0]]
+        told = str(error.get("message") or error.get("detail") or "")
+    else:
+        told = str(error or "")
+    told = told[:_LONGEST_MESSAGE]
+    return [name for name in sent if len(name) > 4 and _quoted(name, told)]
+
+
+def _quoted(name: str, text: str) -> bool:
+    """Whether the text names a field, and does not just hold the word."""
+    return ("_" in name and name in text) or any(f"{mark}{name}{mark}" in text for mark in ("'", '"', "`"))
+
+
+def _codes(error: object) -> Iterator[str | int]:
+    if isinstance(error, Mapping):
+        for place in _PLACES:
+            value = error.get(place)
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                yield value
+        inner = error.get("error")
+        if isinstance(inner, Mapping):
+            yield from _codes(inner)

@@ -1,0 +1,29 @@
+"""Which fields of a caller's request a model is sent: those that OpenAI's API documents, and a model's `extra_fields`.
+
+A host's own fields mean nothing to a provider, and many refuse what they do not know. `base_url`, `api_key` and
+`extra_headers`, which clients take for themselves, must never reach a server under our key.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+DOCUMENTED: Final = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
+        "max_tokens", "metadata", "modalities", "moderation", "n", "parallel_tool_calls", "prediction",
+        "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
+        "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "temperature", "tool_choice",
+        "tools", "top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+    }
+)  # fmt: skip
+"""Source: `types/chat/completion_create_params.py` of openai-python 3.57. `messages`, `model`, `stream` and
+`stream_options` are set anew for each model."""
+
+
+def passed_on(request: Mapping[str, object], extra: Collection[str] = ()) -> dict[str, object]:
+    """Return what of a caller's request goes on to a model."""
+    kept = {key: value for key, value in request.items() if key in DOCUMENTED or key in extra}
+    # OpenAI refuses metadata where nothing is stored, and hosts put their own things there.
+    if request.get("store") is not True and "metadata" not in extra:
+        kept.pop("metadata", None)
+    return kept

@@ -1,0 +1,210 @@
+"""A conversation as a provider accepts it, whatever hosts, interruptions and graphs have made of it.
+
+Strict providers answer an odd history with a 400, and then every later turn of the call fails too. By default messages
+are put into the one form that all of them accept (models.dialect): one system message, first; then user and assistant
+in turn, a user's at the beginning and a user's or a tool's at the end; each call with its result right behind it;
+nothing empty, no nulls; ids and names in the characters and lengths that everybody takes.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+from language.words import is_chinese
+from models.dialect import Rule
+from models.pairing import Message, joined, modern, paired
+from models.question import text_of
+
+NO_OUTPUT: Final = "(no output)"
+_BEGINS: Final = {False: "(The call begins.)", True: "（通话开始）"}
+_WAITS: Final = {False: "(The caller is waiting.)", True: "（来电者在等待）"}
+_INTERRUPTED: Final = {False: "(interrupted)", True: "（被打断）"}
+_INSTRUCTION: Final = {False: "(Instruction: {text})", True: "（指示：{text}）"}
+_RULES: Final = ("system", "developer")
+_SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_BASE: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+_CONTINUES: Final = ("prefix", "partial")
+"""Fields by which a last message of the assistant's is to be gone on with."""
+
+
+def accepted(messages: Sequence[Message], dialect: Collection[Rule] = ()) -> list[Message]:
+    """Return the messages in a form that the provider accepts; none that was sent is changed in place."""
+    cleaned = [_cleaned(message, dialect) for message in modern(messages)]
+    placed = _rules_first([message for message in cleaned if not _is_empty(message)], dialect)
+    whole = list(joined(_answered_by_somebody(paired(placed))))
+    talk = list(_named(_in_turn(whole, chinese=_is_chinese(whole))))
+    if "one_call" in dialect:
+        talk = list(_one_by_one(talk))
+    return talk if "ids" in dialect else [_with_short_ids(message) for message in talk]
+
+
+def _cleaned(message: Message, dialect: Collection[Rule]) -> Message:
+    """Without nulls and empty leftovers, in a role that everybody knows, and with text where all parts are text."""
+    role = message.get("role")
+    kept = {key: value for key, value in message.items() if value not in (None, "", []) or key in ("role", "content")}
+    if role == "developer" and "developer" not in dialect:
+        kept["role"] = "system"
+    if role != "tool" and "names" not in dialect:
+        kept.pop("name", None)
+    refusal = kept.pop("refusal", None)
+    if role == "assistant" and not kept.get("content") and refusal:
+        kept["content"] = refusal
+    kept.pop("annotations", None)
+    kept["content"] = _content(kept.get("content"), text_only=role in (*_RULES, "tool"))
+    if role == "tool" and not text_of(kept["content"]).strip():
+        kept["content"] = NO_OUTPUT
+    return kept
+
+
+def _content(content: object, *, text_only: bool) -> object:
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    plain = all(
+        isinstance(part, str) or (isinstance(part, Mapping) and part.keys() <= {"type", "text"}) for part in content
+    )
+    if plain or text_only:
+        return "\n".join(text for part in content if (text := text_of([part]).strip()))
+    return [part for part in content if not _is_empty_part(part)]
+
+
+def _is_plain(part: object) -> bool:
+    return isinstance(part, str) or (isinstance(part, Mapping) and part.keys() <= {"type", "text"})
+
+
+def _is_empty_part(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and not str(part.get("text") or "").strip()
+
+
+def _is_empty(message: Message) -> bool:
+    """Whether nothing is said in it, and nothing done."""
+    if message.get("role") == "assistant" and (message.get("tool_calls") or message.get("audio")):
+        return False
+    content = message.get("content")
+    return not content or (isinstance(content, str) and not content.strip())
+
+
+def _rules_first(messages: Sequence[Message], dialect: Collection[Rule]) -> list[Message]:
+    """One system message, first. Later ones, which few templates take, become the user's, where they stand."""
+    leading = 0
+    while leading < len(messages) and messages[leading].get("role") in _RULES:
+        leading += 1
+    head, rest = list(messages[:leading]), list(messages[leading:])
+    if len(head) > 1 and len({one.get("role") for one in head}) == 1:
+        head = [{**head[0], "content": "\n\n".join(text_of(one.get("content")).strip() for one in head)}]
+    if "late_system" not in dialect:
+        rest = [_as_instruction(message) if message.get("role") in _RULES else message for message in rest]
+    return [_as_instruction(one) for one in head] + rest if "no_system" in dialect else head + rest
+
+
+def _as_instruction(message: Message) -> Message:
+    text = text_of(message.get("content")).strip()
+    return {"role": "user", "content": _INSTRUCTION[is_chinese(text)].format(text=text)}
+
+
+def _answered_by_somebody(messages: Iterator[Message]) -> Iterator[Message]:
+    """Between a tool's result and the user's next words stands something of the assistant's, who was interrupted."""
+    before: Message = {}
+    for message in messages:
+        if before.get("role") == "tool" and message.get("role") == "user":
+            yield {"role": "assistant", "content": _INTERRUPTED[is_chinese(text_of(message.get("content")))]}
+        yield message
+        before = message
+
+
+def _in_turn(messages: Sequence[Message], *, chinese: bool) -> Iterator[Message]:
+    """Users and assistants take turns; the user begins, and does not leave the last word to the assistant."""
+    begun = False
+    before: dict[str, object] | None = None
+    for message in messages:
+        role = message.get("role")
+        if message.get("content") is None:
+            message = {**message, "content": ""}
+        if role in _RULES:
+            if before is not None:
+                yield before
+                before = None
+            yield message
+            continue
+        if not begun and role != "user":
+            yield {"role": "user", "content": _BEGINS[chinese]}
+        begun = True
+        if before is not None and before["role"] == role == "user":
+            before["content"] = _both(before["content"], message.get("content"))
+            continue
+        if before is not None:
+            yield before
+        before = dict(message)
+    if before is not None:
+        yield before
+        if before["role"] == "assistant" and not any(before.get(field) for field in _CONTINUES):
+            yield {"role": "user", "content": _WAITS[chinese]}
+    elif not begun:
+        yield {"role": "user", "content": _BEGINS[chinese]}
+
+
+def _named(messages: Iterator[Message]) -> Iterator[Message]:
+    """Each result with the name of its tool, which Google's endpoint wants."""
+    names: dict[object, object] = {}
+    for message in messages:
+        for call in _calls(message):
+            names[call["id"]] = call["function"]["name"] if isinstance(call.get("function"), Mapping) else None
+        name = names.get(message.get("tool_call_id")) if message.get("role") == "tool" else None
+        yield {**message, "name": name} if name else message
+
+
+def _calls(message: Message) -> Sequence[Any]:
+    calls = message.get("tool_calls")
+    return calls if isinstance(calls, list) else ()
+
+
+def _both(first: object, second: object) -> object:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n{second}"
+    return [*_parts(first), *_parts(second)]
+
+
+def _parts(content: object) -> list[object]:
+    return list(content) if isinstance(content, list) else [{"type": "text", "text": content}]
+
+
+def _one_by_one(messages: Sequence[Message]) -> Iterator[Message]:
+    """One call a message, each followed by its result, as the templates of Llama 3 want it."""
+    results = {message["tool_call_id"]: message for message in messages if message.get("role") == "tool"}
+    for message in messages:
+        calls = message.get("tool_calls")
+        if isinstance(calls, list) and len(calls) > 1:
+            for number, call in enumerate(calls):
+                yield {**message, "content": message["content"] if not number else "", "tool_calls": [call]}
+                if call["id"] in results:
+                    yield results.pop(call["id"])
+        elif message.get("role") != "tool" or results.pop(message["tool_call_id"], None) is not None:
+            yield message
+
+
+def _with_short_ids(message: Message) -> Message:
+    """Ids of nine letters and digits, as Mistral wants them; the same for the same id, so that prompts stay cached."""
+    if message.get("role") == "tool":
+        return {**message, "tool_call_id": _short(str(message["tool_call_id"]))}
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    return {**message, "tool_calls": [_with_plain_name({**call, "id": _short(call["id"])}) for call in calls]}
+
+
+def _short(identity: str) -> str:
+    if _SHORT_ID.fullmatch(identity):
+        return identity
+    return "".join(_BASE[byte % len(_BASE)] for byte in blake2b(identity.encode(), digest_size=9).digest())
+
+
+def _with_plain_name(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = call.get("function")
+    if not isinstance(function, Mapping) or _NAME.fullmatch(function["name"]):
+        return call
+    return {**call, "function": {**function, "name": re.sub(r"[^A-Za-z0-9_-]", "_", function["name"])[:64]}}
+
+
+def _is_chinese(messages: Sequence[Message]) -> bool:
+    return is_chinese(" ".join(text_of(message.get("content"))[:500] for message in messages[-4:]))

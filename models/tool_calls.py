@@ -1,0 +1,217 @@
+"""The tool calls of one answer, gathered from whatever fragments a server makes of them.
+
+Servers number every call 0, leave index or id out, repeat them, send the name late or in pieces, arguments as an
+object, whole calls in one fragment, or the whole arguments once more at the end. So a call is known by index, id and
+name together, and by whether what came before is complete. Calls leave whole, at the end: no host can act on half of one.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import uuid4
+
+import orjson
+
+from models.answer import ToolCallPart
+
+MAX_TOOL_CALLS: Final = 128
+MAX_ARGUMENT_CHARACTERS: Final = 1_048_576
+_MOST_REPEATS: Final = 8
+_OWN: Final = frozenset({"index", "id", "type", "function", "name", "arguments"})
+
+
+class ToolCallError(ValueError):
+    """The calls of an answer make no sense. Says what is wrong, without a word of the answer."""
+
+
+@dataclass(slots=True)
+class _Call:
+    index: int | None
+    id: str
+    name: str
+    pieces: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the arguments so far are an object."""
+        return any(self.pieces) and isinstance(_value(self.arguments), dict)
+
+
+class ToolCalls:
+    """The calls of one answer."""
+
+    def __init__(self, declared: frozenset[str] = frozenset()) -> None:
+        """`declared`: the names of the tools that the request offers; they tell a piece of a name from a name."""
+        self._declared = declared
+        self._calls: list[_Call] = []
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, given: object) -> bool:
+        """Take `tool_calls` of a delta. Returns whether it was readable. Raises ToolCallError for too many."""
+        fragments = [given] if isinstance(given, Mapping) else given
+        if not isinstance(fragments, Sequence) or isinstance(fragments, str):
+            return False
+        known = [fragment for fragment in fragments if isinstance(fragment, Mapping)]
+        for fragment in known:
+            self._take(fragment)
+        return bool(known)
+
+    def add_legacy(self, given: object) -> bool:
+        """Take `function_call` of a delta, the form before tools: it is one call."""
+        if not isinstance(given, Mapping):
+            return False
+        self._take({"index": 0, "function": given})
+        return True
+
+    def whole(self, *, cut: bool) -> Iterator[ToolCallPart]:
+        """The calls, in order; `cut`: the answer was cut for its length, so arguments may be too.
+
+        Raises ToolCallError.
+        """
+        ids: set[str] = set()
+        for number, call in enumerate(self._calls):
+            identity = call.id if call.id and call.id not in ids else f"call_{uuid4().hex[:24]}"
+            ids.add(identity)
+            arguments = call.arguments
+            settled = _settled(arguments)
+            if settled is None and not cut:
+                raise ToolCallError("the arguments of a tool call are not valid JSON")
+            yield ToolCallPart(number, identity, self._name(call), settled or arguments, call.extra)
+
+    def _take(self, fragment: Mapping[str, Any]) -> None:
+        function = fragment.get("function")
+        if not isinstance(function, Mapping):
+            function = fragment
+        index, identity = _index(fragment.get("index")), fragment.get("id")
+        identity = identity if isinstance(identity, str) else ""
+        name = function.get("name")
+        name = name if isinstance(name, str) else ""
+        arguments = _text(function.get("arguments"))
+        self._size += len(arguments)
+        if self._size > MAX_ARGUMENT_CHARACTERS:
+            raise ToolCallError("the arguments of tool calls are too long")
+        call = self._begun(index, identity, name, arguments)
+        if call is None:
+            if len(self._calls) == MAX_TOOL_CALLS:
+                raise ToolCallError(f"more than {MAX_TOOL_CALLS} tool calls")
+            call = _Call(index, identity, name)
+            self._calls.append(call)
+        elif name and name != call.name and not any(call.pieces):
+            call.name += name
+        call.id = call.id or identity
+        call.pieces.append(arguments)
+        call.extra |= {key: value for key, value in fragment.items() if key not in _OWN and value is not None}
+
+    def _begun(self, index: int | None, identity: str, name: str, arguments: str) -> _Call | None:
+        """The call that a fragment goes on with; None: it begins one."""
+        call = self._candidate(index, identity, name)
+        if call is None:
+            return None
+        another = bool(identity and call.id and identity != call.id)
+        if not name:
+            return None if another and call.complete else call
+        if another:
+            return None
+        if not call.name or (name == call.name and not call.complete):
+            return call
+        if any(call.pieces):
+            repeated = name == call.name and arguments in ("", call.arguments)
+            if repeated:
+                call.pieces = []
+            return call if repeated else None
+        joined = call.name + name
+        if self._declared and joined not in self._declared:
+            return None if call.name in self._declared else call
+        return call
+
+    def _candidate(self, index: int | None, identity: str, name: str) -> _Call | None:
+        if not self._calls:
+            return None
+        latest = self._calls[-1]
+        if index is not None:
+            found = [call for call in self._calls if call.index == index]
+            if not found and not name and identity and identity == latest.id:
+                return latest  # a server that counts fragments
+            return found[-1] if found else None
+        if identity:
+            found = [call for call in self._calls if call.id == identity]
+            return found[-1] if found else (latest if not name and not latest.complete else None)
+        return latest
+
+    def _name(self, call: _Call) -> str:
+        """The tool's name, without what a model's own format left on it. Raises ToolCallError."""
+        name = call.name.partition("<|")[0].strip()
+        if not name:
+            raise ToolCallError("a tool call has no name")
+        if not self._declared or name in self._declared:
+            return name
+        last = name.rpartition(".")[2]  # `functions.weather`
+        if last in self._declared:
+            return last
+        if any(known.startswith(name) for known in self._declared):
+            raise ToolCallError("a tool call ends in the middle of its name")
+        return name
+
+
+def _index(given: object) -> int | None:
+    if isinstance(given, str) and given.isdecimal() and len(given) < 10:
+        return int(given)
+    return given if isinstance(given, int) and not isinstance(given, bool) and given >= 0 else None
+
+
+def _text(arguments: object) -> str:
+    """Arguments as JSON text; some servers send the object itself."""
+    if isinstance(arguments, str):
+        return arguments
+    return "" if arguments is None else orjson.dumps(arguments).decode()
+
+
+def _value(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _settled(arguments: str) -> str | None:
+    """The arguments as JSON text; None if they are none.
+
+    Repeated whole they count once, and an empty object before them is none.
+    """
+    if not arguments.strip():
+        return "{}"
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return _repeated(arguments)
+    if isinstance(value, str) and isinstance(_value(value), dict):
+        return value  # JSON text within JSON text
+    return "{}" if value is None else arguments
+
+
+def _repeated(arguments: str) -> str | None:
+    """Several JSON values one behind the other that are the same, but for empty ones."""
+    decoder, at = json.JSONDecoder(), 0
+    texts: list[str] = []
+    values: list[Any] = []
+    while at < len(arguments) and len(values) < _MOST_REPEATS:
+        try:
+            value, end = decoder.raw_decode(arguments, at)
+        except (ValueError, RecursionError):
+            return None
+        if value != {}:
+            values.append(value)
+            texts.append(arguments[at:end])
+        at = end + len(arguments[end:]) - len(arguments[end:].lstrip())
+    if at < len(arguments) or any(value != values[0] for value in values):
+        return None
+    return texts[0] if texts else "{}"

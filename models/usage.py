@@ -1,0 +1,49 @@
+"""What an answer cost: as its server counts, or estimated where it does not."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from models.answer import Usage
+from models.question import text_of
+
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_OTHER_NAMES: Final = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
+_MOST_TOKENS: Final = 2**53
+
+
+def read_usage(usage: object) -> Usage | None:
+    """Return the usage with its three counts; None for half a usage, which makes strict clients fail after the words.
+
+    The total is computed where it is missing or less than its parts.
+    """
+    if not isinstance(usage, Mapping):
+        return None
+    prompt, completion = (_count(usage, name) for name in _COUNTS[:2])
+    if prompt is None or completion is None:
+        return None
+    total = max(_count(usage, "total_tokens") or 0, prompt + completion)
+    names = {*_COUNTS, *_OTHER_NAMES.values()}
+    return Usage(prompt, completion, total, {key: value for key, value in usage.items() if key not in names and value})
+
+
+def _count(usage: Mapping[str, object], name: str) -> int | None:
+    value = usage.get(name, usage.get(_OTHER_NAMES.get(name, "")))
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
+
+
+def estimate(text: str) -> float:
+    """Return about how many tokens a text has: four characters of English are one, a Chinese character nearly is."""
+    return len(text) / 4 if text.isascii() else len(text) * 0.75
+
+
+def prompt_estimate(messages: Iterable[Mapping[str, object]]) -> int:
+    """The same for a prompt, with four tokens for what stands around each message."""
+    return sum(4 + round(estimate(text_of(message.get("content")))) for message in messages)
+
+
+def estimated_usage(messages: Iterable[Mapping[str, object]], said: float) -> Usage:
+    """The usage of an answer whose server tells none; `said`: the estimate of its words."""
+    prompt, completion = prompt_estimate(messages), round(said)
+    return Usage(prompt, completion, prompt + completion, estimated=True)
