@@ -13,8 +13,8 @@ from language.guard import (
     find_phone_numbers,
     find_words,
 )
-from language.markup import Markup
 from language.numbers import NumberReader, Numbers
+from language.speakable import Speakable
 from nodes.events import Event, Say
 from nodes.text_outlet import Stage, TextOutlet
 
@@ -51,10 +51,10 @@ def measure() -> list[str]:
     reader = NumberReader()
     ways: dict[str, Callable[[], Sequence[Stage]] | None] = {
         "none": None,
-        "words for a voice": lambda: [Markup()],
-        "words for a voice, numbers": lambda: [Markup(), Numbers(reader)],
+        "words for a voice": lambda: [Speakable()],
+        "words for a voice, numbers": lambda: [Speakable(), Numbers(reader)],
         "guard: four rules": lambda: [_guard()],
-        "all three": lambda: [Markup(), _guard(), Numbers(reader)],
+        "all three": lambda: [Speakable(), _guard(), Numbers(reader)],
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):

@@ -14,7 +14,7 @@ from language.guard import (
     find_phone_numbers,
     find_words,
 )
-from language.markup import Markup
+from language.speakable import Speakable
 from language.words import in_language
 from nodes.line import Place
 from nodes.speaking import attach_voice, manner_of
@@ -48,15 +48,16 @@ class Outlets:
         turn.line.fallback = lambda: in_language(self._fallback, turn.question)
         speakable = turn.profile.speakable
         if speakable or self._rules:
-            outlet = TextOutlet(lambda: self._stages(speakable=speakable), keeps_reasoning=not speakable)
+            markers = turn.profile.turn_markers
+            outlet = TextOutlet(lambda: self._stages(markers, speakable=speakable), keeps_reasoning=not speakable)
             turn.line.attach(outlet, Place.TEXT)
         if self._voice and turn.asks_for("audio", absent=False):
             attach_voice(turn, self._voice, manner_of(turn))
 
-    def _stages(self, *, speakable: bool) -> list[Stage]:
+    def _stages(self, turn_markers: str, *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []
         if speakable:
-            stages.append(Markup())
+            stages.append(Speakable(turn_markers))
         if self._rules:
             stages.append(Guard(self._rules))
         if speakable and self._numbers is not None:

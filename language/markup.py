@@ -18,7 +18,7 @@ _RULE = re.compile(r"(?:-{3,}|\*{3,}|_{3,}|={3,})[ \t]*(?=\n|$)")
 _TABLE_RULE = re.compile(r"[\s:|-]*-[\s:|-]*")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|\w{2,20});")
 _TAG = re.compile(r"<(/?)([A-Za-z|!?][^<>]{0,200})>")
-_THOUGHTS = frozenset({"think", "thinking", "thought", "thoughts", "reasoning", "scratchpad"})
+_FENCE = "```"
 _LONGEST_RUN = 80
 """Marks in a row."""
 _LONGEST_LINK = 600
@@ -29,16 +29,12 @@ Step = tuple[int, str]
 """How far it was read, and what of it is spoken."""
 
 
-def speakable(text: str) -> str:
-    """A whole text at once."""
-    stage = Markup()
-    return stage.push(text) + stage.flush()
-
-
 class Markup:
     """One answer on its way to a voice."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn_markers: str = "") -> None:
+        """`turn_markers`: characters with which the answer may begin that are for the host."""
+        self._turn_markers = turn_markers
         self._held = ""
         self._line_begins = True
         self._last = "\n"
@@ -47,12 +43,16 @@ class Markup:
         """The character that was read last, spoken or not."""
         self._dropped = False
         """Whether something was left out here; then the space behind it is one too many."""
-        self._skips_until = ""
-        """The mark that ends what is not spoken: a fence, or the end of a thought."""
+        self._in_fence = False
 
     def push(self, text: str) -> str:
         """What of it, and of what was held back, can be spoken now."""
-        if self._held or self._line_begins or self._skips_until or self._dropped or _MAY_NEED_CARE.search(text):
+        if self._turn_markers and (begin := text.lstrip()):
+            markers, self._turn_markers = self._turn_markers, ""
+            if begin[0] in markers:
+                self._last, self._line_begins = begin[0], False
+                return begin[0] + self.push(begin[1:])
+        if self._held or self._line_begins or self._in_fence or self._dropped or _MAY_NEED_CARE.search(text):
             return self._read(self._held + text, final=False)
         if text:
             self._last = self._read_last = text[-1]
@@ -85,7 +85,7 @@ class Markup:
 
     def _step(self, text: str, at: int, *, final: bool) -> Step | None:
         """One step on; None if it needs more text to know."""
-        if self._skips_until:
+        if self._in_fence:
             return self._skip(text, at, final=final)
         mark = text[at]
         if mark == "\n":
@@ -101,11 +101,11 @@ class Markup:
         return self._mark(text, at, mark, final=final)
 
     def _skip(self, text: str, at: int, *, final: bool) -> Step | None:
-        end = re.compile(re.escape(self._skips_until), re.IGNORECASE).search(text, at)
-        if end is not None:
-            self._skips_until = ""
-            return end.end(), ""
-        keep = 0 if final else len(self._skips_until) - 1
+        end = text.find(_FENCE, at)
+        if end >= 0:
+            self._in_fence = False
+            return end + len(_FENCE), ""
+        keep = 0 if final else len(_FENCE) - 1
         return (max(at, len(text) - keep), "") if len(text) - keep > at else None
 
     def _line_start(self, text: str, at: int, mark: str, *, final: bool) -> Step | None:
@@ -140,7 +140,7 @@ class Markup:
         self._line_begins = False
         if _TABLE_RULE.fullmatch(line):
             return end, ""
-        cells = [speakable(cell).strip() for cell in line.strip().strip("|").split("|")]
+        cells = [_plain(cell).strip() for cell in line.strip().strip("|").split("|")]
         return end, ", ".join(cell for cell in cells if cell)
 
     def _mark(self, text: str, at: int, mark: str, *, final: bool) -> Step | None:
@@ -198,7 +198,7 @@ class Markup:
             return closing + 3, text[at + run : closing]  # a fence that ends on its line is part of a sentence
         if line_end < 0 and not final:
             return None
-        self._skips_until = "```"
+        self._in_fence = True
         return (len(text) if line_end < 0 else line_end + 1), ""
 
     def _emphasis(self, text: str, at: int, mark: str, *, final: bool) -> Step | None:
@@ -229,7 +229,7 @@ class Markup:
                 return None
             if end >= 0:
                 image = (text[at - 1] if at else self._read_last) == "!"
-                return end + 1, "" if image else speakable(words).strip("\n")
+                return end + 1, "" if image else _plain(words).strip("\n")
         if re.fullmatch(r"\^?\d{1,3}(?:[,-]\s?\d{1,3})*", words):
             return close + 1, ""  # a citation
         return at + 1, "["
@@ -239,9 +239,6 @@ class Markup:
         if tag is None:
             open_still = re.fullmatch(r"</?(?:[A-Za-z|!?][^<>]*)?", text[at:]) and len(text) - at <= _LONGEST_TAG
             return None if open_still and not final else (at + 1, "<")
-        name = re.split(r"[\s/>]", tag.group(2), maxsplit=1)[0].lower()
-        if name in _THOUGHTS and not tag.group(1):
-            self._skips_until = f"</{name}>"
         return tag.end(), ""
 
 
@@ -256,3 +253,9 @@ def _run(text: str, at: int) -> int:
 def _open(text: str, at: int, run: int, *, final: bool) -> bool:
     """Whether the row may go on in what is still to come."""
     return at + run == len(text) and run < _LONGEST_RUN and not final
+
+
+def _plain(text: str) -> str:
+    """A whole text at once."""
+    stage = Markup()
+    return stage.push(text) + stage.flush()

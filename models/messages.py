@@ -33,7 +33,7 @@ def accepted(messages: Sequence[Message], dialect: Collection[Rule] = ()) -> lis
     """Return the messages in a form that the provider accepts; none that was sent is changed in place."""
     cleaned = [_cleaned(message, dialect) for message in modern(messages)]
     placed = _rules_first([message for message in cleaned if not _is_empty(message)], dialect)
-    whole = list(joined(_answered_by_somebody(paired(placed))))
+    whole = list(_answered_by_somebody(joined(paired(placed))))
     talk = list(_named(_in_turn(whole, chinese=_is_chinese(whole))))
     if "one_call" in dialect:
         talk = list(_one_by_one(talk))
@@ -145,13 +145,19 @@ def _in_turn(messages: Sequence[Message], *, chinese: bool) -> Iterator[Message]
 
 
 def _named(messages: Iterator[Message]) -> Iterator[Message]:
-    """Each result with the name of its tool, which Google's endpoint wants."""
+    """Calls with names in the characters that everybody takes, and each result with the name of its tool, which
+    Google's endpoint wants.
+    """
     names: dict[object, object] = {}
     for message in messages:
-        for call in _calls(message):
-            names[call["id"]] = call["function"]["name"] if isinstance(call.get("function"), Mapping) else None
-        name = names.get(message.get("tool_call_id")) if message.get("role") == "tool" else None
-        yield {**message, "name": name} if name else message
+        if calls := [_with_plain_name(call) for call in _calls(message)]:
+            names |= {
+                call["id"]: call["function"]["name"] for call in calls if isinstance(call.get("function"), Mapping)
+            }
+            yield {**message, "tool_calls": calls}
+        else:
+            name = names.get(message.get("tool_call_id")) if message.get("role") == "tool" else None
+            yield {**message, "name": name} if name else message
 
 
 def _calls(message: Message) -> Sequence[Any]:
@@ -187,10 +193,8 @@ def _with_short_ids(message: Message) -> Message:
     """Ids of nine letters and digits, as Mistral wants them; the same for the same id, so that prompts stay cached."""
     if message.get("role") == "tool":
         return {**message, "tool_call_id": _short(str(message["tool_call_id"]))}
-    calls = message.get("tool_calls")
-    if not isinstance(calls, list):
-        return message
-    return {**message, "tool_calls": [_with_plain_name({**call, "id": _short(call["id"])}) for call in calls]}
+    calls = _calls(message)
+    return {**message, "tool_calls": [{**call, "id": _short(call["id"])} for call in calls]} if calls else message
 
 
 def _short(identity: str) -> str:

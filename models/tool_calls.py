@@ -2,7 +2,7 @@
 
 Servers number every call 0, leave index or id out, repeat them, send the name late or in pieces, arguments as an
 object, whole calls in one fragment, or the whole arguments once more at the end. So a call is known by index, id and
-name together, and by whether what came before is complete. Calls leave whole, at the end: no host can act on half of one.
+name together, and by whether what came before is complete. Calls leave whole, at the end: no host acts on half of one.
 """
 
 import json
@@ -105,7 +105,9 @@ class ToolCalls:
                 raise ToolCallError(f"more than {MAX_TOOL_CALLS} tool calls")
             call = _Call(index, identity, name)
             self._calls.append(call)
-        elif name and name != call.name and not any(call.pieces):
+        elif not call.name:
+            call.name = name
+        elif name != call.name and not any(call.pieces):
             call.name += name
         call.id = call.id or identity
         call.pieces.append(arguments)

@@ -2,7 +2,7 @@
 
 Source: the service: it runs whatever function is registered under the name that we call, so the names are a convention
 (`end_call` is the one of its examples). Its requests look like any openai-python's: name the profile in the endpoint,
-or send the header.
+or send the header. Its turn completion lets an answer begin with a mark that says whether the caller has finished.
 """
 
 from profiles.profile import ActionForm, Profile
@@ -11,4 +11,5 @@ PROFILE = Profile(
     name="pipecat",
     hangup=ActionForm("end_call"),
     transfer=ActionForm("transfer_call", {"number": "number", "message": "message"}),
+    turn_markers="✓○◐",
 )

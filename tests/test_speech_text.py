@@ -13,8 +13,8 @@ from graphs.errors import GraphError
 from graphs.policy import GuardRule, Policy
 from graphs.spec import END, Graph, Step
 from language.guard import Guard, Rule, find_cards, find_identity_numbers, find_phone_numbers, find_words
-from language.markup import Markup, speakable
 from language.numbers import NumberReader, Numbers
+from language.speakable import Speakable, speakable
 from nodes.contract import State, Turn, Update, node
 from nodes.text_outlet import Stage
 from tests.serving import add_graphs, serving
@@ -69,11 +69,11 @@ WRITTEN = st.lists(
 @given(WRITTEN, st.randoms(use_true_random=False))
 def test_a_mark_that_is_split_is_the_same_mark(parts: list[str], cuts: random.Random) -> None:
     text = "".join(parts)
-    assert in_pieces(Markup(), text, cuts) == speakable(text)
+    assert in_pieces(Speakable(), text, cuts) == speakable(text)
 
 
 def test_plain_text_is_never_held_back() -> None:
-    stage = Markup()
+    stage = Speakable()
     for piece in [
         "Well",
         ",",
@@ -279,7 +279,7 @@ async def test_what_a_host_speaks_of_an_action_is_guarded_too(tmp_path: Path) ->
 
 @pytest.mark.parametrize("mark", list("_-*~#=`>|[<&\\"))
 def test_a_run_of_marks_costs_no_more_than_its_length(mark: str) -> None:
-    stage = Markup()
+    stage = Speakable()
     began = time.process_time()
     for _ in range(8000):
         stage.push(mark * 4)

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.providers import complaints
+
 Action = tuple[Any, ...]
 """What the upstream does next: ("chunk", text) ("delta", {…}) ("finish", reason) ("usage", …) ("done",) ("headers",)
 ("raw", bytes) ("sleep", seconds) ("fin",) ("rst",) ("hang",) ("status", code, headers, body) ("type", content type)."""
@@ -71,6 +73,10 @@ class Upstream:
     open: int = 0
     deaf: bool = False
     """Whether it answers nothing but what is scripted."""
+    strict: bool = True
+    """Whether it takes only what every provider takes."""
+    complaints: list[str] = field(default_factory=list)
+    """What providers would have refused."""
     choose: Callable[[dict[str, Any]], Sequence[Action] | None] = lambda body: None
 
     @property
@@ -87,12 +93,15 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(*scripts: Sequence[Action], default: Sequence[Action] = ()) -> AsyncIterator[Upstream]:
-    """The n-th request gets the n-th script, further ones the default."""
+async def upstream(
+    *scripts: Sequence[Action], default: Sequence[Action] = (), strict: bool = True
+) -> AsyncIterator[Upstream]:
+    """The n-th request gets the n-th script, further ones the default; in the end no provider may have complained."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     state = Upstream(f"http://127.0.0.1:{port}/v1", port, list(scripts), default or says("Hello", " there", "."))
+    state.strict = strict
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,6 +129,7 @@ async def upstream(*scripts: Sequence[Action], default: Sequence[Action] = ()) -
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    assert not state.complaints, state.complaints[:3]
 
 
 async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -142,6 +152,8 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
         return True
     exchange = Exchange(path, headers, asked, number, time.monotonic())
     state.exchanges.append(exchange)
+    if state.strict and "messages" in asked:
+        state.complaints += [f"{complaint}: {str(asked)[:600]}" for complaint in complaints(asked)]
     script = state.choose(exchange.body) or (state.scripts.pop(0) if state.scripts else state.default)
     watch = asyncio.create_task(_watch(reader, exchange))
     try:

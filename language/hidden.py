@@ -1,0 +1,131 @@
+"""What a model writes and does not mean to say, left out while it streams: its thoughts, and tool calls as text. Pure.
+
+Every family of models has its own marks for them, and servers that do not know a family pass them on as words. A mark
+may come in pieces, so what may become one is held back; ordinary text passes at once.
+"""
+
+import re
+from typing import Final
+
+_TAGS: Final = (
+    "think", "thinking", "thought", "thoughts", "reasoning", "scratchpad", "reflection",
+    "tool_call", "tool_calls", "tool_use", "function_call", "function_calls", "invoke", "minimax:tool_call",
+)  # fmt: skip
+_PAIRS: Final[dict[str, str]] = {
+    "◁think▷": r"◁/think▷",  # Kimi
+    "<｜tool▁calls▁begin｜>": r"<｜tool▁calls▁end｜>",  # DeepSeek
+    "<｜tool▁call▁begin｜>": r"<｜tool▁call▁end｜>",
+    "<|tool_calls_section_begin|>": r"<\|tool_calls_section_end\|>",  # Kimi K2
+    "<|tool_call_begin|>": r"<\|tool_call_end\|>",
+    "<|tool_call|>": r"<\|/tool_call\|>",  # Phi
+    "<|python_tag|>": r"<\|(?:eom_id|eot_id)\|>",  # Llama
+    "<|begin_of_thought|>": r"<\|end_of_thought\|>",
+    "[tool_calls]": r"</s>",  # Mistral
+}
+"""How it begins, in lower case → how it ends."""
+_CHANNEL: Final = "<|channel|>"
+_START: Final = "<|start|>"
+_STARTS: Final = (*(f"<{tag}" for tag in _TAGS), *(f"</{tag}" for tag in _TAGS), "<function=", "</function", "◁/think▷",
+                  *_PAIRS, _CHANNEL, _START)  # fmt: skip
+_OPEN: Final = re.compile(
+    rf"<(?P<tag>{'|'.join(_TAGS)})(?:\s[^<>]{{0,200}})?>|(?P<function><function=[^<>]{{0,200}}>)"
+    rf"|(?P<pair>{'|'.join(map(re.escape, _PAIRS))})|(?P<channel>{re.escape(_CHANNEL)})|(?P<start>{re.escape(_START)})"
+    rf"|(?P<alone></(?:{'|'.join(_TAGS)}|function)\s*>|◁/think▷)",
+    re.IGNORECASE,
+)
+_END_OF_CHANNEL: Final = re.compile(r"<\|(?:end|return|call)\|>|(?=<\|(?:start|channel)\|>)")
+_END_OF_START: Final = re.compile(r"<\|message\|>|(?=<\|channel\|>)")
+_MESSAGE: Final = "<|message|>"
+_MARK: Final = re.compile(r"[<◁\[]")
+_LONGEST_MARK: Final = 220
+
+
+class Hidden:
+    """One answer on its way to a voice."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._until: re.Pattern[str] | None = None
+        """What ends that which is left out now."""
+        self._in_header = False
+        """Whether the name of a channel is being read."""
+
+    def push(self, text: str) -> str:
+        """What of it, and of what was held back, may be said."""
+        if not self._held and self._until is None and not self._in_header and not _MARK.search(text):
+            return text
+        return self._read(self._held + text, final=False)
+
+    def flush(self) -> str:
+        """The rest: no more will come. What was begun and not ended stays unsaid."""
+        return self._read(self._held, final=True)
+
+    def _read(self, text: str, *, final: bool) -> str:
+        said: list[str] = []
+        while text:
+            if self._in_header:
+                rest = self._header(text, final=final)
+            elif self._until is not None:
+                rest = self._skip(text, self._until)
+            else:
+                rest = self._speak(text, said, final=final)
+            if rest is None:
+                break
+            text = rest
+        else:
+            self._held = ""
+        return "".join(said)
+
+    def _speak(self, text: str, said: list[str], *, final: bool) -> str | None:
+        """Say what comes before the next mark; the text behind it, or None if more must come."""
+        found = _OPEN.search(text)
+        if found is None:
+            keep = 0 if final else _held_back(text)
+            said.append(text[: len(text) - keep])
+            self._held = text[len(text) - keep :]
+            return None
+        said.append(text[: found.start()])
+        if found["tag"]:
+            self._until = re.compile(rf"</{re.escape(found['tag'])}\s*>", re.IGNORECASE)
+        elif found["function"]:
+            self._until = re.compile(r"</function\s*>", re.IGNORECASE)
+        elif found["pair"]:
+            self._until = re.compile(_PAIRS[found["pair"].lower()], re.IGNORECASE)
+        elif found["start"]:
+            self._until = _END_OF_START
+        self._in_header = bool(found["channel"])
+        return text[found.end() :]
+
+    def _skip(self, text: str, until: re.Pattern[str]) -> str | None:
+        found = until.search(text)
+        if found is None:
+            self._held = text[-_LONGEST_MARK:]
+            return None
+        self._until = None
+        return text[found.end() :]
+
+    def _header(self, text: str, *, final: bool) -> str | None:
+        """The name of a channel: only what is `final` is for the caller."""
+        name, message, rest = text.partition(_MESSAGE)
+        if not message and len(text) < _LONGEST_MARK:
+            self._held = "" if final else text
+            return None
+        self._in_header = False
+        if not name.strip().lower().startswith("final"):
+            self._until = _END_OF_CHANNEL
+        return rest if message else text[_LONGEST_MARK:]
+
+
+def _held_back(text: str) -> int:
+    """How many characters at the end may become a mark."""
+    for found in _MARK.finditer(text, max(0, len(text) - _LONGEST_MARK)):
+        tail = text[found.start() :].lower()
+        if any(start.startswith(tail) or (tail.startswith(start) and _still_open(tail, start)) for start in _STARTS):
+            return len(tail)
+    return 0
+
+
+def _still_open(tail: str, start: str) -> bool:
+    """Whether a tag's own fields are still coming: `<tool_call id="1`."""
+    rest = tail[len(start) :]
+    return start[-1] not in ">▷]" and ">" not in rest and (start.endswith("=") or not rest or rest[0].isspace())

@@ -1,0 +1,221 @@
+"""Histories as hosts and interruptions leave them, and what goes upstream: accepted by every provider."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.dialect import dialect_of
+from models.messages import accepted
+from tests.providers import REFUSES, complaints
+from tests.serving import CHAT, serving
+from tests.upstream import upstream
+
+Message = dict[str, Any]
+SYSTEM: Message = {"role": "system", "content": "Be brief."}
+BEGINS: Message = {"role": "user", "content": "(The call begins.)"}
+WAITS: Message = {"role": "user", "content": "(The caller is waiting.)"}
+CUT: Message = {"role": "assistant", "content": "(interrupted)"}
+
+
+def user(content: Any = "hi", **more: Any) -> Message:
+    return {"role": "user", "content": content, **more}
+
+
+def assistant(content: Any = "Hello.", **more: Any) -> Message:
+    return {"role": "assistant", "content": content, **more}
+
+
+def made(identity: Any = "abcdefg01", name: Any = "f", arguments: Any = "{}", **more: Any) -> Message:
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+def result(identity: str = "abcdefg01", content: Any = "done", **more: Any) -> Message:
+    return {"role": "tool", "tool_call_id": identity, "content": content, **more}
+
+
+CALLED = assistant("", tool_calls=[made()])
+NAMED = result(name="f")
+LOST = result(content="The call was interrupted before there was a result.", name="f")
+SIGNED = made(extra_content={"google": {"thought_signature": "s"}})
+LEGACY = {"name": "f", "arguments": "{}"}
+HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
+    "only a system message": ([SYSTEM], [SYSTEM, BEGINS]),
+    "only a developer message": ([{**SYSTEM, "role": "developer"}], [SYSTEM, BEGINS]),
+    "a greeting first": ([SYSTEM, assistant(), user()], [SYSTEM, BEGINS, assistant(), user()]),
+    "the assistant last": ([user(), assistant()], [user(), assistant(), WAITS]),
+    "the assistant last, in Chinese": (
+        [user("你好"), assistant("您好。")],
+        [user("你好"), assistant("您好。"), user("（来电者在等待）")],
+    ),
+    "to be gone on with": ([user(), assistant(prefix=True)], [user(), assistant(prefix=True)]),
+    "two system messages": (
+        [SYSTEM, {"role": "developer", "content": "Be kind."}, user()],
+        [{"role": "system", "content": "Be brief.\n\nBe kind."}, user()],
+    ),
+    "a system message in the middle": (
+        [SYSTEM, user("a"), assistant(), {"role": "system", "content": "He waits."}, user("b")],
+        [SYSTEM, user("a"), assistant(), user("(Instruction: He waits.)\nb")],
+    ),
+    "a system message at the end": (
+        [user("a"), assistant(), {"role": "system", "content": "Ask again."}],
+        [user("a"), assistant(), user("(Instruction: Ask again.)")],
+    ),
+    "two users": ([user("a"), user("b")], [user("a\nb")]),
+    "two users, one with a picture": (
+        [user("a"), user([{"type": "image_url", "image_url": {"url": "data:x"}}])],
+        [user([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:x"}}])],
+    ),
+    "two assistants": ([user(), assistant("a"), assistant("b"), user()], [user(), assistant("a b"), user()]),
+    "empty messages": (
+        [{"role": "system", "content": " "}, user("a"), assistant(""), assistant(None), user("\n"), user("b")],
+        [user("a\nb")],
+    ),
+    "nulls and empty leftovers": (
+        [user(name=None), assistant(tool_calls=[], refusal=None, audio=None, function_call=None, name=""), user()],
+        [user(), assistant(), user()],
+    ),
+    "a call and its result": ([user(), CALLED, result(), user()], [user(), CALLED, NAMED, CUT, user()]),
+    "a result that was spoken of": (
+        [user(), CALLED, result(), assistant(), user()],
+        [user(), CALLED, NAMED, assistant(), user()],
+    ),
+    "a call without a result": (
+        [user(), CALLED, user()],
+        [user(), CALLED, LOST, CUT, user()],
+    ),
+    "a call last": (
+        [user(), CALLED],
+        [user(), CALLED, LOST],
+    ),
+    "a result of no call": ([user(), result("zzzzzzzzz"), user("b")], [user("hi\nb")]),
+    "a result that comes later": (
+        [user("a"), CALLED, user("b"), result()],
+        [user("a"), CALLED, NAMED, CUT, user("b")],
+    ),
+    "an empty result": (
+        [user(), CALLED, result(content="")],
+        [user(), CALLED, result(content="(no output)", name="f")],
+    ),
+    "a result in parts": (
+        [user(), CALLED, result(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])],
+        [user(), CALLED, result(content="a\nb", name="f")],
+    ),
+    "a call with an empty name": (
+        [user(), assistant("", tool_calls=[made(name="")]), result(), user("b")],
+        [user("hi\nb")],
+    ),
+    "a call without arguments": (
+        [user(), assistant(None, tool_calls=[made(arguments=None)]), result()],
+        [user(), CALLED, NAMED],
+    ),
+    "arguments as an object": (
+        [user(), assistant("", tool_calls=[made(arguments={"a": 1})]), result()],
+        [user(), assistant("", tool_calls=[made(arguments='{"a":1}')]), NAMED],
+    ),
+    "arguments that were cut": (
+        [user(), assistant("", tool_calls=[made(arguments='{"a":')]), result()],
+        [user(), CALLED, NAMED],
+    ),
+    "a call of the form before tools": (
+        [user(), assistant(None, function_call=LEGACY), {"role": "function", "name": "f", "content": "x"}],
+        [user(), assistant("", tool_calls=[made("legacy001")]), result("legacy001", "x", name="f")],
+    ),
+    "text in parts": ([user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])], [user("a\nb")]),
+    "a refusal": ([user(), assistant(None, refusal="No."), user("b")], [user(), assistant("No."), user("b")]),
+    "what a provider attached": (
+        [user(), assistant("", tool_calls=[SIGNED]), result()],
+        [user(), assistant("", tool_calls=[SIGNED]), NAMED],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+async def test_a_history_reaches_the_model_as_every_provider_accepts_it(history: str, tmp_path: Path) -> None:
+    given, sent = HISTORIES[history]
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        reply = await served.post(CHAT, {"messages": given, "stream": True})
+    assert reply.status == 200 and up.bodies[0]["messages"] == sent
+
+
+async def test_an_id_that_not_all_accept_is_changed_everywhere_and_always_in_the_same_way(tmp_path: Path) -> None:
+    odd = ["call_" + "x" * 60, "a.b c", "", "call_1", None]
+    history = [user()]
+    for identity in odd:
+        history += [assistant("", tool_calls=[made(identity)]), result(identity or "lost"), assistant(), user()]
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        for _ in range(2):
+            assert (await served.post(CHAT, {"messages": history, "stream": True})).status == 200
+    assert up.bodies[0]["messages"] == up.bodies[1]["messages"]
+    ids = [call["id"] for message in up.bodies[0]["messages"] for call in message.get("tool_calls", ())]
+    assert len(set(ids)) == len(odd)
+
+
+async def test_a_provider_that_takes_more_is_sent_more(tmp_path: Path) -> None:
+    late = {"role": "developer", "content": "He waits."}
+    history = [SYSTEM, user(name="Ann"), assistant("", tool_calls=[made("call_1")]), result("call_1"), late]
+    dialect = ("developer", "late_system", "names", "ids")
+    async with upstream(strict=False) as up:
+        async with serving(tmp_path, models={"main": {"url": up.url, "dialect": dialect}}) as served:
+            await served.post(CHAT, {"messages": history, "stream": True})
+    assert up.bodies[0]["messages"] == [*history[:3], result("call_1", name="f"), late]
+    assert dialect_of("api.openai.com") == dialect_of("x.openai.azure.com") == set(dialect)
+    assert not dialect_of("openai.com.evil.example") and not dialect_of("notapi.openai.com")
+
+
+async def test_a_template_that_takes_one_call_or_no_system_message_gets_that(tmp_path: Path) -> None:
+    two = assistant("", tool_calls=[made("abcdefg01"), made("abcdefg02")])
+    history = [SYSTEM, user(), two, result("abcdefg01"), result("abcdefg02")]
+    async with upstream() as up:
+        async with serving(tmp_path, models={"main": {"url": up.url, "dialect": ("one_call", "no_system")}}) as served:
+            await served.post(CHAT, {"messages": history, "stream": True})
+    assert up.bodies[0]["messages"] == [
+        user("(Instruction: Be brief.)\nhi"),
+        assistant("", tool_calls=[made("abcdefg01")]), result("abcdefg01", name="f"),
+        assistant("", tool_calls=[made("abcdefg02")]), result("abcdefg02", name="f"),
+    ]  # fmt: skip
+
+
+TEXTS = st.sampled_from(["", " ", "hi", "你好", None, [], [{"type": "text", "text": "a"}], [{"type": "image_url"}]])
+IDS = st.sampled_from(["abcdefg01", "call_1", "", None, "x y"])
+CALLS = st.lists(
+    st.builds(made, IDS, st.sampled_from(["f", "", "a b", None]), st.sampled_from(["{}", "", "{", None, {"a": 1}])),
+    max_size=3,
+)
+MESSAGES = st.lists(
+    st.one_of(
+        st.builds(lambda role, content: {"role": role, "content": content},
+                  st.sampled_from(["system", "developer", "user", "assistant", "function"]), TEXTS),
+        st.builds(lambda content, calls: assistant(content, tool_calls=calls), TEXTS, CALLS),
+        st.builds(result, st.sampled_from(["abcdefg01", "call_1", "x y", "lost"]), TEXTS),
+        st.builds(lambda content: assistant(content, function_call={"name": "f", "arguments": "{}"}), TEXTS),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(MESSAGES)
+@settings(max_examples=1000, deadline=None)
+def test_any_history_becomes_one_that_every_provider_accepts(history: list[Message]) -> None:
+    sent = accepted(history)
+    assert complaints({"messages": sent, "model": "m"}) == []
+    assert accepted(sent) == sent, "what is accepted stays as it is"
+
+
+def test_every_strict_provider_can_complain() -> None:
+    """The mocks are no paper tigers: each rule refuses something."""
+    parts = [{"type": "text", "text": "x"}]
+    messages = [
+        assistant(None, name="x"), user(""), user("b"), {"role": "developer", "content": parts},
+        assistant("", tool_calls=[made("call_1", "a b", "{")]), result("no"), user(), assistant(),
+    ]  # fmt: skip
+    bad: dict[str, Any] = {"messages": messages, "metadata": {}, "top_k": 1, "tools": []}
+    said = "\n".join(complaints(bad))
+    rules = {rule.__name__ for rules in REFUSES.values() for rule in rules} - {
+        "one_system_message_first",
+        "a_user_first",
+    }
+    assert all(rule in said for rule in rules), rules - {line.partition(":")[0] for line in said.splitlines()}
+    assert complaints({"messages": [user(), SYSTEM]}) and complaints({"messages": [SYSTEM]})
