@@ -10,6 +10,7 @@ from pydantic import Field
 from language.words import in_language
 from nodes.contract import State, Tool, Turn
 from nodes.events import Action
+from nodes.host_tools import action_form
 from profiles.profile import ActionKind
 
 Words = str | Annotated[dict[str, str], Field(min_length=1)]
@@ -59,9 +60,10 @@ async def act(
     if not (turn.line.answered or turn.line.promised):
         await turn.say(in_language(say, turn.question))
     given = ""
-    hosts = tool or turn.profile.form(kind).tool
+    form = action_form(turn, kind)
+    hosts = tool or form.tool
     if state.get("tool_call", {}).get("name") == hosts and hosts in turn.requested_tools:
         # The model called the host's own tool: its arguments are the host's already.
         given = orjson.dumps(arguments_of(state)).decode()
     identity = f"call_{uuid4().hex[:24]}"
-    await turn.emit(Action(identity, kind, arguments, given if given != "{}" else "", tool, command, finish))
+    await turn.emit(Action(identity, kind, arguments, given if given != "{}" else "", tool, command, finish, form))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
 from models.answer import Finish, Relay, Say, ToolCallPart, Usage
-from profiles.profile import ActionKind
+from profiles.profile import ActionForm, ActionKind
 from speech.port import Word
 
 __all__ = [
@@ -53,6 +53,8 @@ class Action:
     """Text that the host obeys, in place of a tool call."""
     finish: str = ""
     """The finish reason behind it; empty: the profile's."""
+    form: ActionForm | None = None
+    """How this turn's host is told; None: as its profile says."""
 
 
 @dataclass(frozen=True, slots=True)

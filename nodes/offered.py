@@ -6,6 +6,7 @@ from typing import Any
 
 from nodes.contract import State, Turn
 from nodes.events import ToolCallPart
+from nodes.host_tools import action_form
 from nodes.turn import Offer, tool_name
 
 PER_REQUEST = ("tools", "tool_choice", "parallel_tool_calls")
@@ -65,7 +66,7 @@ async def offered_tools(state: State, turn: Turn) -> OfferedTools:
     requested = turn.requested_tools
     offered: dict[str, Offer] = {}
     for name, offer in turn.offered.items():
-        hosts = turn.profile.form(offer.action).tool if offer.action else name
+        hosts = action_form(turn, offer.action).tool if offer.action else name
         offered[hosts if hosts in requested and name not in requested else name] = offer
     if turn.toolset is None:
         return OfferedTools(offered)

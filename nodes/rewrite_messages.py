@@ -23,7 +23,13 @@ def _fenced(text: str) -> str:
     return text.translate(_FENCE)
 
 
+def _line(value: object) -> str:
+    """A value that a caller gave, on one line and without the marks of a fence."""
+    return _fenced(" ".join(str(value).split()))
+
+
 _ENVIRONMENT.filters["fenced"] = _fenced
+_ENVIRONMENT.filters["line"] = _line
 
 
 def _source(template: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field
 from models.errors import ModelError
 from nodes.actions import FinishReason, Words, act, arguments_of, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
+from nodes.host_tools import action_form
 
 _NO_KEY = re.compile(r"[^0-9A-D*#wW]")
 """Everything but the sixteen keys, and `w` and `W`, the pauses of half a second and a second."""
@@ -35,7 +36,7 @@ async def send_digits(
     `tool` and `finish` are the profile's if they are empty; `command` replaces the call by text that the host obeys.
     """
     keys = digits or _NO_KEY.sub("", str(arguments_of(state).get("digits", "")))[:64]
-    hosts_tool = (tool or turn.profile.digits.tool) in turn.requested_tools
+    hosts_tool = (tool or action_form(turn, "digits").tool) in turn.requested_tools
     if not keys and not hosts_tool and not command:
         raise ModelError("malformed", "The model asked to press keys, but named none.")
     await act(state, turn, "digits", say=say, arguments={"digits": keys}, tool=tool, command=command, finish=finish)

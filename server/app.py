@@ -29,6 +29,7 @@ from server.routes.messages import Messages
 from server.routes.responses import Responses
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
+from server.tidy_paths import TidyPaths
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(ClientDisconnect, _on_left)
     app.add_exception_handler(Exception, _on_api_error)
+    app.add_middleware(TidyPaths)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

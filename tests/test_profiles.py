@@ -63,6 +63,7 @@ def test_a_host_is_told_by_what_only_it_sends(
 def test_there_is_a_profile_for_every_host() -> None:
     assert set(known_profiles()) == {
         "openai", "agora", "alibaba", "vapi", "elevenlabs", "hume", "livekit", "pipecat",
+        "deepgram", "dograh", "telnyx", "jambonz",
     }  # fmt: skip
 
 
@@ -75,6 +76,10 @@ HANGUPS: dict[str, tuple[str, dict[str, object]]] = {
     "hume": ("hang_up", {}),
     "livekit": ("end_call", {}),
     "pipecat": ("end_call", {}),
+    "deepgram": ("end_call", {}),
+    "dograh": ("end_call", {}),
+    "telnyx": ("hangup", {}),
+    "jambonz": ("hangup", {"reason": "The call is over."}),
 }
 
 

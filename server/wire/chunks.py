@@ -165,7 +165,7 @@ class ChunkEncoder:
             self._words += 1
 
     def _hold_action(self, action: Action) -> None:
-        form = self._profile.form(action.kind)
+        form = action.form or self._profile.form(action.kind)
         call = self._hold(action.id, action.tool or form.tool)
         arguments: dict[str, object] = {
             form.arguments[name]: list(value) if form.one_by_one else value

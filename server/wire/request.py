@@ -33,6 +33,7 @@ HOSTS: Final = frozenset(
         "elevenlabs_extra_body", "user_id",  # ElevenLabs
         "custom_session_id", "session_id", "conversation_id", "channel", "appId", "app_id", "userId",
         "user_uid", "agent_uid", "instanceId", "call_id", "call_sid", "phone_number",
+        "extra_metadata",  # Telnyx
     }
 )  # fmt: skip
 """Fields that only the host's own endpoint understands; providers may refuse them."""
@@ -40,8 +41,10 @@ HOSTS: Final = frozenset(
 _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "id": (
         "body.extendData.instanceId", "body.call.id", "body.elevenlabs_extra_body.call_id", "body.conversation_id",
-        "body.elevenlabs_extra_body.conversation_id", "body.metadata.call_id", "body.metadata.session_id",
-        "body.metadata.conversation_id", "body.session_id", "body.custom_session_id", "body.call_id", "body.call_sid",
+        "body.elevenlabs_extra_body.conversation_id", "body.extra_metadata.call_control_id",
+        "body.extra_metadata.telnyx_call_session_id", "body.extra_metadata.telnyx_conversation_id",
+        "body.metadata.call_id", "body.metadata.callId", "body.metadata.call_sid", "body.metadata.conversation_id",
+        "body.session_id", "body.custom_session_id", "body.call_id", "body.call_sid",
         "body.context.call_id", "body.context.channel", "body.channel",
         "query.custom_session_id", "query.call_id", "query.session_id", "query.task_id",
         "header.x-call-id", "header.x-session-id", "header.x-conversation-id",
@@ -51,12 +54,14 @@ _SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "caller_number": (
         "body.extendData.callerNumber", "body.customer.number", "body.call.customer.number",
-        "body.metadata.caller_number", "body.elevenlabs_extra_body.caller_id", "header.x-caller-number",
+        "body.metadata.caller_number", "body.elevenlabs_extra_body.caller_id",
+        "body.extra_metadata.telnyx_end_user_target", "header.x-caller-number",
         "query.caller_number",
     ),
     "callee_number": (
         "body.extendData.calleeNumber", "body.phoneNumber.number", "body.call.phoneNumber.number",
-        "body.metadata.callee_number", "body.elevenlabs_extra_body.called_number", "header.x-callee-number",
+        "body.metadata.callee_number", "body.elevenlabs_extra_body.called_number",
+        "body.extra_metadata.telnyx_agent_target", "header.x-callee-number",
         "query.callee_number",
     ),
     "channel": (
@@ -188,8 +193,13 @@ def _first(sources: Mapping[str, Mapping[str, Any]], places: Sequence[str]) -> s
     for place in places:
         value = value_at(sources, place)
         if isinstance(value, str | int) and not isinstance(value, bool) and str(value):
-            return str(value)[:1024]
+            return _one_line(str(value)[:1024])
     return ""
+
+
+def _one_line(text: str) -> str:
+    """What a host says of a call stands in prompts and logs: without line ends, and nothing that is no character."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def _typed(data: Mapping[str, Any], name: str, kind: type, what: str) -> Any:

@@ -1,0 +1,60 @@
+"""By which of its tools a host is told to act: one that the request declares, else the profile's own.
+
+A host that declares `hangup` cannot do anything with a call of `end_call`, which it does not have.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from nodes.turn import Turn
+from profiles.profile import ActionForm, ActionKind
+
+_NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
+    "hangup": ("hangup", "end_call", "endcall", "hang_up", "end_the_call", "terminate_call", "end_conversation"),
+    "transfer": (
+        "transfer", "transfer_call", "transfercall", "transfer_to_number", "forward_call", "transfer_to_human",
+        "transfer_to_agent", "call_transfer",
+    ),
+    "digits": ("send_digits", "dtmf", "send_dtmf", "send_dtmf_events", "play_keypad_touch_tone", "press_digits"),
+}  # fmt: skip
+"""What hosts and their users call it; case and underscores do not count."""
+_ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
+    "reason": ("reason",),
+    "message": ("message", "client_message", "farewell", "farewell_message", "goodbye"),
+    "number": ("number", "destination", "transfer_number", "phone_number", "phoneNumber", "to", "target"),
+    "digits": ("digits", "dtmf", "dtmf_tones", "events", "tones", "keys"),
+}
+"""Our word for an argument → what a tool may call it."""
+
+
+def action_form(turn: Turn, kind: ActionKind) -> ActionForm:
+    """Return the form in which this turn's host is told to act."""
+    usual = turn.profile.form(kind)
+    requested = turn.requested_tools
+    if usual.tool in requested:
+        arguments, one_by_one = _arguments(requested[usual.tool])
+        return ActionForm(usual.tool, {**arguments, **usual.arguments}, usual.one_by_one or one_by_one)
+    wanted = {_plain(name) for name in _NAMES[kind]}
+    declared = next((name for name in requested if _plain(name) in wanted), None)
+    if declared is None:
+        return usual
+    return ActionForm(declared, *_arguments(requested[declared]))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _arguments(tool: object) -> tuple[Mapping[str, str], bool]:
+    """Our arguments by the names that the tool declares, and whether its digits come as a list."""
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    parameters = function.get("parameters") if isinstance(function, Mapping) else None
+    properties = parameters.get("properties") if isinstance(parameters, Mapping) else None
+    declared: Mapping[str, object] = properties if isinstance(properties, Mapping) else {}
+    found = {ours: name for ours, names in _ARGUMENTS.items() if (name := _first(names, declared))}
+    digits = declared.get(found.get("digits", ""))
+    return found, isinstance(digits, Mapping) and digits.get("type") == "array"
+
+
+def _first(names: Iterable[str], declared: Mapping[str, object]) -> str:
+    return next((name for name in names if name in declared), "")

@@ -1,0 +1,19 @@
+"""Telnyx AI Assistants with a custom LLM.
+
+Source: its page on custom LLMs and the types of its SDK: with `forward_metadata` the assistant's dynamic variables come
+in `extra_metadata`, the caller as `telnyx_end_user_target`, our number as `telnyx_agent_target`; `call_control_id` was
+seen in calls. The tools are of the types `hangup`, `transfer` and `send_dtmf`; their names stand in the request.
+"""
+
+from profiles.profile import ActionForm, Evidence, Profile
+
+PROFILE = Profile(
+    name="telnyx",
+    evidence=(
+        Evidence(body=("extra_metadata.telnyx_end_user_target",)),
+        Evidence(body=("extra_metadata.telnyx_agent_target",)),
+        Evidence(body=("extra_metadata.call_control_id",)),
+    ),
+    digits=ActionForm("send_dtmf", {"digits": "digits"}),
+    on_failure="speak",
+)
