@@ -26,6 +26,10 @@ class UnknownDocumentError(StoreError):
     """The knowledge base has no document of this id."""
 
 
+class QuotaError(StoreError):
+    """A user keeps as much as one may. The message is for that user."""
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """A knowledge base."""

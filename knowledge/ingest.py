@@ -61,6 +61,10 @@ class Ingestion:
         self._woken.set()
         return job
 
+    def wake(self) -> None:
+        """Look into the queue at once."""
+        self._woken.set()
+
     async def run(self) -> None:
         """Work until cancelled. A job that is cut short then waits for the next worker."""
         while True:

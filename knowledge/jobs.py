@@ -10,7 +10,7 @@ from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
-from database.knowledge import JOB
+from database.knowledge import DOCUMENT, JOB, STORE
 from database.patience import UPLOAD_SECONDS, patient
 from database.text import cleaned
 from knowledge.store import QueueFullError, checked_name
@@ -22,6 +22,8 @@ MOST_TRIES = 3
 LEASE_SECONDS = 15
 """How long nobody else takes a job from one who does not tell that he is alive."""
 FINISHED = ("done", "failed", "cancelled")
+FAILED_SECONDS = 24 * 3600
+"""How long a file that could not be read is kept, to be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,25 @@ class Jobs:
                 if await connection.scalar(there) is None:
                     return None
                 return await _submitted(connection, store, document, source, ())
+
+    async def bytes_of(self, stores: Sequence[str]) -> int:
+        """How much these stores keep: the files that wait or failed, and the text of what was taken in."""
+        waiting = select(func.coalesce(func.sum(func.length(JOB.c.source)), 0)).where(JOB.c.store.in_(stores))
+        held = (
+            select(func.coalesce(func.sum(DOCUMENT.c.characters), 0))
+            .select_from(DOCUMENT.join(STORE, DOCUMENT.c.store_id == STORE.c.id))
+            .where(STORE.c.name.in_(stores))
+        )
+        async with self._database.reading() as connection:
+            return int(await connection.scalar(waiting) or 0) + int(await connection.scalar(held) or 0)
+
+    async def expire(self) -> None:
+        """Delete the files that failed long ago."""
+        before = time.time_ns() - FAILED_SECONDS * 1_000_000_000
+        old = (JOB.c.state == "failed", JOB.c.created_at < before)
+        with patient():
+            async with self._database.transaction() as connection:
+                await connection.execute(delete(JOB).where(*old))
 
     async def get(self, job: str) -> Job | None:
         """The job of this id."""

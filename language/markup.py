@@ -1,7 +1,7 @@
-"""Written text → text that a voice can read, while it streams: no Markdown, code, emoji, addresses or thoughts.
+"""Written text → text that a voice can read, while it streams: no Markdown, code, emoji or addresses. Pure.
 
-Pure. What comes in may be cut anywhere, also inside a mark; what comes out is the same. Plain text passes at once:
-only a mark whose meaning is not yet known is held back, with nothing before it.
+What comes in may be cut anywhere, also in a mark; what comes out is the same. Plain text passes at once: only a mark
+whose meaning is not yet known is held back, with nothing before it.
 """
 
 import html
@@ -18,7 +18,6 @@ _RULE = re.compile(r"(?:-{3,}|\*{3,}|_{3,}|={3,})[ \t]*(?=\n|$)")
 _TABLE_RULE = re.compile(r"[\s:|-]*-[\s:|-]*")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|\w{2,20});")
 _TAG = re.compile(r"<(/?)([A-Za-z|!?][^<>]{0,200})>")
-_FENCE = "```"
 _LONGEST_RUN = 80
 """Marks in a row."""
 _LONGEST_LINK = 600
@@ -101,11 +100,11 @@ class Markup:
         return self._mark(text, at, mark, final=final)
 
     def _skip(self, text: str, at: int, *, final: bool) -> Step | None:
-        end = text.find(_FENCE, at)
+        end = text.find("```", at)
         if end >= 0:
             self._in_fence = False
-            return end + len(_FENCE), ""
-        keep = 0 if final else len(_FENCE) - 1
+            return end + len("```"), ""
+        keep = 0 if final else len("```") - 1
         return (max(at, len(text) - keep), "") if len(text) - keep > at else None
 
     def _line_start(self, text: str, at: int, mark: str, *, final: bool) -> Step | None:

@@ -34,6 +34,8 @@ from server.tidy_paths import TidyPaths
 log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
+EXPIRE_SECONDS = 600.0
+"""Between two looks for files that failed long ago."""
 WATCH_SECONDS = 10.0
 """Between two looks at the size of the database's journal."""
 
@@ -57,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         working = [
             asyncio.create_task(every(NOTE_SECONDS, state.keeper.note, stop)),
             asyncio.create_task(every(WRITE_SECONDS, state.ledger.write, stop)),
+            asyncio.create_task(every(EXPIRE_SECONDS, state.knowledge.expire, stop)),
             asyncio.create_task(every(GONE_SECONDS, state.people.end_turns_of_the_gone, stop)),
             asyncio.create_task(every(WATCH_SECONDS, state.services.database.watch_journal, stop)),
         ]

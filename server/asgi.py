@@ -1,9 +1,48 @@
-"""The only app that is made at import: for `langgraph dev`, uvicorn and granian."""
+"""The app for `langgraph dev`, which serves our endpoints beside Studio. `dialgraph serve` makes its own.
+
+Another ASGI server would serve it without the limits of ours: headers of any size, requests that never end, clients
+whose leaving goes unnoticed; and each of several workers would run the same turn. So it is refused there.
+"""
+
+import sys
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.app import create_app
+from server.errors import ApiError
+from server.extensions import ABORT
 from server.logs import set_up_logging
+from server.reply import send_error
 from server.settings import load_settings
 
+REFUSAL = "Start the server with `dialgraph serve`: another ASGI server lacks its limits."
+_OTHERS = frozenset({"uvicorn", "gunicorn", "granian", "hypercorn", "daphne"})
+
+
+class OnlyOurServer:
+    """Refuses requests that did not come through our protocol, unless Studio's server is the host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "http" and ABORT not in scope.get("extensions", {}) and "langgraph_api" not in sys.modules:
+            await send_error(send, ApiError(503, REFUSAL, "server_error", "unsupported_server"))
+            return
+        await self._app(scope, receive, send)
+
+
+def _started_by() -> set[str]:
+    """The names of the program that was started, also as `python -m NAME`."""
+    program = Path(sys.argv[0])
+    return {program.stem, program.parent.name}
+
+
+if _started_by() & _OTHERS:
+    raise SystemExit(f"dialgraph: {REFUSAL}")
 settings = load_settings()
 set_up_logging(settings.log_level)
 app = create_app(settings)
+app.add_middleware(OnlyOurServer)

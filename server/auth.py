@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from accounts.hashing import KEY_PREFIX, hash_of
 from server.access_token import access_token
 from server.errors import ApiError
+from server.extensions import KNOWN
 from server.keys import KeyFile, KeyFileError
-from server.settings import Settings, SettingsError, is_loopback
+from server.networks import is_loopback
+from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from accounts.accounts import Accounts, Identity
@@ -70,6 +72,11 @@ class Authenticator:
 
     async def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
         """Return who may use the endpoints. Raises ApiError 401 and 403."""
+        caller = await self._authenticated(scope, headers)
+        _note_key(scope)
+        return caller
+
+    async def _authenticated(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
@@ -97,6 +104,7 @@ class Authenticator:
             raise _unauthorized("Invalid or expired token or key.", "invalid_token")
         if needed not in identity.scopes:
             raise _forbidden(needed)
+        _note_key(scope)
         return identity
 
     def admit(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
@@ -172,6 +180,12 @@ class Authenticator:
 def given_hash(key: str) -> str:
     """A short name for a key that tells nothing of it."""
     return hash_of(key)[:16]
+
+
+def _note_key(scope: Mapping[str, Any]) -> None:
+    """Let the connection be one of somebody's who has a key."""
+    if (note := scope.get("extensions", {}).get(KNOWN)) is not None:
+        note()
 
 
 def _user(identity: "Identity") -> Caller:

@@ -19,12 +19,13 @@ from nodes.events import Say
 from profiles.profile import Profile
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down
-from server.listener import Listener, Wire
+from server.listener import Listener
 from server.meter import Meter
 from server.record import ConversationRecord
 from server.reply import send_json, send_stream, watched
 from server.routes.doors import admitted
 from server.state import ServerState
+from server.wire.port import Wire
 
 TEXT = Profile(name="text", fills_silence=True, speakable=False, streams=True)
 """For a person who reads: words stay as the model wrote them, and no silence is filled."""

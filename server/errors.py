@@ -17,7 +17,7 @@ from conversations.values import (
 )
 from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from graphs.errors import StepTimeoutError, UnknownServiceError
-from knowledge.base import UnknownBaseError, UnknownDocumentError
+from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError
 from speech.port import VoiceError
@@ -75,6 +75,7 @@ _REFUSALS: Final[dict[type[Exception], tuple[int, str, str]]] = {
     UnknownBaseError: (404, "invalid_request_error", "unknown_knowledge_base"),
     UnknownDocumentError: (404, "invalid_request_error", "unknown_document"),
     QueryError: (400, "invalid_request_error", "invalid_value"),
+    QuotaError: (413, "invalid_request_error", "quota_exceeded"),
     QueueFullError: (429, "rate_limit_error", "too_many_requests"),
     AccountError: (400, "invalid_request_error", "invalid_value"),
     ConversationError: (400, "invalid_request_error", "invalid_value"),

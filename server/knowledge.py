@@ -6,7 +6,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from graphs.services import OpenServices
-from knowledge.base import Base, BaseDocument, UnknownBaseError, UnknownDocumentError, documents_of, kept_name, shown
+from knowledge.base import (
+    Base,
+    BaseDocument,
+    QuotaError,
+    UnknownBaseError,
+    UnknownDocumentError,
+    documents_of,
+    kept_name,
+    shown,
+)
 from knowledge.bases import Bases
 from knowledge.ingest import Ingestion
 from knowledge.jobs import Job
@@ -26,8 +35,10 @@ _KEEP_ALIVE_SECONDS = 5.0
 class UserKnowledge:
     """See the module."""
 
-    def __init__(self, services: OpenServices, bases: Bases) -> None:
+    def __init__(self, services: OpenServices, bases: Bases, most_bytes: int = 0) -> None:
+        """`most_bytes`: of one user's files and documents; 0: no bound."""
         self._services = services
+        self._most_bytes = most_bytes
         self._bases = bases
         self._forgetting: set[asyncio.Task[None]] = set()
 
@@ -42,8 +53,9 @@ class UserKnowledge:
         return documents_of(known, await self._ingestion.jobs.of_store(found.store))
 
     async def take_in(self, user_id: str, base: str, file_name: str, source: bytes) -> Job:
-        """Put a file into the queue. Raises UnknownBaseError and QueueFullError."""
+        """Put a file into the queue. Raises UnknownBaseError, QueueFullError and QuotaError."""
         found = await self._bases.get(user_id, base)
+        await self._check_quota(user_id, len(source))
         waiting = [job for job in await self._ingestion.jobs.of_store(found.store) if not job.finished]
         if len(waiting) >= MOST_WAITING_OF_ONE:
             raise QueueFullError(f"{MOST_WAITING_OF_ONE} files of this knowledge base are waiting. Try again later.")
@@ -52,6 +64,23 @@ class UserKnowledge:
         if job is None:
             raise UnknownBaseError("There is no such knowledge base.")
         return job
+
+    async def _check_quota(self, user_id: str, more: int) -> None:
+        if not self._most_bytes:
+            return
+        stores = [one.store for one in await self._bases.page(user_id)]
+        if await self._ingestion.jobs.bytes_of(stores) + more > self._most_bytes:
+            raise QuotaError(f"Your documents would take more than {self._most_bytes >> 20} MB. Delete some first.")
+
+    async def retry_job(self, job: Job) -> bool:
+        """Let a file that failed be read again. Returns whether it had failed."""
+        again = await self._ingestion.jobs.retry(job.id)
+        self._ingestion.wake()
+        return again
+
+    async def expire(self) -> None:
+        """Delete the files that could not be read, a day after."""
+        await self._ingestion.jobs.expire()
 
     async def job(self, user_id: str, base: str, job_id: str) -> Job | None:
         """A job of the user's knowledge base. Raises UnknownBaseError."""

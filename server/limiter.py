@@ -7,7 +7,7 @@ walks through all keys behind each hit, and follows a wall clock that may be set
 import math
 import time
 from collections import OrderedDict
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import Storage
@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from cache.port import Cache
 from server.errors import ApiError
+from server.networks import networks
 from server.settings import USUAL_RATES, Settings, SettingsError
 
 MOST_KEYS = 50_000
@@ -101,7 +102,7 @@ class Limiter:
                     self._rates[name] = parse(rate)
             except ValueError:
                 raise SettingsError(f"Setting 'rates': {rate!r} must read like `10/minute`.") from None
-        self._proxies = [_network(proxy) for proxy in settings.trusted_proxies]
+        self._proxies = networks(settings.trusted_proxies)
 
     async def hit(self, name: str, *who: str) -> None:
         """Count one more. Raises ApiError 429 with the seconds to wait."""
@@ -112,13 +113,14 @@ class Limiter:
             raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": str(wait)})
 
     def address_of(self, scope: Scope, forwarded: str | None) -> str:
-        """Where a request comes from: the peer, or what a proxy that the settings trust says of it.
+        """Where a request comes from: the peer, or what a proxy that the settings trust says of it. Empty where that is
+        not known: behind a proxy on this machine that nobody trusts, or one that says nothing, everybody is one place.
 
-        One who holds an IPv6 network has as many addresses as he likes: his /64 is one place.
+        Whoever holds an IPv6 network has as many addresses as they like: their /64 is one place.
         """
         hops = [
             str((scope.get("client") or ("",))[0]),
-            *reversed([hop.strip() for hop in (forwarded or "").split(",")]),
+            *reversed([hop.strip() for hop in (forwarded or "").split(",") if hop.strip()]),
         ]
         place = hops[0]
         for at, hop in enumerate(hops):
@@ -128,13 +130,9 @@ class Limiter:
                 break
             address = getattr(address, "ipv4_mapped", None) or address
             place = str(IPv6Network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
-            if at == len(hops) - 1 or not any(address in network for network in self._proxies):
+            trusted = any(address in network for network in self._proxies)
+            if address.is_loopback or (trusted and at == len(hops) - 1):
+                place = ""
+            if at == len(hops) - 1 or not trusted:
                 break
         return place
-
-
-def _network(given: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(given, strict=False)
-    except ValueError:
-        raise SettingsError(f"Setting 'trusted_proxies': {given!r} is no address and no network.") from None

@@ -4,8 +4,9 @@ import socket
 
 from server.settings import Settings, SettingsError
 
-VANISHED_MILLISECONDS = 9000
-"""How long sent bytes may stay unacknowledged before the client counts as gone."""
+UNACKNOWLEDGED_MILLISECONDS = 35_000
+"""After which the kernel gives a client up. It also counts the time in which a client that is there takes nothing,
+which may be `send_timeout_seconds`; one that has vanished is noticed sooner (server.vanished)."""
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -16,7 +17,7 @@ def listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Accepted connections inherit it: a client that vanished is noticed although nobody says goodbye.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MILLISECONDS)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS)
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:

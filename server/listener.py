@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,50 +17,19 @@ from nodes.contract import Turn
 from nodes.events import Event, Say
 from server.endpoints import Endpoint
 from server.errors import ApiError, api_error, shutting_down, superseded
+from server.extensions import ABORT, VANISHED
 from server.meter import Meter
 from server.record import NoRecord, Record, conversation_gone
 from server.reply import EVENT_HEADERS, send_json, wait_for_disconnect
 from server.settings import Settings
 from server.turns import SharedTurn
+from server.wire.port import Wire
 
 log = logging.getLogger("dialgraph.turns")
 
-ABORT = "dialgraph.abort"
-"""The ASGI extension by which the connection of a client that does not read is cut."""
+_LOOK_SECONDS = 2.5
+"""Between two looks for that."""
 _STREAM_HEADERS = [(name.encode(), value.encode()) for name, value in EVENT_HEADERS.items()]
-
-
-class Wire(Protocol):
-    """The form in which a turn is told: chat completions, responses, or system 003's events."""
-
-    media_type: str
-    """Of a stream."""
-    keep_alive: bytes
-    """What a silent stream sends."""
-
-    def stream(self, events: Iterable[Event]) -> bytes:
-        """What these events add to the stream; often nothing."""
-
-    def stream_end(self) -> bytes:
-        """The rest of a stream that ends well."""
-
-    def stream_error(self, error: ApiError) -> bytes:
-        """The rest of a stream that fails."""
-
-    def fold(self, events: Iterable[Event]) -> None:
-        """Take these events into the body of a reply that is not streamed."""
-
-    def body(self) -> bytes:
-        """That reply."""
-
-    def refusal(self, error: ApiError) -> bytes:
-        """The body of a reply that is an error."""
-
-    def forget_actions(self) -> None:
-        """The turn goes another way than it began: no tool is called."""
-
-    def name_after(self, turn_id: str) -> None:
-        """It is a turn that is kept, under this id: a request that comes again is answered under the same."""
 
 
 class Listener:
@@ -99,8 +67,8 @@ class Listener:
         """Tell the turn to its end, or to the client's."""
         outcome = "failed"
         watch = asyncio.create_task(self._watch(receive))
-        abort = scope.get("extensions", {}).get(ABORT)
-        keep_alive = asyncio.create_task(self._keep_alive(send, abort))
+        extensions = scope.get("extensions", {})
+        keep_alive = asyncio.create_task(self._keep_alive(send, extensions.get(ABORT), extensions.get(VANISHED)))
         try:
             await (self._stream(send) if self._turn.streaming else self._whole(send))
             outcome = "cancelled" if self._gone else "complete"
@@ -189,7 +157,9 @@ class Listener:
         async with self._sending:
             await sending
 
-    async def _keep_alive(self, send: Send, abort: Callable[[], None] | None) -> None:
+    async def _keep_alive(
+        self, send: Send, abort: Callable[[], None] | None, vanished: Callable[[], bool] | None
+    ) -> None:
         """A comment whenever nothing was sent for a while; the end for a client that takes nothing any more.
 
         One sleeping task costs less than a timer a chunk.
@@ -198,21 +168,22 @@ class Listener:
         self._sent = time.monotonic()
         while True:
             silent = time.monotonic() - self._sent
+            waits_in_vain = self._sending.locked() and silent >= patience
+            if waits_in_vain or (vanished is not None and vanished()):
+                self._gone = True
+                self._leave()
+                if abort is not None:
+                    abort()
+                return
             if self._sending.locked():
-                if silent >= patience:
-                    self._gone = True
-                    self._leave()
-                    if abort is not None:
-                        abort()
-                    return
-                await asyncio.sleep(max(min(pause, patience - silent), 0.01))
+                await asyncio.sleep(max(min(pause, patience - silent, _LOOK_SECONDS), 0.01))
             elif silent < pause or self._ended or not self._turn.streaming:
                 rest = max(pause - silent, 0.05) if self._turn.streaming else pause
-                await asyncio.sleep(min(rest, patience))
+                await asyncio.sleep(min(rest, patience, _LOOK_SECONDS))
             else:
                 # Not awaited by itself: a client that does not read must not hold up this watch.
                 self._comment = asyncio.create_task(self._send(send, self._wire.keep_alive))
-                await asyncio.sleep(min(pause, patience))
+                await asyncio.sleep(min(pause, patience, _LOOK_SECONDS))
 
     async def _fail(self, error: Exception, send: Send) -> str:
         """A status before the first byte, a frame after it, or the endpoint's own words; never a cut without a word."""

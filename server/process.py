@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from ctypes import CDLL
 from typing import Final
 
@@ -16,6 +18,7 @@ from database.engine import Database
 from database.errors import DatabaseAwayError
 from server.access_token import FILE
 from server.app import create_app, prepare
+from server.guarded_protocol import guarded
 from server.protocol import uvicorn_options
 from server.settings import Settings, SettingsError
 from server.state import ServerState
@@ -38,6 +41,17 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._state = state
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's signals, and SIGHUP: a terminal that closes cuts off no caller either."""
+        with super().capture_signals():
+            before = signal.signal(signal.SIGHUP, self.handle_exit) if hasattr(signal, "SIGHUP") else None
+            try:
+                yield
+            finally:
+                if before is not None:
+                    signal.signal(signal.SIGHUP, before)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's shutdown, with the turns told in time."""
         self._state.draining = True
@@ -57,7 +71,9 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     prepare(state)
     _open_database(state)
     config = uvicorn.Config(
-        app, timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS), **uvicorn_options()
+        app,
+        timeout_graceful_shutdown=int(settings.grace_seconds + _AFTER_GRACE_SECONDS),
+        **uvicorn_options(guarded(settings)),
     )
     listener.listen(2048)
     listener.set_inheritable(True)

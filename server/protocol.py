@@ -7,13 +7,20 @@ follows a whole request is kept until its response is complete.
 """
 
 import asyncio
+import logging
 import re
+from functools import partial
 from typing import Any, Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
-from server.listener import ABORT
+from server.extensions import ABORT, VANISHED
+from server.heads import is_readable, without_upgrade
+from server.http_1_0 import PlainReply
+from server.vanished import has_vanished
+
+log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING_BYTES = 256 * 1024
@@ -27,13 +34,10 @@ BODY_BYTES_A_SECOND = 32 * 1024
 """What a larger body must come with: a poor uplink's pace, far above that of one who only wants to hold a place."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
-_UPGRADE_LINES = re.compile(rb"\r\n(?:upgrade|http2-settings):[^\r\n]*", re.IGNORECASE)
-_UPGRADE_TOKENS = re.compile(rb"(\r\nconnection:[^\r\n]*)", re.IGNORECASE)
-_UPGRADE_TOKEN = re.compile(rb"(?:upgrade|http2-settings)[ \t]*,?[ \t]*", re.IGNORECASE)
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """See the module."""
+    """One connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Start the clock."""
@@ -60,7 +64,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._phase == "answer" and len(self._waiting) > MAX_WAITING_BYTES:
             self.transport.close()
             return
-        self._advance()
+        try:
+            self._advance()
+        except Exception as error:  # noqa: BLE001 (the boundary of a connection: whatever strangers send leaves no traceback)
+            log.warning("a connection was closed: its bytes make no sense", extra={"error": type(error).__name__})
+            self.transport.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Trailers of a chunked body are dropped: nobody reads them, and a late Host must not count."""
@@ -79,7 +87,14 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.transport.close()
             raise ValueError("a request is pipelined behind a chunked body")
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]  # ours is no table
+        ours = {ABORT: self.transport.abort, VANISHED: partial(has_vanished, self.transport)}
+        self.scope["extensions"] = ours  # type: ignore[typeddict-item]  # ours are no tables
+
+    def on_headers_complete(self) -> None:
+        """The request begins; a client of HTTP/1.0 is answered without chunks (RFC 9112, 6.1)."""
+        super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.send = PlainReply(self.cycle)  # type: ignore[method-assign]
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -110,7 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if running is not None and busy and (running.response_started or self._phase == "answer"):
             running.keep_alive = False
             return
-        self._refuse(ApiError(400, "The request is no HTTP/1.1.", code="invalid_http"), b"400 Bad Request")
+        self._refuse(ApiError(400, "The request is not valid HTTP/1.1.", code="invalid_http"), b"400 Bad Request")
 
     def _advance(self) -> None:
         while self._waiting and self._phase != "answer" and not self.transport.is_closing():
@@ -133,12 +148,15 @@ class LimitedProtocol(HttpToolsProtocol):
             return False
         head = bytes(self._waiting[: end + 4])
         del self._waiting[: end + 4]
+        if not is_readable(head):
+            self.send_400_response("")
+            return False
         length = _LENGTH.search(head)
         self._body_left = int(length.group(1)) if length else None
         self._body_bytes = 0
         self._body_began = self.loop.time()
         self._expect_within(BODY_SECONDS)
-        super().data_received(_without_upgrade(head))
+        super().data_received(without_upgrade(head))
         if self._phase == "head":
             self._phase = "body"
             self._answered = False
@@ -217,17 +235,10 @@ class _Lingering:
         self._protocol.close_behind_body()
 
 
-def _without_upgrade(head: bytes) -> bytes:
-    """The head without the offer of another protocol: we speak HTTP/1.1 only, and the parser would drop the body."""
-    if b"upgrade" not in head.lower():
-        return head
-    return _UPGRADE_TOKENS.sub(lambda line: _UPGRADE_TOKEN.sub(b"", line.group()), _UPGRADE_LINES.sub(b"", head))
-
-
-def uvicorn_options() -> dict[str, Any]:
+def uvicorn_options(protocol: type[LimitedProtocol] = LimitedProtocol) -> dict[str, Any]:
     """What every server of ours is started with."""
     return {
-        "http": LimitedProtocol,
+        "http": protocol,
         "ws": "none",
         "timeout_keep_alive": 75,  # a pause in a call must not cost the next turn a handshake
         "log_config": None,

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
@@ -42,13 +41,15 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 USUAL_RATES = {
     "login": "10/minute",
+    "login_name": "100/minute",
     "login_address": "60/minute",
     "register": "20/hour",
     "turn": "120/minute",
     "upload": "60/minute",
     "request": "1200/minute",
 }
-"""How often: logins of one name and from one address, accounts from one address; the rest of one user."""
+"""How often: logins of one name from one address, of one name from anywhere, from one address; accounts from one
+address; the rest of one user. Addresses count where they are known: not those of this machine or of a proxy."""
 
 
 class Settings(GraphSettings):
@@ -93,17 +94,21 @@ class Settings(GraphSettings):
     )
     rates: dict[str, str] = Field(
         default_factory=dict,
-        description="How often: `login` of one name, `login_address` and `register` from one address, `turn`, `upload`"
-        " and `request` of one user, as `10/minute`; empty: no limit. Usual: "
-        + ", ".join(f"{name} {rate}" for name, rate in USUAL_RATES.items())
-        + ".",
+        description="How often: `login` of one name from one address, `login_name` of one name from anywhere,"
+        " `login_address` and `register` from one address, `turn`, `upload` and `request` of one user, as `10/minute`;"
+        " empty: no limit. Usual: " + ", ".join(f"{name} {rate}" for name, rate in USUAL_RATES.items()) + ".",
     )
     user_token_budget: int = Field(
         default=0, ge=0, le=2**53, description="Tokens of one user a calendar month, all keys together; 0: no bound."
     )
+    user_storage_mb: int = Field(
+        default=1024, ge=0, le=2**20, description="Files and documents of one user, in MB; 0: no bound."
+    )
     user_streams: int = Field(default=20, ge=0, description="Turns of one user that may run at once; 0: no limit.")
     trusted_proxies: Names = Field(
-        default=(), description="Addresses or networks whose `X-Forwarded-For` is believed: `10.0.0.0/8`."
+        default=(),
+        description="Addresses or networks of proxies whose `X-Forwarded-For`, or PROXY protocol, is believed:"
+        " `10.0.0.0/8`.",
     )
     redis_url: SecretStr = Field(
         default=SecretStr(""),
@@ -155,6 +160,11 @@ class Settings(GraphSettings):
         return int(self.bodies_mb * 1024 * 1024)
 
     @property
+    def user_storage(self) -> int:
+        """In bytes."""
+        return self.user_storage_mb * 1024 * 1024
+
+    @property
     def upload_limit(self) -> int:
         """In bytes."""
         return int(self.upload_limit_mb * 1024 * 1024)
@@ -196,16 +206,6 @@ def ensure_data_dir(settings: Settings) -> None:
         raise SettingsError(
             f"The data folder {str(settings.data_dir)!r} cannot be written. Set DIALGRAPH_DATA_DIR to one that can."
         ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _sentence(error: ValidationError) -> str:

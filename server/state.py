@@ -70,7 +70,7 @@ def open_state(settings: Settings) -> ServerState:
     ledger = Ledger(services.database, settings.user_token_budget)
     open_turns = Turns()
     bases = Bases(services.database)
-    knowledge = UserKnowledge(services, bases)
+    knowledge = UserKnowledge(services, bases, settings.user_storage)
     return ServerState(
         settings,
         services,

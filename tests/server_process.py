@@ -11,7 +11,7 @@ from typing import Any
 
 from graphs.settings import ROOT
 
-RATES = ("login", "login_address", "register", "turn", "upload", "request")
+RATES = ("login", "login_name", "login_address", "register", "turn", "upload", "request")
 """Of which there are none, unless a test says otherwise."""
 
 

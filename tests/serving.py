@@ -18,6 +18,7 @@ from graphs.spec import Graph
 from nodes.contract import Node
 from server.app import create_app
 from server.endpoints import Endpoint
+from server.guarded_protocol import guarded
 from server.listen import listen
 from server.process import DrainingServer
 from server.protocol import uvicorn_options
@@ -160,7 +161,9 @@ class PromptServer(DrainingServer):
 
 
 @asynccontextmanager
-async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    data_dir: Path, *graphs: tuple[Graph, list[Node]], most_connections: Any = None, **settings: Any
+) -> AsyncIterator[Served]:
     """Serve the shipped endpoints, and these graphs beside them; without keys to anybody, unless `auth` says so."""
     if not settings.get("api_keys") and not (data_dir / "keys.json").exists():
         settings.setdefault("auth", "none")
@@ -168,7 +171,7 @@ async def serving(data_dir: Path, *graphs: tuple[Graph, list[Node]], **settings:
     add_graphs(app, *graphs)
     listener = listen(Settings(port=0))
     listener.listen(2048)
-    options = {**uvicorn_options(), "loop": "asyncio"}
+    options = {**uvicorn_options(guarded(app.state.dialgraph.settings, most_connections)), "loop": "asyncio"}
     server = PromptServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # the signals are pytest's
     task = asyncio.create_task(server.serve(sockets=[listener]))

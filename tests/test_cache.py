@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -139,16 +140,19 @@ async def test_cancelled_commands_leave_no_wrong_answers_behind(tmp_path: Path) 
 
 async def test_rates_hold_over_processes_and_without_redis(tmp_path: Path) -> None:
     wrong = {"username": "ann", "password": "wrong password"}
+    place = {"x-forwarded-for": "203.0.113.7"}
+    shared: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), "registration": "open", "auth": ""}
 
     async def tries(first: Served, second: Served) -> list[int]:
-        return [(await (first, second)[at % 2].post("/api/users/login", wrong)).status for at in range(14)]
+        return [(await (first, second)[at % 2].post("/api/users/login", wrong, place)).status for at in range(14)]
 
     async with redis_server(tmp_path / "redis") as redis:
         data = tmp_path / "data"
-        async with backend(data, redis_url=redis.url) as (first, _), backend(data, redis_url=redis.url) as (second, _):
+        shared["redis_url"] = redis.url
+        async with backend(data, **shared) as (first, _), backend(data, **shared) as (second, _):
             statuses = await tries(first, second)
             assert statuses == [401] * 10 + [429] * 4, "ten a minute, in both processes together"
-            refused = await first.post("/api/users/login", wrong)
+            refused = await first.post("/api/users/login", wrong, place)
             assert 0 < int(refused.headers["retry-after"]) <= 60
             redis.stop()
             assert set(await tries(first, second)) == {429}, "what was counted is not forgotten with Redis"

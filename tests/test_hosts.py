@@ -62,7 +62,12 @@ async def test_a_hosts_own_fields_never_reach_a_model(tmp_path: Path) -> None:
 
 
 async def test_metadata_goes_on_where_it_is_stored_and_extra_fields_where_the_settings_say(tmp_path: Path) -> None:
-    asked = {"metadata": {"k": "v"}, "store": True, "chat_template_kwargs": {"enable_thinking": False}, "crmId": 7}
+    asked: dict[str, Any] = {
+        "metadata": {"k": "v"},
+        "store": True,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "crmId": 7,
+    }
     async with upstream(strict=False) as up:
         model = {"url": up.url, "extra_fields": ("chat_template_kwargs",)}
         async with serving(tmp_path, models={"main": model}) as served:

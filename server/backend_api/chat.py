@@ -12,13 +12,13 @@ from server.bodies import JSON_BYTES
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError
 from server.json_body import read_object
-from server.listener import Wire
 from server.reply import Replying, headers_of, read_body, send_json, told_once
 from server.routes.messages import request_key_in
 from server.state import ServerState
 from server.texts import Language, language_of
 from server.wire.backend_api import BackendApiWire
 from server.wire.chat import ChatWire
+from server.wire.port import Wire
 
 Form = Literal["events", "lines", "openai"]
 

@@ -60,7 +60,8 @@ def _access_token(url: str) -> str:
     from urllib.parse import urlsplit
 
     from server.access_token import existing_access_token
-    from server.settings import is_loopback, load_settings
+    from server.networks import is_loopback
+    from server.settings import load_settings
 
     try:
         host = urlsplit(url).hostname or ""

@@ -19,13 +19,14 @@ from server.conversing import Asked, converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.json_body import read_object
-from server.listener import Listener, Wire
+from server.listener import Listener
 from server.meter import Meter
 from server.reply import Disconnected, Replying, headers_of, read_body, send_error
 from server.routes.doors import admitted
 from server.routes.messages import CONVERSATION, request_key_in
 from server.state import ServerState
 from server.wire.chat import ChatWire
+from server.wire.port import Wire
 from server.wire.request import CompletionRequest, read_request
 
 

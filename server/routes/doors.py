@@ -26,9 +26,12 @@ LET_IN = [Depends(let_in)]
 
 async def admit_login(request: Request, state: ServerState, name: str) -> None:
     """Raises ApiError 429. The name counts whether or not it is somebody's."""
-    headers = headers_of(request.scope)
-    await state.limiter.hit("login_address", state.limiter.address_of(request.scope, headers.get("x-forwarded-for")))
-    await state.limiter.hit("login", hash_of(key_of(name)))
+    place, who = _place(request, state), hash_of(key_of(name))
+    if place:
+        await state.limiter.hit("login_address", place)
+        # A stranger who tries ten passwords locks himself out, and not the user elsewhere.
+        await state.limiter.hit("login", who, place)
+    await state.limiter.hit("login_name", who)
 
 
 @asynccontextmanager
@@ -57,12 +60,17 @@ async def admitted(
 
 async def admit_password(state: ServerState, identity: Identity) -> None:
     """Somebody who is logged in shows his password: no more often than one who is not. Raises ApiError 429."""
-    await state.limiter.hit("login", hash_of(key_of(identity.user.name)))
+    await state.limiter.hit("login", identity.user.id)
 
 
 async def admit_registration(request: Request, state: ServerState) -> None:
     """Raises ApiError 403 and 429."""
-    headers = headers_of(request.scope)
     if not state.authenticator.registration_is_open:
         raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
-    await state.limiter.hit("register", state.limiter.address_of(request.scope, headers.get("x-forwarded-for")))
+    if place := _place(request, state):
+        await state.limiter.hit("register", place)
+
+
+def _place(request: Request, state: ServerState) -> str:
+    """Where a request comes from; empty where that is not known."""
+    return state.limiter.address_of(request.scope, headers_of(request.scope).get("x-forwarded-for"))

@@ -202,6 +202,15 @@ async def follow(base_id: Id, job_id: Id, state: State, who: User) -> StreamingR
     return StreamingResponse(_events(state, begun), media_type=EVENT_STREAM, headers=EVENT_HEADERS)
 
 
+@router.post("/{base_id}/jobs/{job_id}/retry", status_code=202, summary="Read a file again that failed.")
+async def retry(base_id: Id, job_id: Id, state: State, who: User) -> ToldJob:
+    """A file that failed is kept for a day."""
+    found = await _job(state, who, base_id, job_id)
+    if not await state.knowledge.retry_job(found):
+        raise ApiError(409, "Only a job that failed can be tried again.", code="job_not_failed")
+    return _told_job(await _job(state, who, base_id, job_id))
+
+
 @router.delete("/{base_id}/jobs/{job_id}", status_code=204, summary="Stop a file.", response_class=Response)
 async def cancel(base_id: Id, job_id: Id, state: State, who: User) -> None:
     """What was written of it is gone."""

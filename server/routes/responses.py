@@ -4,8 +4,8 @@ from typing import Any
 
 from nodes.contract import Turn
 from server.endpoints import Endpoint
-from server.listener import Wire
 from server.routes.completions import Completions
+from server.wire.port import Wire
 from server.wire.request import CompletionRequest
 from server.wire.responses import ResponsesWire
 from server.wire.responses_request import read_responses_request

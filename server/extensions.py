@@ -1,0 +1,10 @@
+"""What our protocol adds to the ASGI scope of a request, under `extensions`."""
+
+from typing import Final
+
+ABORT: Final = "dialgraph.abort"
+"""Cuts the connection of a client that does not read."""
+VANISHED: Final = "dialgraph.vanished"
+"""Tells whether the client acknowledges nothing any more."""
+KNOWN: Final = "dialgraph.known"
+"""Notes that a right key came over this connection."""

@@ -1,0 +1,93 @@
+"""Our HTTP protocol where strangers reach it: its place in the crowd, and whom a trusted proxy speaks for."""
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, ClassVar
+
+from server.crowd import Crowd, most_connections, raise_file_limit
+from server.extensions import KNOWN
+from server.networks import networks
+from server.protocol import LimitedProtocol
+from server.proxy_protocol import ProxyHeaderError, may_begin, read_header
+from server.settings import Settings
+
+
+class GuardedProtocol(LimitedProtocol):
+    """One connection."""
+
+    crowd: ClassVar[Crowd]
+    proxies: ClassVar[Sequence[IPv4Network | IPv6Network]] = ()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Take a place; without one there is nothing to be said."""
+        super().connection_made(transport)
+        self._known = False
+        self._early = bytearray()
+        self._may_have_proxy_header = bool(self.proxies) and self._is_trusted()
+        if not self.crowd.enter(self):
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self.crowd.leave(self)
+        super().connection_lost(exc)
+
+    def close_idle(self) -> None:
+        """See Crowd."""
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Read the proxy's header, if there may be one; then as always."""
+        if not self._may_have_proxy_header:
+            super().data_received(data)
+            return
+        self._early += data
+        early = bytes(self._early)
+        try:
+            found = read_header(early) if may_begin(early) else (0, None)
+        except ProxyHeaderError:
+            self.transport.close()
+            return
+        if found is not None:
+            length, client = found
+            self.client = client or self.client
+            self._may_have_proxy_header = False
+            self._early.clear()
+            if early[length:]:
+                super().data_received(early[length:])
+
+    def on_message_begin(self) -> None:
+        """A request begins; who brings a right key is known from then on."""
+        super().on_message_begin()
+        self.scope["extensions"][KNOWN] = self._note_key  # type: ignore[assignment]  # ours is no table
+
+    def on_headers_complete(self) -> None:
+        """A request is being answered."""
+        self.crowd.busy(self)
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """It is answered."""
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self.crowd.idle(self, known=self._known)
+
+    def _note_key(self) -> None:
+        self._known = True
+
+    def _is_trusted(self) -> bool:
+        try:
+            address = ip_address(str(self.client[0])) if self.client else None
+        except ValueError:
+            return False
+        return address is not None and any(address in network for network in self.proxies)
+
+
+def guarded(settings: Settings, most: int | None = None) -> type[GuardedProtocol]:
+    """Return the protocol of a server with these settings; `most`: connections at once, else what the system allows."""
+    fields: dict[str, Any] = {
+        "crowd": Crowd(most or most_connections(raise_file_limit())),
+        "proxies": networks(settings.trusted_proxies),
+    }
+    return type("GuardedProtocol", (GuardedProtocol,), fields)

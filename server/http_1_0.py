@@ -1,0 +1,22 @@
+"""Replies to clients of HTTP/1.0, which know no chunks: the body ends with the connection (RFC 9112, 6.1 and 6.3)."""
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+class PlainReply:
+    """Takes the place of a cycle's `send`."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cycle.send
+
+    async def __call__(self, message: ASGISendEvent) -> None:
+        """See ASGI."""
+        if message["type"] == "http.response.start":
+            counted = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if not counted:
+                self._cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and not self._cycle.expected_content_length:
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._send(message)

@@ -1,0 +1,32 @@
+"""Whether a client has vanished: what was sent to it stays unacknowledged, and nothing at all comes back.
+
+The kernel's own timer (TCP_USER_TIMEOUT) also counts a client that is there and takes nothing for a while.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+VANISHED_MILLISECONDS: Final = 7000
+_INFO_BYTES: Final = 104
+_UNACKNOWLEDGED: Final = 24
+"""Where `tcpi_unacked` stands in Linux' `struct tcp_info`, 32 bits, native order."""
+_LAST_ACKNOWLEDGEMENT: Final = 56
+"""`tcpi_last_ack_recv`, in milliseconds."""
+
+
+def has_vanished(transport: asyncio.BaseTransport) -> bool:
+    """Return whether the other end has acknowledged nothing for so long; never, where the system does not tell."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or transport.is_closing() or not hasattr(socket, "TCP_INFO"):
+        return False
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    except (OSError, TypeError):
+        return False
+    if len(info) < _LAST_ACKNOWLEDGEMENT + 4:
+        return False
+    unacknowledged: int = struct.unpack_from("=I", info, _UNACKNOWLEDGED)[0]
+    last: int = struct.unpack_from("=I", info, _LAST_ACKNOWLEDGEMENT)[0]
+    return unacknowledged > 0 and last > VANISHED_MILLISECONDS
