@@ -27,7 +27,7 @@ test-all: $(VENV)/installed-test debian $(CLIENTS) ## run what `make test` leave
 
 # The Debian packages that tests start themselves; as another user than root they must be there.
 debian:
-	@{ command -v redis-server && command -v espeak-ng && command -v socat && command -v caddy && test -x /usr/sbin/nginx && test -x /usr/sbin/haproxy; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server espeak-ng nginx-light haproxy caddy socat >/dev/null; }
+	@{ command -v redis-server && command -v espeak-ng && command -v systemd-analyze && command -v socat && command -v caddy && test -x /usr/sbin/nginx && test -x /usr/sbin/haproxy; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server espeak-ng nginx-light haproxy caddy socat systemd >/dev/null; }
 
 check: $(VENV)/installed-test ## format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.settings import ROOT
 from models.dialect import dialect_of
 from models.messages import accepted
 from tests.providers import REFUSES, complaints
@@ -219,3 +220,16 @@ def test_every_strict_provider_can_complain() -> None:
     }
     assert all(rule in said for rule in rules), rules - {line.partition(":")[0] for line in said.splitlines()}
     assert complaints({"messages": [user(), SYSTEM]}) and complaints({"messages": [SYSTEM]})
+
+
+def test_the_table_of_providers_is_what_the_suite_holds_requests_against() -> None:
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    table = page[page.index("| rule | OpenAI") :].partition("\n\n")[0].splitlines()
+    providers = [cell.strip() for cell in table[0].split("|")[2:-1]]
+    written = {
+        (row[1].strip().replace(" ", "_"), provider)
+        for row in (line.split("|") for line in table[2:])
+        for provider, mark in zip(providers, row[2:-1], strict=True)
+        if mark.strip()
+    }
+    assert written == {(rule.__name__, provider) for provider, rules in REFUSES.items() for rule in rules}
