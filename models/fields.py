@@ -1,5 +1,7 @@
 """Which fields of a caller's request a model is sent: those that OpenAI's API documents, and a model's `extra_fields`.
 
+One that says nothing (null, an empty list, object or text) stays: some providers refuse it, and to all it means nothing.
+
 A host's own fields mean nothing to a provider, and many refuse what they do not know. `base_url`, `api_key` and
 `extra_headers`, which clients take for themselves, must never reach a server under our key.
 """
@@ -22,7 +24,8 @@ DOCUMENTED: Final = frozenset(
 
 def passed_on(request: Mapping[str, object], extra: Collection[str] = ()) -> dict[str, object]:
     """Return what of a caller's request goes on to a model."""
-    kept = {key: value for key, value in request.items() if key in DOCUMENTED or key in extra}
+    said = {key: value for key, value in request.items() if value is not None and value not in ([], {}, "")}
+    kept = {key: value for key, value in said.items() if key in DOCUMENTED or key in extra}
     # OpenAI refuses metadata where nothing is stored, and hosts put their own things there.
     if request.get("store") is not True and "metadata" not in extra:
         kept.pop("metadata", None)

@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,16 @@ MOST_OPEN = 64
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _GLOBAL = IPv6Network("2000::/3")
 """All that is given out for the internet; the rest is local, or carries an IPv4 address in an old form."""
+
+
+_SPECIAL = tuple(
+    ip_network(one)
+    for one in (
+        "192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.175.48.0/24",
+        "2001::/23", "2620:4f:8000::/48", "3fff::/20",
+    )
+)  # fmt: skip
+"""IANA's special-purpose registries, as far as `ipaddress` calls them global in some of Python's versions."""
 
 
 class AddressError(Exception):
@@ -122,7 +132,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is not None and not is_public(inner):
             return False
-    return address.is_global and not address.is_multicast
+    special = any(address.version == network.version and address in network for network in _SPECIAL)
+    return address.is_global and not address.is_multicast and not special
 
 
 def _public_socket(found: Any) -> socket.socket:

@@ -51,7 +51,7 @@ def completions_url(url: str) -> str:
 
 
 async def check(target: Target) -> list[Finding]:
-    """Every rule with what was seen. Raises aiohttp.ClientError if there is no server at all."""
+    """Every rule with what was seen. Raises aiohttp.ClientConnectorError if there is no server at all."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LONGEST_SECONDS)) as session:
         probe = _Probe(session, target)
         await probe.run()
@@ -62,6 +62,8 @@ class _Probe:
     def __init__(self, session: aiohttp.ClientSession, target: Target) -> None:
         self._session = session
         self._target = target
+        self._met = False
+        """Whether a server was there once: from then on a connection that breaks is its fault, and no end of ours."""
         self.findings: dict[str, Finding] = {}
 
     async def run(self) -> None:
@@ -168,9 +170,8 @@ class _Probe:
 
     async def _models(self) -> None:
         url = self._target.url.removesuffix(SUFFIX) + "/models"
-        async with self._session.get(url, headers=self._headers()) as response:
-            listed = _json(await response.read()).get("data")
-            self._note("models", response.status == 200 and bool(listed), f"status {response.status}")
+        reply = await self._read(self._session.get(url, headers=self._headers()))
+        self._note("models", reply.status == 200 and bool(_json(reply.body).get("data")), f"status {reply.status}")
 
     def _body(self, say: str = "", **fields: Any) -> dict[str, Any]:
         model = {"model": self._target.model} if self._target.model else {}
@@ -185,14 +186,27 @@ class _Probe:
         return self._session.post(self._target.url, data=body, headers={**self._headers(), **(headers or {})})
 
     async def _ask(self, body: Mapping[str, Any] | bytes, headers: Mapping[str, str] | None = None) -> Reply:
+        return await self._read(self._post(body if isinstance(body, bytes) else orjson.dumps(body), headers))
+
+    async def _read(self, request: Any) -> Reply:
+        """What came of the answer; a connection that breaks before its end breaks a rule, and the next is asked."""
         began = time.monotonic()
-        first = 0.0
-        data = bytearray()
-        async with self._post(body if isinstance(body, bytes) else orjson.dumps(body), headers) as response:
-            while piece := await response.content.readany():
-                first = first or time.monotonic() - began
-                data += piece
-        return Reply(response.status, response.headers.get("Content-Type", ""), bytes(data), first)
+        reply = Reply(0, "", b"", 0.0)
+        try:
+            async with request as response:
+                self._met = True
+                reply.status, reply.content_type = response.status, response.headers.get("Content-Type", "")
+                while piece := await response.content.readany():
+                    reply.first_byte = reply.first_byte or time.monotonic() - began
+                    reply.body += piece
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError) and not self._met:
+                raise
+            self._met = True
+            self._note("whole-answer", False, f"{type(error).__name__} behind {len(reply.body)} bytes")
+        else:
+            self._note("whole-answer", True, "")
+        return reply
 
     def _note(self, rule: str, kept: bool, seen: str) -> None:
         """A rule that was broken once stays broken."""

@@ -15,6 +15,9 @@ class Rule:
 
 RULES: dict[str, Rule] = {
     "answers": Rule("A streamed request is answered with status 200.", "everybody"),
+    "whole-answer": Rule(
+        "No connection breaks before its answer is whole.", "everybody: the caller hears half a sentence, or nothing"
+    ),
     "event-stream": Rule(
         "`stream: true` gives `text/event-stream`, whatever the Accept header says.",
         "7 of 12 clients end with an empty text; OpenAI's SDKs send `Accept: application/json`",
