@@ -5,6 +5,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from database.usage import BUDGET
@@ -106,6 +107,17 @@ async def test_budgets_hold_for_turns_at_once(tmp_path: Path, database: str) -> 
             )
         assert (await bot.post("/v1/chat/completions", body)).status == 200, "what was not used is there again"
         assert (await ann.post("/v1/chat/completions", body)).status == 200, "a login has no budget of a key"
+
+
+@pytest.mark.parametrize("one", ["max_tokens", "max_completion_tokens"])
+async def test_the_larger_of_two_bounds_is_what_a_budget_is_charged(one: str, tmp_path: Path) -> None:
+    async with backend(tmp_path, "sqlite:") as (served, up):
+        ann, _ = await login(served)
+        key = (await ann.post("/v1/keys", {"name": "bot", "scopes": ["chat"], "token_budget": 1000})).json()["key"]
+        other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}[one]
+        body = {"messages": [{"role": "user", "content": "hi"}], one: 1, other: 100_000}
+        assert (await Somebody(served, key).post("/v1/chat/completions", body)).error["code"] == "budget_exceeded"
+        assert not up.exchanges
 
 
 async def test_a_user_has_a_budget_over_all_keys(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""What an earlier version wrote still works: its data folder, its `.env` and its key file, with all that is in them.
+
+data_of_f17ebaf.tar.xz was made by the commands of that commit: a key of the operator, a user with a password, a key,
+two conversations (one at an upstream of his own, with his key), a knowledge base, and rows of usage.
+"""
+
+import asyncio
+import os
+import sys
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from graphs.settings import ROOT
+
+OPERATOR = "dg_QKXg5KzoMvKnuQvgo8-iuyiF-eok0tP1LU7gnBNskJk"
+BOT = "dg_KFMgodLUuw9ZZCujNiGnzo-l2JJngol1z0PCkUizboo"
+BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+def unpacked(folder: Path) -> Path:
+    """The folder as that commit left it."""
+    with tarfile.open(ROOT / "tests" / "data_of_f17ebaf.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def started(folder: Path, **variables: str) -> Any:
+    """`dialgraph serve` where the folder's `.env` is."""
+    environment = {**os.environ, "DIALGRAPH_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **variables}
+    return asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.cli", "serve", "--port", "0", cwd=folder, env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def upgraded(folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of the new server on the old folder."""
+    process = await started(unpacked(folder))
+    try:
+        first = (await process.stdout.readline()).decode()
+        assert " on http://" in first, (first, (await process.stderr.read()).decode())
+        async with aiohttp.ClientSession(first.split(" on ")[1].split()[0].rstrip(",.")) as client:
+            yield client
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_keys_users_conversations_and_knowledge_of_f17ebaf_still_work(tmp_path: Path) -> None:
+    async with upgraded(tmp_path) as client:
+
+        async def answered(method: str, path: str, key: str, body: Any = None) -> tuple[int, Any]:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            async with client.request(method, path, json=body, headers=headers) as response:
+                return response.status, await response.json()
+
+        turns = [await answered("POST", "/chat/completions", key, BODY) for key in (OPERATOR, BOT, "", "dg_wrong")]
+        assert [status for status, _ in turns] == [200, 200, 401, 401]
+        login = {"name": "ann", "password": "pass-word-of-ann-1"}
+        assert (await answered("POST", "/v1/users", "", {**login, "name": "bob"}))[0] == 403, "registration is closed"
+        _, session = await answered("POST", "/v1/sessions", "", login)
+        ann = session["access_token"]
+        _, listed = await answered("GET", "/v1/conversations", ann)
+        mine, trip = listed["data"]
+        assert mine["has_api_key"] and trip["title"] == "A trip" and trip["turns"] == 1
+        _, said = await answered("GET", f"/v1/conversations/{trip['id']}/messages", ann)
+        assert [message["role"] for message in said["data"]] == ["user", "assistant"]
+        status, _ = await answered("POST", f"/v1/conversations/{trip['id']}/messages", ann, {"content": "And?"})
+        assert status in (200, 201)
+        _, bases = await answered("GET", "/v1/knowledge-bases", ann)
+        (base,) = bases["data"]
+        question = {"query": "When does the sauna open?"}
+        _, found = await answered("POST", f"/v1/knowledge-bases/{base['id']}/search", ann, question)
+        assert found[0]["text"] == "The sauna opens at noon."
+        _, usage = await answered("GET", "/v1/usage", ann)
+        assert usage["data"]
+
+
+@pytest.mark.parametrize("file", ["keys.json", "token.secret", "encryption.key"])
+async def test_a_file_of_f17ebaf_that_is_torn_stops_the_start_with_one_sentence(file: str, tmp_path: Path) -> None:
+    unpacked(tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(whole[: len(whole) // 3])
+    process = await started(tmp_path)
+    _, told = await process.communicate()
+    said = told.decode()
+    assert process.returncode != 0 and len(said.splitlines()) == 1 and str(tmp_path) not in said, said
+
+
+async def test_a_setting_of_f17ebaf_that_is_no_longer_taken_is_named_with_what_is(tmp_path: Path) -> None:
+    process = await started(unpacked(tmp_path), DIALGRAPH_BODY_LIMIT_MB="inf")
+    _, told = await process.communicate()
+    assert process.returncode != 0 and "BODY_LIMIT_MB" in told.decode().upper() and len(told.splitlines()) == 1
