@@ -46,6 +46,17 @@ def test_both_readmes_show_the_same_code() -> None:
     assert re.findall(r"^\| `([\w/]+)`", text(english), re.M) == re.findall(r"^\| `([\w/]+)`", text(chinese), re.M)
 
 
+@pytest.mark.parametrize("name", ["docs/security.md", "docs/security.zh-CN.md"])
+def test_each_promise_of_security_names_tests_that_exist(name: str) -> None:
+    promised = text(name).split("\n## ")[2]
+    rows = [row for row in promised.splitlines() if row.startswith("| ") and row.count(" | ") == 1]
+    without = [row for row in rows if "::" not in row and row not in ("| promise | test |", "| 承诺 | 测试 |")]
+    assert len(rows) > 30 and not without
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", promised)
+    assert not [one for one in named if f"def {one[1]}(" not in text(f"tests/{one[0]}")]
+    assert named == re.findall(r"`(test_\w+\.py)::(test_\w+)`", text("docs/security.md")), "each page has the same"
+
+
 @pytest.mark.parametrize("name", READMES)
 def test_python_blocks_run(name: str) -> None:
     graph, node, livekit = blocks(name, "python")
