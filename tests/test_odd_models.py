@@ -371,7 +371,7 @@ async def test_max_tokens_is_sent_under_its_new_name_where_the_old_one_is_refuse
 
 
 async def test_no_caller_can_switch_usage_off_for_the_others(tmp_path: Path) -> None:
-    """D4: an upstream that refuses and names the field, whatever is sent."""
+    """An upstream that refuses and names the field, whatever is sent."""
     refusal: list[Action] = [
         ("status", 400, {}, b'{"error": {"message": "stream_options.x is unknown", "param": "x"}}')
     ]

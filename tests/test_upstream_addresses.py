@@ -54,7 +54,7 @@ def tls_of(authority: trustme.CA, name: str) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("ending", ["", "/chat/completions", "/"])
-async def test_f81_azures_deployment_is_asked_at_its_path_with_its_version_and_its_key(
+async def test_azures_deployment_is_asked_at_its_path_with_its_version_and_its_key(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Azure's host is reached through a proxy here: what is asked of it is what that one sees."""
@@ -83,14 +83,14 @@ async def not_started(model: dict[str, str], folder: Path) -> str:
 @pytest.mark.parametrize(
     "url", ["https://model.example/v1#x", "https://me:secret@model.example/v1", "https:///v1", "https://h:99999/v1"]
 )
-async def test_f81_an_address_that_cannot_be_used_is_said_at_start_without_its_secrets(
+async def test_an_address_that_cannot_be_used_is_said_at_start_without_its_secrets(
     url: str, tmp_path: Path
 ) -> None:
     said = await not_started({"url": url}, tmp_path)
     assert "model 'main': the address" in said and "secret" not in said and len(said.splitlines()) == 1
 
 
-async def test_f80_a_model_is_reached_through_the_proxy_of_the_environment_tls_and_all(
+async def test_a_model_is_reached_through_the_proxy_of_the_environment_tls_and_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -113,7 +113,7 @@ async def test_f80_a_model_is_reached_through_the_proxy_of_the_environment_tls_a
 
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-async def test_f80_hosts_of_no_proxy_and_this_machine_are_asked_directly(
+async def test_hosts_of_no_proxy_and_this_machine_are_asked_directly(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with upstream() as proxy, upstream(default=says("Hi.")) as up:
@@ -126,7 +126,7 @@ async def test_f80_hosts_of_no_proxy_and_this_machine_are_asked_directly(
     assert not proxy.exchanges
 
 
-async def test_f80_a_servers_own_authority_is_trusted_for_it_alone(tmp_path: Path) -> None:
+async def test_a_servers_own_authority_is_trusted_for_it_alone(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     async with (
@@ -141,14 +141,14 @@ async def test_f80_a_servers_own_authority_is_trusted_for_it_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_f80_a_file_of_certificates_that_is_none_stops_the_start(content: str | None, tmp_path: Path) -> None:
+async def test_a_file_of_certificates_that_is_none_stops_the_start(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
     said = await not_started({"url": "https://model.example/v1", "ca_file": str(tmp_path / "ca.pem")}, tmp_path)
     assert "`ca_file`" in said and str(tmp_path) not in said and len(said.splitlines()) == 1
 
 
-async def test_f84_a_model_that_loads_is_waited_for_once_by_all_and_nobody_who_leaves_stops_it(tmp_path: Path) -> None:
+async def test_a_model_that_loads_is_waited_for_once_by_all_and_nobody_who_leaves_stops_it(tmp_path: Path) -> None:
     """Ollama stops loading when whoever asked has left, so a caller's hanging up would make every caller wait anew."""
     async with upstream([("sleep", 1.5), *says("x")], default=says("Hi.")) as up:
         model = {"url": up.url, "first_byte_seconds": 1.0, "load_seconds": 60.0, "away_seconds": 0}
@@ -163,7 +163,7 @@ async def test_f84_a_model_that_loads_is_waited_for_once_by_all_and_nobody_who_l
     assert [one.body["stream"] for one in up.exchanges] == [False, *[True] * 5], "one load, and five turns"
 
 
-async def test_f84_a_model_that_is_not_loaded_in_time_is_a_timeout_and_not_a_silence(tmp_path: Path) -> None:
+async def test_a_model_that_is_not_loaded_in_time_is_a_timeout_and_not_a_silence(tmp_path: Path) -> None:
     async with upstream([("hang",)]) as up:
         model = {"url": up.url, "first_byte_seconds": 1.0, "load_seconds": 0.5, "away_seconds": 0}
         async with serving(tmp_path, models={"main": model}) as served:
