@@ -1,6 +1,6 @@
 """Which fields of a caller's request a model is sent: those that OpenAI's API documents, and a model's `extra_fields`.
 
-One that says nothing (null, an empty list, object or text) stays: some providers refuse it, and to all it means nothing.
+A field that is null or empty is left out: it means nothing to any provider, and some refuse it.
 
 A host's own fields mean nothing to a provider, and many refuse what they do not know. `base_url`, `api_key` and
 `extra_headers`, which clients take for themselves, must never reach a server under our key.

@@ -83,9 +83,7 @@ async def not_started(model: dict[str, str], folder: Path) -> str:
 @pytest.mark.parametrize(
     "url", ["https://model.example/v1#x", "https://me:secret@model.example/v1", "https:///v1", "https://h:99999/v1"]
 )
-async def test_an_address_that_cannot_be_used_is_said_at_start_without_its_secrets(
-    url: str, tmp_path: Path
-) -> None:
+async def test_an_address_that_cannot_be_used_is_said_at_start_without_its_secrets(url: str, tmp_path: Path) -> None:
     said = await not_started({"url": url}, tmp_path)
     assert "model 'main': the address" in said and "secret" not in said and len(said.splitlines()) == 1
 
