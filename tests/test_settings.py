@@ -71,6 +71,31 @@ def test_bad_settings_are_one_sentence_without_their_value(file: str, text: str,
     assert "secret" not in str(refused.value) and "\n" not in str(refused.value)
 
 
+MODEL_SECONDS = (
+    "connect_seconds",
+    "first_byte_seconds",
+    "idle_seconds",
+    "total_seconds",
+    "away_seconds",
+    "load_seconds",
+)
+NUMBERS = [
+    *(name for name, field in Settings.model_fields.items() if field.annotation in (int, float)),
+    *(f"models__main__{name}" for name in MODEL_SECONDS),
+]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400", "-1e9"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_is_endless_or_below_zero(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """An endless limit is none: with `body_limit_mb=inf` every turn failed."""
+    monkeypatch.setenv("DIALGRAPH_MODELS__MAIN__URL", "http://m/v1")
+    monkeypatch.setenv(f"DIALGRAPH_{name.upper()}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert name.split("__")[-1] in str(refused.value) and "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("variables", "url", "model", "key"),
     [
