@@ -61,10 +61,7 @@ def _cleaned(message: Message, dialect: Collection[Rule]) -> Message:
 def _content(content: object, *, text_only: bool) -> object:
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
-    plain = all(
-        isinstance(part, str) or (isinstance(part, Mapping) and part.keys() <= {"type", "text"}) for part in content
-    )
-    if plain or text_only:
+    if text_only or all(map(_is_plain, content)):
         return "\n".join(text for part in content if (text := text_of([part]).strip()))
     return [part for part in content if not _is_empty_part(part)]
 

@@ -59,7 +59,7 @@ class Authenticator:
         if self.mode == "none" and not is_loopback(settings.host):
             raise SettingsError(
                 f"With auth 'none' the server listens on this machine only, not on {settings.host!r}."
-                f" Leave DIALGRAPH_AUTH empty, or make a key: {MAKE_A_KEY}"
+                " Leave DIALGRAPH_AUTH empty: then a token or a key is needed, and any address can be listened on."
             )
         if self.mode == "keys" and not self._all() and settings.registration != "open":
             raise SettingsError(f"Setting 'auth' is 'keys', but there is no key. Make one: {MAKE_A_KEY}")
@@ -165,7 +165,10 @@ class Authenticator:
             and self._is_own_page(headers)
         )
         if not local:
-            raise _unauthorized(f"From outside this machine a key is needed. Make one: {MAKE_A_KEY}", "no_api_key")
+            raise _unauthorized(
+                "With auth 'none' only this machine is answered. Leave DIALGRAPH_AUTH empty to use a token or keys.",
+                "no_api_key",
+            )
 
     def _is_own_page(self, headers: Mapping[str, str]) -> bool:
         """Whether no web page sent it, or one of this machine, or one whose origin the settings name."""

@@ -1,7 +1,7 @@
-"""How many connections the server holds, so that strangers who just sit there lock nobody out.
+"""How many connections the server holds, so that idle strangers cannot lock anybody out.
 
-A process may open only so many files. Some are kept back for models, databases and documents; when the rest is used up,
-the connection that has been idle for longest and never brought a key is closed for the one that comes.
+A process may open only so many files. Some are kept back for models, databases and documents. When the rest is used up,
+the longest idle connection is closed for a new one: one that has sent no valid key, or if there is none, one that has.
 """
 
 import logging
@@ -54,9 +54,9 @@ class Crowd:
         self.most = most
         self._open: set[Closable] = set()
         self._strangers: OrderedDict[Closable, None] = OrderedDict()
-        """Those that are idle and have brought no key, the one that was so for longest first."""
+        """Idle connections that have sent no valid key, longest idle first."""
         self._known: OrderedDict[Closable, None] = OrderedDict()
-        """Those that are idle and have."""
+        """Idle connections that have sent a valid key, longest idle first."""
         self._logged = float("-inf")
 
     def enter(self, connection: Closable) -> bool:

@@ -15,8 +15,8 @@ from server.errors import ApiError
 
 MOST_VALUES: Final = 100_000
 """Of a body: about 15 ms of parsing. A conversation of 4,096 messages has less than half of it."""
-LARGE_BYTES: Final = 256 * 1024
-"""A body of this size cannot hold more."""
+LARGE_BYTES: Final = 2 * MOST_VALUES
+"""A body of this size cannot hold more: a value takes two bytes, its own and a comma or bracket."""
 _SLICE_BYTES: Final = 512 * 1024
 _MENDED_BYTES: Final = 1024 * 1024
 """A larger body with half a surrogate pair is refused: looking for it takes long."""
