@@ -7,9 +7,13 @@ may come in pieces, so what may become one is held back; ordinary text passes at
 import re
 from typing import Final
 
+_THOUGHTS: Final = (
+    "think", "thinking", "thought", "thoughts", "reasoning", "scratchpad", "reflection", "analysis", "seed:think",
+)  # fmt: skip
 _TAGS: Final = (
-    "think", "thinking", "thought", "thoughts", "reasoning", "scratchpad", "reflection",
+    *_THOUGHTS,
     "tool_call", "tool_calls", "tool_use", "function_call", "function_calls", "invoke", "minimax:tool_call",
+    "tool_response", "start_function_call",
 )  # fmt: skip
 _PAIRS: Final[dict[str, str]] = {
     "◁think▷": r"◁/think▷",  # Kimi
@@ -20,6 +24,11 @@ _PAIRS: Final[dict[str, str]] = {
     "<|tool_call|>": r"<\|/tool_call\|>",  # Phi
     "<|python_tag|>": r"<\|(?:eom_id|eot_id)\|>",  # Llama
     "<|begin_of_thought|>": r"<\|end_of_thought\|>",
+    "<|start_thinking|>": r"<\|end_thinking\|>",  # Cohere
+    "<|start_action|>": r"<\|end_action\|>",
+    "<|action_start|>": r"<\|action_end\|>",  # InternLM
+    "<｜dsml｜function_calls>": r"</｜dsml｜function_calls>",  # DeepSeek 3.2
+    "[think]": r"\[/think\]",  # Magistral
     "[tool_calls]": r"</s>",  # Mistral
 }
 """How it begins, in lower case → how it ends."""
@@ -28,11 +37,13 @@ _START: Final = "<|start|>"
 _STARTS: Final = (*(f"<{tag}" for tag in _TAGS), *(f"</{tag}" for tag in _TAGS), "<function=", "</function", "◁/think▷",
                   *_PAIRS, _CHANNEL, _START)  # fmt: skip
 _OPEN: Final = re.compile(
-    rf"<(?P<tag>{'|'.join(_TAGS)})(?:\s[^<>]{{0,200}})?>|(?P<function><function=[^<>]{{0,200}}>)"
+    rf"(?<!`)<(?P<tag>{'|'.join(_TAGS)})(?:\s+[\w:.-]+\s*=[^<>]{{0,200}})?\s*>|(?P<function><function=[^<>]{{0,200}}>)"
     rf"|(?P<pair>{'|'.join(map(re.escape, _PAIRS))})|(?P<channel>{re.escape(_CHANNEL)})|(?P<start>{re.escape(_START)})"
     rf"|(?P<alone></(?:{'|'.join(_TAGS)}|function)\s*>|◁/think▷)",
     re.IGNORECASE,
 )
+_END_OF_THOUGHT: Final = re.compile(rf"</(?:{'|'.join(_THOUGHTS)})\s*>", re.IGNORECASE)
+"""One family: some models end a thought by another name than they begin it."""
 _END_OF_CHANNEL: Final = re.compile(r"<\|(?:end|return|call)\|>|(?=<\|(?:start|channel)\|>)")
 _END_OF_START: Final = re.compile(r"<\|message\|>|(?=<\|channel\|>)")
 _MESSAGE: Final = "<|message|>"
@@ -45,6 +56,8 @@ class Hidden:
 
     def __init__(self) -> None:
         self._held = ""
+        self._before = ""
+        """The character that was said last: a tag behind a backtick is spoken of, and not meant."""
         self._until: re.Pattern[str] | None = None
         """What ends that which is left out now."""
         self._in_header = False
@@ -53,6 +66,7 @@ class Hidden:
     def push(self, text: str) -> str:
         """What of it, and of what was held back, may be said."""
         if not self._held and self._until is None and not self._in_header and not _MARK.search(text):
+            self._before = text[-1:]
             return text
         return self._read(self._held + text, final=False)
 
@@ -74,7 +88,9 @@ class Hidden:
             text = rest
         else:
             self._held = ""
-        return "".join(said)
+        spoken = "".join(said)
+        self._before = spoken[-1:] or self._before
+        return spoken
 
     def _speak(self, text: str, said: list[str], *, final: bool) -> str | None:
         """Say what comes before the next mark; the text behind it, or None if more must come."""
@@ -85,8 +101,13 @@ class Hidden:
             self._held = text[len(text) - keep :]
             return None
         said.append(text[: found.start()])
+        if found["tag"] and found.start() == 0 and not any(said) and self._before == "`":
+            said.append("<")
+            return text[1:]
         if found["tag"]:
-            self._until = re.compile(rf"</{re.escape(found['tag'])}\s*>", re.IGNORECASE)
+            self._until = _END_OF_THOUGHT
+            if found["tag"].lower() not in _THOUGHTS:
+                self._until = re.compile(rf"</{re.escape(found['tag'])}\s*>|<end_function_call>", re.IGNORECASE)
         elif found["function"]:
             self._until = re.compile(r"</function\s*>", re.IGNORECASE)
         elif found["pair"]:

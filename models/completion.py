@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from models.answer import Finish, Part, Relay, Say, Usage
 from models.errors import ModelError
+from models.failures import kind_of_error
 from models.thoughts_first import ThoughtsFirst
 from models.tool_calls import ToolCallError, ToolCalls
 from models.usage import read_usage
@@ -39,7 +40,10 @@ class CompletionReader:
         self._thoughts = ThoughtsFirst() if thinks_first else None
         self._usage: Usage | None = None
         self._said = 0
+        self._first = ""
+        """What was said first."""
         self._finish: str | None = None
+        self._error: object = None
         self._answered = False
 
     @property
@@ -52,19 +56,24 @@ class CompletionReader:
         if not isinstance(chunk, dict):
             raise UnreadableError("a chunk is not a JSON object")
         if usage := chunk.get("usage"):
-            self._usage = read_usage(usage) or self._usage
+            self._count(usage)
         choices = chunk.get("choices")
         if not choices:
             return
         choice = choices[0] if isinstance(choices, list) else choices
         if not isinstance(choice, dict):
             raise UnreadableError("a choice is not a JSON object")
+        if usage := choice.get("usage"):
+            self._count(usage)  # Moonshot's place
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason.lower() not in _NO_FINISH:
             self._finish = _FINISHES.get(reason.lower(), reason.lower())
+            self._error = choice.get("error")
         delta = choice.get("delta")
-        if delta is None:
-            delta = choice.get("message")
+        if not delta and isinstance(choice.get("message"), dict):
+            delta = choice["message"]
+            if self.finished and self._repeats(delta.get("content")):
+                delta = {key: value for key, value in delta.items() if key != "content"}
         if delta is None and isinstance(choice.get("text"), str):
             delta = {"content": choice["text"]}
         if delta is not None:
@@ -78,20 +87,35 @@ class CompletionReader:
         if self._finish is None and not done:
             raise ModelError("incomplete", f"The model {self._name!r} stopped in the middle of its answer.")
         if self._finish == "error":
-            raise ModelError("failed", f"The model {self._name!r} reported an error.")
-        if self._thoughts is not None and (held := self._thoughts.rest()):
-            yield Say(held)
+            raise ModelError(kind_of_error(self._error), f"The model {self._name!r} reported an error.")
         finish = self._finish or "stop"
-        if not self._answered and not self._calls and finish != "content_filter":
-            raise ModelError("empty", f"The model {self._name!r} finished without a word.")
+        if self._thoughts is not None and (held := self._thoughts.rest()):
+            if finish == "length" or self._calls:
+                yield Relay({"reasoning_content": held})  # it did not come to an end
+            else:
+                self._answered = True
+                yield Say(held)
         try:
-            yield from self._calls.whole(cut=finish == "length")
+            calls = list(self._calls.whole(cut=finish == "length"))
         except ToolCallError as error:
             raise self._malformed(str(error)) from None
+        if not self._answered and not calls and finish != "content_filter":
+            raise ModelError("empty", f"The model {self._name!r} finished without a word.")
+        yield from calls
         if self._usage is not None:
             yield self._usage
         # Some servers say "stop" behind a tool call; a host that believed it would never make the call.
-        yield Finish("tool_calls" if self._calls and finish == "stop" else finish)
+        yield Finish("tool_calls" if calls and finish == "stop" else finish)
+
+    def _repeats(self, content: object) -> bool:
+        """Whether it is the whole answer once more, as some servers put it at the end."""
+        return isinstance(content, str) and len(content) >= self._said > 0 and content.startswith(self._first)
+
+    def _count(self, usage: object) -> None:
+        """The last count counts, unless it is all zeros behind one that is not."""
+        found = read_usage(usage)
+        if found is not None and (found.total_tokens or self._usage is None):
+            self._usage = found
 
     def _delta(self, delta: object, logprobs: object) -> Iterator[Part]:
         if not isinstance(delta, dict):
@@ -99,6 +123,8 @@ class CompletionReader:
         content = delta.get("content")
         if type(content) is str:
             if content and self._thoughts is None:  # the hot path: one layer of generators less
+                if not self._said:
+                    self._first = content
                 self._said += len(content)
                 if self._said > MAX_ANSWER_CHARACTERS:
                     raise self._malformed("it does not end")
@@ -124,6 +150,8 @@ class CompletionReader:
         rest = {key: value for key, value in delta.items() if key not in _OWN and value not in (None, "")}
         if not _is_audio(rest.get("audio")):
             del rest["audio"]
+        if not isinstance(rest.get("refusal", ""), str):
+            del rest["refusal"]
         if rest:
             self._answered = self._answered or "refusal" in rest or "audio" in rest
             yield Relay(rest)
@@ -131,6 +159,7 @@ class CompletionReader:
             raise UnreadableError("the content of a delta is not text")
 
     def _say(self, text: str, logprobs: object = None) -> Iterator[Part]:
+        self._first = self._first or text
         self._said += len(text)
         if self._said > MAX_ANSWER_CHARACTERS:
             raise self._malformed("it does not end")
@@ -139,8 +168,8 @@ class CompletionReader:
             if thought:
                 yield Relay({"reasoning_content": thought})
         if text:
+            self._answered = True
             yield Say(text, logprobs if isinstance(logprobs, Mapping) else None)
-        self._answered = True
 
     def _of_parts(self, content: object) -> Iterator[Part]:
         """Content as a list of parts: words and thoughts; pictures and the like are not for the ear."""

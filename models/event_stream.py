@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
-import orjson
 
 from models.completion import CompletionReader
 from models.errors import ModelError
+from models.odd_json import read_json
 from models.silence import SilenceWatch
 from models.sse import EventReader, EventTooLargeError, ServerSentEvent
 from models.unpack import Unpack, UnpackError, unpacker
@@ -62,17 +62,22 @@ async def opened(name: str, response: aiohttp.ClientResponse) -> Opened:
         if mark not in (b"{", b"["):
             found.first = data
             return found
-        while more := await found.read():
-            data += more
-            if len(data) > MAX_WHOLE_BYTES:
-                raise ModelError("malformed", f"The model {name!r} sent over {MAX_WHOLE_BYTES} bytes at once.")
+        data = await _all_of(name, found, data)
     except UnpackError as error:
         raise ModelError("malformed", f"The model {name!r} sent {error}.") from None
     try:
-        found.whole = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        found.whole = read_json(data)
+    except ValueError:
         raise ModelError("malformed", f"The model {name!r} sent JSON that cannot be read.") from None
     return found
+
+
+async def _all_of(name: str, stream: Opened, data: bytes) -> bytes:
+    while more := await stream.read():
+        data += more
+        if len(data) > MAX_WHOLE_BYTES:
+            raise ModelError("malformed", f"The model {name!r} sent over {MAX_WHOLE_BYTES} bytes at once.")
+    return data
 
 
 async def events(
@@ -80,6 +85,7 @@ async def events(
 ) -> AsyncGenerator[ServerSentEvent, None]:
     """The events with data. After the finish silence and a cut connection are an end too. Raises ModelError."""
     lines = EventReader()
+    nothing_yet = True
     with SilenceWatch(idle_seconds, stream.response.close) as silence:
         try:
             while True:
@@ -87,6 +93,10 @@ async def events(
                 data = await stream.read()
                 if not data:
                     break
+                if nothing_yet and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
+                    yield ServerSentEvent(b"", (await _all_of(name, stream, data)).lstrip(_BLANKS))
+                    return
+                nothing_yet = False
                 found = lines.feed(data)
                 # Comments are no sign of life: an upstream that sends nothing else is silent.
                 if lines.begun or any(event.data for event in found):

@@ -23,7 +23,11 @@ _KINDS_BY_WORD: Final[dict[str, Kind]] = {
 """A part of a code → what it means; the first that is found counts."""
 _PERMANENT: Final = frozenset({501, 505, 511, 525, 526})
 """Of the statuses from 500: asking again changes nothing."""
-_PLACES: Final = ("code", "status", "type")
+_PLACES: Final = ("code", "status", "status_code", "http_code", "type")
+_INNER: Final = ("error", "errors", "detail")
+_NEWS: Final = frozenset({"status", "ping", "info", "progress", "heartbeat", "keepalive"})
+"""Types of events with a message that is no error."""
+_LONGEST_CODE: Final = 64
 _LONGEST_MESSAGE: Final = 4096
 
 
@@ -43,7 +47,7 @@ def may_pass(status: int) -> bool:
 
 def error_of(data: object) -> Any:
     """Return the error that a body or an event reports, in whatever form; None if it reports none."""
-    if isinstance(data, list) and len(data) == 1:
+    if isinstance(data, list) and data:
         data = data[0]  # Google's
     if not isinstance(data, Mapping):
         return None
@@ -51,15 +55,22 @@ def error_of(data: object) -> Any:
         return data["error"]
     if data.get("object") == "error" or data.get("type") == "error":
         return data
-    told = any(isinstance(data.get(name), str | list | dict) for name in ("message", "detail", "errors", "error_msg"))
-    return data if told and not data.get("choices") else None
+    if data.get("choices"):
+        return None
+    status = data.get("base_resp")
+    if isinstance(status, Mapping) and status.get("status_code"):
+        return status  # MiniMax
+    if any(data.get(name) and isinstance(data[name], str | list | dict) for name in ("detail", "errors", "error_msg")):
+        return data
+    told = isinstance(data.get("message"), str) and data["message"] and "choices" not in data
+    return data if told and data.get("type") not in _NEWS else None
 
 
 def kind_of_error(error: object) -> Kind:
     """Return what a reported error means; `failed` if it does not say."""
     for code in _codes(error):
         if isinstance(code, str) and code.isdecimal():
-            code = int(code)
+            code = int(code[:_LONGEST_CODE])
         if isinstance(code, int):
             if 400 <= code < 600:
                 return kind_of_status(code)
@@ -90,11 +101,18 @@ def _quoted(name: str, text: str) -> bool:
 
 
 def _codes(error: object) -> Iterator[str | int]:
+    if isinstance(error, list):
+        error = error[0] if error else None
     if isinstance(error, Mapping):
         for place in _PLACES:
             value = error.get(place)
-            if isinstance(value, str | int) and not isinstance(value, bool):
+            if isinstance(value, list) and value:
+                value = value[0]
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, str):
+                yield value[:_LONGEST_CODE]
+            elif isinstance(value, int) and not isinstance(value, bool):
                 yield value
-        inner = error.get("error")
-        if isinstance(inner, Mapping):
-            yield from _codes(inner)
+        for place in _INNER:
+            yield from _codes(error.get(place))

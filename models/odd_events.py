@@ -1,16 +1,13 @@
 """Events that cannot be read: one of them never ends an answer, three in a row do."""
 
-import json
 import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
-import orjson
-
-from language.surrogates import joined_within
 from models.answer import Part
 from models.completion import CompletionReader, UnreadableError
 from models.errors import ModelError
+from models.odd_json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +23,11 @@ class OddEvents:
         self._skipped = 0
 
     def parsed(self, data: bytes) -> Any:
-        """The event's JSON; its text if it is none. What strict readers refuse is read: NaN, half an emoji."""
+        """The event's JSON; its text if it is none."""
         try:
-            return orjson.loads(data)
-        except orjson.JSONDecodeError:
-            try:
-                return joined_within(json.loads(data))
-            except (ValueError, RecursionError):
-                return data
+            return read_json(data)
+        except ValueError:
+            return data
 
     def read(self, reader: CompletionReader, chunk: Any) -> Iterator[Part]:
         """The parts of the chunk; none if it cannot be read. Raises ModelError for the third in a row."""

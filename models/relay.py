@@ -90,7 +90,8 @@ class RelayModel:
                             done = True
                             break
                         chunk = odd.parsed(event.data)
-                        if event.name == b"error" or (type(chunk) is dict and not chunk.get("choices")):
+                        odd_one = type(chunk) is dict and (not chunk.get("choices") or chunk.get("error"))
+                        if odd_one or event.name == b"error":
                             self._raise_reported(event.name, chunk, reader)
                         for part in odd.read(reader, chunk):
                             yield part

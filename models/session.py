@@ -14,8 +14,10 @@ from models.errors import ModelError
 from models.event_stream import Opened, opened
 from models.failures import error_of, kind_of_error, kind_of_status, may_pass, refused_fields
 from models.habits import KNOWN
+from models.odd_json import read_json
 from models.port import ModelAddress
 from models.proxy import proxy_options
+from models.unpack import UnpackError, unpacker
 from models.upstream_url import upstream_url
 
 log = logging.getLogger(__name__)
@@ -110,12 +112,14 @@ class UpstreamSession:
     async def _refusal(self, response: aiohttp.ClientResponse, body: Mapping[str, Any]) -> RefusedError:
         """What a status other than 200 means. The log names the fields that were refused, and nothing that was said."""
         said = b""
-        with suppress(aiohttp.ClientError, OSError):
+        with suppress(aiohttp.ClientError, OSError, UnpackError):
             said = await response.content.read(_REFUSAL_BYTES)
+            if unpack := unpacker(response.headers.get("Content-Encoding", "")):
+                said = next(unpack(said), b"")
         response.close()
         try:
-            error = error_of(orjson.loads(said)) or said
-        except orjson.JSONDecodeError:
+            error = error_of(read_json(said)) or said
+        except ValueError:
             error = said.decode("utf-8", "replace")
         status = response.status
         fields = refused_fields(error, body) if status in (400, 422) else []

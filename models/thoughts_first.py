@@ -1,9 +1,10 @@
 """Answers that begin inside a thought: their chat template wrote `<think>` for them, so only its end is seen."""
 
+import re
 from typing import Final
 
 _BEGIN: Final = "<think>"
-_END: Final = "</think>"
+_END: Final = re.compile(r"</think\s*>", re.IGNORECASE)
 
 
 class ThoughtsFirst:
@@ -18,13 +19,14 @@ class ThoughtsFirst:
         if self._over:
             return "", text
         self._held += text
-        thought, end, words = self._held.partition(_END)
-        if not end:
+        end = _END.search(self._held)
+        if end is None:
             return "", ""
+        thought, words = self._held[: end.start()], self._held[end.end() :]
         self._over, self._held = True, ""
         return thought.strip().removeprefix(_BEGIN).strip(), words.lstrip()
 
     def rest(self) -> str:
-        """What was held and was no thought: no more will come."""
+        """What was held and is not known to be a thought: no more will come."""
         held, self._held = self._held, ""
         return held

@@ -8,6 +8,7 @@ name together, and by whether what came before is complete. Calls leave whole, a
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 from uuid import uuid4
 
@@ -38,6 +39,11 @@ class _Call:
         return "".join(self.pieces)
 
     @property
+    def begun(self) -> bool:
+        """Whether it says anything: the empty fragment behind a call does not."""
+        return bool(self.name or self.arguments.strip())
+
+    @property
     def complete(self) -> bool:
         """Whether the arguments so far are an object."""
         return any(self.pieces) and isinstance(_value(self.arguments), dict)
@@ -53,7 +59,7 @@ class ToolCalls:
         self._size = 0
 
     def __bool__(self) -> bool:
-        return bool(self._calls)
+        return any(call.begun for call in self._calls)
 
     def add(self, given: object) -> bool:
         """Take `tool_calls` of a delta. Returns whether it was readable. Raises ToolCallError for too many."""
@@ -73,19 +79,29 @@ class ToolCalls:
         return True
 
     def whole(self, *, cut: bool) -> Iterator[ToolCallPart]:
-        """The calls, in order; `cut`: the answer was cut for its length, so arguments may be too.
+        """The calls, in order; `cut`: the answer was cut for its length, and then the call that was cut is left out.
 
         Raises ToolCallError.
         """
         ids: set[str] = set()
-        for number, call in enumerate(self._calls):
+        whole: list[_Call] = []
+        for call in self._calls:
+            if not call.begun or any(_is_tail(call, earlier) for earlier in whole):
+                continue
+            whole.append(call)
+            arguments = _settled(call.pieces)
+            try:
+                name = self._name(call)
+                if arguments is None:
+                    raise ToolCallError("the arguments of a tool call are not valid JSON")
+            except ToolCallError:
+                if cut:
+                    continue
+                raise
             identity = call.id if call.id and call.id not in ids else f"call_{uuid4().hex[:24]}"
+            number = len(ids)
             ids.add(identity)
-            arguments = call.arguments
-            settled = _settled(arguments)
-            if settled is None and not cut:
-                raise ToolCallError("the arguments of a tool call are not valid JSON")
-            yield ToolCallPart(number, identity, self._name(call), settled or arguments, call.extra)
+            yield ToolCallPart(number, identity, name, arguments, call.extra)
 
     def _take(self, fragment: Mapping[str, Any]) -> None:
         function = fragment.get("function")
@@ -126,10 +142,12 @@ class ToolCalls:
         if not call.name or (name == call.name and not call.complete):
             return call
         if any(call.pieces):
-            repeated = name == call.name and arguments in ("", call.arguments)
-            if repeated:
+            if name != call.name:
+                return None
+            if arguments == call.arguments:
                 call.pieces = []
-            return call if repeated else None
+                return call
+            return call if identity and arguments.strip() in ("", "{}") else None
         joined = call.name + name
         if self._declared and joined not in self._declared:
             return None if call.name in self._declared else call
@@ -184,17 +202,25 @@ def _value(text: str) -> Any:
         return None
 
 
-def _settled(arguments: str) -> str | None:
+def _is_tail(call: _Call, earlier: _Call) -> bool:
+    """Whether it only repeats the name of a call that is whole."""
+    return call.name == earlier.name and not call.arguments.strip() and earlier.complete and call.id in ("", earlier.id)
+
+
+def _settled(pieces: Sequence[str]) -> str | None:
     """The arguments as JSON text; None if they are none.
 
-    Repeated whole they count once, and an empty object before them is none.
+    Repeated whole they count once, an empty object beside them is none, and some servers send all of them so far.
     """
+    arguments = "".join(pieces)
     if not arguments.strip():
         return "{}"
     try:
         value = orjson.loads(arguments)
     except orjson.JSONDecodeError:
-        return _repeated(arguments)
+        told = [piece for piece in pieces if piece]
+        growing = len(told) > 1 and all(later.startswith(earlier) for earlier, later in pairwise(told))
+        return _settled(told[-1:]) if growing else _repeated(arguments)
     if isinstance(value, str) and isinstance(_value(value), dict):
         return value  # JSON text within JSON text
     return "{}" if value is None else arguments

@@ -23,11 +23,17 @@ def read_usage(usage: object) -> Usage | None:
         return None
     total = max(_count(usage, "total_tokens") or 0, prompt + completion)
     names = {*_COUNTS, *_OTHER_NAMES.values()}
-    return Usage(prompt, completion, total, {key: value for key, value in usage.items() if key not in names and value})
+    rest = {key: value for key, value in usage.items() if key not in names and value}
+    odd = [key for key, value in rest.items() if key.endswith("_details") and not isinstance(value, Mapping)]
+    return Usage(prompt, completion, total, {key: value for key, value in rest.items() if key not in odd})
 
 
 def _count(usage: Mapping[str, object], name: str) -> int | None:
-    value = usage.get(name, usage.get(_OTHER_NAMES.get(name, "")))
+    value = usage.get(name)
+    if value is None:
+        value = usage.get(_OTHER_NAMES.get(name, ""))
+    if isinstance(value, str) and value.isdecimal() and len(value) < 16:
+        value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None

@@ -104,6 +104,30 @@ CALLS: dict[str, tuple[list[Action], list[tuple[str, str]]]] = {
         fragments(call("weather", BONN[:6], index=0, id="a"), call(None, BONN[6:], index=0), call(None, BONN, index=0)),
         [("weather", BONN)],
     ),
+    "arguments so far in each fragment": (
+        fragments(call("weather", BONN[:6], index=0, id="a"), call(None, BONN[:9], index=0), call(None, BONN, index=0)),
+        [("weather", BONN)],
+    ),
+    "an empty fragment at the end": (
+        fragments(call("weather", BONN, index=0, id="a"), call("weather", "", index=0, id="a")),
+        [("weather", BONN)],
+    ),
+    "an empty fragment without an id at the end": (
+        fragments(call("weather", BONN, index=0, id="a"), call("weather", "", index=0)),
+        [("weather", BONN)],
+    ),
+    "an empty object at the end": (
+        fragments(call("weather", BONN, index=0, id="a"), call("weather", "{}", index=0, id="a")),
+        [("weather", BONN)],
+    ),
+    "an empty fragment of another id at the end": (
+        fragments(call("weather", BONN, index=0, id="a"), call(None, "", index=0, id="b")),
+        [("weather", BONN)],
+    ),
+    "an empty fragment of another index at the end": (
+        fragments(call("weather", BONN, index=0, id="a"), call("", "", index=1, id="")),
+        [("weather", BONN)],
+    ),
     "an empty object first": (
         fragments(call("weather", "{}", index=0, id="a"), call(None, BONN, index=0)),
         [("weather", BONN)],
@@ -211,6 +235,11 @@ SKIPPED = {
     "calls of another kind": event({**HEAD, "choices": [{"delta": {"tool_calls": "x"}}]}),
     "usage of another kind": event({**HEAD, "choices": [], "usage": "many"}),
     "half a usage": event({**HEAD, "choices": [], "usage": {"prompt_tokens": None}}),
+    "an empty message": event({**HEAD, "choices": [], "message": ""}),
+    "empty errors": event({**HEAD, "choices": [], "errors": [], "detail": {}}),
+    "an error of number zero": event({"error_code": 0, "error_msg": "", "choices": []}),
+    "a status": event({"type": "status", "message": "queued"}),
+    "a refusal of another kind": event({**HEAD, "choices": [{"delta": {"refusal": ["No"], "content": ""}}]}),
     "an error that is null": event({**HEAD, "error": None, "choices": [{"delta": {"content": ""}}]}),
 }
 
@@ -283,6 +312,85 @@ async def test_a_completion_in_place_of_a_stream_is_read(tmp_path: Path) -> None
         assert found.tool_calls[0]["arguments"] == BONN
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"choices":[{"message":{"content":"Hello."},"finish_reason":"stop","score":NaN}]}', "Hello."),
+        (b'\xef\xbb\xbf{"choices":[{"message":{"content":"Hello."},"finish_reason":"stop"}]}', "Hello."),
+        (b'{"choices":[{"message":{"content":"Hi \\ud83d"},"finish_reason":"stop"}]}', "Hi \ufffd"),
+        (b'{"choices":[{"message":{"content":"H\xff"},"finish_reason":"stop"}]}', "H\ufffd"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_odd_json_in_place_of_a_stream_is_read(kind: str, data: bytes, text: str, tmp_path: Path) -> None:
+    found = await answer(tmp_path, [("status", 200, {"content-type": kind}, data)])
+    assert (found.text, found.finish, found.error) == (text, "stop", None)
+
+
+async def test_a_refused_field_is_learnt_from_a_compressed_refusal(tmp_path: Path) -> None:
+    error = gzip.compress(b'{"error": {"message": "stream_options is not supported", "param": "stream_options"}}')
+    refusal: list[Action] = [("status", 400, {"content-encoding": "gzip"}, error)]
+    async with scene(tmp_path, refusal, says("Hello.")) as (served, _):
+        assert read_stream((await ask(served)).body).text == "Hello."
+
+
+async def test_an_error_beside_choices_has_its_right_name(tmp_path: Path) -> None:
+    """OpenRouter's form."""
+    choice = {"delta": {"content": ""}, "finish_reason": "error"}
+    for where, chunk in (
+        ("top", {"error": {"code": 429}, "choices": [choice]}),
+        ("in", {"choices": [{**choice, "error": {"code": 429}}]}),
+    ):
+        found = await answer(tmp_path / where, [("chunk", "Hel"), ("raw", event({**HEAD, **chunk}))])
+        assert found.error is not None and found.error["code"] == "upstream_rate_limited"
+
+
+def nested(levels: int) -> Any:
+    """A list that deep."""
+    found: Any = 1
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+TOO_MUCH: dict[str, dict[str, Any]] = {
+    "arguments": {"tool_calls": [call("weather", {"city": nested(300)}, index=0, id="a")]},
+    "attached": {"content": "x", "reasoning_details": nested(300)},
+    "sound": {"content": "x", "audio": {"id": "x", "data": "A"}},
+    "a number": {"tool_calls": [call("weather", {"city": 10**40}, index=0, id="a")]},
+}
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("name", TOO_MUCH)
+async def test_what_cannot_be_passed_on_is_no_fault_of_the_server(name: str, streaming: bool, tmp_path: Path) -> None:
+    script: list[Action] = [("delta", TOO_MUCH[name]), *says("Hello.")]
+    async with scene(tmp_path, script) as (served, _):
+        reply = await ask(served, tools=[TOOL], stream=streaming)
+    assert reply.status == 200 and b"Hello." in reply.body and b"internal_error" not in reply.body
+
+
+async def test_details_of_usage_of_another_kind_are_left_out(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": "x"}
+    script: list[Action] = [*says("Hello.")[:-1], ("usage", usage), ("done",)]
+    async with scene(tmp_path, script) as (served, _):
+        reply = await served.post("/v1/responses", {"input": "hi", "stream": False})
+    assert reply.status == 200 and reply.json()["usage"]["total_tokens"] == 5
+
+
+async def test_a_call_that_was_cut_for_its_length_is_left_out(tmp_path: Path) -> None:
+    cut = call("weather", '{"city":', index=0, id="a")
+    for name, script in (
+        ("words", [("chunk", "Let me see."), *fragments(cut, finish="length")]),
+        ("another", fragments(call("get_time", "{}", index=1, id="b"), cut, finish="length")),
+    ):
+        found = await answer(tmp_path / name, script, tools=[TOOL, TIME])
+        assert [one["name"] for one in found.tool_calls] == (["get_time"] if name == "another" else [])
+        assert found.finish == "length" and found.error is None
+    async with scene(tmp_path / "alone", fragments(cut, finish="length")) as (served, _):
+        assert (await ask(served, tools=[TOOL])).error["code"] == "upstream_empty"
+
+
 async def test_an_event_stream_of_another_type_is_read_as_one(tmp_path: Path) -> None:
     found = await answer(tmp_path, [("type", "application/json"), *says("Hello.")])
     assert found.text == "Hello."
@@ -299,6 +407,13 @@ async def test_an_event_stream_of_another_type_is_read_as_one(tmp_path: Path) ->
         (200, {"object": "error", "message": "no", "code": 404}, 404, "upstream_not_found"),
         (200, {"error": "something"}, 502, "upstream_failed"),
         (200, {"detail": "Not Found"}, 502, "upstream_failed"),
+        (200, {"error": {"code": 429.0}}, 429, "upstream_rate_limited"),
+        (200, {"error": {"code": [429]}}, 429, "upstream_rate_limited"),
+        (200, {"error": [{"status_code": 429}]}, 429, "upstream_rate_limited"),
+        (200, {"errors": [{"code": 429}]}, 429, "upstream_rate_limited"),
+        (200, {"detail": {"error": {"code": 429}}}, 429, "upstream_rate_limited"),
+        (200, {"error": {"code": "9" * 5000}}, 502, "upstream_failed"),
+        (200, [{"error": {"code": 429}}, {"error": {"code": 429}}], 429, "upstream_rate_limited"),
         (408, {}, 503, "upstream_unavailable"),
         (498, {}, 503, "upstream_unavailable"),
         (520, {}, 502, "upstream_failed"),
@@ -431,6 +546,12 @@ UNSAID = {
     "Mistral's calls": '[TOOL_CALLS] [{"name": "weather", "arguments": {}}]',
     "DeepSeek's calls": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>weather<｜tool▁calls▁end｜>",
     "Llama's call": '<|python_tag|>{"name": "weather"}<|eom_id|>',
+    "Magistral's thought": "[THINK]secret[/THINK]",
+    "Seed's thought": "<seed:think>secret</seed:think>",
+    "Cohere's thought": "<|START_THINKING|>secret<|END_THINKING|>",
+    "a thought that ends by another name": "<think>secret</thinking>",
+    "Gemma's call": "<start_function_call>call:weather{}<end_function_call>",
+    "InternLM's call": '<|action_start|><|plugin|>{"name": "weather"}<|action_end|>',
     "gpt-oss' thoughts": "<|channel|>analysis<|message|>secret plan<|end|>",
     "gpt-oss' call": '<|channel|>commentary to=functions.weather<|constrain|>json<|message|>{"city":"Bonn"}<|call|>',
 }
@@ -456,6 +577,29 @@ async def test_what_is_not_meant_for_the_ear_is_not_spoken(unsaid: str, cut: int
     assert apology.text.startswith(FALLBACK) and apology.finish == "stop"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Try a <thought experiment> now. It helps.", "Fill in <reasoning behind it> here.", "The <invoke fee> is 5.",
+        "Is x<y? Yes. And is z>w? No.", "If a<b and c>d then stop.", "A < b, <3, 2 <think, [x] and I think.",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("cut", [1, 4, 1000])
+async def test_ordinary_text_that_looks_like_a_mark_loses_no_word(text: str, cut: int, tmp_path: Path) -> None:
+    found = await answer(tmp_path, says(*(text[at : at + cut] for at in range(0, len(text), cut))), VOICE)
+    words = [word.strip("<>.?,") for word in text.split()]
+    assert not [word for word in words if word not in found.text], found.text
+
+
+async def test_a_mark_that_is_quoted_hides_nothing(tmp_path: Path) -> None:
+    text = "The `<think>` tag starts a thought. Then it goes on."
+    for cut in (1, 5, 1000):
+        pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
+        assert (await answer(tmp_path / str(cut), says(*pieces), VOICE)).text.endswith(
+            "tag starts a thought. Then it goes on."
+        )
+
+
 async def test_ordinary_text_is_held_back_by_a_token_at_most(tmp_path: Path) -> None:
     from language.speakable import Speakable
 
@@ -472,6 +616,17 @@ async def test_an_answer_that_begins_inside_a_thought_is_an_option_of_the_model(
     async with scene(tmp_path, script, says("No thought."), thinks_first=True) as (served, _):
         found, plain = [read_stream((await ask(served, VOICE)).body) for _ in range(2)]
     assert found.text == "It is 10 euros." and plain.text == "No thought."
+
+
+async def test_a_thought_that_comes_to_no_end_is_not_spoken(tmp_path: Path) -> None:
+    cut: list[Action] = [("chunk", "They want a price."), ("finish", "length"), ("done",)]
+    called: list[Action] = [("chunk", "I should call."), *fragments(call("weather", BONN, index=0, id="a"))]
+    async with scene(tmp_path, cut, called, says("secret</THINK >Hi."), thinks_first=True) as (served, _):
+        failed = await ask(served, VOICE)
+        found = read_stream((await ask(served, VOICE, tools=[TOOL])).body)
+        loud = read_stream((await ask(served, VOICE)).body)
+    assert failed.error["code"] == "upstream_empty"
+    assert found.text == "" and [one["name"] for one in found.tool_calls] == ["weather"] and loud.text == "Hi."
 
 
 async def test_pipecats_turn_markers_pass_in_its_own_profile_only(tmp_path: Path) -> None:

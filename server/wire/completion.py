@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -76,6 +77,7 @@ class CompletionFolder:
     def _sound(self, audio: dict[str, Any]) -> None:
         self._audio["id"] = audio.get("id", self._audio.get("id"))
         self._audio["transcript"] = self._audio.get("transcript", "") + (audio.get("transcript") or "")
-        self._sound_data += base64.b64decode(audio.get("data") or "")
+        with suppress(ValueError):  # what is no base64 is no sound
+            self._sound_data += base64.b64decode(audio.get("data") or "")
         if "words" in audio:
             self._audio["words"] = [*self._audio.get("words", []), *audio["words"]]

@@ -1,0 +1,48 @@
+"""JSON as servers really write it. Pure.
+
+Strict readers refuse NaN, half an emoji, a byte order mark or a bad byte; what is read here can also be written again,
+so nesting and whole numbers have the bounds of our writer.
+"""
+
+import json
+from typing import Any, Final
+
+import orjson
+
+from language.surrogates import joined_within
+
+MOST_DEPTH: Final = 100
+"""Our writer takes 254 levels, and an event is put into others of ours."""
+_MOST_DIGITS: Final = 18
+
+
+def read_json(data: bytes) -> Any:
+    """Return the value. Raises ValueError for what is no JSON, or is nested too deeply to be passed on."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            value = joined_within(json.loads(data.decode("utf-8-sig", "replace"), parse_int=_number))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+    if len(data) > MOST_DEPTH and data.count(b"[") + data.count(b"{") > MOST_DEPTH and _is_deep(value):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
