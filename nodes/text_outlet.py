@@ -85,8 +85,10 @@ class TextOutlet:
         return text
 
     async def _relay(self, event: Relay) -> None:
-        """Reasoning is no speech."""
+        """Reasoning is no speech; a refusal is, where the host reads nothing but words."""
         kept = {key: value for key, value in event.delta.items() if self._keeps_reasoning or "reasoning" not in key}
+        if not self._keeps_reasoning and isinstance(words := kept.pop("refusal", None), str):
+            await self.push(Say(words))
         if event.audible:
             await self.flush()
         if kept:

@@ -647,6 +647,22 @@ async def test_a_filtered_answer_is_a_finish_for_clients_and_words_for_callers(t
     assert caller.text.startswith(FALLBACK) and caller.finish == "stop"
 
 
+async def test_a_refusal_is_a_field_for_clients_and_words_for_callers(tmp_path: Path) -> None:
+    script: list[Action] = [
+        ("delta", {"refusal": "I cannot "}),
+        ("delta", {"refusal": "help."}),
+        ("finish", "stop"),
+        ("done",),
+    ]
+    async with scene(tmp_path, script, script) as (served, _):
+        client = (await ask(served, stream=False)).json()["choices"][0]["message"]
+        caller = read_stream((await ask(served, VOICE)).body)
+    assert (client["content"] or None, client["refusal"]) == (
+        None,
+        "I cannot help.",
+    ) and caller.text == "I cannot help."
+
+
 async def test_reasoning_alone_is_an_empty_answer(tmp_path: Path) -> None:
     script: list[Action] = [("delta", {"reasoning_content": "hm"}), ("finish", "stop"), ("done",)]
     async with scene(tmp_path, script) as (served, _):
