@@ -76,7 +76,6 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         **uvicorn_options(guarded(settings)),
     )
     listener.listen(2048)
-    listener.set_inheritable(True)
     _announce(listener, state)
     # The 200,000 objects that are there now will stay. Looking through them took 100 ms each time, without a word said.
     gc.collect()

@@ -120,6 +120,33 @@ async def test_a_signal_lets_running_calls_end(number: signal.Signals, tmp_path:
     assert b"Slow " in data and b"end." in data and b"[DONE]" in data
 
 
+async def test_a_server_that_stops_refuses_new_connections_while_calls_end(tmp_path: Path) -> None:
+    """A process that a voice runs in had the listening socket too, so that new connections hung."""
+    async with upstream(default=[("chunk", "Slow "), ("hang",)]) as up:
+        server = Server(tmp_path, up.url, grace_seconds=120)
+        await server.start()
+        writer, _ = await server.open("POST", CHAT, BODY)
+        await up.until(lambda: bool(up.exchanges) and up.exchanges[0].sent > 0, 20)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        refused = asyncio.Event()
+
+        async def look() -> None:
+            while not refused.is_set():
+                try:
+                    _, one = await asyncio.open_connection("127.0.0.1", server.port)
+                except ConnectionRefusedError:
+                    refused.set()
+                else:
+                    one.close()
+                    await asyncio.sleep(0.05)
+
+        await asyncio.wait_for(look(), 30)
+        assert up.exchanges[0].left is None, "the call goes on"
+        writer.close()
+        await server.kill()
+
+
 @pytest.mark.parametrize("arguments", [["uvicorn"], ["-m", "uvicorn"]])
 def test_another_asgi_server_is_refused_with_a_sentence(arguments: list[str], tmp_path: Path) -> None:
     program = (

@@ -9,8 +9,6 @@ from server.errors import ApiError
 from server.reply import headers_of
 from server.state import ServerState
 
-READING = ["GET", "HEAD"]
-"""Supervisors ask with either."""
 STARTED = 1_767_225_600
 """`created` of a graph: model lists need a date, and a graph has none that matters."""
 
@@ -38,15 +36,15 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 private = APIRouter(tags=["endpoints"], dependencies=[Depends(authenticated)], responses=_REFUSALS)
 
 
-@public.api_route("/health", methods=READING, summary="Whether the process lives.")
+@public.head("/health", include_in_schema=False)
+@public.get("/health", summary="Whether the process lives.")
 async def health() -> dict[str, str]:
     """For a supervisor: restart when this fails."""
     return {"status": "ok"}
 
 
-@public.api_route(
-    "/ready", methods=READING, summary="Whether calls can come.", responses={503: {"description": "Not now."}}
-)
+@public.head("/ready", include_in_schema=False)
+@public.get("/ready", summary="Whether calls can come.", responses={503: {"description": "Not now."}})
 async def ready(state: State) -> JSONResponse:
     """For a load balancer: send no calls when this is not 200. A model, voice or cache that is away is shown only."""
     if state.draining or not state.ready:
@@ -55,13 +53,15 @@ async def ready(state: State) -> JSONResponse:
     return JSONResponse(report, 200 if report["status"] == "ok" else 503)
 
 
-@public.api_route("/ping", methods=READING, summary="As Agora's samples answer it.")
+@public.head("/ping", include_in_schema=False)
+@public.get("/ping", summary="As Agora's samples answer it.")
 async def ping() -> dict[str, str]:
     """For whoever just wants to see that something is there."""
     return {"message": "pong"}
 
 
-@private.api_route("/", methods=READING, summary="The endpoints.")
+@private.head("/", include_in_schema=False)
+@private.get("/", summary="The endpoints.")
 async def index(state: State) -> dict[str, Any]:
     """Each with the paths that reach it."""
     return {
