@@ -18,9 +18,8 @@ _RULE = re.compile(r"(?:-{3,}|\*{3,}|_{3,}|={3,})[ \t]*(?=\n|$)")
 _TABLE_RULE = re.compile(r"[\s:|-]*-[\s:|-]*")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|\w{2,20});")
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,60}(?:\s+[\w:.@-]+\s*=[^<>]{0,200})?\s*/?|[|!?][^<>]{0,200})>")
-"""`<b>`, `<a href="x">`, `<br />`, `<|mark|>`; but not `a<b and c>d`, which compares."""
-_LONGEST_RUN = 80
-"""Marks in a row."""
+"""`<b>`, `<a href="x">`, `<|mark|>`; not `a<b and c>d`."""
+_LONGEST_RUN = 80  # marks in a row
 _LONGEST_LINK = 600
 _LONGEST_TAG = 200
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")

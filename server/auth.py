@@ -96,14 +96,19 @@ class Authenticator:
 
     async def identify(self, scope: Mapping[str, Any], headers: Mapping[str, str], needed: str) -> "Identity":
         """Return the user whose data a request is about. Raises ApiError 401 and 403."""
+        identity = await self.recognise(scope, headers)
+        if needed not in identity.scopes:
+            raise _forbidden(needed)
+        return identity
+
+    async def recognise(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> "Identity":
+        """Return the user who asks, whatever he may. Raises ApiError 401."""
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
         identity = await self._who(_bearer(headers.get("authorization")))
         if identity is None:
             raise _unauthorized("Invalid or expired token or key.", "invalid_token")
-        if needed not in identity.scopes:
-            raise _forbidden(needed)
         _note_key(scope)
         return identity
 

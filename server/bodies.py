@@ -1,27 +1,56 @@
-"""Routes whose bodies have a limit: 413 in our envelope, before the body is read or while it is."""
+"""Routes whose bodies are read for those who may ask, up to a limit: 413 in our envelope, before or while it is."""
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
+from accounts.accounts import Identity
+from server.body_room import BodyRoom, Place
 from server.errors import ApiError
+from server.json_body import check_values
 
 JSON_BYTES = 1024 * 1024
 """The largest body of a request that brings no file."""
+DOOR_BYTES = 16 * 1024
+"""The largest body of a request to register or log in, which strangers may send."""
 FORM_BYTES = 64 * 1024
 """For what stands around a file."""
+
+
+async def let_in(request: Request) -> None:
+    """Let a request reach registration or login. Raises ApiError 401."""
+    request.app.state.dialgraph.authenticator.admit(request.scope, request.headers)
+
+
+LET_IN = [Depends(let_in)]
+"""For the routes that take a password or a refresh token."""
 
 
 class JsonRoute(APIRoute):
     """A route that takes JSON, or nothing. What it says is one user's, and kept by no proxy."""
 
+    takes_a_file: ClassVar[bool] = False
+
     def limit(self, request: Request) -> int:
         """In bytes."""
-        return JSON_BYTES
+        return DOOR_BYTES if self._is_door else JSON_BYTES
+
+    @property
+    def _is_door(self) -> bool:
+        return any(one in LET_IN for one in self.dependencies)
+
+    async def _let_in(self, request: Request) -> str:
+        """Who asks; empty for a stranger at a door. Raises ApiError 401."""
+        if self._is_door:
+            await let_in(request)
+            return ""
+        identity: Identity = await request.app.state.dialgraph.authenticator.recognise(request.scope, request.headers)
+        return identity.principal
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's, with the limit in front."""
@@ -32,7 +61,16 @@ class JsonRoute(APIRoute):
             length = request.headers.get("content-length", "")
             if length.isdigit() and int(length) > limit:
                 raise body_too_large(limit)
-            response = await handle(Request(request.scope, _counted(request.receive, limit)))
+            # FastAPI reads the body before it looks who asks: strangers could fill the memory, and sit there for long.
+            who = await self._let_in(request)
+            room: BodyRoom = request.app.state.dialgraph.body_room
+            with room.place(who) as place:
+                receive = _counted(request.receive, limit)
+                if not self.takes_a_file:
+                    body = await _whole(receive, place)
+                    await check_values(body)
+                    receive = _again(body, request.receive)
+                response = await handle(Request(request.scope, receive))
             response.headers.setdefault("cache-control", "no-store")
             return response
 
@@ -41,6 +79,8 @@ class JsonRoute(APIRoute):
 
 class UploadRoute(JsonRoute):
     """A route that takes a file."""
+
+    takes_a_file = True
 
     def limit(self, request: Request) -> int:
         """See the settings."""
@@ -51,6 +91,32 @@ class UploadRoute(JsonRoute):
 def body_too_large(limit: int) -> ApiError:
     """The refusal. The connection stays: closed now, one who is still sending would see a reset and not the reason."""
     return ApiError(413, f"The body is larger than {limit} bytes.", code="body_too_large")
+
+
+async def _whole(receive: Receive, place: Place) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        place.grow_to(len(body))
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What a body that was read already is received with."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
 
 
 def _counted(receive: Receive, limit: int) -> Callable[[], Awaitable[Message]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, ClassVar
 
 from server.crowd import Crowd, most_connections, raise_file_limit
@@ -62,10 +62,11 @@ class GuardedProtocol(LimitedProtocol):
         super().on_message_begin()
         self.scope["extensions"][KNOWN] = self._note_key  # type: ignore[assignment]  # ours is no table
 
-    def on_headers_complete(self) -> None:
-        """A request is being answered."""
-        self.crowd.busy(self)
-        super().on_headers_complete()
+    def on_message_complete(self) -> None:
+        """A request is whole. One without a right key whose body never comes is as idle as one that says nothing."""
+        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.crowd.busy(self)
 
     def on_response_complete(self) -> None:
         """It is answered."""
@@ -75,12 +76,15 @@ class GuardedProtocol(LimitedProtocol):
 
     def _note_key(self) -> None:
         self._known = True
+        self.crowd.busy(self)
 
     def _is_trusted(self) -> bool:
         try:
             address = ip_address(str(self.client[0])) if self.client else None
         except ValueError:
             return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
         return address is not None and any(address in network for network in self.proxies)
 
 

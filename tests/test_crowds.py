@@ -57,6 +57,32 @@ async def test_idle_strangers_lock_nobody_out(tmp_path: Path, caplog: pytest.Log
     assert len(told) == 1
 
 
+@pytest.mark.parametrize("path", ["/v1/users", "/v1/sessions", "/v1/conversations", "/api/users/login", CHAT])
+async def test_strangers_whose_bodies_do_not_come_lock_nobody_out(path: str, tmp_path: Path) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n".encode()
+    async with upstream() as up:
+        settings: dict[str, Any] = {"models": {"main": up.url}, "api_keys": {"a": KEY}, "registration": "open"}
+        async with serving(tmp_path, most_connections=20, **settings) as served:
+            for _ in range(60):
+                stranger = await served.connect()
+                await stranger.send(head + b"{")
+            replies = [await served.post(CHAT, BODY, BEARER) for _ in range(3)]
+    assert [reply.status for reply in replies] == [200] * 3
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/keys", "/api/conversations/create", "/api/rag/doc/upload"])
+async def test_who_may_not_ask_is_told_before_the_body_comes(path: str, tmp_path: Path) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n".encode()
+    )
+    async with serving(tmp_path, api_keys={"a": KEY}) as served:
+        stranger = await served.connect()
+        await stranger.send(head)
+        reply = await stranger.reply()
+        door = await served.post("/v1/sessions", {"name": "ann", "password": "x" * 20_000})
+    assert reply.status == 401 and (door.status, door.error["code"]) == (413, "body_too_large")
+
+
 async def test_a_running_call_is_never_closed_for_one_that_comes(tmp_path: Path) -> None:
     slow = [("chunk", "Slow "), ("sleep", 0.5), *says("end.")]
     async with upstream(default=slow) as up:

@@ -14,6 +14,7 @@ from server.body_room import FREE_BYTES, BodyRoom
 from server.errors import ApiError
 from server.json_body import json_object
 from tests.serving import CHAT, serving
+from tests.test_users_api import login
 from tests.upstream import says, upstream
 from tests.wire import read_stream
 
@@ -62,6 +63,29 @@ async def test_parts_messages_and_tools_have_bounds_that_are_said(tmp_path: Path
         for word, body in bodies.items():
             reply = await served.post(CHAT, body)
             assert reply.status == 400 and word in reply.error["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/conversations", "/v1/keys", "/v1/knowledge-bases"])
+async def test_a_users_bodies_are_counted_and_have_a_bound_too(path: str, tmp_path: Path) -> None:
+    values = b'{"title": "x", "name": "x", "x": [' + b"[]," * 200_000 + b"0]}"
+    async with serving(tmp_path, body_limit_mb=1, bodies_mb=2) as served:
+        ann, _ = await login(served)
+        refused = await ann.post(path, values)
+        waiting = [await served.connect() for _ in range(6)]
+        for connection in waiting:
+            whole = served.request(path, b" " * 1_000_000, ann.headers)
+            await connection.send(whole[:-1])
+        replies = [asyncio.create_task(connection.reply()) for connection in waiting]
+        done: set[asyncio.Task[Any]] = set()
+        while len(done) < 5:
+            done, _ = await asyncio.wait(replies, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0.01)
+        first = [reply.result().status for reply in done]
+        for reply in replies:
+            reply.cancel()
+        await asyncio.gather(*replies, return_exceptions=True)
+    assert (refused.status, refused.error["code"]) == (400, "invalid_value")
+    assert first == [503] * 5, "one has its room, and nobody else waits for it"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ class Chat:
         # Who may not ask is told so before his body is read.
         for needed in self.scopes:
             identity = await self._state.authenticator.identify(scope, headers, needed)
-        body = await read_object(await read_body(receive, headers, JSON_BYTES))
+        with self._state.body_room.place(identity.principal) as place:
+            body = await read_object(await read_body(receive, headers, JSON_BYTES, place))
         return await self.asked(identity, scope, headers, body)
 
     def _wire(self, scope: Scope, headers: dict[str, str], language: Language) -> Wire:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from accounts.accounts import Identity
 from accounts.hashing import hash_of
@@ -12,16 +12,6 @@ from server.errors import ApiError
 from server.ledger import Charge
 from server.reply import headers_of
 from server.state import ServerState
-
-
-async def let_in(request: Request) -> None:
-    """Let a request reach registration or login, before its body is looked at. Raises ApiError 401."""
-    state: ServerState = request.app.state.dialgraph
-    state.authenticator.admit(request.scope, headers_of(request.scope))
-
-
-LET_IN = [Depends(let_in)]
-"""For the routes that take a password or a refresh token."""
 
 
 async def admit_login(request: Request, state: ServerState, name: str) -> None:

@@ -30,7 +30,8 @@ class Messages:
         async with told_once(send, "/v1/conversations/…/messages", partial(send_error, send)):
             headers = headers_of(scope)
             identity = await self._state.authenticator.identify(scope, headers, "chat")
-            body = await read_object(await read_body(receive, headers, JSON_BYTES))
+            with self._state.body_room.place(identity.principal) as place:
+                body = await read_object(await read_body(receive, headers, JSON_BYTES, place))
             content, streaming = body.get("content"), body.get("stream", False)
             if not isinstance(content, str):
                 raise ApiError(400, "`content` must be text.", param="content", code="invalid_value")

@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from accounts.accounts import Identity
 from accounts.keys import UserKey
 from accounts.users import Login, User
-from server.bodies import JsonRoute
+from server.bodies import LET_IN, JsonRoute
 from server.errors import ApiError
 from server.routes.about import State
-from server.routes.doors import LET_IN, admit_login, admit_password, admit_registration
+from server.routes.doors import admit_login, admit_password, admit_registration
 from server.routes.fields import ERRORS, Id, Text, user
 
 ACCESS_SECONDS = 15 * 60
