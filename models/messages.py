@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
+import orjson
+
 from language.words import is_chinese
 from models.dialect import Rule
 from models.pairing import Message, joined, modern, paired
@@ -24,6 +26,9 @@ _INSTRUCTION: Final = {False: "(Instruction: {text})", True: "（指示：{text}
 _RULES: Final = ("system", "developer")
 _SHORT_ID: Final = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
+_TEXTS: Final = ("text", "input_text", "output_text", "refusal")
+_TEXT_FIELDS: Final = {"type", "text", "content", "refusal", "annotations"}
 _BASE: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 _CONTINUES: Final = ("prefix", "partial")
 """Fields by which a last message of the assistant's is to be gone on with."""
@@ -52,26 +57,33 @@ def _cleaned(message: Message, dialect: Collection[Rule]) -> Message:
     if role == "assistant" and not kept.get("content") and refusal:
         kept["content"] = refusal
     kept.pop("annotations", None)
-    kept["content"] = _content(kept.get("content"), text_only=role in (*_RULES, "tool"))
+    content = kept.get("content")
+    kept["content"] = _content(content, text_only=role != "user")
     if role == "tool" and not text_of(kept["content"]).strip():
-        kept["content"] = NO_OUTPUT
+        kept["content"] = orjson.dumps(content).decode() if content and not text_of(content) else NO_OUTPUT
+    if role != "assistant":
+        kept.pop("audio", None)
+    if role != "tool":
+        kept.pop("tool_call_id", None)
+    if isinstance(name := kept.get("name"), str):
+        kept["name"] = _NOT_IN_NAMES.sub("_", name)[:64]
     return kept
 
 
 def _content(content: object, *, text_only: bool) -> object:
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
-    if text_only or all(map(_is_plain, content)):
+    if text_only or all(map(_is_text, content)):
         return "\n".join(text for part in content if (text := text_of([part]).strip()))
-    return [part for part in content if not _is_empty_part(part)]
+    parts = [{"type": "text", "text": text_of([part]).strip()} if _is_text(part) else part for part in content]
+    return [part for part in parts if not _is_text(part) or part["text"]]
 
 
-def _is_plain(part: object) -> bool:
-    return isinstance(part, str) or (isinstance(part, Mapping) and part.keys() <= {"type", "text"})
-
-
-def _is_empty_part(part: object) -> bool:
-    return isinstance(part, Mapping) and part.get("type") == "text" and not str(part.get("text") or "").strip()
+def _is_text(part: object) -> bool:
+    """Whether it holds words and nothing else, or nothing at all."""
+    if isinstance(part, Mapping):
+        return part.keys() <= ({"type", "text"} if part.get("type") not in _TEXTS else _TEXT_FIELDS)
+    return isinstance(part, str)
 
 
 def _is_empty(message: Message) -> bool:
@@ -204,7 +216,7 @@ def _with_plain_name(call: Mapping[str, Any]) -> Mapping[str, Any]:
     function = call.get("function")
     if not isinstance(function, Mapping) or _NAME.fullmatch(function["name"]):
         return call
-    return {**call, "function": {**function, "name": re.sub(r"[^A-Za-z0-9_-]", "_", function["name"])[:64]}}
+    return {**call, "function": {**function, "name": _NOT_IN_NAMES.sub("_", function["name"])[:64]}}
 
 
 def _is_chinese(messages: Sequence[Message]) -> bool:

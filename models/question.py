@@ -1,6 +1,9 @@
 """What the caller just said, in whatever form its message has."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+_SAID: Final = ("text", "input_text", "output_text", "refusal")
 
 
 def text_of(content: object) -> str:
@@ -11,10 +14,20 @@ def text_of(content: object) -> str:
         return ""
     pieces = []
     for part in content:
-        text = part.get("text") if isinstance(part, Mapping) else part
+        text = part_text(part) if isinstance(part, Mapping) else part
         if isinstance(text, str) and text:
             pieces.append(text)
     return " ".join(pieces)
+
+
+def part_text(part: Mapping[str, object]) -> str:
+    """The words of one part, wherever they stand: OpenAI's `text`, its assistants' `text.value`, a refusal."""
+    text = part.get("text")
+    if isinstance(text, Mapping):
+        text = text.get("value")
+    if not text and part.get("type") in _SAID:
+        text = part.get("content") or part.get("refusal")
+    return text if isinstance(text, str) else ""
 
 
 def last_user_text(messages: Sequence[Mapping[str, object]]) -> str:

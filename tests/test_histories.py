@@ -124,6 +124,60 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), assistant(None, function_call=LEGACY), {"role": "function", "name": "f", "content": "x"}],
         [user(), assistant("", tool_calls=[made("legacy001")]), result("legacy001", "x", name="f")],
     ),
+    "calls on a user's message": ([user("a", tool_calls=[made()], function_call=LEGACY)], [user("a")]),
+    "both forms of calls": (
+        [user(), assistant("", tool_calls=[made()], function_call=LEGACY), result()],
+        [user(), CALLED, NAMED],
+    ),
+    "a call that is no list": ([user(), assistant("", tool_calls=made()), result()], [user(), CALLED, NAMED]),
+    "calls that are none": ([user(), assistant("a", tool_calls="none"), user()], [user(), assistant("a"), user()]),
+    "a call without a function": (
+        [user(), assistant("a", tool_calls=[{"id": "abcdefg01", "type": "function"}]), user()],
+        [user(), assistant("a"), user()],
+    ),
+    "a flat call without a type": (
+        [user(), assistant("", tool_calls=[{"id": "abcdefg01", "name": "f", "arguments": "{}"}]), result()],
+        [user(), CALLED, NAMED],
+    ),
+    "arguments that are no object": (
+        [user(), assistant("", tool_calls=[made(arguments="[1]")]), result()],
+        [user(), CALLED, NAMED],
+    ),
+    "one id for two calls of two answers": (
+        [user(), CALLED, user("a"), CALLED, result(content="B")],
+        [user(), CALLED, LOST, CUT, user("a"), CALLED, result(content="B", name="f")],
+    ),
+    "a result before its call": (
+        [user(), result(content="B"), CALLED],
+        [user(), CALLED, result(content="B", name="f")],
+    ),
+    "a result that is pending first": (
+        [user(), CALLED, result(content="pending"), result(content="21 degrees")],
+        [user(), CALLED, result(content="21 degrees", name="f")],
+    ),
+    "results by their names": (
+        [
+            user(), assistant(None, function_call=LEGACY),
+            assistant(None, function_call={"name": "g", "arguments": "{}"}),
+            {"role": "function", "name": "g", "content": "G"},
+        ],
+        [
+            user(), assistant("", tool_calls=[made("legacy001")]), {**LOST, "tool_call_id": "legacy001"},
+            assistant("", tool_calls=[made("legacy002", "g")]), result("legacy002", "G", name="g"),
+        ],
+    ),
+    "a result as JSON parts": (
+        [user(), CALLED, result(content=[{"type": "json", "json": {"t": 21}}])],
+        [user(), CALLED, result(content='[{"type":"json","json":{"t":21}}]', name="f")],
+    ),
+    "words in other places of a part": (
+        [user([{"type": "text", "content": "a"}, {"type": "text", "text": {"value": "b"}}])],
+        [user("a\nb")],
+    ),
+    "a refusal as a part": (
+        [user(), assistant([{"type": "refusal", "refusal": "No."}]), user("b")],
+        [user(), assistant("No."), user("b")],
+    ),
     "text in parts": ([user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])], [user("a\nb")]),
     "a refusal": ([user(), assistant(None, refusal="No."), user("b")], [user(), assistant("No."), user("b")]),
     "what a provider attached": (
@@ -152,6 +206,28 @@ async def test_an_id_that_not_all_accept_is_changed_everywhere_and_always_in_the
     assert up.bodies[0]["messages"] == up.bodies[1]["messages"]
     ids = [call["id"] for message in up.bodies[0]["messages"] for call in message.get("tool_calls", ())]
     assert len(set(ids)) == len(odd)
+
+
+async def test_calls_without_ids_or_with_one_for_two_get_their_own_results(tmp_path: Path) -> None:
+    for identity in ("", None, "same"):
+        called = assistant("", tool_calls=[made(identity, "weather"), made(identity, "get_time")])
+        history = [user(), called, result(identity or "", "21 degrees"), result(identity or "", "noon")]
+        async with upstream() as up, serving(tmp_path / str(identity), models={"main": up.url}) as served:
+            assert (await served.post(CHAT, {"messages": history, "stream": True})).status == 200
+        _, calls, *results = up.bodies[0]["messages"]
+        ids = [call["id"] for call in calls["tool_calls"]]
+        assert len(set(ids)) == 2 and [one["tool_call_id"] for one in results] == ids
+        assert [(one["name"], one["content"]) for one in results] == [("weather", "21 degrees"), ("get_time", "noon")]
+
+
+async def test_arguments_that_are_nested_too_deeply_are_a_400(tmp_path: Path) -> None:
+    deep: Any = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
+        history = [user(), assistant("", tool_calls=[made(arguments=deep)]), result()]
+        reply = await served.post(CHAT, {"messages": history, "stream": True})
+    assert reply.status == 400 and not up.exchanges
 
 
 async def test_a_provider_that_takes_more_is_sent_more(tmp_path: Path) -> None:
