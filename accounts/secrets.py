@@ -23,9 +23,14 @@ def open_tokens(given: str, data_dir: Path) -> Tokens:
     secret = given or kept_secret(data_dir / "token.secret", lambda: secrets.token_urlsafe(48))
     if len(secret.encode()) < FEWEST_SECRET_BYTES:
         raise SecretError(f"Setting 'token_secret': it has fewer than {FEWEST_SECRET_BYTES} bytes and can be guessed.")
-    if len(set(secret)) < 12 or any(word in secret.lower() for word in _WELL_KNOWN):
+    if can_be_guessed(secret) or any(word in secret.lower() for word in _WELL_KNOWN):
         raise SecretError("Setting 'token_secret': it can be guessed. `openssl rand -base64 48` makes one that cannot.")
     return Tokens(secret.encode())
+
+
+def can_be_guessed(secret: str) -> bool:
+    """Whether it repeats itself, or has few different characters."""
+    return len(set(secret)) < 12 or secret[:-1] in secret[1:] or secret in (secret + secret)[1:-1]
 
 
 def open_sealed(given: str, data_dir: Path) -> Sealed:
@@ -46,6 +51,9 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
     try:
         if not path.exists():
             _write(path, make())
+        if path.stat().st_mode & 0o077:
+            with suppress(OSError):  # a secret may be mounted read-only
+                path.chmod(0o600)
         return path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         raise SecretError(

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from accounts.hashing import KEY_PREFIX
-from accounts.secrets import SecretError, kept_secret
+from accounts.secrets import SecretError, can_be_guessed, kept_secret
 from server.settings import SettingsError
 
 FILE = "access.token"
@@ -19,7 +19,7 @@ def access_token(data_dir: Path) -> str:
         token = kept_secret(data_dir / FILE, lambda: KEY_PREFIX + secrets.token_urlsafe(32))
     except SecretError as error:
         raise SettingsError(str(error)) from None
-    if not _FORM.fullmatch(token):
+    if not _FORM.fullmatch(token) or can_be_guessed(token.removeprefix(KEY_PREFIX)):
         raise SettingsError(
             f"The file {FILE!r} in the data folder is damaged. Delete it; the next start makes a new one."
         )

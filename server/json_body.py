@@ -18,7 +18,7 @@ MOST_VALUES: Final = 100_000
 LARGE_BYTES: Final = 2 * MOST_VALUES
 """A body of this size cannot hold more: a value takes two bytes, its own and a comma or bracket."""
 _SLICE_BYTES: Final = 512 * 1024
-_MENDED_BYTES: Final = 1024 * 1024
+_MENDED_BYTES: Final = 512 * 1024
 """A larger body with half a surrogate pair is refused: looking for it takes long."""
 _MARKS: Final = (b",", b"[", b"{")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"

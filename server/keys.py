@@ -83,6 +83,8 @@ class KeyFile:
         try:
             hashes = orjson.loads(self._path.read_bytes())
         except FileNotFoundError:
+            if self._path.is_symlink():  # it leads nowhere: keys were meant to be there
+                raise KeyFileError(_UNREADABLE) from None
             return {}
         except (OSError, ValueError):
             raise KeyFileError(_UNREADABLE) from None

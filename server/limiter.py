@@ -5,6 +5,7 @@ walks through all keys behind each hit, and follows a wall clock that may be set
 """
 
 import math
+import re
 import time
 from collections import OrderedDict
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -19,6 +20,7 @@ from server.errors import ApiError
 from server.networks import networks
 from server.settings import USUAL_RATES, Settings, SettingsError
 
+_RATE = re.compile(r"[1-9]\d{0,8} ?(/|per) ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?", re.ASCII)
 MOST_KEYS = 50_000
 """Counters of one process; the one that was not touched for longest goes first."""
 
@@ -97,11 +99,10 @@ class Limiter:
         for name, rate in {**USUAL_RATES, **settings.rates}.items():
             if name not in USUAL_RATES:
                 raise SettingsError(f"Setting 'rates': no rate {name!r}. Accepted: {', '.join(USUAL_RATES)}.")
-            try:
-                if rate:
-                    self._rates[name] = parse(rate)
-            except ValueError:
-                raise SettingsError(f"Setting 'rates': {rate!r} must read like `10/minute`.") from None
+            if rate and not _RATE.fullmatch(rate.strip()):  # the library reads `10/0 minute` as 10 a minute
+                raise SettingsError(f"Setting 'rates': {rate!r} must read like `10/minute`.")
+            if rate:
+                self._rates[name] = parse(rate)
         self._proxies = networks(settings.trusted_proxies)
 
     async def hit(self, name: str, *who: str) -> None:

@@ -39,6 +39,8 @@ LARGEST_MB = 1024
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
+_KEY = re.compile(r"[!-~]+")
+"""What can stand in an Authorization header."""
 USUAL_RATES = {
     "login": "10/minute",
     "login_name": "100/minute",
@@ -193,13 +195,15 @@ def load_settings(**overrides: object) -> Settings:
             raise SettingsError(
                 f"Setting 'api_keys': the key {name!r} is shorter than 16 characters and can be guessed."
             )
+        if not _KEY.fullmatch(key.get_secret_value()):
+            raise SettingsError(f"Setting 'api_keys': the key {name!r} must have ASCII characters only, and no spaces.")
     return settings
 
 
 def ensure_data_dir(settings: Settings) -> None:
     """Make the data folder. Raises SettingsError where nothing can be written."""
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
         with TemporaryFile(dir=settings.data_dir):
             pass
     except OSError:

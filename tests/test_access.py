@@ -191,6 +191,12 @@ async def test_a_damaged_key_file_stops_the_start_and_opens_nothing_while_runnin
             create_app(Settings(data_dir=tmp_path, auth=auth))
 
 
+def test_a_link_to_a_key_file_that_leads_nowhere_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").symlink_to(tmp_path / "gone")
+    with pytest.raises(SettingsError, match="keys.json in the data folder cannot be read"):
+        create_app(Settings(data_dir=tmp_path))
+
+
 def _damage(path: Path, content: bytes | None) -> None:
     path.unlink()
     path.mkdir() if content is None else path.write_bytes(content)
@@ -210,7 +216,7 @@ async def test_a_lost_key_file_leaves_a_server_that_only_the_token_opens(
 
 
 @pytest.mark.parametrize("name", ["access.token", "token.secret", "encryption.key"])
-@pytest.mark.parametrize("content", [b"", b"dg_short", b"\xff\xfe" * 40, None])
+@pytest.mark.parametrize("content", [b"", b"dg_short", b"dg_" + b"a" * 43, b"\xff\xfe" * 40, None])
 async def test_a_damaged_secret_stops_the_start_with_a_sentence(
     name: str, content: bytes | None, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from graphs.settings import DEFAULT_BASE_URL, ROOT
+from server.app import create_app
 from server.settings import Settings, SettingsError, load_settings
 
 
@@ -61,6 +62,8 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
         (".env", "DIALGRAPH_MODELS=broken", "Setting 'models': a table must be JSON"),
         ("dialgraph.yaml", "auth: keyz", "Setting 'auth': Input should be '', 'none', 'keys' or 'passthrough'"),
         ("dialgraph.yaml", "api_keys: {a: short-secret}", "the key 'a' is shorter than 16 characters"),
+        ("dialgraph.yaml", "api_keys: {a: two words of a secret key}", "the key 'a' must have ASCII characters only"),
+        ("dialgraph.yaml", "api_keys: {a: секретный-ключ-secret}", "the key 'a' must have ASCII characters only"),
     ],
 )
 def test_bad_settings_are_one_sentence_without_their_value(file: str, text: str, sentence: str) -> None:
@@ -94,6 +97,14 @@ def test_no_number_is_endless_or_below_zero(monkeypatch: pytest.MonkeyPatch, nam
     with pytest.raises(SettingsError) as refused:
         load_settings()
     assert name.split("__")[-1] in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "rate", ["often", "10", "0/minute", "10/0 minute", "1/minute;1/hour", "10/99999999999999999999 years", "-1/minute"]
+)
+def test_a_rate_that_would_be_read_as_something_else_is_refused(rate: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="must read like `10/minute`"):
+        create_app(Settings(data_dir=tmp_path, rates={"turn": rate}))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +162,7 @@ def _taken_port() -> tuple[Any, int]:
     [
         ({"DIALGRAPH_API_KEYS": '{"a": "short"}'}, "the key 'a' is shorter than 16 characters"),
         ({"DIALGRAPH_PRT": "1"}, "Did you mean 'DIALGRAPH_PORT'?"),
-        ({"DIALGRAPH_HOST": "0.0.0.0", "DIALGRAPH_AUTH": "none"}, "dialgraph key create NAME"),
+        ({"DIALGRAPH_HOST": "0.0.0.0", "DIALGRAPH_AUTH": "none"}, "Leave DIALGRAPH_AUTH empty"),
         ({"DIALGRAPH_ENDPOINTS": '["nope"]'}, "no graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."),
         ({"DIALGRAPH_MODELS": '{"main": "ftp://x"}'}, "no engine for 'ftp'"),
         ({"DIALGRAPH_MODELS": "{broken"}, "Setting"),

@@ -20,7 +20,7 @@ from tests.test_backend_api import backend
 from tests.test_settings import run
 from tests.test_users_api import login
 
-SECRET = "0123456789abcdefghijklmnopqrstuvwxyz" * 2
+SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-and-ABCDEFGHIJKLMNOPQRSTUVWXYZ-too"
 
 
 def raw(header: dict[str, Any], claims: str, signature: str = "") -> str:
@@ -110,6 +110,7 @@ def test_a_refused_token_costs_little() -> None:
         ("S3cureK3y#2024!AIsafety-and-more-of-it", "it can be guessed"),
         ("a" * 64, "it can be guessed"),
         ("secretsecretsecretsecretsecretsecret", "it can be guessed"),
+        ("0123456789ab0123456789ab0123456789ab", "it can be guessed"),
     ],
 )
 def test_a_secret_that_can_be_guessed_stops_the_start(secret: str, sentence: str, tmp_path: Path) -> None:
@@ -129,8 +130,13 @@ def test_an_encryption_key_that_is_none_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "data"
     for _ in range(2):
         open_state(Settings(data_dir=tmp_path))
+        for file in tmp_path.iterdir():
+            file.chmod(0o666)  # as a careless copy leaves them
+    open_state(Settings(data_dir=tmp_path))
+    assert tmp_path.stat().st_mode & 0o077 == 0
     for name in ("access.token", "token.secret", "encryption.key"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
     assert len(list(tmp_path.glob("*"))) == 3
