@@ -170,7 +170,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
     "a result of a call that was cut from the history": ([result("9"), user("b")], [user("b")]),
     "a result twice": (
         [user("a"), assistant("", tool_calls=[call("1")]), result("1"), result("1", "2")],
-        [user("a"), assistant("", tool_calls=[call("1")]), result("1")],
+        [user("a"), assistant("", tool_calls=[call("1")]), result("1", "2")],
     ),
     "two calls of one id": (
         [user("a"), assistant("", tool_calls=[call("0")]), result("0", "10"), user("b"),
