@@ -57,6 +57,8 @@ class CompletionReader:
             raise UnreadableError("a chunk is not a JSON object")
         if usage := chunk.get("usage"):
             self._count(usage)
+        elif type(groq := chunk.get("x_groq")) is dict:
+            self._count(groq.get("usage"))
         choices = chunk.get("choices")
         if not choices:
             return

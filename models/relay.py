@@ -35,6 +35,8 @@ MAX_ATTEMPTS: Final = 3
 """Requests an upstream may see for one answer; only this layer retries, and only before the first byte."""
 PREWARMED_CONNECTIONS: Final = 4
 _DONE: Final = frozenset({b"[DONE]", b'"[DONE]"'})
+_LONGEST_DONE: Final = 16
+"""With blanks around it."""
 _DRAIN_SECONDS: Final = 0.02
 """An upstream that holds the stream open behind its last word loses the connection, not the caller's time."""
 
@@ -86,7 +88,7 @@ class RelayModel:
                 async with aclosing(events(self._name, stream, reader, self._address.deadlines.idle)) as found:
                     async for event in found:
                         attempt.answered()
-                        if event.data in _DONE or event.data.strip() in _DONE:
+                        if len(event.data) < _LONGEST_DONE and event.data.strip().upper() in _DONE:
                             done = True
                             break
                         chunk = odd.parsed(event.data)

@@ -370,6 +370,26 @@ async def test_what_cannot_be_passed_on_is_no_fault_of_the_server(name: str, str
     assert reply.status == 200 and b"Hello." in reply.body and b"internal_error" not in reply.body
 
 
+async def test_usage_is_read_in_every_place_and_done_in_any_case(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    for name, chunk in (
+        ("choice", {"choices": [{**choice, "usage": usage}]}),
+        ("groq", {"choices": [choice], "x_groq": {"usage": usage}}),
+        ("zeros", {"choices": [choice], "usage": {**usage, "prompt_tokens": "3", "completion_tokens": "2"}}),
+    ):
+        zeros = event({**HEAD, "choices": [], "usage": dict.fromkeys(usage, 0)}) if name == "zeros" else b""
+        script: list[Action] = [
+            ("chunk", "Hi."),
+            ("raw", event({**HEAD, **chunk}) + zeros),
+            ("raw", b"data: [done]\n\n"),
+        ]
+        found = await answer(tmp_path / name, script, stream_options={"include_usage": True})
+        assert (found.text, found.finish, found.usage) == ("Hi.", "stop", usage)
+    bare = await answer(tmp_path / "bare", [("chunk", "Hi."), ("raw", b"data: [done]\n\n")])
+    assert (bare.text, bare.error) == ("Hi.", None)
+
+
 async def test_details_of_usage_of_another_kind_are_left_out(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": "x"}
     script: list[Action] = [*says("Hello.")[:-1], ("usage", usage), ("done",)]
