@@ -42,6 +42,13 @@ def stuffed(filling: bytes, size: int = 19_900_000) -> bytes:
     return head + filling * ((size - len(head)) // len(filling)) + b"0]}"
 
 
+def many_calls() -> list[dict[str, Any]]:
+    """As many calls as a request may hold, all of one id, each with a result."""
+    call = {"id": "", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    made = {"role": "assistant", "content": "", "tool_calls": [call]}
+    return [made, {"role": "tool", "tool_call_id": "", "content": "x"}] * 2_048
+
+
 def bodies() -> dict[str, tuple[str, bytes]]:
     """Name → path and body; each is as large as the server accepts, or as what it holds can be."""
     part = {"type": "text", "text": "a"}
@@ -73,6 +80,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
                 }
             ).encode(),
         ),
+        "many calls": (CHAT, json.dumps({"messages": many_calls(), "stream": True}).encode()),
         "many tools": (CHAT, messages("hi", tools=[{"type": "function", "function": {"name": "f"}}] * 300_000)),
         "responses: many items": ("/v1/responses", b'{"input": [' + b"{}," * 6_000_000 + b"{}]}"),
         "a form that is no JSON": (CHAT, b"{" * 19_900_000),

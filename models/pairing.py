@@ -1,7 +1,8 @@
 """Tool calls and their results, put together; and rows of an assistant's messages made one."""
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -15,7 +16,8 @@ NO_RESULT: Final = "The call was interrupted before there was a result."
 
 def modern(messages: Sequence[Message]) -> Iterator[Message]:
     """Calls and results in the form before tools become calls and results; only an assistant makes calls."""
-    waiting: list[tuple[str, object]] = []
+    waiting: dict[str, None] = {}
+    named: dict[str, deque[str]] = {}
     for number, message in enumerate(messages):
         role, call = message.get("role"), message.get("function_call")
         message = {key: value for key, value in message.items() if key not in ("function_call", "tool_calls")}
@@ -24,12 +26,16 @@ def modern(messages: Sequence[Message]) -> Iterator[Message]:
             yield {**message, "tool_calls": calls}
         elif isinstance(call, Mapping) and role == "assistant":
             identity = f"legacy{number:03}"
-            waiting.append((identity, call.get("name")))
+            waiting[identity] = None
+            named.setdefault(_key(call.get("name")), deque()).append(identity)
             yield {**message, "tool_calls": [{"id": identity, "type": "function", "function": call}]}
         elif role == "function" and waiting:
-            answered = next((one for one in waiting if one[1] == message.get("name")), waiting[0])
-            waiting.remove(answered)
-            yield {"role": "tool", "tool_call_id": answered[0], "content": message.get("content")}
+            same = named.get(_key(message.get("name")), deque())
+            while same and same[0] not in waiting:
+                same.popleft()
+            answered = same[0] if same else next(iter(waiting))
+            del waiting[answered]
+            yield {"role": "tool", "tool_call_id": answered, "content": message.get("content")}
         elif role != "function":
             yield message
 
@@ -40,38 +46,58 @@ def paired(messages: Sequence[Message]) -> Iterator[Message]:
     Ids are not unique: some servers begin anew with each answer, or give none. A result belongs to the call of its id
     that came last before it; the last of several counts, the first was perhaps "pending".
     """
-    results: dict[str, list[tuple[int, Message]]] = {}
-    made: dict[str, list[int]] = {}
-    for at, message in enumerate(messages):
-        if message.get("role") == "tool":
-            results.setdefault(_key(message.get("tool_call_id")), []).append((at, message))
-        for call in _calls_of(message):
-            made.setdefault(_key(call.get("id")), []).append(at)
+    answers = _answers(messages)
     for at, message in enumerate(messages):
         if message.get("role") == "tool":
             continue
         calls = _calls_of(message)
         message = {key: value for key, value in message.items() if key != "tool_calls"}
-        whole: list[tuple[str, Mapping[str, Any]]] = []
+        whole: dict[str, Mapping[str, Any]] = {}
+        results: list[Message] = []
         for number, call in enumerate(calls):
-            taken = {one["id"] for _, one in whole}
-            if (one := _whole_call(call, f"call_{at}x{number}", taken)) is not None:
-                whole.append((_key(call.get("id")), one))
-        yield {**message, "tool_calls": [call for _, call in whole]} if whole else message
-        for number, (key, call) in enumerate(whole):
-            same = [one for one, _ in whole[:number]].count(key)
-            found = _results(results.get(key, []), made[key], at)
-            alone = [one for one, _ in whole].count(key) == 1
-            content = found[-1 if alone else same] if found and (alone or same < len(found)) else None
-            missing = {"role": "tool", "content": NO_RESULT}
-            yield {**(content or missing), "tool_call_id": call["id"]}
+            found = answers[at][_key(call.get("id"))].next()
+            if (one := _whole_call(call, f"call_{at}x{number}", whole)) is not None:
+                whole[one["id"]] = one
+                results.append({**(found or {"role": "tool", "content": NO_RESULT}), "tool_call_id": one["id"]})
+        yield {**message, "tool_calls": list(whole.values())} if whole else message
+        yield from results
 
 
-def _results(results: Sequence[tuple[int, Message]], made: Sequence[int], at: int) -> list[Message]:
-    """Those of the calls that were made at this place: behind it, and before the same id is used again."""
-    next_at = min((one for one in made if one > at), default=sys.maxsize)
-    found = [message for place, message in results if at < place < next_at]
-    return found or [message for place, message in results if place < at == made[0]]
+@dataclass(slots=True)
+class _Results:
+    """Of the calls that one message makes with one id."""
+
+    early: list[Message]
+    """Those that stand before the calls: they count where none stands behind."""
+    late: list[Message] = field(default_factory=list)
+    calls: int = 0
+    given: int = 0
+
+    def next(self) -> Message | None:
+        """The result of the next of the calls."""
+        found = self.late or self.early
+        at = self.given if self.calls > 1 else len(found) - 1
+        self.given += 1
+        return found[at] if 0 <= at < len(found) else None
+
+
+def _answers(messages: Sequence[Message]) -> list[dict[str, _Results]]:
+    """For each message the results of its calls, by their ids; in one walk, because a history may be long."""
+    latest: dict[str, _Results] = {}
+    early: dict[str, list[Message]] = {}
+    found: list[dict[str, _Results]] = []
+    for message in messages:
+        here: dict[str, _Results] = {}
+        for call in _calls_of(message):
+            key = _key(call.get("id"))
+            if key not in here:
+                here[key] = latest[key] = _Results(early.pop(key, []))
+            here[key].calls += 1
+        if message.get("role") == "tool":
+            key = _key(message.get("tool_call_id"))
+            (latest[key].late if key in latest else early.setdefault(key, [])).append(message)
+        found.append(here)
+    return found
 
 
 def _as_list(calls: object) -> list[object]:
@@ -106,7 +132,7 @@ def joined(messages: Iterator[Message]) -> Iterator[Message]:
         yield _one(row)
 
 
-def _whole_call(call: Mapping[str, Any], fallback: str, taken: set[str]) -> Mapping[str, Any] | None:
+def _whole_call(call: Mapping[str, Any], fallback: str, taken: Container[str]) -> Mapping[str, Any] | None:
     """The call in its full form, with an id of its own, and arguments that are an object as JSON text: an interruption
     may have cut them. None without a name.
     """

@@ -1,5 +1,6 @@
 """Histories as hosts and interruptions leave them, and what goes upstream: accepted by every provider."""
 
+import timeit
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,15 @@ async def test_calls_without_ids_or_with_one_for_two_get_their_own_results(tmp_p
         ids = [call["id"] for call in calls["tool_calls"]]
         assert len(set(ids)) == 2 and [one["tool_call_id"] for one in results] == ids
         assert [(one["name"], one["content"]) for one in results] == [("weather", "21 degrees"), ("get_time", "noon")]
+
+
+def test_a_history_of_many_calls_is_paired_in_time_in_proportion_to_its_length() -> None:
+    def took(calls: int) -> float:
+        called = assistant("", tool_calls=[made(f"x{number}") for number in range(calls)])
+        history = [called, *(result(f"x{number}") for number in range(calls))]
+        return min(timeit.repeat(lambda: accepted(history), number=1, repeat=3))
+
+    assert took(4_000) < 40 * took(400), "ten times the calls; the square of it would be a hundred times"
 
 
 async def test_arguments_that_are_nested_too_deeply_are_a_400(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ MAX_MODEL_CHARACTERS: Final = 256
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 10_000
 """Of all messages together."""
+MAX_CALLS: Final = 2048
+"""Tool calls of all messages together: about 20 ms to pair with their results."""
 MAX_TOOLS: Final = 1_000
 """OpenAI's own bound is 128."""
 
@@ -123,7 +125,7 @@ def _messages(data: Mapping[str, Any]) -> list[Mapping[str, object]]:
         raise _refuse("messages", "`messages` must be a list with at least one message.")
     if len(messages) > MAX_MESSAGES:
         raise _refuse("messages", f"`messages` may hold at most {MAX_MESSAGES} messages.")
-    parts = 0
+    parts = calls = 0
     for at, message in enumerate(messages):
         where = f"messages[{at}]"
         if not isinstance(message, dict):
@@ -137,6 +139,10 @@ def _messages(data: Mapping[str, Any]) -> list[Mapping[str, object]]:
         parts += len(content) if isinstance(content, list) else 0
         if parts > MAX_PARTS:
             raise _refuse(f"{where}.content", f"`messages` may hold at most {MAX_PARTS} parts.")
+        made = message.get("tool_calls")
+        calls += len(made) if isinstance(made, list) else 0
+        if calls > MAX_CALLS:
+            raise _refuse(f"{where}.tool_calls", f"`messages` may hold at most {MAX_CALLS} tool calls.")
         if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
             raise _refuse(f"{where}.content", f"`{where}.content` must hold parts, each text or an object.")
         if role == "tool" and not isinstance(message.get("tool_call_id"), str):
