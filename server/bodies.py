@@ -1,6 +1,6 @@
 """Routes whose bodies are read for those who may ask, up to a limit: 413 in our envelope, before or while it is."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar
 
 from fastapi import Depends, Request
@@ -58,16 +58,14 @@ class JsonRoute(APIRoute):
 
         async def limited(request: Request) -> Response:
             limit = self.limit(request)
-            length = request.headers.get("content-length", "")
-            if length.isdigit() and int(length) > limit:
-                raise body_too_large(limit)
             # FastAPI reads the body before it looks who asks: strangers could fill the memory, and sit there for long.
             who = await self._let_in(request)
             room: BodyRoom = request.app.state.dialgraph.body_room
             with room.place(who) as place:
-                receive = _counted(request.receive, limit)
-                if not self.takes_a_file:
-                    body = await _whole(receive, place)
+                if self.takes_a_file:
+                    receive = _counted(request.receive, request.headers, limit)
+                else:
+                    body = await read_body(request.receive, request.headers, limit, place)
                     await check_values(body)
                     receive = _again(body, request.receive)
                 response = await handle(Request(request.scope, receive))
@@ -93,14 +91,24 @@ def body_too_large(limit: int) -> ApiError:
     return ApiError(413, f"The body is larger than {limit} bytes.", code="body_too_large")
 
 
-async def _whole(receive: Receive, place: Place) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, place: Place | None = None) -> bytes:
+    """Return the body, counted at its place if it has one.
+
+    Raises ApiError 413 and 503, before it is read if its length is given, and ClientDisconnect.
+    """
+    length = _told_length(headers, limit)
+    if place is not None:
+        place.grow_to(length)
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += message.get("body", b"")
-        place.grow_to(len(body))
+        if len(body) > limit:
+            raise body_too_large(limit)
+        if place is not None:
+            place.grow_to(len(body))
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -119,8 +127,18 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _counted(receive: Receive, limit: int) -> Callable[[], Awaitable[Message]]:
+def _told_length(headers: Mapping[str, str], limit: int) -> int:
+    """The length that the head gives, 0 if it gives none. Raises ApiError 413."""
+    length = headers.get("content-length", "")
+    told = int(length) if length.isdigit() else 0
+    if told > limit:
+        raise body_too_large(limit)
+    return told
+
+
+def _counted(receive: Receive, headers: Mapping[str, str], limit: int) -> Callable[[], Awaitable[Message]]:
     seen = 0
+    _told_length(headers, limit)
 
     async def counted() -> Message:
         nonlocal seen

@@ -1,22 +1,17 @@
-"""ASGI: whole replies, bodies with a limit, and the watch for a client that leaves."""
+"""ASGI: whole replies, and the watch for a client that leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from server.bodies import body_too_large
-from server.body_room import Place
 from server.errors import ApiError, shutting_down, told_of
 
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold the words back
 _ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
-
-
-class Disconnected(Exception):  # noqa: N818 (no fault of anybody)
-    """The client left before its request was read."""
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -47,7 +42,7 @@ async def told_once(send: Replying, where: str, refuse: Callable[[ApiError], Awa
     """The boundary of a request: whatever is wrong is told to the client, unless his reply has begun."""
     try:
         yield
-    except Disconnected:
+    except ClientDisconnect:
         return
     except asyncio.CancelledError:  # the grace period has ended
         if send.begun:
@@ -78,29 +73,6 @@ async def send_stream(send: Send, media_type: str, body: bytes) -> None:
 async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | None = None) -> None:
     """The envelope with its status."""
     await send_json(send, error.status, orjson.dumps(error.envelope()), {**error.headers, **(headers or {})})
-
-
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, place: Place | None = None) -> bytes:
-    """Return the body, counted at its place if it has one. Raises ApiError 413 and 503, before it is read if its length
-    is given.
-    """
-    length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise body_too_large(limit)
-    if place is not None and length.isdigit():
-        place.grow_to(int(length))
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise body_too_large(limit)
-        if place is not None:
-            place.grow_to(len(body))
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 @asynccontextmanager

@@ -8,11 +8,11 @@ from starlette.types import Receive, Scope, Send
 from accounts.accounts import Identity
 from server.backend_api.conversations import number_in
 from server.backend_api.router import usual_language
-from server.bodies import JSON_BYTES
+from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError
 from server.json_body import read_object
-from server.reply import Replying, headers_of, read_body, send_json, told_once
+from server.reply import Replying, headers_of, send_json, told_once
 from server.routes.messages import request_key_in
 from server.state import ServerState
 from server.texts import Language, language_of

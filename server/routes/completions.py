@@ -7,13 +7,14 @@ the request is read.
 import asyncio
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from models.question import last_user_text
 from nodes.contract import Turn
 from profiles.choose import known_profiles
 from server.auth import Caller
+from server.bodies import read_body
 from server.body_room import Place
 from server.conversing import Asked, converse
 from server.endpoints import Endpoint
@@ -21,7 +22,7 @@ from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.json_body import read_object
 from server.listener import Listener
 from server.meter import Meter
-from server.reply import Disconnected, Replying, headers_of, read_body, send_error
+from server.reply import Replying, headers_of, send_error
 from server.routes.doors import admitted
 from server.routes.messages import CONVERSATION, request_key_in
 from server.state import ServerState
@@ -69,7 +70,7 @@ class Completions:
                     listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
                     serving = True
                     await listener.serve(scope, receive, send, joined=joined)
-        except Disconnected:
+        except ClientDisconnect:
             return
         except FORESEEN as error:
             await send_error(send, api_error(error))

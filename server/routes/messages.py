@@ -4,11 +4,11 @@ from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
-from server.bodies import JSON_BYTES
+from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, Asked, converse
 from server.errors import ApiError
 from server.json_body import read_object
-from server.reply import Replying, headers_of, read_body, send_error, told_once
+from server.reply import Replying, headers_of, send_error, told_once
 from server.state import ServerState
 from server.wire.chat import ChatWire
 
