@@ -5,7 +5,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,30 @@ class Server:
         writer.write(head.encode() + b"\r\n" + data)
         await writer.drain()
         return writer, reader
+
+
+@asynccontextmanager
+async def serve_command(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`dialgraph serve` on a free port, in this folder and with these variables; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "server.cli", "serve", "--port", "0", *arguments,
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def refused_start(folder: Path, **variables: str) -> str:
+    """What `dialgraph serve` says on standard error in place of serving."""
+    async with serve_command(folder, **variables) as process:
+        _, said = await process.communicate()
+    assert process.returncode not in (0, None)
+    return said.decode()
 
 
 async def close(writer: asyncio.StreamWriter) -> None:

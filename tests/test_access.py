@@ -1,11 +1,8 @@
 """Who is let in: the access token of a server without keys, whatever stands in front of it; and nothing falls open."""
 
 import asyncio
-import os
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from server.app import create_app
 from server.keys import KeyFile
 from server.settings import Settings, SettingsError
 from tests.proxies import in_front
+from tests.server_process import serve_command
 from tests.serving import CHAT, serving
 from tests.upstream import says, upstream
 from tests.wire import read_stream
@@ -84,21 +82,6 @@ async def test_a_proxy_or_tunnel_in_front_opens_nothing(program: str, tmp_path: 
     assert right.status == health.status == 200 and read_stream(right.body).finish == "stop"
 
 
-@asynccontextmanager
-async def _process(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.cli", "serve", "--port", "0", *arguments, cwd=folder, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
-
-
 async def _printed(process: asyncio.subprocess.Process, last: str) -> str:
     """What it says at its start, up to this word."""
     assert process.stdout is not None
@@ -123,7 +106,7 @@ async def test_the_printed_line_and_the_readmes_answer_and_a_restart_keeps_the_t
     assert from_readme is not None
     printed = []
     for _ in range(2):
-        async with _process(tmp_path) as process:
+        async with serve_command(tmp_path) as process:
             printed.append(await _printed(process, "Can I bring"))
             port = re.search(r"127\.0\.0\.1:(\d+)", printed[-1])
             assert port is not None
@@ -142,7 +125,7 @@ async def test_the_printed_line_and_the_readmes_answer_and_a_restart_keeps_the_t
 
 
 async def test_the_mode_none_says_what_it_means(tmp_path: Path) -> None:
-    async with _process(tmp_path, DIALGRAPH_AUTH="none") as process:
+    async with serve_command(tmp_path, DIALGRAPH_AUTH="none") as process:
         assert "through a proxy or tunnel" in await _printed(process, "Anybody who reaches this port is answered")
 
 

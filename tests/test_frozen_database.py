@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,11 +13,11 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from graphs.settings import ROOT
 from server.app import create_app
 from server.settings import Settings
 from tests import postgres
 from tests.accounts import somebody
+from tests.server_process import serve_command
 from tests.serving import CHAT, serving
 from tests.upstream import upstream
 
@@ -73,30 +72,15 @@ async def test_a_frozen_database_costs_a_caller_two_seconds_and_is_shown(
     assert told.count("the database does not answer") == 1 and told.count("the database answers again") == 1
 
 
-@asynccontextmanager
-async def _started(folder: Path, url: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DIALGRAPH_DATABASE_URL": url, **variables}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.cli", "serve", "--port", "0", cwd=folder, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
 async def test_a_start_without_the_database_waits_and_says_so_in_one_sentence(tmp_path: Path) -> None:
     url = postgres.new_database()
     with frozen():
-        async with _started(tmp_path, url) as process:
+        async with serve_command(tmp_path, DIALGRAPH_DATABASE_URL=url) as process:
             assert process.stderr is not None and process.stdout is not None
             line = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
             os.kill(process.pid, 0)
     assert line.startswith("dialgraph: The database cannot be opened") and "as soon as it answers" in line
-    async with _started(tmp_path, "postgresql://u:secret@127.0.0.1:9/x") as process:
+    async with serve_command(tmp_path, DIALGRAPH_DATABASE_URL="postgresql://u:secret@127.0.0.1:9/x") as process:
         assert process.stderr is not None
         refused = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
     assert "as soon as it answers" in refused and "secret" not in refused
@@ -106,7 +90,7 @@ async def test_a_server_that_waited_starts_when_the_database_is_back(tmp_path: P
     url = postgres.new_database()
     async with asyncio.timeout(100):
         with frozen():
-            starting = _started(tmp_path, url)
+            starting = serve_command(tmp_path, DIALGRAPH_DATABASE_URL=url)
             process = await starting.__aenter__()
             assert process.stderr is not None and process.stdout is not None
             await process.stderr.readline()
@@ -124,7 +108,7 @@ async def test_a_wrong_database_is_one_line(tmp_path: Path) -> None:
         "postgresql://127.0.0.1:1:2/x",
     ]
     for url in wrong:
-        async with _started(tmp_path, url) as process:
+        async with serve_command(tmp_path, DIALGRAPH_DATABASE_URL=url) as process:
             out, errors = await process.communicate()
         assert process.returncode == 1 and not out, (url, out)
         lines = errors.decode().strip().splitlines()
@@ -137,7 +121,7 @@ async def test_the_mode_none_is_refused_where_the_database_holds_keys(tmp_path: 
     async with serving(tmp_path / "first", database_url=url) as served:
         ann = await somebody(served)
         assert (await ann.post("/v1/keys", {"name": "bot"})).status == 201
-    async with _started(tmp_path, url, DIALGRAPH_AUTH="none") as process:
+    async with serve_command(tmp_path, DIALGRAPH_DATABASE_URL=url, DIALGRAPH_AUTH="none") as process:
         out, errors = await process.communicate()
     assert process.returncode == 1 and not out
     assert errors.decode().startswith("dialgraph: Setting 'auth' is 'none', but this database holds users' API keys.")

@@ -4,9 +4,6 @@ data_of_f17ebaf.tar.xz was made by the commands of that commit: a key of the ope
 two conversations (one at an upstream of his own, with his key), a knowledge base, and rows of usage.
 """
 
-import asyncio
-import os
-import sys
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +14,7 @@ import aiohttp
 import pytest
 
 from graphs.settings import ROOT
+from tests.server_process import refused_start, serve_command
 
 OPERATOR = "dg_QKXg5KzoMvKnuQvgo8-iuyiF-eok0tP1LU7gnBNskJk"
 BOT = "dg_KFMgodLUuw9ZZCujNiGnzo-l2JJngol1z0PCkUizboo"
@@ -30,27 +28,16 @@ def unpacked(folder: Path) -> Path:
     return folder
 
 
-def started(folder: Path, **variables: str) -> Any:
-    """`dialgraph serve` where the folder's `.env` is."""
-    environment = {**os.environ, "DIALGRAPH_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **variables}
-    return asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.cli", "serve", "--port", "0", cwd=folder, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-
-
 @asynccontextmanager
 async def upgraded(folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
     """A client of the new server on the old folder."""
-    process = await started(unpacked(folder))
-    try:
+    async with serve_command(unpacked(folder), DIALGRAPH_DATA_DIR=str(folder)) as process:
+        assert process.stdout is not None
         first = (await process.stdout.readline()).decode()
-        assert " on http://" in first, (first, (await process.stderr.read()).decode())
+        assert " on http://" in first, first
         async with aiohttp.ClientSession(first.split(" on ")[1].split()[0].rstrip(",.")) as client:
             yield client
-    finally:
         process.terminate()
-        await process.communicate()
 
 
 async def test_keys_users_conversations_and_knowledge_of_f17ebaf_still_work(tmp_path: Path) -> None:
@@ -88,13 +75,11 @@ async def test_a_file_of_f17ebaf_that_is_torn_stops_the_start_with_one_sentence(
     unpacked(tmp_path)
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: len(whole) // 3])
-    process = await started(tmp_path)
-    _, told = await process.communicate()
-    said = told.decode()
-    assert process.returncode != 0 and len(said.splitlines()) == 1 and str(tmp_path) not in said, said
+    said = await refused_start(tmp_path, DIALGRAPH_DATA_DIR=str(tmp_path))
+    assert len(said.splitlines()) == 1 and str(tmp_path) not in said, said
 
 
 async def test_a_setting_of_f17ebaf_that_is_no_longer_taken_is_named_with_what_is(tmp_path: Path) -> None:
-    process = await started(unpacked(tmp_path), DIALGRAPH_BODY_LIMIT_MB="inf")
-    _, told = await process.communicate()
-    assert process.returncode != 0 and "BODY_LIMIT_MB" in told.decode().upper() and len(told.splitlines()) == 1
+    variables = {"DIALGRAPH_DATA_DIR": str(tmp_path), "DIALGRAPH_BODY_LIMIT_MB": "inf"}
+    said = await refused_start(unpacked(tmp_path), **variables)
+    assert "body_limit_mb" in said.lower() and len(said.splitlines()) == 1

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.server_process import refused_start
 from tests.serving import serving
 from tests.upstream import says, upstream
 from tests.wire import read_stream
@@ -71,13 +70,8 @@ async def test_azures_deployment_is_asked_at_its_path_with_its_version_and_its_k
 
 async def not_started(model: dict[str, str], folder: Path) -> str:
     """What `dialgraph serve` says instead of serving."""
-    environment = {**os.environ, "DIALGRAPH_DATA_DIR": str(folder), "DIALGRAPH_MODELS": json.dumps({"main": model})}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server.cli", "serve", "--port", "0", env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await process.communicate()
-    assert process.returncode not in (0, None)
-    return said.decode()
+    models = json.dumps({"main": model})
+    return await refused_start(folder, DIALGRAPH_DATA_DIR=str(folder), DIALGRAPH_MODELS=models)
 
 
 @pytest.mark.parametrize(
