@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import psutil
 
+from benchmarks.ticks import loop_delays
 from graphs.settings import ROOT
 from server.process import give_memory_back
 from tests.serving import CHAT, Connection, Served, serving
@@ -46,7 +47,7 @@ def many_calls() -> list[dict[str, Any]]:
     """As many calls as a request may hold, all of one id, each with a result."""
     call = {"id": "", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     made = {"role": "assistant", "content": "", "tool_calls": [call]}
-    return [made, {"role": "tool", "tool_call_id": "", "content": "x"}] * 2_048
+    return [made, {"role": "tool", "tool_call_id": "", "content": "x"}] * 1_024
 
 
 def bodies() -> dict[str, tuple[str, bytes]]:
@@ -89,14 +90,6 @@ def bodies() -> dict[str, tuple[str, bytes]]:
 
 async def serve(folder: Path, model: str, *settings: str) -> None:
     """The server under measurement, and a tick of a millisecond in its loop. Each line read prints the delays since."""
-    late: list[float] = []
-
-    async def tick() -> None:
-        while True:
-            at = time.perf_counter()
-            await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - at - 0.001)
-
     give_memory_back()  # as the server's own process does
     more = dict(setting.split("=", 1) for setting in settings)
     async with serving(folder, models={"main": model}, rates=dict.fromkeys(("turn",), ""), **more) as served:
@@ -104,13 +97,12 @@ async def serve(folder: Path, model: str, *settings: str) -> None:
         sys.stdout.flush()
         gc.collect()
         gc.freeze()  # as the server's own process does
-        ticking = asyncio.create_task(tick())
-        while await asyncio.to_thread(sys.stdin.readline):
-            found = sorted(late) or [0.0]
-            sys.stdout.write(json.dumps([found[int(len(found) * 0.999)], found[-1]]) + "\n")
-            sys.stdout.flush()
-            late.clear()
-        ticking.cancel()
+        async with loop_delays() as late:
+            while await asyncio.to_thread(sys.stdin.readline):
+                found = sorted(late) or [0.0]
+                sys.stdout.write(json.dumps([found[int(len(found) * 0.999)], found[-1]]) + "\n")
+                sys.stdout.flush()
+                late.clear()
 
 
 class Measured:
@@ -169,7 +161,7 @@ async def forgetful(script: Sequence[Any]) -> AsyncIterator[Upstream]:
         yield up
 
 
-async def loop_delays() -> list[str]:
+async def loop() -> list[str]:
     """A row a body: what it is answered with, and how late the loop was."""
     rows = ["| body | MB | status | loop p99.9 | worst |", "|---|---|---|---|---|"]
     async with forgetful(says("Hello there.")) as up, measured(up.url) as server:
@@ -265,7 +257,7 @@ async def sockets() -> list[str]:
     return rows
 
 
-PARTS = {"loop": loop_delays, "memory": memory, "crowd": crowd, "sockets": sockets}
+PARTS = {"loop": loop, "memory": memory, "crowd": crowd, "sockets": sockets}
 
 
 def measure(names: Sequence[str] = tuple(PARTS)) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from sqlalchemy import text as sql
 
+from benchmarks.ticks import loop_delays
 from graphs.settings import ROOT
 from tests.accounts import answer, somebody
 from tests.postgres import new_database
@@ -67,23 +68,14 @@ async def logins(folder: Path) -> None:
 
 async def serve(folder: Path, model: str) -> None:
     """The server under measurement, and a tick of a millisecond in its loop, until nobody writes to it any more."""
-    late: list[float] = []
-
-    async def tick() -> None:
-        while True:
-            at = time.perf_counter()
-            await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - at - 0.001)
-
     rates = dict.fromkeys(("login", "login_address", "upload"), "")
     async with serving(folder, models={"main": model}, rates=rates, user_streams=0) as served:
         sys.stdout.write(f"{served.port}\n")
         sys.stdout.flush()
         gc.collect()
         gc.freeze()  # as the server's own process does
-        ticking = asyncio.create_task(tick())
-        await asyncio.to_thread(sys.stdin.read)
-        ticking.cancel()
+        async with loop_delays() as late:
+            await asyncio.to_thread(sys.stdin.read)
     shares = ", ".join(f"p{share * 100:g} {percentile(late, share) * 1000:.1f} ms" for share in (0.5, 0.99, 0.999))
     sys.stdout.write(f"{shares}, worst {max(late) * 1000:.1f} ms\n")
 

@@ -29,7 +29,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 _TEXTS: Final = ("text", "input_text", "output_text", "refusal")
 _TEXT_FIELDS: Final = {"type", "text", "content", "refusal", "annotations"}
-_BASE: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+_BASE: Final = b"abcdefghijklmnopqrstuvwxyz0123456789"
+_LETTERS: Final = bytes(_BASE[byte % len(_BASE)] for byte in range(256))
 _CONTINUES: Final = ("prefix", "partial")
 """Fields by which a last message of the assistant's is to be gone on with."""
 
@@ -209,7 +210,7 @@ def _with_short_ids(message: Message) -> Message:
 def _short(identity: str) -> str:
     if _SHORT_ID.fullmatch(identity):
         return identity
-    return "".join(_BASE[byte % len(_BASE)] for byte in blake2b(identity.encode(), digest_size=9).digest())
+    return blake2b(identity.encode(), digest_size=9).digest().translate(_LETTERS).decode()
 
 
 def _with_plain_name(call: Mapping[str, Any]) -> Mapping[str, Any]:

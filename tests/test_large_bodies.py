@@ -57,7 +57,7 @@ async def test_parts_messages_and_tools_have_bounds_that_are_said(tmp_path: Path
     part = {"type": "text", "text": "a"}
     bodies: dict[str, dict[str, Any]] = {
         "parts": {"messages": [{"role": "user", "content": [part] * 5001}] * 2},
-        "tool calls": {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}] * 1025}] * 2},
+        "tool calls": {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}] * 513}] * 2},
         "entries": {"messages": [{"role": "user", "content": "hi"}], "tools": [{}] * 1001},
     }
     async with serving(tmp_path) as served:

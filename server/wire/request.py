@@ -20,8 +20,8 @@ MAX_MODEL_CHARACTERS: Final = 256
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 10_000
 """Of all messages together."""
-MAX_CALLS: Final = 2048
-"""Tool calls of all messages together: about 20 ms to pair with their results."""
+MAX_CALLS: Final = 1024
+"""Tool calls of all messages together: about 10 ms to pair with their results."""
 MAX_TOOLS: Final = 1_000
 """OpenAI's own bound is 128."""
 

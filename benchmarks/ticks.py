@@ -1,0 +1,24 @@
+"""How late an event loop is, measured from inside it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+@asynccontextmanager
+async def loop_delays() -> AsyncIterator[list[float]]:
+    """How late each tick of a millisecond was, in seconds; the list grows until the end of the block."""
+    late: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            at = time.perf_counter()
+            await asyncio.sleep(0.001)
+            late.append(time.perf_counter() - at - 0.001)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield late
+    finally:
+        ticking.cancel()
