@@ -84,7 +84,7 @@ def bodies() -> dict[str, tuple[str, bytes]]:
         "many calls": (CHAT, json.dumps({"messages": many_calls(), "stream": True}).encode()),
         "many tools": (CHAT, messages("hi", tools=[{"type": "function", "function": {"name": "f"}}] * 300_000)),
         "responses: many items": ("/v1/responses", b'{"input": [' + b"{}," * 6_000_000 + b"{}]}"),
-        "a form that is no JSON": (CHAT, b"{" * 19_900_000),
+        "invalid JSON": (CHAT, b"{" * 19_900_000),
     }
 
 

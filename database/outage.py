@@ -1,4 +1,4 @@
-"""Whether a database answers: what its silence means for whoever asks, and one line of log when it goes and is back."""
+"""Whether a database answers. While it does not, requests are refused at once; the log says when that changes."""
 
 import logging
 import time

@@ -28,7 +28,7 @@ Said = TypeVar("Said")
 
 
 LONGEST_LOOK = 4_000
-"""Characters of a text that its language is told by."""
+"""How many characters at the beginning of a text decide its language."""
 
 
 def is_chinese(text: str) -> bool:

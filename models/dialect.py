@@ -1,7 +1,7 @@
-"""Which histories a provider accepts: the rules that suit all of them, and what single providers take or want beyond.
+"""Where a provider accepts or needs other histories than the form that all of them accept.
 
-Measured and read on 2026-11-28 from the providers' pages, their client libraries' types and issue threads; the table of
-providers and rules, with its sources, is docs/models.md.
+Read on 2026-11-28 in the providers' pages, the types of their client libraries and issue threads; docs/models.md has
+the table of providers and rules, and its sources.
 """
 
 from typing import Final, Literal

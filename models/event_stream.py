@@ -14,7 +14,7 @@ from models.sse import EventReader, EventTooLargeError, ServerSentEvent
 from models.unpack import Unpack, UnpackError, unpacker
 
 END_SECONDS: Final = 1.0
-"""For a late usage behind the finish; some servers then hold the connection open."""
+"""How long to wait for the usage after the finish reason: some servers keep the connection open for ever."""
 MAX_WHOLE_BYTES: Final = 16 * 1024 * 1024
 _BLANKS: Final = b" \t\r\n\xef\xbb\xbf"
 

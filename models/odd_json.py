@@ -1,7 +1,7 @@
 """JSON as servers really write it. Pure.
 
-Strict readers refuse NaN, half an emoji, a byte order mark or a bad byte; what is read here can also be written again,
-so nesting and whole numbers have the bounds of our writer.
+Strict readers refuse NaN, half an emoji, a byte order mark or a bad byte. Everything that is read here can also be
+written again, so nesting and whole numbers are limited to what our JSON writer accepts.
 """
 
 import json
@@ -12,7 +12,7 @@ import orjson
 from language.surrogates import joined_within
 
 MOST_DEPTH: Final = 100
-"""Our writer takes 254 levels, and an event is put into others of ours."""
+"""orjson writes 254 levels, and what is read becomes part of a larger object."""
 _MOST_DIGITS: Final = 18
 
 

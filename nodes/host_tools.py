@@ -1,6 +1,6 @@
-"""By which of its tools a host is told to act: one that the request declares, else the profile's own.
+"""Which tool is called to make a host act: one that the request declares, or else the profile's own.
 
-A host that declares `hangup` cannot do anything with a call of `end_call`, which it does not have.
+A host that declares `hangup` can do nothing with a call of `end_call`, which it does not have.
 """
 
 from collections.abc import Iterable, Mapping

@@ -85,7 +85,7 @@ class TextOutlet:
         return text
 
     async def _relay(self, event: Relay) -> None:
-        """Reasoning is no speech; a refusal is, where the host reads nothing but words."""
+        """Reasoning is not spoken; a refusal is, for hosts that only read content."""
         kept = {key: value for key, value in event.delta.items() if self._keeps_reasoning or "reasoning" not in key}
         if not self._keeps_reasoning and isinstance(words := kept.pop("refusal", None), str):
             await self.push(Say(words))

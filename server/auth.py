@@ -102,7 +102,7 @@ class Authenticator:
         return identity
 
     async def recognise(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> "Identity":
-        """Return the user who asks, whatever he may. Raises ApiError 401."""
+        """Return the user who asks, whatever their scopes. Raises ApiError 401."""
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)

@@ -1,4 +1,4 @@
-"""Routes whose bodies are read for those who may ask, up to a limit: 413 in our envelope, before or while it is."""
+"""Request bodies: read only once it is known who sends them, and up to a limit (413 in our envelope)."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar
@@ -45,7 +45,7 @@ class JsonRoute(APIRoute):
         return any(one in LET_IN for one in self.dependencies)
 
     async def _let_in(self, request: Request) -> str:
-        """Who asks; empty for a stranger at a door. Raises ApiError 401."""
+        """The user who asks; empty for registration and login. Raises ApiError 401."""
         if self._is_door:
             await let_in(request)
             return ""
@@ -58,7 +58,7 @@ class JsonRoute(APIRoute):
 
         async def limited(request: Request) -> Response:
             limit = self.limit(request)
-            # FastAPI reads the body before it looks who asks: strangers could fill the memory, and sit there for long.
+            # FastAPI reads the body before it checks who sends it: strangers could fill the memory or send for long.
             who = await self._let_in(request)
             room: BodyRoom = request.app.state.dialgraph.body_room
             with room.place(who) as place:
@@ -114,7 +114,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, pl
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """What a body that was read already is received with."""
+    """A `receive` that gives a body that was read already."""
     told = False
 
     async def again() -> Message:

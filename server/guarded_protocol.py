@@ -20,7 +20,7 @@ class GuardedProtocol(LimitedProtocol):
     proxies: ClassVar[Sequence[IPv4Network | IPv6Network]] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Take a place; without one there is nothing to be said."""
+        """Take a place in the crowd; close the connection if there is none."""
         super().connection_made(transport)
         self._known = False
         self._early = bytearray()
@@ -58,12 +58,12 @@ class GuardedProtocol(LimitedProtocol):
                 super().data_received(early[length:])
 
     def on_message_begin(self) -> None:
-        """A request begins; who brings a right key is known from then on."""
+        """A request begins; authentication tells us if it has a valid key."""
         super().on_message_begin()
         self.scope["extensions"][KNOWN] = self._note_key  # type: ignore[assignment]  # ours is no table
 
     def on_message_complete(self) -> None:
-        """A request is whole. One without a right key whose body never comes is as idle as one that says nothing."""
+        """The request is complete. Until then a client without a valid key counts as idle: its body may never come."""
         super().on_message_complete()
         if not self.cycle.response_complete:
             self.crowd.busy(self)

@@ -61,17 +61,18 @@ class Settings(GraphSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     auth: Literal["", "none", "keys", "passthrough"] = Field(
         default="",
-        description="Empty: `keys` as soon as there is a key; until then the token that the first start makes"
-        " (`access.token` in the data folder). `keys`: a bearer key of ours. `passthrough`: the bearer key is handed to"
-        " the model. `none`: whoever reaches the port is answered; listens on this machine only.",
+        description="Who is answered. `keys`: clients with a key made by `dialgraph key create`. `passthrough`: clients"
+        " with any key, which is sent on to the model. `none`: everybody who reaches the port; the server then listens"
+        " on this machine only. Empty: clients with the access token (`access.token` in the data folder), or `keys`"
+        " once there is a key.",
     )
     api_keys: dict[str, SecretStr] = Field(
         default_factory=dict, description="Keys by name, beside those of `dialgraph key create`."
     )
     registration: Literal["", "open", "closed"] = Field(
         default="",
-        description="Whether anybody may make an account. Empty: whoever has the access token; with keys only"
-        " `dialgraph user create`.",
+        description="Who may make an account over HTTP. `open`: everybody. `closed`: nobody. Empty: clients with the"
+        " access token, or nobody once there are keys; `dialgraph user create` always works.",
     )
     token_secret: SecretStr = Field(
         default=SecretStr(""),
