@@ -40,6 +40,8 @@ class CompletionReader:
         self._thoughts = ThoughtsFirst() if thinks_first else None
         self._usage: Usage | None = None
         self._said = 0
+        self._others = 0
+        """Readable parts that are no words."""
         self._first = ""
         """What was said first."""
         self._finish: str | None = None
@@ -50,6 +52,11 @@ class CompletionReader:
     def finished(self) -> bool:
         """Whether the server has said why the answer ends."""
         return self._finish is not None
+
+    @property
+    def progress(self) -> int:
+        """Grows with everything that says something: words, thoughts, calls, sound."""
+        return self._said + self._others
 
     def read(self, chunk: object) -> Iterator[Part]:
         """The parts of one chunk, without calls, usage and finish, which `end` gives. Raises UnreadableError."""
@@ -154,6 +161,7 @@ class CompletionReader:
             del rest["audio"]
         if not isinstance(rest.get("refusal", ""), str):
             del rest["refusal"]
+        self._others += bool(rest or calls or legacy)
         if rest:
             self._answered = self._answered or "refusal" in rest or "audio" in rest
             yield Relay(rest)
@@ -182,6 +190,7 @@ class CompletionReader:
                 if isinstance(text := part.get("text"), str):
                     yield from self._say(text)
                 elif thought := _thought(part.get("thinking")):
+                    self._others += 1
                     yield Relay({"reasoning_content": thought})
 
     def _malformed(self, what: str) -> ModelError:

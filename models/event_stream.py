@@ -85,12 +85,13 @@ async def events(
 ) -> AsyncGenerator[ServerSentEvent, None]:
     """The events with data. After the finish silence and a cut connection are an end too. Raises ModelError."""
     lines = EventReader()
-    nothing_yet = True
+    nothing_yet, silent = True, 0.0
     with SilenceWatch(idle_seconds, stream.response.close) as silence:
         try:
             while True:
-                silence.waiting()
+                silence.waiting(silent)
                 data = await stream.read()
+                waited = silence.pause()
                 if not data:
                     break
                 if nothing_yet and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
@@ -98,12 +99,12 @@ async def events(
                     return
                 nothing_yet = False
                 found = lines.feed(data)
-                # Comments are no sign of life: an upstream that sends nothing else is silent.
-                if lines.begun or any(event.data for event in found):
-                    silence.heard()
+                before = reader.progress
                 for event in found:
                     if event.data:
                         yield event
+                # Comments and empty chunks are no sign of life: the caller hears as little as if nothing came.
+                silent = 0.0 if lines.begun or reader.progress != before else waited
                 if reader.finished:
                     silence.shorten(END_SECONDS)
             for event in lines.end():

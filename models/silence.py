@@ -29,10 +29,9 @@ class SilenceWatch:
             self._timer.cancel()
             self._timer = None
 
-    def waiting(self) -> None:
-        """It is the other side's turn, from now on or since the last time."""
-        if self._since is None:
-            self._since = self._loop.time()
+    def waiting(self, already: float = 0.0) -> None:
+        """It is the other side's turn from now on; it has been silent for `already` seconds."""
+        self._since = self._loop.time() - already
 
     def shorten(self, seconds: float) -> None:
         """Wait no longer than this from now on."""
@@ -41,9 +40,11 @@ class SilenceWatch:
             self._timer.cancel()
             self._timer = self._loop.call_later(seconds, self._look)
 
-    def heard(self) -> None:
-        """It said something."""
+    def pause(self) -> float:
+        """It is our turn. Returns for how many seconds the other side has been silent."""
+        waited = 0.0 if self._since is None else self._loop.time() - self._since
         self._since = None
+        return waited
 
     def _look(self) -> None:
         waited = 0.0 if self._since is None else self._loop.time() - self._since

@@ -280,12 +280,33 @@ async def test_half_an_emoji_is_joined_or_replaced_and_ends_nothing(tmp_path: Pa
     assert found.text == "Hi \U0001f600 \ufffd!" and found.error is None
 
 
-async def test_only_comments_are_silence(tmp_path: Path) -> None:
-    pings: list[Action] = [("headers",), *[("raw", b": ping\n\n"), ("sleep", 0.1)] * 100]
+EMPTY = {
+    "comments": b": ping\n\n",
+    "empty data": b"data: \n\n",
+    "pings": b'data: {"type": "ping"}\n\n',
+    "no choices": event({**HEAD, "choices": []}),
+    "no words": delta({"role": "assistant", "content": ""}),
+    "nothing": delta({}),
+}
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+async def test_what_says_nothing_is_silence(empty: str, tmp_path: Path) -> None:
+    pings: list[Action] = [("headers",), *[("raw", EMPTY[empty]), ("sleep", 0.1)] * 100]
     async with scene(tmp_path, pings, idle_seconds=0.5) as (served, up):
         reply = await ask(served)
         await up.until(lambda: up.exchanges[0].left is not None)
     assert (reply.status, reply.error["code"]) == (504, "upstream_stalled")
+
+
+@pytest.mark.parametrize(
+    "alive", [{"content": "a"}, {"reasoning_content": "hm"}, {"tool_calls": [call("weather", " ")]}]
+)
+async def test_words_thoughts_and_calls_are_no_silence(alive: dict[str, Any], tmp_path: Path) -> None:
+    slow: list[Action] = [*[("delta", alive), ("sleep", 0.1)] * 15, ("chunk", "Hi."), ("finish", "stop"), ("done",)]
+    async with scene(tmp_path, slow, idle_seconds=1.0) as (served, _):
+        found = read_stream((await ask(served, tools=[TOOL])).body)
+    assert found.error is None and found.text.endswith("Hi.")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
