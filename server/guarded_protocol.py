@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar
 
 from server.crowd import Crowd, most_connections, raise_file_limit
 from server.extensions import KNOWN
-from server.networks import networks
+from server.networks import address_of, networks
 from server.protocol import LimitedProtocol
 from server.proxy_protocol import ProxyHeaderError, may_begin, read_header
 from server.settings import Settings
@@ -80,12 +80,10 @@ class GuardedProtocol(LimitedProtocol):
 
     def _is_trusted(self) -> bool:
         try:
-            address = ip_address(str(self.client[0])) if self.client else None
+            address = address_of(str(self.client[0] if self.client else ""))
         except ValueError:
             return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return address is not None and any(address in network for network in self.proxies)
+        return any(address in network for network in self.proxies)
 
 
 def guarded(settings: Settings, most: int | None = None) -> type[GuardedProtocol]:

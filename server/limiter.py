@@ -8,7 +8,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import Storage
@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from cache.port import Cache
 from server.errors import ApiError
-from server.networks import networks
+from server.networks import address_of, networks
 from server.settings import USUAL_RATES, Settings, SettingsError
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?(/|per) ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?", re.ASCII)
@@ -126,10 +126,9 @@ class Limiter:
         place = hops[0]
         for at, hop in enumerate(hops):
             try:
-                address = ip_address(hop)
+                address = address_of(hop)
             except ValueError:
                 break
-            address = getattr(address, "ipv4_mapped", None) or address
             place = str(IPv6Network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
             trusted = any(address in network for network in self._proxies)
             if address.is_loopback or (trusted and at == len(hops) - 1):

@@ -1,7 +1,7 @@
 """Addresses and networks: of this machine, and of the setting `trusted_proxies`."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from server.settings import SettingsError
 
@@ -18,11 +18,17 @@ def _network(given: str) -> IPv4Network | IPv6Network:
         raise SettingsError(f"Setting 'trusted_proxies': {given!r} is not an address or a network.") from None
 
 
+def address_of(host: str) -> IPv4Address | IPv6Address:
+    """The address that a text names; an IPv4 one also where an IPv6 socket shows it. Raises ValueError."""
+    address = ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:
-        return ip_address(host).is_loopback
+        return address_of(host).is_loopback
     except ValueError:
         return False

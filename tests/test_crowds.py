@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from server import crowd, proxy_protocol
 from server.crowd import most_connections
+from server.networks import address_of, networks
 from server.proxy_protocol import ProxyHeaderError, may_begin, read_header
 from tests.accounts import somebody
 from tests.proxies import in_front
@@ -170,6 +171,11 @@ async def test_a_trusted_proxy_says_whom_it_speaks_for_and_nobody_else_does(tmp_
                 await connection.aclose()
             plain = await served.post("/v1/sessions", wrong)
         assert found == statuses and plain.status == 401, "the header is the proxy's to send, or nobody's"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "::ffff:10.0.0.7"])
+def test_an_ipv4_address_is_the_same_on_an_ipv6_socket(host: str) -> None:
+    assert address_of(host) in networks(["10.0.0.0/8"])[0]
 
 
 async def test_haproxy_with_the_proxy_protocol_is_understood(tmp_path: Path) -> None:
