@@ -85,13 +85,14 @@ async def events(
 ) -> AsyncGenerator[ServerSentEvent, None]:
     """The events with data. After the finish silence and a cut connection are an end too. Raises ModelError."""
     lines = EventReader()
-    nothing_yet, silent = True, 0.0
+    nothing_yet = True
+    silent: float | None = None
     with SilenceWatch(idle_seconds, stream.response.close) as silence:
         try:
             while True:
                 silence.waiting(silent)
                 data = await stream.read()
-                waited = silence.pause()
+                since = silence.pause()
                 if not data:
                     break
                 if nothing_yet and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
@@ -104,7 +105,7 @@ async def events(
                     if event.data:
                         yield event
                 # Comments and empty chunks are no sign of life: the caller hears as little as if nothing came.
-                silent = 0.0 if lines.begun or reader.progress != before else waited
+                silent = None if lines.begun or reader.progress != before else since
                 if reader.finished:
                     silence.shorten(END_SECONDS)
             for event in lines.end():

@@ -11,7 +11,7 @@ import orjson
 
 from language.surrogates import joined_within
 
-MOST_DEPTH: Final = 100
+MOST_DEPTH: Final = 200
 """orjson writes 254 levels, and what is read becomes part of a larger object."""
 _MOST_DIGITS: Final = 18
 
@@ -25,7 +25,7 @@ def read_json(data: bytes) -> Any:
             value = joined_within(json.loads(data.decode("utf-8-sig", "replace"), parse_int=_number))
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
-    if len(data) > MOST_DEPTH and data.count(b"[") + data.count(b"{") > MOST_DEPTH and _is_deep(value):
+    if len(data) > 2 * MOST_DEPTH and data.count(b"[") + data.count(b"{") > MOST_DEPTH and _is_deep(value):
         raise ValueError("it is nested too deeply")
     return value
 

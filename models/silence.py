@@ -29,9 +29,9 @@ class SilenceWatch:
             self._timer.cancel()
             self._timer = None
 
-    def waiting(self, already: float = 0.0) -> None:
-        """It is the other side's turn from now on; it has been silent for `already` seconds."""
-        self._since = self._loop.time() - already
+    def waiting(self, since: float | None = None) -> None:
+        """It is the other side's turn: from now on, or since a time that `pause` returned."""
+        self._since = self._loop.time() if since is None else since
 
     def shorten(self, seconds: float) -> None:
         """Wait no longer than this from now on."""
@@ -40,11 +40,10 @@ class SilenceWatch:
             self._timer.cancel()
             self._timer = self._loop.call_later(seconds, self._look)
 
-    def pause(self) -> float:
-        """It is our turn. Returns for how many seconds the other side has been silent."""
-        waited = 0.0 if self._since is None else self._loop.time() - self._since
-        self._since = None
-        return waited
+    def pause(self) -> float | None:
+        """It is our turn. Returns since when the other side has been silent."""
+        since, self._since = self._since, None
+        return since
 
     def _look(self) -> None:
         waited = 0.0 if self._since is None else self._loop.time() - self._since
