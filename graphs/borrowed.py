@@ -22,40 +22,40 @@ class BorrowedServices:
         self._store = store
 
     def model(self, name: str) -> ChatModel:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._model or self._services.model(name)
 
     def store(self, name: str) -> Searchable:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._store or self._services.store(name)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         if self._store is None:
             await self._services.warm_stores(names)
 
     def voice(self, name: str) -> Voice:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._services.voice(name)
 
     def toolbox(self, name: str) -> Toolbox:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._services.toolbox(name)
 
     def transcriber(self, name: str) -> Transcriber:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._services.transcriber(name)
 
     def recording(self, name: str) -> BinaryIO:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._services.recording(name)
 
     @property
     def memory(self) -> MemoryTable:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._services.memory
 
     @property
     def fillers(self) -> Fillers:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._services.fillers

@@ -1,89 +1,115 @@
-"""A bounded log of a turn's events for one reader or several; each takes all that it has not seen at once."""
+"""A bounded log of a run's events for one listener or several; each takes all that it has not heard at once."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from nodes.events import Audio, Event
 
 LIMIT = 64
-"""Events that the turn may be ahead of its fastest reader; slow readers slow it down instead of filling memory."""
+"""Events that a run may be ahead of its fastest listener; slow ones slow it down instead of filling memory."""
 
 MOST_KEPT_BYTES = 1024 * 1024
-"""Of sound, for readers who come later."""
+"""Of sound, for listeners who come later."""
 
 
 class Channel:
     """Lighter than asyncio.Queue on the hot path: an event costs one append, a batch one wake-up."""
 
-    def __init__(self, limit: int = LIMIT, keep: int = 0) -> None:
+    def __init__(
+        self, limit: int = LIMIT, keep: int = 0, heard: Callable[[Sequence[Event]], None] | None = None
+    ) -> None:
+        """The first `keep` events stay, for listeners who come later. `heard` is told each event that the fastest
+        listener takes, once.
+        """
         self._limit = limit
         self._keep = keep
+        self._heard = heard
         self._kept_bytes = 0
         self._events: list[Event] = []
         self._first = 0
         self._furthest = 0
         self._closed = False
-        self._readers: list[Reader] = []
+        self._listeners: list[Subscription] = []
         self._room: list[asyncio.Future[None]] = []
 
     @property
     def whole(self) -> bool:
-        """Whether a further reader would hear it from its first word."""
+        """Whether a further listener would hear it from its first word."""
         return self._first == 0 and len(self._events) <= self._keep
 
-    def reader(self) -> "Reader":
-        """A reader that begins with the first event still held."""
-        reader = Reader(self, self._first)
-        self._readers.append(reader)
-        return reader
+    def subscribe(self, left: Callable[[], None]) -> "Subscription":
+        """A listener who begins with the first event still held. `left` is called when he closes."""
+        subscription = Subscription(self, self._first, left)
+        self._listeners.append(subscription)
+        return subscription
 
     async def put(self, event: Event) -> None:
-        """Hand over one event; waits while the fastest reader is behind."""
-        while self._first + len(self._events) - self._furthest >= self._limit and not self._closed:
-            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._room.append(room)
-            await room
+        """Hand over one event; waits while the fastest listener is behind."""
+        if self._first + len(self._events) - self._furthest >= self._limit:
+            await self._behind(self._limit)
+        self.add(event)
+
+    def add(self, event: Event) -> None:
+        """The same without waiting."""
         self._events.append(event)
         if self._keep and type(event) is Audio:
             self._kept_bytes += len(event.data)
             if self._kept_bytes > MOST_KEPT_BYTES:
                 self._keep = 0
-        for reader in self._readers:
-            reader.wake()
+        for listener in self._listeners:
+            listener.wake()
+
+    async def heard_out(self) -> bool:
+        """Whether a listener has taken everything; returns when one has, or when nobody listens any more."""
+        await self._behind(1)
+        return self._furthest == self._first + len(self._events)
 
     def close(self) -> None:
         """No event will come any more; what waits can still be taken."""
         self._closed = True
-        for reader in self._readers:
-            reader.wake()
+        for listener in self._listeners:
+            listener.wake()
         self._make_room()
 
-    async def take(self, reader: "Reader") -> list[Event]:
-        """All events that this reader has not seen, at least one; an empty list at the end."""
-        while reader.position == self._first + len(self._events) and not self._closed and not reader.closed:
-            await reader.arrival()
-        if reader.closed:
+    async def take(self, listener: "Subscription") -> list[Event]:
+        """All events that this listener has not heard, at least one; an empty list at the end."""
+        while listener.position == self._first + len(self._events) and not self._closed and not listener.closed:
+            await listener.arrival()
+        if listener.closed:
             return []
-        if reader.position == self._first and not self._keep and len(self._readers) == 1:
+        if listener.position == self._first and not self._keep and len(self._listeners) == 1:
             events, self._events = self._events, []
             self._first += len(events)
         else:
-            events = self._events[reader.position - self._first :]
-        reader.position += len(events)
-        if reader.position > self._furthest:
-            self._furthest = reader.position
+            events = self._events[listener.position - self._first :]
+        listener.position += len(events)
+        if (fresh := listener.position - self._furthest) > 0:
+            if self._heard is not None:
+                self._heard(events if fresh == len(events) else events[-fresh:])
+            self._furthest = listener.position
             self._make_room()
         self._forget()
         return events
 
-    def leave(self, reader: "Reader") -> None:
-        """This reader takes no more."""
-        if reader in self._readers:
-            self._readers.remove(reader)
+    def leave(self, listener: "Subscription") -> None:
+        """This listener takes no more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+            self._make_room()
+
+    async def _behind(self, limit: int) -> None:
+        """Wait while the fastest listener is so many events behind."""
+        while self._first + len(self._events) - self._furthest >= limit and not self._closed:
+            if limit == 1 and not self._listeners:
+                return
+            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(room)
+            await room
 
     def _forget(self) -> None:
-        """Drop what every reader has seen, once it is too much to be kept for one who comes later."""
-        if len(self._events) > self._keep and self._readers:
-            seen = min(reader.position for reader in self._readers)
+        """Drop what every listener has heard, once it is too much to be kept for one who comes later."""
+        if len(self._events) > self._keep and self._listeners:
+            seen = min(listener.position for listener in self._listeners)
             if seen > self._first:
                 self._keep = 0
                 del self._events[: seen - self._first]
@@ -96,25 +122,34 @@ class Channel:
         self._room.clear()
 
 
-class Reader:
-    """One who takes a turn's events, at his own pace."""
+class Subscription:
+    """One who hears a run, at his own pace: iterate to hear it, close to leave."""
 
-    def __init__(self, channel: Channel, position: int) -> None:
+    def __init__(self, channel: Channel, position: int, left: Callable[[], None]) -> None:
         self._channel = channel
+        self._left = left
         self._arrival: asyncio.Future[None] | None = None
         self.position = position
         """The number of the next event that he gets."""
         self.closed = False
 
-    async def take(self) -> list[Event]:
-        """See Channel."""
-        return await self._channel.take(self)
+    def __aiter__(self) -> AsyncIterator[list[Event]]:
+        """All that was said since the last time, as soon as there is something."""
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        events = await self._channel.take(self)
+        if not events:
+            raise StopAsyncIteration
+        return events
 
     def close(self) -> None:
-        """Take no more; a take that waits returns empty."""
-        self.closed = True
-        self._channel.leave(self)
-        self.wake()
+        """Hear no more; an iteration that waits ends."""
+        if not self.closed:
+            self.closed = True
+            self._channel.leave(self)
+            self.wake()
+            self._left()
 
     def wake(self) -> None:
         """There is something to look at."""

@@ -13,7 +13,7 @@ from graphs.paths import END_TURN, Paths, following
 from graphs.policy import Memory
 from graphs.spec import END, Graph, Step
 from nodes.contract import GIVEN, Node, Tool
-from nodes.turn import tool_name
+from nodes.step_place import tool_name
 from profiles.choose import known_profiles
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)

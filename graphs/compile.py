@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, cast
 
@@ -31,7 +32,8 @@ from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
 from nodes.events import Event, Filler, Say, Transcript, as_data
 from nodes.memory import CallMemory
-from nodes.turn import Offer, Toolset, tool_name
+from nodes.step_place import Offer, StepPlace, Toolset, tool_name
+from nodes.turn_request import TurnRequest
 from tools.functions import Function, FunctionTools
 
 
@@ -43,6 +45,9 @@ class Messages(TypedDict, total=False):
 
 class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     """A LangGraph graph that also runs without the server: a run that brings no Turn is given one."""
+
+    spec: Graph
+    """What it was compiled from."""
 
     async def astream(
         self,
@@ -61,7 +66,7 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
             # The server has done this at its start; elsewhere the first question would run out of its step's time.
             with suppress(StoreError):  # the step that searches has its own way to fail
                 await turn.services.warm_stores(self._stores)
-            stream = cast(AsyncGenerator[Any, None], super().astream(input, config, context=turn, **options))
+            stream = cast(AsyncGenerator[Any, None], super().astream(input, config, context=cast(Any, turn), **options))
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield chunk
@@ -114,7 +119,9 @@ def compile_graph(
     builder.add_edge(END_TURN, LANGGRAPH_END)
     compiled = builder.compile(name=spec.name)
     # The way LangGraph copies a graph, with our class for its own.
-    return CompiledGraph(**vars(compiled))
+    graph = CompiledGraph(**vars(compiled))
+    graph.spec = spec
+    return graph
 
 
 def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
@@ -130,7 +137,7 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
         if target != END and nodes[by_name[target].node].offers_tools:
             own = read_options(by_name[target], nodes[by_name[target].node])
             toolset = Toolset(route, own["servers"], own["only"], own["passes"])
-    return WrappedStep(step, node, read_options(step, node), routes, offered, toolset)
+    return WrappedStep(step, node, read_options(step, node), StepPlace(step.id, offered, toolset, tuple(routes)))
 
 
 def _names(option: str | Sequence[str]) -> Sequence[str]:
@@ -163,7 +170,7 @@ def _add_edges(builder: StateGraph[Any, Context, Any, Any], spec: Graph, at: int
         for target in own.values():
             builder.add_edge(step.step.id, target)
         return
-    if len(own) == 1 and not step.routes:
+    if len(own) == 1 and not step.place.routes:
         own = {LABEL_OK: next(iter(own.values()))}
     ways = dict(own)
     if step.step.on_timeout:
@@ -186,7 +193,26 @@ def _target(name: str) -> str:
 def _turn_of(context: Any) -> Turn:
     """A Turn for a run that was not started by the server; its first step connects it."""
     context = context if isinstance(context, Context) else Context(**(context or {}))
-    return Turn(services=default_services(), call=Call(id=context.call_id), model=context.model, keeps_messages=True)
+    asked = TurnRequest(call=Call(id=context.call_id), model=context.model)
+    return Turn(default_services(), asked)
+
+
+class _StreamSink:
+    """Where a turn's events end in Studio and notebooks: LangGraph's stream, and the message that the turn becomes."""
+
+    def __init__(self, write: Callable[[Any], None], identity: str) -> None:
+        self._write = write
+        self._identity = identity
+        self._words: list[str] = []
+
+    async def __call__(self, event: Event) -> None:
+        if isinstance(event, Say | Filler | Transcript):
+            self._words.append(event.text)
+        self._write(as_data(event))
+
+    def message(self) -> dict[str, Any]:
+        """The state's update: what was heard, as the assistant's message."""
+        return {"messages": [AIMessage("".join(self._words), id=self._identity)]}
 
 
 class _Preparation:
@@ -203,23 +229,19 @@ class _Preparation:
         if not isinstance(turn, Turn):
             raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
         if not turn.line.connected:
-            write = runtime.stream_writer
-
-            async def to_stream(event: Event) -> None:
-                if isinstance(event, Say | Filler | Transcript):
-                    turn.line.words.append(event.text)
-                write(as_data(event))
-
-            turn.line.sink = to_stream
-            turn.profile = self._spec.policy.applied_to(turn.profile)
-            turn.endpoint = self._spec.name
-            # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
-            turn.messages = cast("list[Message]", convert_to_openai_messages(state.get("messages", [])))
-        if not turn.line.prepared:
-            turn.line.prepared = True
-            turn.functions = self._functions
-            if self._spec.policy.memory is not None:
-                turn.memory = self._memory(turn, self._spec.policy.memory)
+            turn.line.connect(_StreamSink(runtime.stream_writer, turn.environment.id("msg_", 24)))
+            turn.ask(
+                replace(
+                    turn.asked,
+                    profile=self._spec.policy.applied_to(turn.profile),
+                    endpoint=self._spec.name,
+                    # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
+                    messages=cast("list[Message]", convert_to_openai_messages(state.get("messages", []))),
+                )
+            )
+        if not turn.prepared:
+            memory = self._spec.policy.memory
+            turn.prepare(self._functions, None if memory is None else self._memory(turn, memory))
             self._outlets.attach(turn)
         return turn
 
@@ -233,8 +255,6 @@ def _end_turn(prepare: _Preparation) -> Callable[..., Any]:
         """The step that every path crosses: drain the outlets, stop the timers, keep what was said."""
         turn = prepare.turn_in(runtime, state)
         await turn.line.drain()
-        if not turn.keeps_messages:
-            return {}
-        return {"messages": [AIMessage("".join(turn.line.words), id=turn.line.id)]}
+        return turn.line.sink.message() if isinstance(turn.line.sink, _StreamSink) else {}
 
     return run

@@ -11,3 +11,7 @@ class StepTimeoutError(Exception):
 
 class UnknownServiceError(Exception):
     """A name stands for nothing that the settings know."""
+
+
+class StoppedError(Exception):
+    """A turn was stopped because nobody heard it any more."""

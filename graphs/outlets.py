@@ -15,7 +15,6 @@ from language.guard import (
     find_words,
 )
 from language.speakable import Speakable
-from language.words import in_language
 from nodes.line import Place
 from nodes.speaking import attach_voice, manner_of
 from nodes.text_outlet import Stage, TextOutlet
@@ -34,7 +33,6 @@ class Outlets:
     def __init__(self, policy: Policy, checks: Mapping[str, Check], *, sounds: bool) -> None:
         """`sounds`: whether a step of the graph makes sound."""
         self._voice = "" if sounds else policy.voice
-        self._fallback = policy.fallback
         self._rules = [_rule(rule, checks) for rule in policy.guard]
         self._numbers = _number_reader(policy)
 
@@ -45,7 +43,6 @@ class Outlets:
 
     def attach(self, turn: Turn) -> None:
         """Once a turn, before its first step runs."""
-        turn.line.fallback = lambda: in_language(self._fallback, turn.question)
         speakable = turn.profile.speakable
         if speakable or self._rules:
             markers = turn.profile.turn_markers

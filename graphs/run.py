@@ -1,43 +1,91 @@
-"""One turn: compiled graph → its events. Owns the task that runs it, and stops it.
+"""One run of a graph: its task, its events, whoever hears them, and how it ends.
 
 A graph that is iterated inside a response is not stopped when the client leaves. So it runs in a task of its own, which
-is cancelled exactly once and awaited, whatever happens to whoever reads the events.
+is cancelled exactly once and awaited, whatever happens to whoever hears it.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from traceback import clear_frames
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal, Protocol
 
-from graphs.channel import Channel, Reader
+from graphs.channel import Channel, Subscription
 from graphs.compile import CompiledGraph
+from graphs.errors import StoppedError
+from graphs.last_words import cut_words, last_words
+from graphs.tasks import forget_frames, outlast
 from nodes.contract import Turn
-from nodes.events import Event
-from speech.port import VoiceError
+from nodes.events import Event, Failed, Fallback
 
-_LAST_WORDS_SECONDS = 120.0
-"""For what was said before a turn failed: it takes as long as it is heard."""
-MOST_STEPS = 200
+MOST_STEPS: Final = 200
 """A turn that takes more is a loop that nobody meant."""
 
+State = Literal["complete", "interrupted", "failed"]
 
-class RunningTurn:
-    """A turn from its start to its end, and the readers' end of it."""
 
-    def __init__(self, graph: CompiledGraph, turn: Turn, *, keep: int = 0) -> None:
-        """Start it. The first `keep` events stay, for readers who come later."""
-        self._channel = Channel(keep=keep)
-        turn.line.sink = self._channel.put
-        self._task: asyncio.Task[None] | None = asyncio.create_task(_drive(graph, turn), name=f"turn of {graph.name}")
-        self._task.add_done_callback(self._end)
-        self._on_end: list[Callable[[], None]] = []
+class Observer(Protocol):
+    """Hears a run beside its listeners."""
+
+    def heard(self, events: Sequence[Event]) -> None:
+        """A listener has taken these, the fastest one of several."""
+
+    def ended(self, run: "Run") -> None:
+        """Nothing more is said."""
+
+
+class Record(Protocol):
+    """Keeps what a run says: it is committed before a listener is told the end."""
+
+    def heard(self, events: Sequence[Event]) -> None:
+        """See Observer."""
+
+    async def end(self, state: State) -> None:
+        """The run has come to its end, which nobody has been told yet. Raises what forbids to tell it."""
+
+    async def close(self, state: State) -> None:
+        """Nothing more is said; if it has not ended, this is what it is."""
+
+
+class Run:
+    """A turn from its start to its end."""
+
+    def __init__(
+        self,
+        graph: CompiledGraph,
+        turn: Turn,
+        *,
+        keep: int = 0,
+        linger_seconds: float = 0.0,
+        record: Record | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """Start it. The first `keep` events stay, for listeners who come later; without a listener it goes on for
+        `linger_seconds`, and for ever until the first one has come.
+        """
+        self.failure: BaseException | None = None
+        """What it has failed with, or why it was stopped."""
+        self.cut = False
+        """Whether it was stopped before its end."""
+        self.was_heard = False
+        """Whether anybody has listened to it."""
+        self._record = record
+        self._observers = observers
+        self._channel = Channel(keep=keep, heard=self._heard if record is not None or observers else None)
+        self._linger_seconds = linger_seconds
+        self._lingering: asyncio.TimerHandle | None = None
+        self._listeners = 0
         self.stopped = False
         """Whether it was told to end before its end."""
-        self.cancelled = False
-        """Whether it has ended so."""
-        self.failure: BaseException | None = None
-        """What it has failed with."""
+        self._over = False
+        """Whether its graph has ended, and only its end is left to be told."""
+        self._reason: Exception | None = None
+        self._quiet = False
+        self._on_end: list[Callable[[], None]] = []
+        turn.line.connect(self._channel.put)
+        self._task: asyncio.Task[None] | None = asyncio.create_task(
+            self._drive(graph, turn), name=f"turn of {graph.spec.name}"
+        )
+        self._task.add_done_callback(self._end)
 
     @property
     def done(self) -> bool:
@@ -45,54 +93,113 @@ class RunningTurn:
         return self._task is None
 
     @property
-    def whole(self) -> bool:
-        """Whether a further reader would hear it from its first word."""
-        return self._channel.whole
+    def joinable(self) -> bool:
+        """Whether one more would hear it from its first word to a good end."""
+        return not self.stopped and self.failure is None and self._channel.whole
 
-    def reader(self) -> Reader:
-        """A further reader."""
-        return self._channel.reader()
+    def subscribe(self) -> Subscription:
+        """One more hears it. Behind the last one who leaves it stops, at once or when nobody has come back."""
+        self._listeners += 1
+        self.was_heard = True
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        return self._channel.subscribe(self._leave)
 
-    async def batches(self, reader: Reader | None = None) -> AsyncIterator[list[Event]]:
-        """All that was said since the last time, as soon as there is something. Raises what the turn failed with."""
-        reader = reader or self.reader()
-        while events := await reader.take():
-            yield events
-        if not reader.closed:
-            await self.wait()
-            if self.failure is not None:
-                raise self.failure
-
-    def stop(self) -> None:
-        """End the turn now: cancel it, once."""
-        if not self.stopped and self._task is not None:
-            self.stopped = True
+    def stop(self, reason: Exception | None = None, *, quiet: bool = False) -> None:
+        """End it now, for everybody: cancel it, once. `quiet`: nobody waits for its words any more."""
+        if not self.stopped and not self._over and self._task is not None:
+            self.stopped, self._reason, self._quiet = True, reason, quiet
             self._task.cancel()
 
     async def wait(self) -> None:
-        """Return when nothing of the turn runs any more, however often the caller is cancelled meanwhile."""
+        """Return when nothing of it runs any more, however often the caller is cancelled meanwhile."""
         if self._task is not None:
-            await _outlast(self._task)
+            await outlast(self._task)
+
+    async def left(self) -> None:
+        """The same for one who has left: at once if others hear it, or may come back."""
+        if self._listeners == 0 and self._lingering is None:
+            await self.wait()
 
     def when_done(self, call: Callable[[], None]) -> None:
-        """Call this once it has ended."""
+        """Call this once nothing of it runs any more."""
         self._on_end.append(call)
 
+    def _leave(self) -> None:
+        self._listeners -= 1
+        if self._listeners == 0 and self._task is not None:
+            if self._linger_seconds and not self.stopped:
+                self._lingering = asyncio.get_running_loop().call_later(self._linger_seconds, self.stop)
+            else:
+                self.stop()
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        for observer in self._observers:
+            observer.heard(events)
+        if self._record is not None:
+            self._record.heard(events)
+
+    async def _drive(self, graph: CompiledGraph, turn: Turn) -> None:
+        policy = graph.spec.policy
+        last: Fallback | Failed | None = None
+        try:
+            try:
+                await _play(graph, turn)
+            except Exception as error:  # noqa: BLE001 (whatever failed, the policy says how the turn ends)
+                forget_frames(error)
+                self.failure = error
+                last = await last_words(turn, policy, error)
+        except asyncio.CancelledError:
+            self.cut = True
+            self.failure = self._reason or StoppedError("The turn was stopped.")
+            last = cut_words(turn, policy, self.failure, quiet=self._quiet)
+        self._over = True  # who stops it now must not cut its end short
+        try:
+            await turn.aclose()
+        except Exception as error:  # noqa: BLE001 (what a node put on the stack may raise anything)
+            self.failure = self.failure or error
+            last = last or cut_words(turn, policy, error, quiet=False)
+        await self._tell_end(last)
+
+    async def _tell_end(self, last: Fallback | Failed | None) -> None:
+        """Keep it, then let it be told. What cannot be kept is not told as a good end."""
+        if last is not None:
+            self._channel.add(last)
+        if not isinstance(last, Failed) and (unkept := await self._keep("failed" if last else "complete")) is not None:
+            self.failure = self.failure or unkept
+            self._channel.add(Failed(unkept))
+        self._channel.close()
+        if self._record is not None:
+            await self._record.close("interrupted" if self.cut or self.failure is None else "failed")
+
+    async def _keep(self, state: State) -> Exception | None:
+        """What forbids to tell the end. An end that nobody has heard is none."""
+        if self._record is not None and await self._channel.heard_out():
+            try:
+                await self._record.end(state)
+            except Exception as error:  # noqa: BLE001 (whatever a database fails with, the end was not kept)
+                return error
+        return None
+
     def _end(self, task: "asyncio.Task[None]") -> None:
-        self.cancelled = task.cancelled()
-        self.failure = None if task.cancelled() else task.exception()
         # A task keeps its context, and so the whole request: an ended turn that can be joined keeps its words only.
         self._task = None
-        self._channel.close()  # also if it was stopped before it began
+        if task.cancelled() or task.exception() is not None:  # before it began, or with the whole loop
+            self.cut, self.failure = True, self._reason or StoppedError("The turn was stopped.")
+            self._channel.add(Failed(self.failure))
+        self._channel.close()
+        for observer in self._observers:
+            observer.ended(self)
         for call in self._on_end:
             call()
         self._on_end.clear()
 
 
 @asynccontextmanager
-async def running(graph: CompiledGraph, turn: Turn) -> AsyncIterator[RunningTurn]:
+async def running(graph: CompiledGraph, turn: Turn, *, observers: Sequence[Observer] = ()) -> AsyncIterator[Run]:
     """Start a turn; leaving the block stops it, closes what it opened and waits for that."""
-    run = RunningTurn(graph, turn)
+    run = Run(graph, turn, observers=observers)
     try:
         yield run
     finally:
@@ -100,105 +207,39 @@ async def running(graph: CompiledGraph, turn: Turn) -> AsyncIterator[RunningTurn
         await run.wait()
 
 
-async def run_turn(graph: CompiledGraph, turn: Turn) -> AsyncGenerator[Event, None]:
-    """The events of one turn. Leaving the generator at any point stops every node and closes the upstream."""
-    async with running(graph, turn) as run:
-        async for events in run.batches():
+async def run_turn(
+    graph: CompiledGraph, turn: Turn, *, observers: Sequence[Observer] = ()
+) -> AsyncGenerator[Event, None]:
+    """The events of one turn. Raises what it fails with. Leaving the generator at any point stops every node and
+    closes the upstream.
+    """
+    async with running(graph, turn, observers=observers) as run:
+        async for events in run.subscribe():
             for event in events:
+                if isinstance(event, Failed):
+                    raise event.error
                 yield event
 
 
-async def _drive(graph: CompiledGraph, turn: Turn) -> None:
-    try:
-        await _run(graph, turn)
-    except BaseException as error:
-        forget_frames(error)
-        raise
-
-
-async def _run(graph: CompiledGraph, turn: Turn) -> None:
+async def _play(graph: CompiledGraph, turn: Turn) -> None:
+    """Run the graph. A voice that fails ends it at once: its step may be waiting for something else for long."""
     given: Any = {"messages": []}
-    broken = _Broken(turn)
+    context: Any = turn
+    task, broken = asyncio.current_task(), list[BaseException]()
+    assert task is not None  # noqa: S101  # a coroutine that runs has one
+
+    def break_off(error: BaseException) -> None:
+        if not broken and not task.cancelling():
+            broken.append(error)
+            task.cancel()
+
+    turn.line.watch(break_off)
     try:
-        with broken:
-            await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=turn)
-    except Exception as error:
-        turn.line.fallback_line = turn.line.fallback()
-        if turn.line.voiced:
-            await _last_words(turn, error)
+        await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=context)
+    except asyncio.CancelledError:
+        # Cancelled by us alone: then it has failed. Cancelled by others too: then it was told to stop.
+        if broken and task.uncancel() == 0:
+            raise broken[0] from None
         raise
     finally:
-        # In a task of its own: a client that leaves now must not cut the closing short.
-        await _outlast(asyncio.create_task(turn.aclose()))
-
-
-class _Broken:
-    """While a graph runs, a voice that fails ends it at once: its step may be waiting for something else for long."""
-
-    def __init__(self, turn: Turn) -> None:
-        self._line = turn.line
-        self._error: BaseException | None = None
-        self._cancelled = False
-        self._task = asyncio.current_task()
-
-    def __enter__(self) -> None:
-        self._line.on_failure = self._fail
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._line.on_failure = lambda error: None
-        if self._error is None or self._task is None:
-            return
-        # Cancelled by us alone: then it has failed. Cancelled by others too: then it was told to stop.
-        if self._cancelled and self._task.uncancel() == 0:
-            raise self._error
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = error
-        if self._task is not None and not self._task.cancelling():
-            self._cancelled = True
-            self._task.cancel()
-
-
-async def _last_words(turn: Turn, error: Exception) -> None:
-    """Let a caller hear to its end what was said before the turn failed, and the fallback line where there is one."""
-    line = turn.line
-    with suppress(Exception):  # the voice may be what has failed; the turn's own error is told
-        async with asyncio.timeout(_LAST_WORDS_SECONDS):
-            apologises = turn.profile.on_failure == "speak" and not isinstance(error, VoiceError)
-            await line.drain()
-            if apologises:
-                line.apologised = True
-                try:
-                    await turn.say(f" {line.fallback_line}" if line.spoken else line.fallback_line)
-                    await line.drain()
-                except VoiceError:
-                    line.apologised = False
-
-
-def forget_frames(error: BaseException | None) -> None:
-    """Let go of what the functions that an error passed through had in their hands: the whole request, among others.
-
-    An error and the frames that it knows are often a circle. It can still be logged with its places.
-    """
-    waiting, seen = [error], {id(None)}
-    while waiting:
-        error = waiting.pop()
-        if error is not None and id(error) not in seen:
-            seen.add(id(error))
-            clear_frames(error.__traceback__)
-            waiting += [error.__cause__, error.__context__]
-
-
-async def _outlast(task: "asyncio.Task[None]") -> None:
-    """Wait for the task, and pass on a cancellation only when it is done. What it failed with stays in it."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        try:
-            raise cancelled
-        finally:
-            del cancelled  # the error knows this frame: kept in it, both would wait for a garbage collection
+        turn.line.watch(None)

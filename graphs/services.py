@@ -50,11 +50,11 @@ class OpenServices:
         self.fillers = Fillers()
 
     def model(self, name: str) -> ChatModel:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._models[name]
 
     def store(self, name: str) -> Store:
-        """See nodes.turn.Services. May be called in a thread, since opening reads files."""
+        """See nodes.services.Services. May be called in a thread, since opening reads files."""
         with self._opening:
             if base := STORE_NAME.fullmatch(name):
                 return self._base(name, base[2])
@@ -117,11 +117,11 @@ class OpenServices:
         return opened(open_reranker, name, found.address())
 
     def voice(self, name: str) -> Voice:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._voices[name]
 
     def transcriber(self, name: str) -> Transcriber:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._transcribers[name]
 
     @property
@@ -139,15 +139,15 @@ class OpenServices:
 
     @property
     def memory(self) -> MemoryTable:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return _Memory(self)
 
     def toolbox(self, name: str) -> Toolbox:
-        """See nodes.turn.Services."""
+        """See nodes.services.Services."""
         return self._toolboxes[name]
 
     def recording(self, name: str) -> BinaryIO:
-        """See nodes.turn.Services. A graph names files, never places outside the folder."""
+        """See nodes.services.Services. A graph names files, never places outside the folder."""
         return open_recording(self._settings.data_dir / "recordings", name)
 
     def open(self, kind: str, name: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from graphs.errors import GraphError, StepTimeoutError
@@ -11,7 +11,7 @@ from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from graphs.spec import Step
 from nodes.contract import Node, Turn, Update
 from nodes.events import Timing
-from nodes.turn import Offer, Toolset
+from nodes.step_place import StepPlace
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +25,12 @@ class WrappedStep:
     step: Step
     node: Node
     options: Mapping[str, Any]
-    routes: Mapping[str, str]
-    """The entries of its `then` table; empty if it has none."""
-    offered: Mapping[str, Offer] = field(default_factory=dict)
-    """Tools by which a model can choose an entry, by name."""
-
-    toolset: Toolset | None = None
-    """The tools of the step in its table that runs them."""
+    place: StepPlace
 
     @property
     def chooses(self) -> bool:
         """Whether it has more than one way to go on."""
-        return bool(self.routes or self.step.on_timeout or self.step.on_error)
+        return bool(self.place.routes or self.step.on_timeout or self.step.on_error)
 
     @property
     def key(self) -> str:
@@ -45,7 +39,7 @@ class WrappedStep:
 
     async def run(self, state: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
         """The step's update of the state, with the way it goes on."""
-        view = turn.at_step(self.step.id, self.offered, self.toolset, self.routes)
+        view = turn.at_step(self.place)
         started = turn.line.elapsed_ms()
         outcome: Outcome = "error"
         try:
@@ -91,12 +85,11 @@ class WrappedStep:
         return update
 
     def _checked_route(self, route: object) -> str:
-        if not self.routes:
+        if not self.place.routes:
             return LABEL_OK
-        if route not in self.routes:
-            raise GraphError(
-                f"step {self.step.id!r}: chose the route {route!r}. Accepted: {', '.join(map(repr, self.routes))}."
-            )
+        if route not in self.place.routes:
+            accepted = ", ".join(map(repr, self.place.routes))
+            raise GraphError(f"step {self.step.id!r}: chose the route {route!r}. Accepted: {accepted}.")
         return str(route)
 
 

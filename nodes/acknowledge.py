@@ -46,7 +46,7 @@ async def acknowledge(
         if phrase := _phrase(turn, _in_language(say, turn)):
             await line.send(Filler(phrase))
 
-    line.after(pause / 1000, speak)
+    line.late.arm(pause / 1000, speak)
     return None
 
 
@@ -57,7 +57,7 @@ def _in_language(say: Phrases | dict[str, Phrases], turn: Turn) -> Phrases:
 
 
 def _since(turn: Turn) -> float:
-    return turn.services.fillers.last((turn.call.principal, turn.call.id))[1]
+    return turn.services.fillers.last((turn.call.principal, turn.call.id), turn.environment.now())[1]
 
 
 def _phrase(turn: Turn, phrases: Phrases) -> str:
@@ -70,11 +70,12 @@ def _phrase(turn: Turn, phrases: Phrases) -> str:
     said = [message.get("content") for message in turn.messages if message.get("role") == "assistant"]
     last = said[-1] if said and isinstance(said[-1], str) else ""
     fillers, call = turn.services.fillers, (turn.call.principal, turn.call.id)
-    before = fillers.last(call)[0] if turn.call.id else ""
+    now = turn.environment.now()
+    before = fillers.last(call, now)[0] if turn.call.id else ""
     choices = [phrases[(turns + shift) % len(phrases)].rstrip() for shift in range(len(phrases))]
     fresh = [choice for choice in choices if choice != before and not last.startswith(choice.rstrip(".。"))]
     if not fresh:
         return ""
     if turn.call.id:
-        fillers.spoke(call, fresh[0])
+        fillers.spoke(call, fresh[0], now)
     return fresh[0] + " "

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from uuid import uuid4
 
 import orjson
 from pydantic import Field
@@ -57,7 +56,7 @@ async def act(
     finish: FinishReason,
 ) -> None:
     """Speak, unless words were spoken already; then tell the host, once."""
-    if not (turn.line.answered or turn.line.promised):
+    if not turn.line.heard_words:
         await turn.say(in_language(say, turn.question))
     given = ""
     form = action_form(turn, kind)
@@ -65,5 +64,5 @@ async def act(
     if state.get("tool_call", {}).get("name") == hosts and hosts in turn.requested_tools:
         # The model called the host's own tool: its arguments are the host's already.
         given = orjson.dumps(arguments_of(state)).decode()
-    identity = f"call_{uuid4().hex[:24]}"
+    identity = turn.environment.id("call_", 24)
     await turn.emit(Action(identity, kind, arguments, given if given != "{}" else "", tool, command, finish, form))

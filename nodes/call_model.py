@@ -61,8 +61,8 @@ async def call_model(
         messages=state.get("prompt") or upstream_messages(turn.messages),
         parameters=offered.parameters(turn, parameters or {}),
         own=frozenset(parameters or ()),
-        model=upstream_model or turn.model,
-        api_key=turn.api_key,
+        model=upstream_model or turn.asked.model,
+        api_key=turn.asked.api_key,
         passages=[passage.text for passage in state["passages"]] if "passages" in state else None,
         question=state.get("question", ""),
     )
@@ -94,7 +94,7 @@ async def call_model(
     if answer.usage is None:
         await turn.emit(answer.estimated())
     if asked.refused:
-        log.warning("a call of a tool that nobody declared was dropped", extra={"step": turn.step})
+        log.warning("a call of a tool that nobody declared was dropped", extra={"step": turn.place.step})
         if not turn.spoke and not asked.kept:
             raise ModelError("empty", f"The model {model!r} called a tool that nobody declared, without a word.")
     if asked.kept and not asked.calls and not turn.spoke:

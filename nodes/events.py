@@ -14,6 +14,8 @@ __all__ = [
     "Citation",
     "Citations",
     "Event",
+    "Failed",
+    "Fallback",
     "Filler",
     "Finish",
     "Metadata",
@@ -127,6 +129,27 @@ class Timing:
     outcome: Literal["ok", "timeout", "error"]
 
 
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """The last event of a run that failed where words are wanted then: what is said in the place of the rest, perhaps
+    nothing. Actions that were asked for before it are off."""
+
+    audible: ClassVar[bool] = True
+    text: str
+    error: Exception
+    """What it failed with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last event of a run that failed: the caller is told."""
+
+    audible: ClassVar[bool] = False
+    error: Exception
+    quiet: bool = False
+    """Whether a reply that has begun ends as if all were well: nobody waits for it any more."""
+
+
 Event = (
     Say
     | Filler
@@ -141,6 +164,8 @@ Event = (
     | Usage
     | Finish
     | Timing
+    | Fallback
+    | Failed
 )
 
 

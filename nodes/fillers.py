@@ -1,6 +1,5 @@
 """What this process knows of silences: how long each endpoint usually takes, and what was last said in each call."""
 
-import time
 from collections import OrderedDict, deque
 from statistics import median
 
@@ -28,14 +27,14 @@ class Fillers:
         times = self._first_words.get(endpoint)
         return median(times) if times else None
 
-    def spoke(self, call: CallKey, phrase: str) -> None:
-        """A phrase was said in this call."""
-        self._spoken[call] = (phrase, time.monotonic())
+    def spoke(self, call: CallKey, phrase: str, now: float) -> None:
+        """A phrase is said in this call."""
+        self._spoken[call] = (phrase, now)
         self._spoken.move_to_end(call)
         if len(self._spoken) > _REMEMBERED_CALLS:
             self._spoken.popitem(last=False)
 
-    def last(self, call: CallKey) -> tuple[str, float]:
+    def last(self, call: CallKey, now: float) -> tuple[str, float]:
         """The phrase last said in this call and how many seconds ago; `("", infinity)` if there was none."""
         phrase, at = self._spoken.get(call, ("", float("-inf")))
-        return phrase, time.monotonic() - at
+        return phrase, now - at

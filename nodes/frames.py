@@ -1,8 +1,8 @@
 """Sound in pieces of any length and rate → frames of one length, in the form that the caller asked for."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
+from models.environment import Environment
 from nodes.manner import Manner
 from nodes.pacing import Pace
 from speech.port import VoiceError
@@ -16,10 +16,10 @@ OURS = "audio_d1a106"
 class Frames:
     """One turn's sound, from its first sample to its last, whoever makes it: one id, one header, one clock."""
 
-    def __init__(self, manner: Manner) -> None:
-        self.id = f"{OURS}{uuid4().hex[:18]}"
+    def __init__(self, manner: Manner, environment: Environment) -> None:
+        self.id = environment.id(OURS, 18)
         self.manner = manner
-        self.pace = Pace(manner.frame_seconds) if manner.paced else None
+        self.pace = Pace(manner.frame_seconds, environment.now) if manner.paced else None
         """Of all that is heard, whoever makes it."""
         self.ends = ""
         """The last sign of the words that were put in."""

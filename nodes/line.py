@@ -1,17 +1,17 @@
-"""The line to the caller's ear: what every step of a turn speaks through, the outlets on it, and its timers."""
+"""The line to the caller's ear: what every step of a turn speaks through, and the outlets on it."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from typing import Protocol
-from uuid import uuid4
 
+from models.environment import Environment
 from nodes.events import Action, Event, Say, Transcript
 from nodes.frames import Frames
+from nodes.late_words import LateWords
+from nodes.manner import Manner
 
 Sink = Callable[[Event], Awaitable[None]]
-"""Where events end: our queue when we serve, LangGraph's stream writer in Studio and notebooks."""
+"""Where events end: our event log when we serve, LangGraph's stream writer in Studio and notebooks."""
 
 
 class Place(IntEnum):
@@ -26,6 +26,10 @@ class Outlet(Protocol):
 
     sink: Sink
     """What comes behind it; set by the line."""
+
+    @property
+    def promised(self) -> bool:
+        """Whether it has taken words that are certain to be heard."""
 
     async def push(self, event: Event) -> None:
         """Take one event; give on what is ready."""
@@ -47,53 +51,57 @@ async def nowhere(event: Event) -> None:
 class Line:
     """The one line to the caller, shared by all steps of a turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Environment, on_answer: Callable[[float], None]) -> None:
+        """`on_answer` is called once, with the milliseconds to the first word."""
         self.spoken = False
+        """Whether anything was heard."""
         self.answered = False
         """Whether words were heard; an acknowledgement that came by itself does not count."""
-        self.promised = False
-        """Whether words are on their way to be heard."""
-        self.prepared = False
-        """Whether the endpoint's outlets are on it."""
-        self.voiced = False
-        """Whether words leave as sound of ours; then no model is asked for its own."""
-        self.frames: Frames | None = None
-        """Of the turn's sound, once there is any."""
-        self.fallback: Callable[[], str] = lambda: ""
-        """What is said when a turn fails whose host wants words then."""
-        self.fallback_line = ""
-        """That, once it has failed: an ended turn has let its messages go."""
-        self.apologised = False
-        """Whether that was heard."""
-        self.on_failure: Callable[[BaseException], None] = lambda error: None
-        """Called with what a task of the line's own has failed with."""
-        self.words: list[str] = []
-        """What was heard, where it becomes a message: in Studio and notebooks, never in a served turn."""
-        self.id = f"msg_{uuid4().hex[:24]}"
-        """Of the assistant message that the turn becomes in Studio and notebooks."""
-        self.started = time.perf_counter()
+        self.late = LateWords(lambda: not self.spoken)
+        self.send: Sink = self._hear
+        """Pass one event through the outlets to the sink."""
+        self._frames: Frames | None = None
+        self._environment = environment
+        self._started = environment.now()
+        self._on_answer = on_answer
+        self._on_failure: Callable[[BaseException], None] | None = None
         self.sink: Sink = nowhere
-        """Where it ends; set before the first step runs."""
+        """Where it ends; see `connect`."""
         self._outlets: list[tuple[Place, Outlet]] = []
-        self._first: Sink | None = None
-        self.on_answer: Callable[[float], None] = lambda milliseconds: None
-        """Called once, with the time of the first word."""
-        self._timers: list[asyncio.TimerHandle] = []
-        self._late: set[asyncio.Task[None]] = set()
 
     @property
     def heard_words(self) -> bool:
-        """Whether words were heard, or are on their way to be."""
-        return self.answered or self.promised
+        """Whether words were heard, or are certain to be."""
+        return self.answered or any(outlet.promised for _, outlet in self._outlets)
+
+    @property
+    def voiced(self) -> bool:
+        """Whether words leave as sound of ours; then no model is asked for its own."""
+        return any(place is Place.SOUND for place, _ in self._outlets)
 
     @property
     def connected(self) -> bool:
         """Whether it leads anywhere yet."""
         return self.sink is not nowhere
 
-    async def send(self, event: Event) -> None:
-        """Pass one event through the outlets to the sink."""
-        await (self._first or self._hear)(event)
+    def connect(self, sink: Sink) -> None:
+        """Let it end here."""
+        self.sink = sink
+
+    def watch(self, on_failure: Callable[[BaseException], None] | None) -> None:
+        """Tell this function what a voice has failed with; None: nobody."""
+        self._on_failure = on_failure
+
+    def fail(self, error: BaseException) -> None:
+        """A task of an outlet has failed with this."""
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+    def sound(self, manner: Callable[[], Manner]) -> Frames:
+        """The turn's sound: made in this manner at the first call, the same whoever asks later."""
+        if self._frames is None:
+            self._frames = Frames(manner(), self._environment)
+        return self._frames
 
     async def _hear(self, event: Event) -> None:
         """The end of the line: here it is known what the caller hears. Thoughts, marks and blanks are no words."""
@@ -101,12 +109,12 @@ class Line:
             text = getattr(event, "text", None)
             if text is None or text.strip():
                 self.spoken = True
-                self.stop_timers()
+                self.late.disarm()
                 if isinstance(event, Say) or (isinstance(event, Transcript) and not event.filler):
                     self.answered = True
-                    self.on_answer(self.elapsed_ms())
-        if isinstance(event, Action) and self.frames is not None and self.frames.pace is not None:
-            await self.frames.pace.heard()  # a host that hangs up must not cut off the goodbye
+                    self._on_answer(self.elapsed_ms())
+        if self._frames is not None and self._frames.pace is not None and isinstance(event, Action):
+            await self._frames.pace.heard()  # a host that hangs up must not cut off the goodbye
         await self.sink(event)
 
     def attach(self, outlet: Outlet, place: Place) -> None:
@@ -116,28 +124,7 @@ class Line:
         sink: Sink = self._hear
         for _, placed in reversed(self._outlets):
             placed.sink, sink = sink, placed.push
-        self._first = sink
-
-    def after(self, seconds: float, speak: Callable[[], Awaitable[None]]) -> None:
-        """Speak then, unless something has been spoken before."""
-
-        def fire() -> None:
-            async def say() -> None:
-                if not self.spoken:
-                    await speak()
-
-            task = asyncio.ensure_future(say())
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-
-        if not self.spoken:
-            self._timers.append(asyncio.get_running_loop().call_later(seconds, fire))
-
-    def stop_timers(self) -> None:
-        """Nothing that was to be said later will be."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        self.send = sink
 
     async def flush_text(self) -> None:
         """Give on the words that are held back until their sentence ends: something else comes first."""
@@ -150,20 +137,16 @@ class Line:
             await outlet.flush()
 
     async def drain(self) -> None:
-        """Stop the timers and wait until the sink has everything."""
-        self.stop_timers()
-        if self._late:
-            await asyncio.gather(*self._late)
+        """Cancel what would be said later, and wait until the sink has everything."""
+        await self.late.settle()
         await self.drain_words()
 
     async def aclose(self) -> None:
-        """Stop at once: timers, what they started, and outlets."""
-        self.stop_timers()
-        for task in list(self._late):
-            task.cancel()
+        """Stop at once: what would be said later, and the outlets."""
+        self.late.stop()
         for _, outlet in self._outlets:
             await outlet.aclose()
 
     def elapsed_ms(self) -> float:
         """Since the turn began."""
-        return (time.perf_counter() - self.started) * 1000
+        return (self._environment.now() - self._started) * 1000

@@ -7,7 +7,7 @@ from typing import Any
 from nodes.contract import State, Turn
 from nodes.events import ToolCallPart
 from nodes.host_tools import action_form
-from nodes.turn import Offer, tool_name
+from nodes.step_place import Offer, tool_name
 
 PER_REQUEST = ("tools", "tool_choice", "parallel_tool_calls")
 
@@ -61,23 +61,23 @@ class OfferedTools:
 
 async def offered_tools(state: State, turn: Turn) -> OfferedTools:
     """By the name that the model is to call: the host's own, where the host sent one for the same thing."""
-    if not turn.offered and turn.toolset is None:
+    if not turn.place.offered and turn.place.toolset is None:
         return OfferedTools()
     requested = turn.requested_tools
     offered: dict[str, Offer] = {}
-    for name, offer in turn.offered.items():
+    for name, offer in turn.place.offered.items():
         hosts = action_form(turn, offer.action).tool if offer.action else name
         offered[hosts if hosts in requested and name not in requested else name] = offer
-    if turn.toolset is None:
+    if turn.place.toolset is None:
         return OfferedTools(offered)
     own = {
-        name: Offer(turn.toolset.route, tool, runs=True)
-        for name, (tool, _) in (await turn.tools(turn.toolset.servers)).items()
-        if name not in requested and (not turn.toolset.only or name in turn.toolset.only)
+        name: Offer(turn.place.toolset.route, tool, runs=True)
+        for name, (tool, _) in (await turn.tools(turn.place.toolset.servers)).items()
+        if name not in requested and (not turn.place.toolset.only or name in turn.place.toolset.only)
     }
     passes = state.get("passes", 0)
-    spent = frozenset(own) if passes >= turn.toolset.passes else frozenset()
-    unknown = Offer(turn.toolset.route, {}, runs=True)
+    spent = frozenset(own) if passes >= turn.place.toolset.passes else frozenset()
+    unknown = Offer(turn.place.toolset.route, {}, runs=True)
     return OfferedTools({**own, **offered}, spent, unknown, frozenset(requested), again=passes > 0)
 
 

@@ -1,14 +1,13 @@
 """Play a prepared recording with its words."""
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from itertools import chain
 from typing import Literal
 
+from models.environment import in_thread
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Audio, Transcript
-from nodes.frames import Frames
 from nodes.manner import FrameMs, SampleRate, SoundFormat
 from nodes.speaking import manner_of
 from speech.recordings import RecordingError, samples
@@ -49,8 +48,8 @@ async def play_recording(
         return None
     line = turn.line
     # Of what was said before it: one turn's sound has one id, one rate and one header.
-    line.frames = frames = line.frames or Frames(
-        manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
+    frames = line.sound(
+        lambda: manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
     )
     manner = frames.manner
     words, blocks = await _found(turn, text, recording, missing, raw_rate, manner.sample_rate)
@@ -61,7 +60,7 @@ async def play_recording(
     pace = None if line.voiced else frames.pace  # a voice's outlet paces what passes it
     frames.begin(manner.sample_rate)
     # A second at a time, so that a long recording is neither held in memory nor read on the event loop.
-    while block := await asyncio.to_thread(next, blocks, None):
+    while block := await in_thread(next, blocks, None):
         for frame in frames.cut(block):
             if pace is not None:
                 await pace.wait()
@@ -76,10 +75,10 @@ async def _found(
 ) -> tuple[str, Iterator[bytes]]:
     """The words and the sound, or what stands in their place. Without a recording's name only the words count."""
     try:
-        words = await asyncio.to_thread(_words, turn, text)
+        words = await in_thread(_words, turn, text)
         if not recording:
             return words, iter(())
-        return words, await asyncio.to_thread(_opened, turn, recording, raw_rate, sample_rate)
+        return words, await in_thread(_opened, turn, recording, raw_rate, sample_rate)
     except (FileNotFoundError, RecordingError) as error:
         fault = _told(error)
         if missing == "error":

@@ -17,4 +17,4 @@ async def recall(state: State, turn: Turn) -> Update:
         return {"route": memory.stage}
     if not memory.missing:
         return {"route": "complete"}
-    return {"route": memory.missing[0] if memory.missing[0] in turn.routes else "missing"}
+    return {"route": memory.missing[0] if memory.missing[0] in turn.place.routes else "missing"}

@@ -1,13 +1,13 @@
 """The audio outlet: the words of a turn become sentences that a voice speaks, while the model goes on talking."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 
 from language.spoken import SentenceCutter
 from nodes.events import Audio, Event, Filler, Say, Transcript
 from nodes.frames import Frames
-from nodes.line import Line, Place, Sink, nowhere
+from nodes.line import Place, Sink, nowhere
 from nodes.manner import Manner, SoundFormat
 from nodes.speaker import Speaker
 from nodes.turn import Turn
@@ -23,9 +23,7 @@ def attach_voice(turn: Turn, voice: str, manner: Manner) -> None:
     engine = turn.services.voice(voice)
     refuse_unknown(voice, engine, manner.voice)
     line = turn.line
-    line.voiced = True
-    line.frames = line.frames or Frames(manner)
-    line.attach(SpeakingOutlet(engine, line.frames, line), Place.SOUND)
+    line.attach(SpeakingOutlet(engine, line.sound(lambda: manner), line.fail), Place.SOUND)
 
 
 def manner_of(
@@ -53,19 +51,22 @@ def manner_of(
         format=form,
         sample_rate=sample_rate,
         frame_ms=frame_ms,
-        paced=real_time and turn.streaming,
-        longest_seconds=inf if turn.streaming else _LONGEST_WHOLE_SECONDS,
+        paced=real_time and turn.asked.streaming,
+        longest_seconds=inf if turn.asked.streaming else _LONGEST_WHOLE_SECONDS,
     )
 
 
 class SpeakingOutlet:
     """See the module."""
 
-    def __init__(self, voice: Voice, frames: Frames, line: Line) -> None:
+    def __init__(self, voice: Voice, frames: Frames, failed: Callable[[BaseException], None]) -> None:
+        """`failed` hears what the voice has failed with, once."""
         self.sink: Sink = nowhere
+        self.promised = False
+        """See the port."""
         self._voice = voice
         self._frames = frames
-        self._line = line
+        self._failed = failed
         self._cutter = SentenceCutter()
         self._blank = ""
         """White space behind the last sentence: a model's empty lines are no sound, but no words may run together."""
@@ -78,7 +79,7 @@ class SpeakingOutlet:
             self._speaker.raise_failure()
         if isinstance(event, Say):
             self._stop_waiting()
-            self._line.promised = self._line.promised or bool(event.text.strip())
+            self.promised = self.promised or bool(event.text.strip())
             for sentence in self._cutter.push(event.text):
                 await self._say(sentence)
             if (seconds := self._cutter.pause) is not None:
@@ -132,11 +133,8 @@ class SpeakingOutlet:
 
     def _the_speaker(self) -> Speaker:
         if self._speaker is None:
-            self._speaker = Speaker(self._voice, self._frames, self.sink, self._fail)
+            self._speaker = Speaker(self._voice, self._frames, self.sink, self._failed)
         return self._speaker
-
-    def _fail(self, error: BaseException) -> None:
-        self._line.on_failure(error)
 
     def _stop_waiting(self) -> None:
         if self._pause is not None:

@@ -32,6 +32,11 @@ class TextOutlet:
         self._stages = make_stages()
         self._keeps_reasoning = keeps_reasoning
 
+    @property
+    def promised(self) -> bool:
+        """Never: a guard may yet drop all of it."""
+        return False
+
     async def push(self, event: Event) -> None:
         """See the class."""
         if type(event) is Say:

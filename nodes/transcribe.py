@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from language.words import is_chinese
+from models.environment import in_thread
 from models.port import Message
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node
@@ -34,7 +35,7 @@ async def transcribe(
     spoken = [part for message in turn.messages for part in _speech(message)][-most:]
     if not spoken:
         return None
-    sounds = await asyncio.to_thread(lambda: [_sound(part) for part in spoken])  # megabytes of base64
+    sounds = await in_thread(lambda: [_sound(part) for part in spoken])  # megabytes of base64
     texts = await _all(turn.services.transcriber(transcriber), sounds)
     words = {id(part): text for part, text in zip(spoken, texts, strict=True)}
     turn.understand([_in_words(message, words) for message in turn.messages])

@@ -22,7 +22,6 @@ from server.ledger import WRITE_SECONDS
 from server.openapi import describe
 from server.people import GONE_SECONDS
 from server.periodic import every
-from server.record import NOTE_SECONDS
 from server.routes import about, conversations, knowledge_bases, usage, users
 from server.routes.completions import Completions
 from server.routes.messages import Messages
@@ -30,6 +29,7 @@ from server.routes.responses import Responses
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
 from server.tidy_paths import TidyPaths
+from server.turn_recorder import NOTE_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         ]
         stop = asyncio.Event()
         working = [
-            asyncio.create_task(every(NOTE_SECONDS, state.keeper.note, stop)),
+            asyncio.create_task(every(NOTE_SECONDS, state.recorder.note, stop)),
             asyncio.create_task(every(WRITE_SECONDS, state.ledger.write, stop)),
             asyncio.create_task(every(EXPIRE_SECONDS, state.knowledge.expire, stop)),
             asyncio.create_task(every(GONE_SECONDS, state.people.end_turns_of_the_gone, stop)),
@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         ]
         state.ready = True
         yield
-        await state.turns.aclose()
+        await state.runs.aclose()
         stop.set()
         for task in going_on:
             task.cancel()

@@ -1,105 +1,101 @@
 """One turn of a user's conversation over HTTP: begun in the database, run by its graph, told, and kept."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
+from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
 from accounts.accounts import Identity
 from accounts.sealed import SealError
 from conversations.prompt import messages_for
+from conversations.turns import BegunTurn
 from conversations.values import Conversation, KeptTurn
 from database.text import cleaned
-from graphs.borrowed import BorrowedServices
-from knowledge.store import Searchable
 from models.port import ChatModel
+from models.question import last_user_text
 from nodes.call import Call
-from nodes.contract import Turn
 from nodes.events import Say
+from nodes.turn_request import TurnRequest
 from profiles.profile import Profile
+from server.admission import Admission
 from server.endpoints import Endpoint
-from server.errors import ApiError, shutting_down
-from server.listener import Listener
-from server.meter import Meter
-from server.record import ConversationRecord
+from server.errors import ApiError, conversation_gone, shutting_down
+from server.http.telling import tell
 from server.reply import send_json, send_stream, watched
 from server.routes.doors import admitted
 from server.state import ServerState
+from server.turn_recorder import TurnRecord
 from server.wire.port import Wire
 
-TEXT = Profile(name="text", fills_silence=True, speakable=False, streams=True)
+TEXT: Final = Profile(name="text", fills_silence=True, speakable=False, streams=True)
 """For a person who reads: words stay as the model wrote them, and no silence is filled."""
-LONGEST_MESSAGE = 100_000
+LONGEST_MESSAGE: Final = 100_000
 """Characters of one message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What somebody says in a conversation of his."""
+async def converse(
+    state: ServerState, identity: Identity, asked: TurnRequest, wire: Wire, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer the last message of the request in its conversation: what was said before is ours to know.
 
-    identity: Identity
-    conversation: str | int
-    message: str
-    streaming: bool = True
-    request_key: str | None = None
-    """The same key, the same turn: it is not run twice."""
-    graph: str = ""
-    """In the place of the conversation's."""
-    store: Searchable | None = None
-    """In the place of the graph's."""
-    profile: Profile = TEXT
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    carries_sound: bool = False
-    """Whether the reply has a place for sound."""
-
-
-async def converse(state: ServerState, asked: Asked, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer. Raises what is to be refused before the first byte; from then on everything is told to the client."""
+    Raises what is to be refused before the first byte; from then on everything is told to the client.
+    """
     if state.draining:
         raise shutting_down()
-    message = cleaned(asked.message)
-    if not message.strip():
-        raise ApiError(400, "The message is empty.", param="message", code="invalid_value")
-    if len(message) > LONGEST_MESSAGE:
-        told = f"The message is longer than {LONGEST_MESSAGE} characters."
-        raise ApiError(400, told, param="message", code="invalid_value")
+    message = _message_of(asked)
     said = [{"role": "user", "content": message}]
-    async with admitted(state, asked.identity, said, asked.parameters) as charges:
-        user = asked.identity.user.id
-        conversation = await state.conversations.get(user, asked.conversation)
-        endpoint = endpoint_of(state, asked.graph or conversation.graph)
-        model, key = own_upstream(state, conversation)
+    async with admitted(state, identity, said, asked.parameters) as admission:
+        conversation = await state.conversations.get(identity.user.id, asked.conversation or "")
+        endpoint = endpoint_of(state, asked.endpoint or conversation.graph)
+        upstream, key = own_upstream(state, conversation)
         async with watched(receive) as gone:
             begun = await state.conversation_turns.begin(
-                user, conversation.id, message, asked.request_key, lambda: not gone.is_set()
+                identity.user.id, conversation.id, message, asked.request_key, lambda: not gone.is_set()
             )
         wire.name_after(begun.id)
         if isinstance(begun, KeptTurn):
             await _tell_again(begun, wire, send, streaming=asked.streaming)
             return
-        record = ConversationRecord(state.keeper, begun, asked.profile.filler_suffix)
-        try:
-            turn = Turn(
-                services=BorrowedServices(state.services, model, asked.store),
-                messages=messages_for(conversation.instructions, begun.earlier, message),
-                request=asked.parameters,
-                call=Call(id=conversation.id, turn_id=begun.id, principal=asked.identity.principal),
-                profile=asked.profile,
-                model=conversation.model if model else servers_model(state, conversation.model),
-                api_key=key,
-                streaming=asked.streaming,
-                endpoint=endpoint.spec.name,
-                carries_sound=asked.carries_sound,
-            )
-            # A turn of a conversation has one listener, and the rows say which one runs.
-            policy = endpoint.spec.policy.model_copy(update={"joins": False})
-            shared, _ = state.turns.enter(endpoint.graph, turn, policy)
-            record.gone = lambda: shared.end("gone")
-            meter = Meter(state.ledger, turn, asked.identity, charges)
-            listener = Listener(shared, turn, endpoint, wire, state.settings, record, meter)
-            await listener.serve(scope, receive, send, joined=False)
-        finally:
-            await record.close("failed")  # it has ended, unless it could not be begun
+        asked = replace(
+            asked,
+            messages=messages_for(conversation.instructions, begun.earlier, message),
+            call=Call(id=conversation.id, turn_id=begun.id, principal=identity.principal),
+            model=conversation.model if upstream else servers_model(state, conversation.model),
+            api_key=key,
+            endpoint=endpoint.spec.name,
+            upstream=upstream,
+        )
+        await _run(state, endpoint, asked, admission, begun, wire, scope, receive, send)
+
+
+def _message_of(asked: TurnRequest) -> str:
+    message = cleaned(last_user_text(asked.messages))
+    if not message.strip():
+        raise ApiError(400, "The message is empty.", param="message", code="invalid_value")
+    if len(message) > LONGEST_MESSAGE:
+        told = f"The message is longer than {LONGEST_MESSAGE} characters."
+        raise ApiError(400, told, param="message", code="invalid_value")
+    return message
+
+
+async def _run(
+    state: ServerState,
+    endpoint: Endpoint,
+    asked: TurnRequest,
+    admission: Admission,
+    begun: BegunTurn,
+    wire: Wire,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    record = TurnRecord(state.recorder, begun, filler_suffix=asked.profile.filler_suffix, streaming=asked.streaming)
+    try:
+        run = state.runs.start_or_join(endpoint, asked, admission, record)
+        record.gone = lambda: run.stop(conversation_gone())
+        await tell(run, asked, wire, state.settings, scope, receive, send)
+    finally:
+        await record.close("failed")  # it has ended, unless it could not be begun
 
 
 def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatModel | None, str]:

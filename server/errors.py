@@ -16,7 +16,7 @@ from conversations.values import (
     UnknownConversationError,
 )
 from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
-from graphs.errors import StepTimeoutError, UnknownServiceError
+from graphs.errors import StepTimeoutError, StoppedError, UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError
@@ -109,6 +109,8 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
         return ApiError(status, str(error), _TYPES.get(status, "upstream_error"), f"voice_{error.kind}")
     if isinstance(error, RecordingError):
         return ApiError(500, str(error), "server_error", "recording_unplayable")
+    if isinstance(error, StoppedError):
+        return superseded()
     if isinstance(error, StepTimeoutError):
         return ApiError(504, str(error), "server_error", "step_timeout")
     if isinstance(error, DatabaseFullError):
@@ -135,6 +137,11 @@ def told_of(error: Exception, where: str) -> ApiError:
 def shutting_down() -> ApiError:
     """For new turns, and for those that the grace period was too short for."""
     return ApiError(503, "The server is stopping. Please try again.", "server_error", "server_shutdown")
+
+
+def conversation_gone() -> ApiError:
+    """For a turn whose conversation was deleted while it ran."""
+    return ApiError(404, "The conversation is gone.", code="conversation_gone")
 
 
 def superseded() -> ApiError:

@@ -17,7 +17,7 @@ from knowledge.bases import Bases
 from knowledge.store import Store
 from server.knowledge import UserKnowledge
 from server.ledger import FOR_EVER, Ledger
-from server.turns import Turns
+from server.runs import Runs
 
 TABLES: Final[dict[str, str]] = {
     "account": "the user himself",
@@ -54,14 +54,14 @@ class People:
         conversations: Conversations,
         bases: Bases,
         knowledge: UserKnowledge,
-        turns: Turns,
+        runs: Runs,
         ledger: Ledger,
     ) -> None:
         self._accounts = accounts
         self._conversations = conversations
         self._bases = bases
         self._knowledge = knowledge
-        self._open_turns = turns
+        self._runs = runs
         self._ledger = ledger
 
     async def export(self, user: User) -> AsyncGenerator[dict[str, Any], None]:
@@ -93,7 +93,7 @@ class People:
         """Delete everything. What a kill cuts short is ended at the next start."""
         await self._accounts.users.begin_erasing(user_id)
         self._accounts.forget(user_id)
-        self._open_turns.end_of(_USER + user_id)
+        self._runs.end_of(_USER + user_id)
         with patient():
             await self._knowledge.delete_all(user_id)
             await self._conversations.delete_all(user_id)
@@ -102,9 +102,9 @@ class People:
 
     async def end_turns_of_the_gone(self) -> None:
         """End what still streams for users whom another process disabled or deleted."""
-        users = {principal[len(_USER) :] for principal in self._open_turns.principals() if principal.startswith(_USER)}
+        users = {principal[len(_USER) :] for principal in self._runs.principals() if principal.startswith(_USER)}
         for user_id in await self._accounts.users.gone(users) if users else ():
-            self._open_turns.end_of(_USER + user_id)
+            self._runs.end_of(_USER + user_id)
 
     async def go_on(self) -> None:
         """End what a killed process began to erase."""

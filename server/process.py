@@ -55,7 +55,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn's shutdown, with the turns told in time."""
         self._state.draining = True
-        end = asyncio.get_running_loop().call_later(self._state.settings.grace_seconds, self._state.turns.stop)
+        end = asyncio.get_running_loop().call_later(self._state.settings.grace_seconds, self._state.runs.stop)
         try:
             await super().shutdown(sockets)
         finally:

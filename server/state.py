@@ -20,9 +20,9 @@ from server.ledger import Ledger
 from server.limiter import Limiter
 from server.people import People
 from server.readiness import Readiness
-from server.record import Keeper
+from server.runs import Runs
 from server.settings import Settings
-from server.turns import Turns
+from server.turn_recorder import TurnRecorder
 
 
 @dataclass
@@ -36,7 +36,7 @@ class ServerState:
     accounts: Accounts
     conversations: Conversations
     conversation_turns: ConversationTurns
-    keeper: Keeper
+    recorder: TurnRecorder
     upstreams: VettedUpstreams
     bases: Bases
     knowledge: UserKnowledge
@@ -44,7 +44,7 @@ class ServerState:
     cache: Cache
     limiter: Limiter
     ledger: Ledger
-    turns: Turns
+    runs: Runs
     readiness: Readiness
     body_room: BodyRoom
     draining: bool = False
@@ -68,7 +68,7 @@ def open_state(settings: Settings) -> ServerState:
     kept = open_kept(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
-    open_turns = Turns()
+    runs = Runs(services, ledger)
     bases = Bases(services.database)
     knowledge = UserKnowledge(services, bases, settings.user_storage)
     return ServerState(
@@ -79,15 +79,15 @@ def open_state(settings: Settings) -> ServerState:
         kept.accounts,
         kept.conversations,
         turns,
-        Keeper(turns),
+        TurnRecorder(turns),
         VettedUpstreams(settings.private_hosts),
         bases,
         knowledge,
-        People(kept.accounts, kept.conversations, bases, knowledge, open_turns, ledger),
+        People(kept.accounts, kept.conversations, bases, knowledge, runs, ledger),
         kept.cache,
         Limiter(settings, kept.cache),
         ledger,
-        open_turns,
+        runs,
         Readiness(services, kept.cache),
         BodyRoom(settings.bodies, settings.body_limit),
     )

@@ -1,18 +1,15 @@
 """Titles of conversations: a few words of the model's, or the beginning of what was asked."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import closing
 
 from accounts.accounts import Identity
 from conversations.values import Conversation
-from graphs.borrowed import BorrowedServices
-from graphs.run import run_turn
 from models.errors import ModelError
 from nodes.call import Call
-from nodes.contract import Turn
-from nodes.events import Say
+from nodes.events import Failed, Say
+from nodes.turn_request import TurnRequest
 from server.conversing import TEXT, endpoint_of, own_upstream, servers_model
-from server.meter import Meter
 from server.routes.doors import admitted
 from server.state import ServerState
 
@@ -45,25 +42,23 @@ async def title_for(state: ServerState, who: Identity, conversation: Conversatio
 async def _asked(state: ServerState, who: Identity, conversation: Conversation, begins: str) -> str:
     model, key = own_upstream(state, conversation)
     endpoint = endpoint_of(state, state.settings.conversation_graph)
-    turn = Turn(
-        services=BorrowedServices(state.services, model),
-        messages=[{"role": "system", "content": _ASK}, {"role": "user", "content": begins}],
+    asked = TurnRequest(
+        [{"role": "system", "content": _ASK}, {"role": "user", "content": begins}],
         call=Call(principal=who.principal),
         profile=TEXT,
         model=conversation.model if model else servers_model(state, conversation.model),
         api_key=key,
         endpoint=endpoint.spec.name,
+        upstream=model,
     )
-    async with admitted(state, who, turn.messages, {}) as charges:
-        meter, words, outcome = Meter(state.ledger, turn, who, charges), "", "cancelled"
-        try:
-            async with aclosing(run_turn(endpoint.graph, turn)) as events:
-                async for event in events:
-                    meter.heard([event])
-                    words += event.text if isinstance(event, Say) else ""
-            outcome = "complete"
-        finally:
-            meter.end(outcome, 0, 0)
+    async with admitted(state, who, asked.messages, {}) as admission:
+        run = state.runs.start_or_join(endpoint, asked, admission)
+        with closing(run.subscribe()) as subscription:
+            words = ""
+            async for events in subscription:
+                if isinstance(events[-1], Failed):
+                    raise events[-1].error
+                words += "".join(event.text for event in events if isinstance(event, Say))
         return words
 
 

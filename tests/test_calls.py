@@ -15,7 +15,7 @@ from models.pairing import NO_RESULT
 from models.port import Message
 from nodes.acknowledge import acknowledge
 from nodes.call import Call
-from nodes.contract import Turn
+from nodes.contract import Turn, TurnRequest
 from nodes.events import Event, Filler
 from nodes.messages import upstream_messages
 from server.wire.request import read_request
@@ -67,7 +67,7 @@ async def fillers_of(turn: Turn, **options: Any) -> list[str]:
     async def hear(event: Event) -> None:
         events.append(event)
 
-    turn.line.sink = hear
+    turn.line.connect(hear)
     await acknowledge({}, turn, **{"after_ms": 0, **options})
     await asyncio.sleep(0.02)
     await turn.aclose()
@@ -76,7 +76,7 @@ async def fillers_of(turn: Turn, **options: Any) -> list[str]:
 
 def turn_of(services: OpenServices, *messages: Message, **fields: Any) -> Turn:
     """A turn of one call."""
-    return Turn(services=services, messages=messages, call=Call(id="c", principal="p"), endpoint="e", **fields)
+    return Turn(services, TurnRequest(messages, call=Call(id="c", principal="p"), endpoint="e", **fields))
 
 
 async def test_a_filler_is_in_the_callers_language(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_after_a_filler_the_call_cools_down(tmp_path: Path) -> None:
     options = {"say": ("One.", "Two."), "cooldown_ms": 60_000}
     assert await fillers_of(turn_of(services, user("hi")), **options)
     assert await fillers_of(turn_of(services, user("hi")), **options) == []
-    other = Turn(services=services, messages=[user("hi")], call=Call(id="other", principal="p"))
+    other = Turn(services, TurnRequest([user("hi")], call=Call(id="other", principal="p")))
     assert await fillers_of(other, **options)
 
 

@@ -14,7 +14,7 @@ from graphs.run import run_turn, running
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
-from nodes.contract import State, Turn, Update, node
+from nodes.contract import State, Turn, TurnRequest, Update, node
 from tests.serving import Connection, serving
 from tests.upstream import Action, Upstream, delta, says, upstream
 from tests.wire import read_stream
@@ -62,7 +62,7 @@ async def test_c01_c02_leaving_closes_the_upstream_at_once(tmp_path: Path, phase
             await asyncio.sleep(0.001)
         await up.until(lambda: all(exchange.left for exchange in up.exchanges))
         delays = [(exchange.left or 0.0) - left[exchange.body["messages"][-1]["content"]] for exchange in up.exchanges]
-        await up.until(lambda: not served.state.turns.open)
+        await up.until(lambda: not served.state.runs.open)
     print(  # noqa: T201 (the figure is what the test is for)
         f"{path} {phase} {how}: client close to upstream close p50 {percentile(delays, 0.5) * 1000:.1f} ms,"
         f" p99 {percentile(delays, 0.99) * 1000:.1f} ms, max {max(delays) * 1000:.1f} ms"
@@ -94,7 +94,7 @@ async def test_c01_leaving_during_retrieval_stops_it_and_runs_nodes_finally(tmp_
         connection.writer.close()
         await asyncio.wait_for(left.wait(), 1)
         assert time.monotonic() - began <= P99_SECONDS
-        await up.until(lambda: not served.state.turns.open)
+        await up.until(lambda: not served.state.runs.open)
         assert not up.exchanges
 
 
@@ -124,7 +124,7 @@ async def test_c03_half_close_after_the_request_ends_the_turn(tmp_path: Path) ->
 
 
 def _turn(services: OpenServices) -> Turn:
-    return Turn(services=services, messages=[{"role": "user", "content": "hi"}])
+    return Turn(services, TurnRequest([{"role": "user", "content": "hi"}]))
 
 
 async def _services(up: Upstream, tmp_path: Path) -> OpenServices:

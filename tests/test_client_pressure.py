@@ -53,11 +53,11 @@ async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
             while sent[-1] != sent[-2]:
                 await asyncio.sleep(0.3)
                 sent.append(sum(exchange.sent for exchange in up.exchanges))
-            assert served.state.turns.open, "they were held back, not cut off"
+            assert served.state.runs.open, "they were held back, not cut off"
             grown = psutil.Process().memory_info().rss - before
             await asyncio.sleep(0.5)
             later = psutil.Process().memory_info().rss - before
-            await up.until(lambda: not served.state.turns.open, 15)
+            await up.until(lambda: not served.state.runs.open, 15)
             await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges), 5)
             for connection in connections:
                 connection.writer.transport.abort()
@@ -182,7 +182,7 @@ async def test_c08_leaving_during_an_upload_starts_nothing(tmp_path: Path, nothi
             await connection.send(request[: random.randrange(1, len(request))])
             connection.reset()
         assert (await served.ask()).status == 200
-        assert len(up.exchanges) == 1 and not served.state.turns.open
+        assert len(up.exchanges) == 1 and not served.state.runs.open
 
 
 async def test_c11_two_hundred_barge_ins_each_with_the_next_turn_at_once(tmp_path: Path, nothing_left: None) -> None:
@@ -264,8 +264,8 @@ async def test_c05_a_client_that_stops_reading_before_the_last_words_is_cut_off_
         connection = await small_window(served.port)
         connection.reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio would read ahead
         await connection.send(served.request("/floods/chat/completions", BODY))
-        await up.until(lambda: bool(served.state.turns.open))
-        await up.until(lambda: not served.state.turns.open)
+        await up.until(lambda: bool(served.state.runs.open))
+        await up.until(lambda: not served.state.runs.open)
         began = time.monotonic()
         await up.until(lambda: time.monotonic() - began > 2.5)
         connection.reader._transport.resume_reading()  # type: ignore[attr-defined]

@@ -17,8 +17,8 @@ from graphs.run import run_turn, running
 from graphs.services import OpenServices, default_services
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
-from nodes.contract import Context, Node, State, Turn, Update, node
-from nodes.events import Event, Filler, Say, Timing, as_data
+from nodes.contract import Context, Node, State, Turn, TurnRequest, Update, node
+from nodes.events import Event, Failed, Filler, Say, Timing, as_data
 from speech.port import Capabilities
 
 OPENED: list[OpenServices] = []
@@ -36,7 +36,7 @@ def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
     """A turn with the embedded services."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     OPENED.append(services)
-    return Turn(services=services, messages=[{"role": "user", "content": question}], **fields)
+    return Turn(services, TurnRequest([{"role": "user", "content": question}], **fields))
 
 
 async def events_of(graph: CompiledGraph, one: Turn) -> list[Event]:
@@ -270,7 +270,7 @@ async def test_both_sinks_hear_the_same(
     served = [
         as_data(event)
         for event in await events_of(
-            graph, Turn(services=default_services(), messages=[{"role": "user", "content": question}])
+            graph, Turn(default_services(), TurnRequest([{"role": "user", "content": question}]))
         )
     ]
     final: dict[str, Any] = {}
@@ -387,7 +387,8 @@ async def test_closing_is_finished_even_if_the_reader_leaves_meanwhile(tmp_path:
 async def test_a_turn_that_is_stopped_before_it_began_ends(tmp_path: Path) -> None:
     async with running(compiled(Step("done_well"), nodes=[DONE]), turn(tmp_path)) as run:
         run.stop()
-        assert [events async for events in run.batches()] == []
+        events = [event async for batch in run.subscribe() for event in batch]
+        assert [type(event) for event in events] == [Failed]
 
 
 async def test_what_one_turn_found_is_not_in_the_next_turn_of_a_thread(tmp_path: Path) -> None:

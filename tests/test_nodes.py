@@ -18,7 +18,7 @@ from nodes import events as said
 from nodes.acknowledge import acknowledge
 from nodes.call import Call
 from nodes.catalogue import catalogue
-from nodes.contract import Turn, node
+from nodes.contract import Turn, TurnRequest, node
 from nodes.events import Event, Filler, Say
 from nodes.hangup import hangup
 from nodes.messages import upstream_messages
@@ -44,13 +44,13 @@ def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     OPENED.append(services)
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
-    turn = Turn(services=services, messages=messages, **fields)
+    turn = Turn(services, TurnRequest(messages, **fields))
     events: list[Event] = []
 
     async def hear(event: Event) -> None:
         events.append(event)
 
-    turn.line.sink = hear
+    turn.line.connect(hear)
     return turn, events
 
 
@@ -68,8 +68,8 @@ async def test_acknowledge_never_says_a_phrase_twice_in_a_row(tmp_path: Path) ->
     phrases = ("One moment.", "Let me check. ", "Let me see.")
     turn, events = turn_of(tmp_path, "hi", call=Call(id="call-1"))
     for _ in range(12):
-        again = Turn(services=turn.services, messages=turn.messages, call=turn.call)
-        again.line.sink = turn.line.sink
+        again = Turn(turn.services, TurnRequest(turn.messages, call=turn.call))
+        again.line.connect(turn.line.sink)
         await acknowledge({}, again, say=phrases, after_ms=0)
         await asyncio.sleep(0.005)
     said = [event.text for event in events if isinstance(event, Filler)]
@@ -107,7 +107,7 @@ async def test_acknowledge_returns_at_once(tmp_path: Path) -> None:
 )
 async def test_retrieve_takes_the_last_user_text_in_any_form(tmp_path: Path, content: Any) -> None:
     turn, _ = turn_of(tmp_path)
-    turn.messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "um"}]
+    turn.understand([{"role": "user", "content": content}, {"role": "assistant", "content": "um"}])
     update = await retrieve({"question": turn.question}, turn, top_k=1)
     assert update is not None
     passages: Any = update["passages"]
@@ -124,11 +124,13 @@ PASSAGE = Passage("The pool opens at 8.", "hotel.md", "Pool", 0.9)
 
 async def test_rewrite_messages_adds_one_message_and_moves_none(tmp_path: Path) -> None:
     turn, _ = turn_of(tmp_path)
-    turn.messages = [
-        {"role": "system", "content": "Be kind.", "turn_id": 0},
-        {"role": "assistant", "content": "Hello.", "metadata": {"source": "greeting"}, "timestamp": 1},
-        {"role": "user", "content": "When?", "turn_id": 1},
-    ]
+    turn.understand(
+        [
+            {"role": "system", "content": "Be kind.", "turn_id": 0},
+            {"role": "assistant", "content": "Hello.", "metadata": {"source": "greeting"}, "timestamp": 1},
+            {"role": "user", "content": "When?", "turn_id": 1},
+        ]
+    )
     update = await rewrite_messages({"passages": [PASSAGE], "question": "When?"}, turn)
     assert update is not None
     prompt: Any = update["prompt"]

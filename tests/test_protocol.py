@@ -172,7 +172,7 @@ async def test_leaving_is_seen_behind_a_pipelined_request(tmp_path: Path) -> Non
         await up.until(lambda: len(up.exchanges) == 1)
         connection.writer.close()
         await up.until(lambda: up.exchanges[0].left is not None, 1)
-        await up.until(lambda: not served.state.turns.open)
+        await up.until(lambda: not served.state.runs.open)
     assert len(up.exchanges) == 1
 
 

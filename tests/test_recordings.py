@@ -16,7 +16,7 @@ import pytest
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
-from nodes.contract import Turn
+from nodes.contract import Turn, TurnRequest
 from nodes.events import Audio, Event, Say, Transcript
 from nodes.play_recording import play_recording
 from speech.recordings import RecordingError, open_recording, samples
@@ -46,14 +46,14 @@ def folder(tmp_path: Path) -> Path:
 def turn_of(tmp_path: Path, **fields: Any) -> tuple[Turn, list[Event]]:
     """A turn, and the list of what it says."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
-    turn = Turn(services=services, messages=[{"role": "user", "content": "hi"}], **fields)
+    turn = Turn(services, TurnRequest([{"role": "user", "content": "hi"}], **fields))
     OPENED.append(turn)
     events: list[Event] = []
 
     async def hear(event: Event) -> None:
         events.append(event)
 
-    turn.line.sink = hear
+    turn.line.connect(hear)
     return turn, events
 
 
@@ -177,7 +177,7 @@ async def test_over_http_a_recording_that_must_be_there_is_a_clear_error(tmp_pat
 
 
 async def test_who_wants_text_gets_the_words_of_a_recording(tmp_path: Path, folder: Path) -> None:
-    turn, events = turn_of(tmp_path, request={"modalities": ["text"]})
+    turn, events = turn_of(tmp_path, parameters={"modalities": ["text"]})
     await play_recording({}, turn)
     assert events == [Say("Hello from a file.")]
 
@@ -191,7 +191,7 @@ async def test_a_recording_is_paced_as_it_is_heard(tmp_path: Path) -> None:
         times.append(time.perf_counter())
         await hear(event)
 
-    turn.line.sink = note
+    turn.line.connect(note)
     await play_recording({}, turn)
     heard = [at - times[1] for at in times[1:]]
     # 25 frames are a second of sound; they leave with a lead of 0.2 s, never later than they are heard.

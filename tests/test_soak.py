@@ -80,7 +80,7 @@ async def test_every_turn_ends_in_a_legal_way_and_leaves_nothing(tmp_path: Path)
                 served.connections.clear()
                 gc.collect()
                 memory.append(process.memory_info().rss)
-        await up.until(lambda: not served.state.turns.open, 10)
+        await up.until(lambda: not served.state.runs.open, 10)
         turns = [task for task in asyncio.all_tasks() if task.get_name().startswith("turn of")]
         assert not turns
     print(ends, [round(value / 2**20) for value in memory])  # noqa: T201 (the figures are what it is for)
@@ -184,7 +184,7 @@ async def test_a_thousand_calls_end_legally_and_the_ledgers_agree(
                 numbers = range(start, min(start + AT_ONCE, CALLS))
                 await asyncio.gather(*(one_call(served, number, told) for number in numbers))
                 served.connections.clear()
-            await up.until(lambda: not served.state.turns.open, 10)
+            await up.until(lambda: not served.state.runs.open, 10)
             assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("turn of")]
     lines = [record for record in caplog.records if record.name == "dialgraph.turns" and record.message == "turn"]
     said = Counter(str(vars(record)["outcome"]) for record in lines)

@@ -149,7 +149,7 @@ async def test_leaving_stops_a_tool(tmp_path: Path, nothing_left: None) -> None:
         await connection.send(served.request(PATH, body))
         await up.until(lambda: len(up.exchanges) == 1 and up.exchanges[0].sent == 0)
         connection.reset()
-        await up.until(lambda: not served.state.turns.open)
+        await up.until(lambda: not served.state.runs.open)
 
 
 async def test_the_same_turn_gives_its_tools_the_same_key_and_another_turn_another(tmp_path: Path) -> None:

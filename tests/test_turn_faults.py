@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from conversations.conversations import LEASE_MILLISECONDS, is_running
-from server.record import NOTE_SECONDS
+from server.turn_recorder import NOTE_SECONDS
 from tests.accounts import Somebody, answer, events, somebody
 from tests.serving import Connection, serving
 from tests.test_backend_api import backend
@@ -300,7 +300,7 @@ async def test_a_client_that_leaves_while_the_end_is_kept(tmp_path: Path, databa
         assert [turn.position for turn in turns] == list(range(1, len(turns) + 1))
         assert {turn.state for turn in turns} <= {"complete", "interrupted"}
         assert all(turn.answer == "Hello there." for turn in turns if turn.state == "complete")
-        assert served.state.keeper.running == set() and not served.state.turns.open
+        assert served.state.recorder.running == set() and not served.state.runs.open
 
 
 async def questions(who: Somebody, number: int) -> list[str]:

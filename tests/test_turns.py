@@ -167,7 +167,7 @@ async def test_the_last_one_to_leave_stops_the_turn_and_not_one_before(tmp_path:
             third.writer.close()
             await up.until(lambda: up.exchanges[0].left is not None)
             assert up.exchanges[0].left is not None and up.exchanges[0].left - began < 0.25
-            await up.until(lambda: not served.state.turns.open)
+            await up.until(lambda: not served.state.runs.open)
 
 
 async def test_a_client_that_closes_and_sends_again_finds_its_turn_where_the_profile_lingers(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ async def test_a_thousand_cancelled_turns_of_one_call_leave_nothing(tmp_path: Pa
                 connections = [await begin(served, asks(f"{batch} {at}")) for at in range(50)]
                 for connection in connections:
                     connection.reset()
-            await up.until(lambda: not served.state.turns.open and up.open <= 4, 10)
+            await up.until(lambda: not served.state.runs.open and up.open <= 4, 10)
             up.default = says("Still here.")
             assert read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body).text == "Still here."
 
@@ -261,7 +261,7 @@ async def test_a_turn_that_is_being_stopped_is_joined_by_nobody(tmp_path: Path) 
             first = await begin(served, asks("hi"), path)
             await entered.wait()
             first.reset()
-            await up.until(lambda: all(shared.run.stopped for shared in served.state.turns.open))
+            await up.until(lambda: all(run.stopped for run in served.state.runs.open))
             again = read_stream((await served.post(path, asks("hi"), CALL)).body)
     assert again.text == "Whole." and again.finish == "stop"
 

@@ -122,7 +122,7 @@ async def test_u22_random_cancellation_leaves_the_pool_whole(tmp_path: Path) -> 
 
         await asyncio.gather(*(worker() for _ in range(20)))
         replies = await asyncio.gather(*(served.ask() for _ in range(10)))
-        await up.until(lambda: not served.state.turns.open)
+        await up.until(lambda: not served.state.runs.open)
     assert [read_stream(reply.body).text for reply in replies] == ["ab"] * 10
 
 
@@ -239,7 +239,7 @@ async def test_u26_one_branch_dies_after_its_retries_and_nothing_streams_on(tmp_
         async with serving(tmp_path, (spec, [breaks, fork]), models={"main": up.url}) as served:
             reply = await served.ask("hi", "/both/chat/completions")
             await up.until(lambda: up.exchanges[0].left is not None, 1)
-            assert not served.state.turns.open
+            assert not served.state.runs.open
     answer = read_stream(reply.body)
     assert answer.text == "a" and answer.error is not None and reply.body.count(b'"error"') == 1
     assert tries == 3

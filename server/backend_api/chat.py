@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from accounts.accounts import Identity
+from nodes.turn_request import TurnRequest
 from server.backend_api.conversations import number_in
 from server.backend_api.router import usual_language
 from server.bodies import JSON_BYTES, read_body
-from server.conversing import TEXT, Asked, converse
+from server.conversing import TEXT, converse
 from server.errors import ApiError
 from server.json_body import read_object
 from server.reply import Replying, headers_of, send_json, told_once
@@ -45,25 +46,22 @@ class Chat:
             headers = headers_of(scope)
             language = language_of(headers.get("accept-language"), language)
             wire = self._wire(scope, headers, language)
-            asked = await self._read(scope, receive, headers)
-            await converse(self._state, asked, wire, scope, receive, send)
+            identity, asked = await self._read(scope, receive, headers)
+            await converse(self._state, identity, asked, wire, scope, receive, send)
 
-    async def asked(self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+    async def asked(
+        self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]
+    ) -> TurnRequest:
         """What he says, and where."""
-        return Asked(
-            identity,
-            number_in(scope["path_params"]["conversation_id"]),
-            text_in(body, "message"),
-            request_key=request_key_in(headers),
-        )
+        return said_in(body, number_in(scope["path_params"]["conversation_id"]), headers)
 
-    async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> Asked:
+    async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> tuple[Identity, TurnRequest]:
         # Who may not ask is told so before his body is read.
         for needed in self.scopes:
             identity = await self._state.authenticator.identify(scope, headers, needed)
         with self._state.body_room.place(identity.principal) as place:
             body = await read_object(await read_body(receive, headers, JSON_BYTES, place))
-        return await self.asked(identity, scope, headers, body)
+        return identity, await self.asked(identity, scope, headers, body)
 
     def _wire(self, scope: Scope, headers: dict[str, str], language: Language) -> Wire:
         form: str = Request(scope).query_params.get("stream_format", self._state.settings.api_stream)
@@ -75,6 +73,17 @@ class Chat:
             message = "`stream_format` must be one of events, lines, openai."
             raise ApiError(400, message, param="stream_format", code="invalid_value")
         return BackendApiWire("events" if form == "events" else "lines", language)
+
+
+def said_in(body: dict[str, Any], conversation: int, headers: dict[str, str]) -> TurnRequest:
+    """The turn that such a body asks for. Raises ApiError 400."""
+    return TurnRequest(
+        [{"role": "user", "content": text_in(body, "message")}],
+        profile=TEXT,
+        carries_sound=False,
+        conversation=conversation,
+        request_key=request_key_in(headers),
+    )
 
 
 def text_in(body: dict[str, Any], name: str) -> str:

@@ -1,5 +1,6 @@
 """`/api/rag`: users' knowledge bases, their documents, and what is found in them."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -9,15 +10,14 @@ from starlette.types import Scope
 from accounts.accounts import Identity
 from knowledge.base import BaseStore, shown
 from knowledge.store import MAX_TOP_K
-from server.backend_api.chat import Chat, text_in
+from nodes.turn_request import TurnRequest
+from server.backend_api.chat import Chat, said_in, text_in
 from server.backend_api.conversations import number_in
 from server.backend_api.router import REFUSALS, InLanguage, route
 from server.bodies import JsonRoute, UploadRoute
-from server.conversing import Asked
 from server.errors import ApiError
 from server.routes.about import State
 from server.routes.fields import Text, user
-from server.routes.messages import request_key_in
 from server.texts import text
 from server.uploads import Upload, document_refused, form_of, received
 
@@ -162,18 +162,17 @@ class KnowledgeChat(Chat):
 
     scopes = ("chat", "knowledge")
 
-    async def asked(self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+    async def asked(
+        self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]
+    ) -> TurnRequest:
         """What he says, where, and in which knowledge base the answer is looked for."""
         top_k = body.get("top_k", USUAL_TOP_K)
         if isinstance(top_k, bool) or not isinstance(top_k, int):
             raise ApiError(400, "`top_k` must be a number.", param="top_k", code="invalid_value")
         store = await self._state.knowledge.store(identity.user.id, text_in(body, "kb_id"))
-        return Asked(
-            identity,
-            number_in(body.get("conversation_id")),
-            text_in(body, "message"),
-            request_key=request_key_in(headers),
-            graph=self._state.settings.knowledge_graph,
+        return replace(
+            said_in(body, number_in(body.get("conversation_id")), headers),
+            endpoint=self._state.settings.knowledge_graph,
             store=BaseStore(store, _top_k(top_k)),
         )
 

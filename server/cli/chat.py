@@ -86,18 +86,19 @@ async def _turn(
     from graphs.run import run_turn
     from nodes.call import Call
     from nodes.contract import Turn
-    from nodes.events import Action, Audio, Filler, Say, Timing, ToolCallPart, Transcript
+    from nodes.events import Action, Audio, Fallback, Filler, Say, Timing, ToolCallPart, Transcript
+    from nodes.turn_request import TurnRequest
 
     heard = {"modalities": ["text", "audio"], "audio": {"format": "wav"}} if ear is not None else {}
     call = Call(id="terminal", principal="terminal")
     # What is only kept need not be waited for.
-    turn = Turn(services=services, messages=messages, request=heard, call=call, streaming=not isinstance(ear, Keeping))
+    asked = TurnRequest(messages, heard, call, streaming=not isinstance(ear, Keeping))
     words: list[str] = []
     steps: list[str] = []
     hung_up, sound = False, 0
-    async for event in run_turn(graph, turn):
+    async for event in run_turn(graph, Turn(services, asked)):
         match event:
-            case Say(text=text) | Transcript(text=text):
+            case Say(text=text) | Transcript(text=text) | Fallback(text=text):
                 words.append(text)
                 console.print(text, end="", markup=False, soft_wrap=True)
             case Audio(data=data):

@@ -10,18 +10,18 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from models.question import last_user_text
-from nodes.contract import Turn
+from accounts.accounts import Identity
+from models.environment import in_thread
+from nodes.turn_request import TurnRequest
 from profiles.choose import known_profiles
 from server.auth import Caller
 from server.bodies import read_body
 from server.body_room import Place
-from server.conversing import Asked, converse
+from server.conversing import converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
+from server.http.telling import tell
 from server.json_body import read_object
-from server.listener import Listener
-from server.meter import Meter
 from server.reply import Replying, headers_of, send_error
 from server.routes.doors import admitted
 from server.routes.messages import CONVERSATION, request_key_in
@@ -50,26 +50,23 @@ class Completions:
             caller = await self._state.authenticator.authenticate(scope, headers)
             with self._state.body_room.place(caller.principal) as place:
                 request = await self._read(scope, receive, headers, caller, place)
-                endpoint, turn = self._turn(caller, request)
-                if self._state.settings.require_stream and not turn.streaming:
+                endpoint, asked = self._asked(caller, request, headers)
+                if self._state.settings.require_stream and not asked.streaming:
                     message = "This server only streams: `stream` must be true."
                     raise ApiError(400, message, param="stream", code="stream_required")
                 if self._state.draining:
                     raise shutting_down()
-                wire = self.wire(endpoint, request, turn)
-                if CONVERSATION in headers:
-                    asked = self._asked(headers, caller, endpoint, turn)
+                wire = self.wire(request, asked)
+                if asked.conversation is not None:
                     send = Replying(send)
-                    await converse(self._state, asked, wire, scope, receive, send)
+                    await converse(self._state, _user_of(caller), asked, wire, scope, receive, send)
                     return
                 if place.counted:
-                    await asyncio.to_thread(lambda: turn.key)  # hashing a large request takes a while
-                async with admitted(self._state, caller.identity, turn.messages, turn.request) as charges:
-                    shared, joined = self._state.turns.enter(endpoint.graph, turn, endpoint.spec.policy)
-                    meter = None if joined else Meter(self._state.ledger, turn, caller.identity, charges)
-                    listener = Listener(shared, turn, endpoint, wire, self._state.settings, meter=meter)
+                    await in_thread(lambda: asked.key)  # hashing a large request takes a while
+                async with admitted(self._state, caller.identity, asked.messages, asked.parameters) as admission:
+                    run = self._state.runs.start_or_join(endpoint, asked, admission)
                     serving = True
-                    await listener.serve(scope, receive, send, joined=joined)
+                    await tell(run, asked, wire, self._state.settings, scope, receive, send)
         except ClientDisconnect:
             return
         except FORESEEN as error:
@@ -85,30 +82,13 @@ class Completions:
         """The request. Raises ApiError."""
         return read_request(data, headers, query, principal)
 
-    def wire(self, endpoint: Endpoint, request: CompletionRequest, turn: Turn) -> Wire:
+    def wire(self, request: CompletionRequest, asked: TurnRequest) -> Wire:
         """The form in which the turn is told."""
         return ChatWire(
-            model=request.model or endpoint.spec.name,
-            include_usage=request.include_usage or not turn.streaming,
-            profile=turn.profile,
-            session=turn.call.id,
-        )
-
-    def _asked(self, headers: dict[str, str], caller: Caller, endpoint: Endpoint, turn: Turn) -> Asked:
-        """The same as a turn of a user's conversation: what was said before is ours to know, not the request's."""
-        if caller.identity is None:
-            message = "A conversation belongs to a user: bring his token or key."
-            raise ApiError(401, message, "authentication_error", "no_api_key", headers={"WWW-Authenticate": "Bearer"})
-        return Asked(
-            caller.identity,
-            headers[CONVERSATION],
-            last_user_text(turn.messages),
-            turn.streaming,
-            request_key_in(headers),
-            graph=endpoint.spec.name,
-            profile=turn.profile,
-            parameters=turn.request,
-            carries_sound=self.carries_sound,
+            model=request.model or asked.endpoint,
+            include_usage=request.include_usage or not asked.streaming,
+            profile=asked.profile,
+            session=asked.call.id,
         )
 
     async def _read(
@@ -123,15 +103,17 @@ class Completions:
         query = dict(Request(scope).query_params)
         return self.read(data, headers, query, caller.principal)
 
-    def _turn(self, caller: Caller, request: CompletionRequest) -> tuple[Endpoint, Turn]:
-        """The endpoint, and the turn that it is asked for."""
+    def _asked(
+        self, caller: Caller, request: CompletionRequest, headers: dict[str, str]
+    ) -> tuple[Endpoint, TurnRequest]:
+        """The endpoint, and the turn that it is asked for. Raises ApiError."""
         endpoint, model = self._pick(request)
         policy = endpoint.spec.policy
         profile = policy.applied_to(known_profiles()[policy.profile] if policy.profile else request.profile)
-        turn = Turn(
-            services=self._state.services,
+        conversation = headers.get(CONVERSATION)
+        asked = TurnRequest(
             messages=request.messages,
-            request=request.parameters,
+            parameters=request.parameters,
             call=request.call,
             profile=profile,
             model=model,
@@ -139,8 +121,10 @@ class Completions:
             streaming=profile.streams if request.stream is None else request.stream,
             endpoint=endpoint.spec.name,
             carries_sound=self.carries_sound,
+            conversation=conversation,
+            request_key=None if conversation is None else request_key_in(headers),
         )
-        return endpoint, turn
+        return endpoint, asked
 
     def _pick(self, request: CompletionRequest) -> tuple[Endpoint, str]:
         """The graph, and the upstream's name of the model: `rag` or `rag/gpt-4o-mini` on the common path names both."""
@@ -151,3 +135,11 @@ class Completions:
         if graph == self._endpoint.spec.name:
             return self._endpoint, model
         return self._endpoint, request.model
+
+
+def _user_of(caller: Caller) -> Identity:
+    """Whoever a conversation may belong to. Raises ApiError 401."""
+    if caller.identity is None:
+        message = "A conversation belongs to a user: bring his token or key."
+        raise ApiError(401, message, "authentication_error", "no_api_key", headers={"WWW-Authenticate": "Bearer"})
+    return caller.identity

@@ -8,8 +8,8 @@ from fastapi import Request
 from accounts.accounts import Identity
 from accounts.hashing import hash_of
 from accounts.users import key_of
+from server.admission import Admission
 from server.errors import ApiError
-from server.ledger import Charge
 from server.reply import headers_of
 from server.state import ServerState
 
@@ -30,22 +30,22 @@ async def admitted(
     identity: Identity | None,
     messages: Sequence[Mapping[str, object]],
     request: Mapping[str, object],
-) -> AsyncIterator[tuple[Charge, ...]]:
-    """A user's turn takes its place, and this is what his budgets were charged for it. Raises ApiError 429."""
+) -> AsyncIterator[Admission]:
+    """A turn takes its place, and a user's budgets are charged for it. Raises ApiError 429."""
     if identity is None:
-        yield ()
+        yield Admission()
         return
     most = state.settings.user_streams
-    with state.turns.place(identity.principal, most) as free:
+    with state.runs.place(identity.principal, most) as free:
         if not free:
             message = f"{most} turns of yours are running. Wait for one to end."
             raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": "1"})
         await state.limiter.hit("turn", identity.user.id)
-        charges = await state.ledger.reserve(identity, messages, request)
+        admission = Admission(identity, await state.ledger.reserve(identity, messages, request))
         try:
-            yield charges
+            yield admission
         finally:
-            state.ledger.release(charges)
+            state.ledger.release(admission.charges)
 
 
 async def admit_password(state: ServerState, identity: Identity) -> None:

@@ -4,8 +4,9 @@ from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
+from nodes.turn_request import TurnRequest
 from server.bodies import JSON_BYTES, read_body
-from server.conversing import TEXT, Asked, converse
+from server.conversing import TEXT, converse
 from server.errors import ApiError
 from server.json_body import read_object
 from server.reply import Replying, headers_of, send_error, told_once
@@ -38,9 +39,16 @@ class Messages:
             if not isinstance(streaming, bool):
                 raise ApiError(400, "`stream` must be true or false.", param="stream", code="invalid_value")
             conversation = scope["path_params"]["conversation_id"]
-            asked = Asked(identity, conversation, content, streaming, request_key_in(headers))
+            asked = TurnRequest(
+                [{"role": "user", "content": content}],
+                profile=TEXT,
+                streaming=streaming,
+                carries_sound=False,
+                conversation=conversation,
+                request_key=request_key_in(headers),
+            )
             wire = ChatWire(model="dialgraph", include_usage=True, profile=TEXT, session=conversation)
-            await converse(self._state, asked, wire, scope, receive, send)
+            await converse(self._state, identity, asked, wire, scope, receive, send)
 
 
 def request_key_in(headers: dict[str, str]) -> str | None:

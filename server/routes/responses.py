@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from nodes.contract import Turn
-from server.endpoints import Endpoint
+from nodes.turn_request import TurnRequest
 from server.routes.completions import Completions
 from server.wire.port import Wire
 from server.wire.request import CompletionRequest
@@ -22,7 +21,7 @@ class Responses(Completions):
         """The request. Raises ApiError."""
         return read_responses_request(data, headers, query, principal)
 
-    def wire(self, endpoint: Endpoint, request: CompletionRequest, turn: Turn) -> Wire:
+    def wire(self, request: CompletionRequest, asked: TurnRequest) -> Wire:
         """The form in which the turn is told."""
-        model = request.model or endpoint.spec.name
-        return ResponsesWire(model=model, profile=turn.profile, session=turn.call.id)
+        model = request.model or asked.endpoint
+        return ResponsesWire(model=model, profile=asked.profile, session=asked.call.id)

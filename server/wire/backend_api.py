@@ -5,7 +5,7 @@ from typing import Literal
 
 import orjson
 
-from nodes.events import Event, Filler, Say
+from nodes.events import Event, Fallback, Filler, Say
 from server.errors import ApiError
 from server.texts import Language, told
 from server.wire.sse import EVENT_STREAM, KEEP_ALIVE
@@ -47,14 +47,11 @@ class BackendApiWire:
         """The body of a reply that is an error."""
         return orjson.dumps({"error": told(error, self._language)})
 
-    def forget_actions(self) -> None:
-        """There are none."""
-
     def name_after(self, turn_id: str) -> None:
         """Its events have no ids."""
 
     def _heard(self, events: Iterable[Event]) -> list[str]:
-        texts = [event.text for event in events if isinstance(event, Say | Filler) and event.text]
+        texts = [event.text for event in events if isinstance(event, Say | Filler | Fallback) and event.text]
         self._words += texts
         return texts
 

@@ -55,10 +55,6 @@ class ChatWire:
         """The body of a reply that is an error."""
         return error.body()
 
-    def forget_actions(self) -> None:
-        """The turn goes another way than it began: no tool is called."""
-        self._encoder.forget_actions()
-
     def name_after(self, turn_id: str) -> None:
         """See the listener."""
         self._encoder.rename(f"chatcmpl-{turn_id.replace('-', '')}")

@@ -19,6 +19,8 @@ from nodes.events import (
     Audio,
     Citations,
     Event,
+    Failed,
+    Fallback,
     Filler,
     Finish,
     Metadata,
@@ -113,7 +115,12 @@ class ChunkEncoder:
                 self._usage = event if self._usage is None else _sum(self._usage, event)
             case Finish(reason=reason):
                 self._reason = reason
-            case Timing():
+            case Fallback(text=text):
+                self._forget_actions()
+                if text:
+                    yield from self._begin()
+                    yield self._chunk({"content": text})
+            case Timing() | Failed():
                 pass
             case _:
                 assert_never(event)
@@ -133,7 +140,7 @@ class ChunkEncoder:
         if self._include_usage and self._usage is not None:
             yield {**self._head, "choices": [], "usage": usage_data(self._usage)}
 
-    def forget_actions(self) -> None:
+    def _forget_actions(self) -> None:
         """Call no tool after all: the turn failed, or another one has taken its place."""
         self._calls, self._open, self._action, self._reason = [], {}, None, None
 

@@ -33,8 +33,5 @@ class Wire(Protocol):
     def refusal(self, error: ApiError) -> bytes:
         """The body of a reply that is an error."""
 
-    def forget_actions(self) -> None:
-        """The turn goes another way than it began: no tool is called."""
-
     def name_after(self, turn_id: str) -> None:
         """It is a turn that is kept, under this id: a request that comes again is answered under the same."""

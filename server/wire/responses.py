@@ -84,10 +84,6 @@ class ResponsesWire:
         """The body of a reply that is an error."""
         return error.body()
 
-    def forget_actions(self) -> None:
-        """The turn goes another way than it began: no tool is called."""
-        self._chunks.forget_actions()
-
     def name_after(self, turn_id: str) -> None:
         """See the listener."""
         self._head["id"] = f"resp_{turn_id.replace('-', '')}"

@@ -1,99 +1,68 @@
-"""What is kept of a turn while it is told: noted as it is spoken, committed before its end is told."""
+"""What is kept of a turn of a conversation: noted as it is spoken, committed before its end is told."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from conversations.turns import BegunTurn, ConversationTurns
-from conversations.values import State, UnknownConversationError
+from conversations.values import UnknownConversationError
 from database.errors import DatabaseError
 from database.text import cleaned
-from nodes.events import Event, Filler, Say, Transcript
-from server.errors import ApiError
+from graphs.run import State
+from nodes.events import Event, Fallback, Filler, Say, Transcript
+from server.errors import ApiError, conversation_gone
 from server.wire.chunks import filler_text
 
 log = logging.getLogger(__name__)
 
-_TRY_AGAIN_SECONDS = (0.2, 1.0, 5.0)
-NOTE_SECONDS = 1.0
+_TRY_AGAIN_SECONDS: Final = (0.2, 1.0, 5.0)
+NOTE_SECONDS: Final = 1.0
 """How much of a turn a killed server can lose, in time."""
 
 
-class Record(Protocol):
-    """Hears a turn beside its client."""
+class TurnRecord:
+    """Of one turn of a conversation: the record of its run."""
 
-    def heard(self, events: Iterable[Event]) -> None:
-        """These have been told."""
-
-    def unheard(self) -> None:
-        """What came up to now has reached nobody."""
-
-    async def end(self, state: State) -> None:
-        """The turn has come to its end, which is about to be told. Raises what forbids to tell it."""
-
-    async def close(self, state: State) -> None:
-        """Nothing more is told; if it has not ended, this is what it is."""
-
-
-class NoRecord:
-    """Of a turn that belongs to no conversation."""
-
-    def heard(self, events: Iterable[Event]) -> None:
-        """See Record."""
-
-    def unheard(self) -> None:
-        """See Record."""
-
-    async def end(self, state: State) -> None:
-        """See Record."""
-
-    async def close(self, state: State) -> None:
-        """See Record."""
-
-
-class ConversationRecord:
-    """Of one turn of a conversation."""
-
-    def __init__(self, keeper: "Keeper", turn: BegunTurn, filler_suffix: str) -> None:
+    def __init__(self, recorder: "TurnRecorder", turn: BegunTurn, *, filler_suffix: str, streaming: bool) -> None:
+        """`streaming`: what was spoken has been heard; else nothing is heard before the end."""
         self.turn = turn
         self.gone: Callable[[], None] = lambda: None
         """Ends the turn: its conversation was deleted."""
-        self._keeper = keeper
+        self._recorder = recorder
         self._suffix = filler_suffix
+        self._streaming = streaming
         self._words: list[str] = []
         self._ended = False
-        keeper.running.add(self)
+        recorder.running.add(self)
 
     @property
     def answer(self) -> str:
         """What was spoken up to now."""
         return cleaned("".join(self._words))
 
-    def heard(self, events: Iterable[Event]) -> None:
-        """See Record."""
+    def heard(self, events: Sequence[Event]) -> None:
+        """See graphs.run.Record."""
         for event in events:
-            if isinstance(event, Say | Transcript):
+            if isinstance(event, Say | Transcript | Fallback):
                 self._words.append(event.text)
             elif isinstance(event, Filler):
                 self._words.append(filler_text(event.text, self._suffix))
 
-    def unheard(self) -> None:
-        """See Record."""
-        self._words.clear()
-
     async def end(self, state: State) -> None:
-        """See Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""
+        """See graphs.run.Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""
         try:
-            await asyncio.shield(self._keeper.log.end(self.turn, self.answer, state))
+            await asyncio.shield(self._recorder.log.end(self.turn, self.answer, state))
         except UnknownConversationError as error:
             self._over()
             raise conversation_gone() from error
         self._over()
 
     async def close(self, state: State) -> None:
-        """See Record."""
+        """See graphs.run.Record."""
         if not self._ended:
+            if not self._streaming:
+                self._words.clear()
             await asyncio.shield(self._close(state))
 
     async def _close(self, state: State) -> None:
@@ -110,15 +79,15 @@ class ConversationRecord:
 
     def _over(self) -> None:
         self._ended = True
-        self._keeper.running.discard(self)
+        self._recorder.running.discard(self)
 
 
-class Keeper:
+class TurnRecorder:
     """Notes what the running turns of this process have said, all in one commit a second."""
 
     def __init__(self, turns: ConversationTurns) -> None:
         self.log = turns
-        self.running: set[ConversationRecord] = set()
+        self.running: set[TurnRecord] = set()
 
     async def note(self) -> None:
         """Note what they have said up to now; one whose conversation was deleted ends."""
@@ -130,8 +99,3 @@ class Keeper:
             else:
                 for turn in gone & {record.turn for record in self.running}:
                     records[turn].gone()
-
-
-def conversation_gone() -> ApiError:
-    """For a turn whose conversation was deleted while it ran."""
-    return ApiError(404, "The conversation is gone.", code="conversation_gone")

@@ -1,0 +1,47 @@
+"""Words that are armed now and spoken later, unless something else is spoken before."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+class LateWords:
+    """Of one turn: its timers, and the tasks that they have started."""
+
+    def __init__(self, is_silent: Callable[[], bool]) -> None:
+        """`is_silent`: whether the caller has heard nothing yet."""
+        self._is_silent = is_silent
+        self._timers: list[asyncio.TimerHandle] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def arm(self, seconds: float, speak: Callable[[], Awaitable[None]]) -> None:
+        """Speak then, if the caller still hears nothing."""
+
+        def fire() -> None:
+            async def say() -> None:
+                if self._is_silent():
+                    await speak()
+
+            task = asyncio.ensure_future(say())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        if self._is_silent():
+            self._timers.append(asyncio.get_running_loop().call_later(seconds, fire))
+
+    def disarm(self) -> None:
+        """Cancel every phrase that has not begun."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    async def settle(self) -> None:
+        """Disarm, and wait for what has begun."""
+        self.disarm()
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
+
+    def stop(self) -> None:
+        """Disarm, and cancel what has begun."""
+        self.disarm()
+        for task in list(self._tasks):
+            task.cancel()

@@ -1,0 +1,45 @@
+"""The port of what the names in a graph stand for: models, stores, voices, tools."""
+
+from collections.abc import Iterable
+from typing import BinaryIO, Protocol
+
+from knowledge.store import Searchable
+from models.port import ChatModel
+from nodes.fillers import Fillers
+from nodes.memory import MemoryTable
+from speech.port import Voice
+from speech.transcriber import Transcriber
+from tools.port import Toolbox
+
+
+class Services(Protocol):
+    """What the names in a graph stand for; opened at the first use."""
+
+    def model(self, name: str) -> ChatModel:
+        """The model of that name."""
+
+    def store(self, name: str) -> Searchable:
+        """The knowledge store of that name."""
+
+    async def warm_stores(self, names: Iterable[str]) -> None:
+        """Make the first search in these stores no slower than the others."""
+
+    def voice(self, name: str) -> Voice:
+        """The voice of that name."""
+
+    def toolbox(self, name: str) -> Toolbox:
+        """The tools of that name."""
+
+    def transcriber(self, name: str) -> Transcriber:
+        """Who understands speech, of that name."""
+
+    def recording(self, name: str) -> BinaryIO:
+        """A file in the folder of recordings, opened. Blocks. FileNotFoundError, RecordingError."""
+
+    @property
+    def memory(self) -> MemoryTable:
+        """Where what is known of calls is kept."""
+
+    @property
+    def fillers(self) -> Fillers:
+        """What is known of silences."""

@@ -1,0 +1,135 @@
+"""A run, told to one client over HTTP in the form of a protocol: everything once, to its end or to the client's."""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from graphs.channel import Subscription
+from graphs.run import Run
+from models.environment import REAL
+from models.errors import ModelError
+from nodes.events import Failed, Fallback
+from nodes.turn_request import TurnRequest
+from server.errors import api_error
+from server.http.reply import HttpReply
+from server.settings import Settings
+from server.usage_meter import outcome_of
+from server.wire.port import Wire
+
+log = logging.getLogger("dialgraph.turns")
+
+_FINAL: Final[Mapping[str, str]] = {"x-should-retry": "false"}
+"""The graph has had its retries: another try of the client's own would only make the caller wait."""
+
+
+async def tell(
+    run: Run,
+    asked: TurnRequest,
+    wire: Wire,
+    settings: Settings,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Tell the run to this client. When he leaves, and nobody else hears it, the run is stopped and awaited."""
+    joined = run.was_heard
+    subscription = run.subscribe()
+    reply = HttpReply(
+        scope,
+        receive,
+        send,
+        media_type=wire.media_type,
+        keep_alive=wire.keep_alive if asked.streaming else b"",
+        keepalive_seconds=settings.keepalive_ms / 1000,
+        patience_seconds=settings.send_timeout_seconds,
+        leave=subscription.close,
+    )
+    telling = _Telling(subscription, asked, wire, reply)
+    try:
+        async with reply:
+            await telling.serve()
+    finally:
+        subscription.close()
+        await run.left()
+        telling.log(joined=joined)
+
+
+class _Telling:
+    def __init__(self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply) -> None:
+        self._subscription = subscription
+        self._asked = asked
+        self._wire = wire
+        self._reply = reply
+        self._began = REAL.now()
+        self._first_ms = 0.0
+        self._failure: Exception | None = None
+        """What the run has failed with."""
+
+    async def serve(self) -> None:
+        """A status before the first byte, a frame after it, or the words of the run; never a cut without a word."""
+        try:
+            failed = await self._pass_on()
+        except Exception as error:  # the boundary of a reply: whatever failed, the client is told once
+            log.exception("a turn could not be told", extra={"graph": self._asked.endpoint})
+            failed = Failed(error)
+        if self._reply.gone:
+            return
+        if failed is not None:
+            await self._refuse(failed)
+        elif self._asked.streaming:
+            await self._reply.stream(self._wire.stream_end(), last=True)
+        else:
+            await self._reply.whole(200, self._wire.body())
+
+    async def _pass_on(self) -> Failed | None:
+        """All that is said; why it failed, if the client is to be told so."""
+        streaming = self._asked.streaming
+        async for events in self._subscription:
+            last = events[-1]
+            if isinstance(last, Failed):
+                self._failure = last.error
+                return last
+            if isinstance(last, Fallback):
+                self._failure = last.error
+            if streaming:
+                if data := self._wire.stream(events):
+                    self._first_ms = self._first_ms or self._elapsed_ms()
+                    await self._reply.stream(data)
+            else:
+                self._wire.fold(events)
+                if not self._first_ms and any(event.audible for event in events):
+                    self._first_ms = self._elapsed_ms()
+        return None
+
+    async def _refuse(self, failed: Failed) -> None:
+        # A user's own key that is wrong is no reason for his client to log in again.
+        told = api_error(failed.error, callers_key=bool(self._asked.api_key) and self._asked.conversation is None)
+        if not self._reply.begun:
+            final = _FINAL if isinstance(failed.error, ModelError) and told.status >= 500 else {}
+            await self._reply.whole(told.status, self._wire.refusal(told), {**told.headers, **final})
+        elif failed.quiet:
+            ended = self._wire.stream([Fallback("", failed.error)]) + self._wire.stream_end()
+            await self._reply.stream(ended, last=True)
+        else:
+            await self._reply.stream(self._wire.stream_error(told), last=True)
+
+    def log(self, *, joined: bool) -> None:
+        """Write the line of this reply."""
+        outcome = "cancelled" if self._reply.gone else outcome_of(self._failure)
+        log.info(
+            "turn",
+            extra={
+                "graph": self._asked.endpoint,
+                "caller": self._asked.call.principal,
+                "profile": self._asked.profile.name,
+                "joined": joined,
+                "first_word_ms": round(self._first_ms, 1),
+                "total_ms": self._elapsed_ms(),
+                "outcome": outcome,
+            },
+        )
+
+    def _elapsed_ms(self) -> float:
+        return round((REAL.now() - self._began) * 1000, 1)

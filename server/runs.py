@@ -1,0 +1,151 @@
+"""The turns that run: which one the same request joins, which one a newer one ends.
+
+A voice call repeats itself: hosts speculate, try again, close and send the same once more. The same turn runs once,
+whoever asks for it how often, and a call that has gone on does not pay for the turn before.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from graphs.borrowed import BorrowedServices
+from graphs.run import Record, Run
+from models.environment import REAL, Environment
+from nodes.contract import Services, Turn
+from nodes.turn_request import TurnRequest
+from server.admission import Admission
+from server.endpoints import Endpoint
+from server.errors import api_error, conversation_gone, shutting_down, superseded
+from server.ledger import Ledger
+from server.usage_meter import UsageMeter
+
+log = logging.getLogger("dialgraph.turns")
+
+KEPT_EVENTS: Final = 4096
+"""Of a turn that may be joined; a longer one can be joined no more."""
+KEPT_SECONDS: Final = 10.0
+"""How long a turn that has ended can still be joined: hosts try again within seconds."""
+MOST_KEPT: Final = 512
+"""Ended turns that are kept at a time."""
+
+CallKey = tuple[str, str, str]
+
+
+class Runs:
+    """Every run of this process. What belongs to one principal is never found by another."""
+
+    def __init__(self, services: Services, ledger: Ledger, environment: Environment = REAL) -> None:
+        self.open: dict[Run, str] = {}
+        """Those that run, each with its principal."""
+        self._services = services
+        self._ledger = ledger
+        self._environment = environment
+        self._held: Counter[str] = Counter()
+        """Places that each principal has taken."""
+        self._by_key: dict[str, Run] = {}
+        self._by_call: dict[CallKey, Run] = {}
+        self._forgetting: dict[Run, asyncio.TimerHandle] = {}
+        """Ended runs that are kept, each until then."""
+
+    def start_or_join(
+        self, endpoint: Endpoint, asked: TurnRequest, admission: Admission, record: Record | None = None
+    ) -> Run:
+        """The run that this request hears. Without a call id it is always its own; so is a turn of a conversation.
+
+        Raises ModelError for a request that cannot be told from others.
+        """
+        if not asked.call.id:
+            return self._start(endpoint, asked, admission, record, joins=False)
+        policy = endpoint.spec.policy
+        joins, key = policy.joins and asked.conversation is None, asked.key
+        if joins and (same := self._by_key.get(key)) is not None and same.joinable:
+            return same
+        call = (asked.call.principal, asked.endpoint, asked.call.id)
+        if policy.newest_wins and (older := self._by_call.get(call)) is not None:
+            older.stop(superseded(), quiet=True)
+        run = self._start(endpoint, asked, admission, record, joins=joins)
+        self._by_call[call] = run
+        run.when_done(lambda: self._forget_call(call, run))
+        if joins:
+            self._by_key[key] = run
+            run.when_done(lambda: self._keep(key, run))
+        return run
+
+    def stop(self) -> None:
+        """The server stops: end every turn; whoever hears one is told."""
+        for run in list(self.open):
+            run.stop(shutting_down())
+
+    async def aclose(self) -> None:
+        """End every turn, also those that nobody hears, and wait for that."""
+        self.stop()
+        for run in list(self.open):
+            await run.wait()
+
+    @contextmanager
+    def place(self, principal: str, most: int) -> Iterator[bool]:
+        """Take one of so many places for a turn; 0: there is no bound. Whether there was one."""
+        free = not most or self._held[principal] < most
+        self._held[principal] += free
+        try:
+            yield free
+        finally:
+            self._held[principal] -= free
+            if not self._held[principal]:
+                del self._held[principal]
+
+    def end_of(self, principal: str) -> None:
+        """End the turns of somebody who is gone."""
+        for run, whose in list(self.open.items()):
+            if whose == principal:
+                run.stop(conversation_gone())
+
+    def principals(self) -> set[str]:
+        """Whose turns run."""
+        return set(self.open.values())
+
+    def _start(
+        self, endpoint: Endpoint, asked: TurnRequest, admission: Admission, record: Record | None, *, joins: bool
+    ) -> Run:
+        services = self._services
+        if asked.upstream is not None or asked.store is not None:
+            services = BorrowedServices(services, asked.upstream, asked.store)
+        run = Run(
+            endpoint.graph,
+            Turn(services, asked, environment=self._environment),
+            keep=KEPT_EVENTS if joins else 0,
+            linger_seconds=asked.profile.linger_ms / 1000 if joins else 0.0,
+            record=record,
+            observers=(UsageMeter(self._ledger, asked, admission, self._environment),),
+        )
+        self.open[run] = asked.call.principal
+        run.when_done(lambda: self._over(run, endpoint))
+        return run
+
+    def _over(self, run: Run, endpoint: Endpoint) -> None:
+        del self.open[run]
+        if run.failure is not None and api_error(run.failure).code == "internal_error":
+            log.error("a turn failed", exc_info=run.failure, extra={"graph": endpoint.spec.name})
+
+    def _forget_call(self, call: CallKey, run: Run) -> None:
+        if self._by_call.get(call) is run:
+            del self._by_call[call]
+
+    def _keep(self, key: str, run: Run) -> None:
+        """Keep a turn that ended well for a while; the oldest goes first if there are many."""
+        if not run.joinable:
+            self._forget(key, run)
+            return
+        if len(self._by_key) > MOST_KEPT:
+            oldest = next((old for old, one in self._by_key.items() if one.done and one is not run), key)
+            self._forget(oldest, self._by_key[oldest])
+        self._forgetting[run] = asyncio.get_running_loop().call_later(KEPT_SECONDS, self._forget, key, run)
+
+    def _forget(self, key: str, run: Run) -> None:
+        if self._by_key.get(key) is run:
+            del self._by_key[key]
+        if (timer := self._forgetting.pop(run, None)) is not None:
+            timer.cancel()

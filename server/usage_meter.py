@@ -1,0 +1,92 @@
+"""What one turn uses, counted while it is told: as its models tell, or estimated where they do not."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from graphs.errors import StoppedError
+from graphs.run import Run
+from models.environment import Environment
+from models.usage import estimate, prompt_estimate
+from nodes.events import Event, Fallback, Filler, Say, Transcript, Usage
+from nodes.turn_request import TurnRequest
+from server.admission import Admission
+from server.errors import api_error
+from server.ledger import Charge, Entry, Ledger
+
+_SPOKEN: Final = (Filler, Transcript, Fallback)
+
+
+class UsageMeter:
+    """Counts one turn: an observer of its run."""
+
+    def __init__(self, ledger: Ledger, asked: TurnRequest, admission: Admission, environment: Environment) -> None:
+        """Takes the admission's charges over: they are settled when the turn ends."""
+        self._ledger = ledger
+        self._environment = environment
+        self._identity = admission.identity
+        self._charges: Iterable[Charge] = admission.take_charges()
+        self._principal = asked.call.principal
+        self._about = {
+            "endpoint": asked.endpoint, "call_id": asked.call.id, "turn_id": asked.call.turn_id, "model": asked.model,
+        }  # fmt: skip
+        self._prompt = prompt_estimate(asked.messages)
+        self._began = environment.now()
+        self._first_ms = 0.0
+        self._counted = [0, 0]
+        self._passes = 0
+        self._characters = 0.0
+        self._estimated = False
+
+    def heard(self, events: Sequence[Event]) -> None:
+        """See Observer."""
+        for event in events:
+            kind = type(event)
+            if kind is Say:
+                self._characters += estimate(event.text)  # type: ignore[union-attr]  # mypy does not narrow by `kind`
+            elif isinstance(event, Usage):
+                self._counted[0] += event.prompt_tokens
+                self._counted[1] += event.completion_tokens
+                self._passes += 1
+                self._estimated = self._estimated or event.estimated
+                self._characters = 0.0
+            elif isinstance(event, _SPOKEN):
+                self._characters += estimate(event.text)
+            if not self._first_ms and event.audible:
+                self._first_ms = self._elapsed_ms()
+
+    def ended(self, run: Run) -> None:
+        """See Observer."""
+        self.end(outcome_of(run.failure))
+
+    def end(self, outcome: str) -> None:
+        """Write the row. Words behind the last count are estimated."""
+        uncounted = not self._passes or (outcome != "complete" and self._characters > 0)
+        identity = self._identity
+        self._ledger.add(
+            Entry(
+                id=self._environment.id(),
+                user_id=identity.user.id if identity else None,
+                principal=self._principal,
+                key_id=identity.key.id if identity and identity.key else None,
+                **self._about,
+                passes=self._passes + (1 if uncounted else 0),
+                prompt_tokens=self._counted[0] + (self._prompt if uncounted else 0),
+                completion_tokens=self._counted[1] + (round(self._characters) if uncounted else 0),
+                estimated=self._estimated or uncounted,
+                first_word_ms=round(self._first_ms),
+                total_ms=round(self._elapsed_ms()),
+                outcome=outcome,
+                created_at=int(self._environment.date() * 1000),
+            ),
+            self._charges,
+        )
+
+    def _elapsed_ms(self) -> float:
+        return (self._environment.now() - self._began) * 1000
+
+
+def outcome_of(failure: BaseException | None) -> str:
+    """`complete`, `cancelled` by the caller, or `error:` with the code that he was told."""
+    if failure is None:
+        return "complete"
+    return "cancelled" if isinstance(failure, StoppedError) else f"error:{api_error(failure).code}"
