@@ -1,6 +1,5 @@
 """Passwords as bcrypt hashes, looked at one at a time in a thread, so that a flood of logins costs no call its pace."""
 
-import asyncio
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from typing import TypeVar
 import bcrypt
 
 from accounts.errors import BusyError, InvalidAccountError
+from environment.environment import in_thread
 
 COST = 12
 """A quarter of a second a hash on the machine that this was measured on."""
@@ -50,14 +50,14 @@ class Passwords:
 
     async def aclose(self) -> None:
         """End the thread."""
-        await asyncio.to_thread(self._thread.shutdown)
+        await in_thread(self._thread.shutdown)
 
     async def _run(self, work: Callable[[], Found]) -> Found:
         if self._waiting >= MOST_WAITING:
             raise BusyError("Too many logins at the same time. Try again in a moment.")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await in_thread(work, executor=self._thread)
         finally:
             self._waiting -= 1
 

@@ -27,6 +27,7 @@ from database.sqlite import (
     journal_bytes,
     prepare_reader,
 )
+from environment.environment import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -108,14 +109,14 @@ class Database:
         if self._readers is None:
             raise ValueError("database: this is no SQLite file.")
         await self.open()
-        return await asyncio.to_thread(self._readers.apart, work)
+        return await in_thread(self._readers.apart, work)
 
     async def open(self) -> None:
         """Bring the database to the present form, once."""
         if self._open:
             return
         async with self._opening:
-            await asyncio.to_thread(self.prepare)
+            await in_thread(self.prepare)
 
     def prepare(self) -> None:
         """The same at once, for a server that has not begun. Raises DatabaseError."""
@@ -158,7 +159,7 @@ class Database:
         """Tell the log when SQLite's journal grows without end: somebody holds an old state of the database open."""
         if not self._sqlite:
             return
-        size = await asyncio.to_thread(journal_bytes, Path(self._address.database or ""))
+        size = await in_thread(journal_bytes, Path(self._address.database or ""))
         if size > max(LARGEST_JOURNAL_BYTES, self._journal):
             log.warning(
                 "the database's journal grows: a program holds an old state open, or has written much at once",

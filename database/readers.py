@@ -4,13 +4,14 @@ A search makes a dozen small queries; through the writer's async connection each
 costs more than the queries do. With WAL a reader waits for no writer.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, local
 from typing import TypeVar
+
+from environment.environment import in_thread
 
 _THREADS = 2
 _MAPPED_BYTES = 2**30
@@ -31,7 +32,7 @@ class Readers:
 
     async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
         """What `work` finds, within one read transaction."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+        return await in_thread(self._run, work, executor=self._threads)
 
     def apart(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
         """What `work` finds, through a connection of its own, in the thread that calls."""
@@ -44,7 +45,7 @@ class Readers:
 
     async def aclose(self) -> None:
         """End the threads and close their connections."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await in_thread(self._threads.shutdown)
         for connection in self._all:
             connection.close()
         self._all.clear()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
+from environment.environment import in_thread
 from graphs.settings import ROOT, GraphSettings
 from graphs.shelf import Shelf, known, opened
 from knowledge.base import STORE_NAME
@@ -174,7 +175,7 @@ class OpenServices:
         """Open these stores, which reads files, and look into each once; one that was looked into is warm."""
         for name in [name for name in names if name not in self._warm]:
             self._warm.add(name)  # once: a store that is away does not hold up each turn
-            await (await asyncio.to_thread(self.store, name)).search("warm", 1)
+            await (await in_thread(self.store, name)).search("warm", 1)
 
     async def take_files_in(self) -> None:
         """Work off the queue of files until cancelled, also what a killed command left."""
@@ -218,11 +219,11 @@ class _Memory:
 
     async def load(self, key: CallKey) -> Remembered:
         """See nodes.memory.MemoryTable."""
-        return await (await asyncio.to_thread(self._table)).load(key)
+        return await (await in_thread(self._table)).load(key)
 
     async def save(self, key: CallKey, remembered: Remembered, lifetime_seconds: int) -> None:
         """See nodes.memory.MemoryTable."""
-        await (await asyncio.to_thread(self._table)).save(key, remembered, lifetime_seconds)
+        await (await in_thread(self._table)).save(key, remembered, lifetime_seconds)
 
     def _table(self) -> MemoryTable:
         from database.call_memory import CallMemoryTable

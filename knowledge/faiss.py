@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from environment.environment import in_thread
 from knowledge.asking import ask, telling, units_of, unknown_prefixes
 from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
@@ -186,11 +187,11 @@ class FaissStore(SqlStore):
 
     async def _build(self, nearby: Nearby) -> None:
         try:
-            segment = await asyncio.to_thread(nearby.built)
+            segment = await in_thread(nearby.built)
             known = self._known
             if known is not None and known.nearby.last >= segment.last:
                 self._known = _Known(known.generation, known.embedder, known.nearby.with_segment(segment), known.held)
-            await asyncio.to_thread(self._file.write, segment, self.embedder.name)
+            await in_thread(self._file.write, segment, self.embedder.name)
         except (OSError, RuntimeError) as error:  # a full disk; the segment in memory goes on
             log.warning("a file of vectors is not written", extra={"store": self.name, "reason": type(error).__name__})
 

@@ -5,7 +5,6 @@ comes in through us is kept in our rows too, so that it is whole, listed, export
 before, or a retriever finds, is passed on as it is, with the score that it gives.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from importlib import import_module
@@ -18,6 +17,7 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
+from environment.environment import in_thread
 from knowledge.elsewhere import Elsewhere
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore
@@ -61,7 +61,7 @@ def _likeness_of(named: VectorStore | BaseRetriever) -> Callable[[float], float]
 async def _near(named: VectorStore, question: str, most: int, likeness_of: Callable[[float], float]) -> list[Scored]:
     own = VectorStore._similarity_search_with_relevance_scores
     if type(named)._similarity_search_with_relevance_scores is not own:
-        return await asyncio.to_thread(named._similarity_search_with_relevance_scores, question, most)
+        return await in_thread(named._similarity_search_with_relevance_scores, question, most)
     near = await named.asimilarity_search_with_score(question, k=most)
     return [(document, likeness_of(float(score))) for document, score in near]
 

@@ -3,7 +3,6 @@
 The mean of the last hidden states over the tokens that count, of unit length, as sentence-transformers' models have it.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from environment.environment import in_thread
 from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
 
 _BATCH = 16
@@ -55,21 +55,20 @@ class OnnxEmbedder:
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
         """See the port."""
-        loop = asyncio.get_running_loop()
         parts = [
-            await loop.run_in_executor(self._thread, self._embed, texts[at : at + _BATCH])
+            await in_thread(self._embed, texts[at : at + _BATCH], executor=self._thread)
             for at in range(0, len(texts), _BATCH)
         ]
         return np.concatenate(parts)
 
     async def question(self, text: str) -> Vectors:
         """See the port."""
-        vector: Vectors = (await asyncio.get_running_loop().run_in_executor(self._thread, self._embed, [text]))[0]
+        vector: Vectors = (await in_thread(self._embed, [text], executor=self._thread))[0]
         return vector
 
     async def aclose(self) -> None:
         """See the port."""
-        await asyncio.to_thread(self._thread.shutdown)
+        await in_thread(self._thread.shutdown)
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
         encoded = self._tokenizer.encode_batch(list(texts))

@@ -3,7 +3,6 @@
 Every engine on a database writes through here, so that a document is wholly there or wholly absent whichever it is.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
 from database.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
+from environment.environment import in_thread
 from knowledge.embed import Vectors
 from knowledge.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids
 from knowledge.prepared import Prepared, worked_out
@@ -100,7 +100,7 @@ class Rows:
 
     async def arrive(self, store: StoreRow, batch: Sequence[Prepared], *, walked: bool) -> list[int]:
         """Passages with their words and vectors, in one transaction. Returns their ids. For `walked` see index_rows."""
-        ready = await asyncio.to_thread(worked_out, store.id, batch)
+        ready = await in_thread(worked_out, store.id, batch)
         async with self._database.transaction() as connection:
             ids = await take_ids(connection, len(batch))
             await bulk(connection, _INSERT_PASSAGE, map(_passage, ids, batch))

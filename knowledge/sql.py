@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from database.text import cleaned
+from environment.environment import in_thread
 from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Also, Arrival, nothing_else
 from knowledge.base import STORE_NAME
@@ -129,7 +130,7 @@ class SqlStore:
             async with self._beginning:
                 row = await self.rows.store()
                 if row is None:
-                    await self.add(await asyncio.to_thread(read_texts, self._sample))
+                    await self.add(await in_thread(read_texts, self._sample))
                     row = await self.rows.store()
         return row
 
@@ -244,10 +245,10 @@ class SqlStore:
         pieces: Sequence[Piece] | None = document.pieces
         if pieces is None:
             text = cleaned(document.text)
-            pieces = pieces_of(text) if len(text) < _INLINE_CHARACTERS else await asyncio.to_thread(pieces_of, text)
+            pieces = pieces_of(text) if len(text) < _INLINE_CHARACTERS else await in_thread(pieces_of, text)
         if not pieces:
             raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
         batches = analysed_pieces(pieces, self.embedder.hashing)
         # A few are computed at once; more would hold up every call.
-        while batch := await asyncio.to_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
+        while batch := await in_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
             yield batch

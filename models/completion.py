@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from environment.environment import Environment
 from models.answer import Finish, Part, Relay, Say, Usage
 from models.errors import ModelError
 from models.failures import kind_of_error
@@ -33,10 +34,12 @@ class UnreadableError(ValueError):
 class CompletionReader:
     """Reads the chunks of one answer and knows, at its end, whether it was whole."""
 
-    def __init__(self, name: str, declared: frozenset[str] = frozenset(), *, thinks_first: bool = False) -> None:
+    def __init__(
+        self, name: str, declared: frozenset[str], environment: Environment, *, thinks_first: bool = False
+    ) -> None:
         """`declared`: the names of the tools that the request offers."""
         self._name = name
-        self._calls = ToolCalls(declared)
+        self._calls = ToolCalls(declared, environment)
         self._thoughts = ThoughtsFirst() if thinks_first else None
         self._usage: Usage | None = None
         self._said = 0

@@ -4,7 +4,7 @@ Believed only when the same request was accepted without the field, and not for 
 what another one is sent.
 """
 
-import time
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -23,14 +23,14 @@ class Habits:
 
     def of(self, model: str) -> frozenset[str]:
         """The fields that this model does not take."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._refused = {key: until for key, until in self._refused.items() if until > now}
         return frozenset(field for name, field in self._refused if name == model)
 
     def confirm(self, model: str, fields: Collection[str]) -> None:
         """A request without these fields was accepted."""
         for field in fields:
-            self._refused.setdefault((model, field), time.monotonic() + BELIEVED_SECONDS)
+            self._refused.setdefault((model, field), asyncio.get_running_loop().time() + BELIEVED_SECONDS)
 
 
 def adapted(body: Mapping[str, Any], refused: Collection[str]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, cast
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, convert_to_messages
 
+from environment.environment import Environment
 from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
 from models.breaker import Breaker
 from models.errors import KINDS_BY_STATUS, ModelError
@@ -84,7 +84,7 @@ class LangChainModel:
         try:
             messages = convert_to_messages([dict(one) for one in accepted(request.messages, self._address.dialect)])
             async for chunk in self._chat_model(request).astream(messages, **cast(Mapping[str, Any], parameters)):
-                for part in _parts(chunk):
+                for part in _parts(chunk, request.environment):
                     answered = answered or part.audible
                     yield part
                 finish = chunk.response_metadata.get("finish_reason") or finish
@@ -116,7 +116,7 @@ class LangChainModel:
         return self._opened.model(request)
 
 
-def _parts(chunk: AIMessageChunk) -> list[Part]:
+def _parts(chunk: AIMessageChunk, environment: Environment) -> list[Part]:
     parts: list[Part] = []
     if text := str(chunk.text):
         parts.append(Say(text))
@@ -124,7 +124,7 @@ def _parts(chunk: AIMessageChunk) -> list[Part]:
         parts.append(Relay({"reasoning_content": reasoning}))
     for call in chunk.tool_call_chunks:
         first = bool(call.get("name"))
-        identity = (call.get("id") or f"call_{uuid4().hex[:24]}") if first else None
+        identity = (call.get("id") or environment.id("call_", 24)) if first else None
         parts.append(ToolCallPart(call.get("index") or 0, identity, call.get("name") or None, call.get("args") or ""))
     if usage := chunk.usage_metadata:
         parts.append(Usage(usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]))

@@ -4,7 +4,6 @@ One small request of ours makes the server load; every turn waits for that one, 
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,11 +26,11 @@ class Loading:
 
     def answered(self) -> None:
         """The model is loaded."""
-        self._answered_at = time.monotonic()
+        self._answered_at = asyncio.get_running_loop().time()
 
     async def wait(self) -> None:
         """Return when the model is loaded; at once if it has just answered. Raises ModelError."""
-        if not self._seconds or time.monotonic() - self._answered_at < _UNLOADED_SECONDS:
+        if not self._seconds or asyncio.get_running_loop().time() - self._answered_at < _UNLOADED_SECONDS:
             return
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._load(), name=f"loading {self._name}")

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
+from environment.environment import REAL, Environment
 from models.answer import Part
 from models.breaker import Breaker
 from models.dialect import Rule
@@ -66,6 +67,8 @@ class ChatRequest:
     """What retrieval found; None where nobody looked. Engines that read prompts ignore it: the prompt has it."""
     question: str = ""
     """What was searched for, where it is not the caller's last words."""
+    environment: Environment = REAL
+    """Of the run that asks."""
 
 
 class ChatModel(Protocol):

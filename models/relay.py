@@ -6,7 +6,6 @@ its slots taken for ever (docs/decisions). Nothing here builds a model object pe
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from typing import Any, Final
@@ -73,7 +72,7 @@ class RelayModel:
         """See the port."""
         await self._loading.wait()
         declared = declared_tools(request.parameters)
-        reader = CompletionReader(self._name, declared, thinks_first=self._address.thinks_first)
+        reader = CompletionReader(self._name, declared, request.environment, thinks_first=self._address.thinks_first)
         odd = OddEvents(self._name)
         done = False
         with self._speaking(), self.breaker.attempt() as attempt:
@@ -158,7 +157,7 @@ class RelayModel:
                             continue
                         if not error.may_pass or attempt == MAX_ATTEMPTS:
                             raise
-                    await asyncio.sleep(0.05 * 2**attempt * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
+                    await asyncio.sleep(0.05 * 2**attempt * (0.5 + request.environment.chance()))
                     attempt += 1
         except TimeoutError as error:
             raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
-from uuid import uuid4
 
 import orjson
 
+from environment.environment import Environment
 from models.answer import ToolCallPart
 
 MAX_TOOL_CALLS: Final = 128
@@ -52,9 +52,10 @@ class _Call:
 class ToolCalls:
     """The calls of one answer."""
 
-    def __init__(self, declared: frozenset[str] = frozenset()) -> None:
+    def __init__(self, declared: frozenset[str], environment: Environment) -> None:
         """`declared`: the names of the tools that the request offers; they tell a piece of a name from a name."""
         self._declared = declared
+        self._environment = environment
         self._calls: list[_Call] = []
         self._size = 0
 
@@ -98,7 +99,7 @@ class ToolCalls:
                 if cut:
                     continue
                 raise
-            identity = call.id if call.id and call.id not in ids else f"call_{uuid4().hex[:24]}"
+            identity = call.id if call.id and call.id not in ids else self._environment.id("call_", 24)
             number = len(ids)
             ids.add(identity)
             yield ToolCallPart(number, identity, name, arguments, call.extra)

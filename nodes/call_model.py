@@ -65,6 +65,7 @@ async def call_model(
         api_key=turn.asked.api_key,
         passages=[passage.text for passage in state["passages"]] if "passages" in state else None,
         question=state.get("question", ""),
+        environment=turn.environment,
     )
     models = [turn.services.model(name) for name in (model, *fallbacks)]
     if fallbacks:

@@ -74,7 +74,7 @@ async def _by_model(turn: Turn, name: str, question: str) -> str:
     """The model's question; empty if it gives none."""
     talk = [message for message in turn.messages if message.get("role") in ("user", "assistant")][-6:]
     messages: list[Message] = [{"role": "system", "content": _INSTRUCTION}, *talk]
-    request = ChatRequest(messages, parameters={"max_tokens": 80, "temperature": 0})
+    request = ChatRequest(messages, {"max_tokens": 80, "temperature": 0}, environment=turn.environment)
     said = ""
     try:
         async for part in turn.services.model(name).stream(request, turn.stack):

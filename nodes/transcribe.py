@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from environment.environment import in_thread
 from language.words import is_chinese
-from models.environment import in_thread
 from models.port import Message
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node

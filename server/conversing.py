@@ -93,7 +93,7 @@ async def _run(
     try:
         run = state.runs.start_or_join(endpoint, asked, admission, record)
         record.gone = lambda: run.stop(conversation_gone())
-        await tell(run, asked, wire, state.settings, scope, receive, send)
+        await tell(run, asked, wire, state.settings, state.environment, scope, receive, send)
     finally:
         await record.close("failed")  # it has ended, unless it could not be begun
 

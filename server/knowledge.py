@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
+from environment.environment import in_thread
 from graphs.services import OpenServices
 from knowledge.base import (
     Base,
@@ -162,13 +163,13 @@ class UserKnowledge:
                 log.exception("a knowledge base could not be deleted")
 
     async def _forget(self, base: Base) -> None:
-        store = await asyncio.to_thread(self._services.forgotten_base, base.store)
+        store = await in_thread(self._services.forgotten_base, base.store)
         if isinstance(store, SqlStore):
             await store.forget()
         await self._bases.forget(base)
 
     async def _open(self, base: Base) -> Store:
-        return await asyncio.to_thread(self._services.store, base.store)
+        return await in_thread(self._services.store, base.store)
 
     @property
     def _ingestion(self) -> Ingestion:

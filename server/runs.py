@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from environment.environment import REAL, Environment
 from graphs.borrowed import BorrowedServices
 from graphs.run import Record, Run
-from models.environment import REAL, Environment
 from nodes.contract import Services, Turn
 from nodes.turn_request import TurnRequest
 from server.admission import Admission

@@ -7,6 +7,7 @@ from accounts.accounts import Accounts
 from cache.port import Cache
 from conversations.conversations import Conversations
 from conversations.turns import ConversationTurns
+from environment.environment import REAL, Environment
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases
@@ -47,6 +48,8 @@ class ServerState:
     runs: Runs
     readiness: Readiness
     body_room: BodyRoom
+    environment: Environment = REAL
+    """The world of every run."""
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
     uploading: Counter[str] = field(default_factory=Counter)

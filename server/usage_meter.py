@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from environment.environment import Environment
 from graphs.errors import StoppedError
 from graphs.run import Run
-from models.environment import Environment
 from models.usage import estimate, prompt_estimate
 from nodes.events import Event, Fallback, Filler, Say, Transcript, Usage
 from nodes.turn_request import TurnRequest

@@ -1,10 +1,10 @@
 """A voice without words: a soft tone as long as speech would be. It shows that sound arrives, on any machine."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 
 import numpy as np
 
+from environment.environment import in_thread
 from language.words import HAN_CHARACTER
 from speech.port import Capabilities, Sound, VoiceAddress
 
@@ -31,7 +31,7 @@ class ToneVoice:
 
     async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
         """See the port."""
-        pcm = await asyncio.to_thread(tone, spoken_seconds(text), self.sample_rate, self._hertz)
+        pcm = await in_thread(tone, spoken_seconds(text), self.sample_rate, self._hertz)
         step = int(_CHUNK_SECONDS * self.sample_rate) * 2
         for start in range(0, len(pcm), step):
             yield Sound(pcm[start : start + step])

@@ -12,6 +12,7 @@ LAYERS = (
     ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
     ("accounts",),
     ("cache", "database", "language"),
+    ("environment",),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 ONLY_IN = {
@@ -33,6 +34,14 @@ ONLY_IN = {
     "httpx": set(),  # its pool dies under cancellation
     "langchain_community": set(),
 }
+ON_THE_PATH = (
+    "graphs/", "nodes/", "models/", "language/", "profiles/", "speech/", "tools/", "server/http/", "server/wire/",
+    "server/backend_api/", "server/routes/completions.py", "server/routes/messages.py", "server/routes/responses.py",
+    "server/admission.py", "server/conversing.py", "server/runs.py", "server/turn_recorder.py", "server/usage_meter.py",
+)  # fmt: skip
+"""What a turn runs through."""
+TAKES_FROM_ELSEWHERE = {"to_thread", "run_in_executor", "today", "utcnow"}
+OF_THE_ENVIRONMENT = {"time", "uuid", "random", "secrets", "concurrent.futures"}
 READS_ENVIRONMENT = {"graphs/settings.py", "server/settings.py", "graphs/__init__.py", "server/reload.py"}
 
 
@@ -69,6 +78,18 @@ def test_heavy_libraries_are_imported_in_their_place_only() -> None:
             allowed = ONLY_IN.get(module.split(".")[0])
             if allowed is not None and not any(file.startswith(place) for place in allowed):
                 wrong.append(f"{file} imports {module}")
+    assert not wrong
+
+
+def test_a_turn_takes_time_ids_chance_and_threads_from_its_environment_only() -> None:
+    wrong = []
+    for file, tree in _files():
+        if not file.startswith(ON_THE_PATH):
+            continue
+        for element in ast.walk(tree):
+            if isinstance(element, ast.Attribute) and element.attr in TAKES_FROM_ELSEWHERE:
+                wrong.append(f"{file} uses {element.attr}")
+        wrong += [f"{file} imports {module}" for module in _imports(tree) if module in OF_THE_ENVIRONMENT]
     assert not wrong
 
 

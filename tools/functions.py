@@ -1,13 +1,14 @@
 """An author's typed Python functions as tools: the signature is the schema, the docstring the description."""
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from environment.environment import in_thread
 from tools.port import ToolContext, ToolError, ToolSchema
 
 Function = Callable[..., Any]
@@ -80,5 +81,5 @@ class _Tool:
         if inspect.iscoroutinefunction(self._function):
             result = await self._function(**given)
         else:
-            result = await asyncio.to_thread(self._function, **given)
+            result = await in_thread(partial(self._function, **given))
         return result if isinstance(result, str) else orjson.dumps(result, default=str).decode()

@@ -1,7 +1,6 @@
 """The tools of an MCP server, through langchain-mcp-adapters (extra `mcp`)."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ class McpTools:
     async def tools(self) -> Sequence[ToolSchema]:
         """See the port. A server that does not tell them in time is not asked again for a while."""
         if not self._tools:
-            if time.monotonic() < self._away_until:
+            if asyncio.get_running_loop().time() < self._away_until:
                 raise ToolError(f"The tools {self._name!r} are away.")
             if self._asking is None or self._asking.done():
                 self._asking = asyncio.create_task(self._ask())
@@ -38,7 +37,7 @@ class McpTools:
                 # One question for all who wait; a turn that ends does not end it.
                 await asyncio.wait_for(asyncio.shield(self._asking), LISTING_SECONDS)
             except Exception as error:  # the client raises groups of whatever its transport raises
-                self._away_until = time.monotonic() + AWAY_SECONDS
+                self._away_until = asyncio.get_running_loop().time() + AWAY_SECONDS
                 raise ToolError(f"The tools {self._name!r} cannot be reached.") from error
         return [convert_to_openai_tool(tool) for tool in self._tools.values()]
 

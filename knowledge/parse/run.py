@@ -8,6 +8,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from time import monotonic
 
+from environment.environment import in_thread
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import LENGTHS, LONGEST, Frame, read_frame
 from knowledge.parse.limits import CPU_SECONDS, MEMORY_BYTES, SOURCE_BYTES, WALL_SECONDS
@@ -31,7 +32,7 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
         raise ParseError(f"The file has {len(data)} bytes. Accepted: at most {SOURCE_BYTES}.")
     if len(data) <= _SMALL and (kind := kind_of(data, name)) in PLAIN:
         # A child takes longer to begin than this takes to be read.
-        batches = await asyncio.to_thread(small_text, data, kind, hashing)
+        batches = await in_thread(small_text, data, kind, hashing)
         yield Frame([], kind, sum(map(len, batches)))
         for batch in batches:
             yield Frame(batch)
@@ -86,5 +87,5 @@ async def _read(stdout: asyncio.StreamReader) -> Frame:
     lengths = LENGTHS.unpack(await stdout.readexactly(LENGTHS.size))
     if sum(lengths) > LONGEST:
         raise ValueError("a frame is too long")
-    parts = [await stdout.readexactly(length) for length in lengths]
-    return await asyncio.to_thread(read_frame, *parts)
+    first, second, third = [await stdout.readexactly(length) for length in lengths]
+    return await in_thread(read_frame, first, second, third)

@@ -68,7 +68,9 @@ class Chat:
         if "application/x-ndjson" in headers.get("accept", ""):
             form = "lines"
         if form == "openai":
-            return ChatWire(model="dialgraph", include_usage=True, profile=TEXT, session="")
+            return ChatWire(
+                model="dialgraph", include_usage=True, profile=TEXT, session="", environment=self._state.environment
+            )
         if form not in ("events", "lines"):
             message = "`stream_format` must be one of events, lines, openai."
             raise ApiError(400, message, param="stream_format", code="invalid_value")

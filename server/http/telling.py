@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
+from environment.environment import Environment
 from graphs.channel import Subscription
 from graphs.run import Run
-from models.environment import REAL
 from models.errors import ModelError
 from nodes.events import Failed, Fallback
 from nodes.turn_request import TurnRequest
@@ -29,6 +29,7 @@ async def tell(
     asked: TurnRequest,
     wire: Wire,
     settings: Settings,
+    environment: Environment,
     scope: Scope,
     receive: Receive,
     send: Send,
@@ -46,7 +47,7 @@ async def tell(
         patience_seconds=settings.send_timeout_seconds,
         leave=subscription.close,
     )
-    telling = _Telling(subscription, asked, wire, reply)
+    telling = _Telling(subscription, asked, wire, reply, environment)
     try:
         async with reply:
             await telling.serve()
@@ -57,12 +58,15 @@ async def tell(
 
 
 class _Telling:
-    def __init__(self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply) -> None:
+    def __init__(
+        self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply, environment: Environment
+    ) -> None:
+        self._environment = environment
         self._subscription = subscription
         self._asked = asked
         self._wire = wire
         self._reply = reply
-        self._began = REAL.now()
+        self._began = self._environment.now()
         self._first_ms = 0.0
         self._failure: Exception | None = None
         """What the run has failed with."""
@@ -132,4 +136,4 @@ class _Telling:
         )
 
     def _elapsed_ms(self) -> float:
-        return round((REAL.now() - self._began) * 1000, 1)
+        return round((self._environment.now() - self._began) * 1000, 1)

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from accounts.accounts import Identity
-from models.environment import in_thread
+from environment.environment import in_thread
 from nodes.turn_request import TurnRequest
 from profiles.choose import known_profiles
 from server.auth import Caller
@@ -66,7 +66,7 @@ class Completions:
                 async with admitted(self._state, caller.identity, asked.messages, asked.parameters) as admission:
                     run = self._state.runs.start_or_join(endpoint, asked, admission)
                     serving = True
-                    await tell(run, asked, wire, self._state.settings, scope, receive, send)
+                    await tell(run, asked, wire, self._state.settings, self._state.environment, scope, receive, send)
         except ClientDisconnect:
             return
         except FORESEEN as error:
@@ -89,6 +89,7 @@ class Completions:
             include_usage=request.include_usage or not asked.streaming,
             profile=asked.profile,
             session=asked.call.id,
+            environment=self._state.environment,
         )
 
     async def _read(

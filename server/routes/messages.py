@@ -47,7 +47,13 @@ class Messages:
                 conversation=conversation,
                 request_key=request_key_in(headers),
             )
-            wire = ChatWire(model="dialgraph", include_usage=True, profile=TEXT, session=conversation)
+            wire = ChatWire(
+                model="dialgraph",
+                include_usage=True,
+                profile=TEXT,
+                session=conversation,
+                environment=self._state.environment,
+            )
             await converse(self._state, identity, asked, wire, scope, receive, send)
 
 

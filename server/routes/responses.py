@@ -24,4 +24,5 @@ class Responses(Completions):
     def wire(self, request: CompletionRequest, asked: TurnRequest) -> Wire:
         """The form in which the turn is told."""
         model = request.model or asked.endpoint
-        return ResponsesWire(model=model, profile=asked.profile, session=asked.call.id)
+        environment = self._state.environment
+        return ResponsesWire(model=model, profile=asked.profile, session=asked.call.id, environment=environment)

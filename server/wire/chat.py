@@ -1,9 +1,8 @@
 """Chat completions as a whole: a turn's events → the bytes of a stream, or of one JSON body."""
 
-import time
 from collections.abc import Iterable
-from uuid import uuid4
 
+from environment.environment import Environment
 from nodes.events import Event
 from profiles.profile import Profile
 from server.errors import ApiError
@@ -18,11 +17,13 @@ class ChatWire:
     media_type = EVENT_STREAM
     keep_alive = KEEP_ALIVE
 
-    def __init__(self, *, model: str, include_usage: bool, profile: Profile, session: str) -> None:
+    def __init__(
+        self, *, model: str, include_usage: bool, profile: Profile, session: str, environment: Environment
+    ) -> None:
         self._folder = CompletionFolder()
         self._encoder = ChunkEncoder(
-            id=f"chatcmpl-{uuid4().hex}",
-            created=int(time.time()),
+            id=environment.id("chatcmpl-"),
+            created=int(environment.date()),
             model=model,
             include_usage=include_usage,
             profile=profile,

@@ -5,13 +5,12 @@ settled in one place. Of the events it sends those that clients need: what each 
 openai-python 2.54 and 3.52, openai-node 6.49 and the AI SDK.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
+from environment.environment import Environment
 from nodes.events import Event, Say, Transcript
 from profiles.profile import Profile
 from server.errors import ApiError
@@ -27,13 +26,14 @@ class ResponsesWire:
     media_type = EVENT_STREAM
     keep_alive = KEEP_ALIVE
 
-    def __init__(self, *, model: str, profile: Profile, session: str) -> None:
-        created = int(time.time())
+    def __init__(self, *, model: str, profile: Profile, session: str, environment: Environment) -> None:
+        self._environment = environment
+        created = int(environment.date())
         self._chunks = ChunkEncoder(
             id="", created=created, model=model, include_usage=True, profile=profile, session=session
         )
         self._head: dict[str, Any] = {
-            "id": f"resp_{uuid4().hex}",
+            "id": environment.id("resp_"),
             "object": "response",
             "created_at": created,
             "model": model,
@@ -109,7 +109,7 @@ class ResponsesWire:
 
     def _say(self, text: str) -> Iterator[bytes]:
         if self._message is None:
-            self._message = {"id": f"msg_{uuid4().hex}", "type": "message", "role": "assistant"}
+            self._message = {"id": self._environment.id("msg_"), "type": "message", "role": "assistant"}
             begun = {**self._message, "status": "in_progress", "content": []}
             yield self._frame("response.output_item.added", output_index=0, item=begun)
             part = {"type": "output_text", "text": "", "annotations": []}
@@ -138,7 +138,7 @@ class ResponsesWire:
         place = len(self._output)
         arguments = call["function"]["arguments"]
         item = {
-            "id": f"fc_{uuid4().hex}",
+            "id": self._environment.id("fc_"),
             "type": "function_call",
             "status": "completed",
             "call_id": call["id"],

@@ -7,11 +7,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from concurrent.futures import Executor
+from contextvars import copy_context
+from functools import partial
+from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 from uuid import uuid4
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Given = TypeVarTuple("Given")
+Found = TypeVar("Found")
 
 
 class Environment(Protocol):
@@ -53,6 +56,12 @@ class RealEnvironment:
 REAL = RealEnvironment()
 
 
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the function returns, computed beside the event loop: for what takes a millisecond or more."""
-    return await asyncio.to_thread(function, *args, **kwargs)
+async def in_thread(
+    function: Callable[[Unpack[Given]], Found], *args: *Given, executor: Executor | None = None
+) -> Found:
+    """What the function returns, computed beside the event loop: for what takes a millisecond or more.
+
+    `executor`: threads of one's own; without it those of the event loop.
+    """
+    work = partial(copy_context().run, function, *args)
+    return await asyncio.get_running_loop().run_in_executor(executor, work)
