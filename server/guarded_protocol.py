@@ -65,8 +65,20 @@ class GuardedProtocol(LimitedProtocol):
     def on_message_complete(self) -> None:
         """The request is complete. Until then a client without a valid key counts as idle: its body may never come."""
         super().on_message_complete()
-        if not self.cycle.response_complete:
+        if self.parser.should_upgrade() or not self.cycle.response_complete:
             self.crowd.busy(self)
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection goes on as a WebSocket, which keeps its place until it is closed."""
+        super().handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        lost = protocol.connection_lost
+
+        def connection_lost(exc: Exception | None) -> None:
+            self.crowd.leave(self)
+            lost(exc)
+
+        protocol.connection_lost = connection_lost  # type: ignore[method-assign]  # uvicorn offers no other place
 
     def on_response_complete(self) -> None:
         """It is answered."""

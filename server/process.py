@@ -19,7 +19,7 @@ from database.errors import DatabaseAwayError
 from server.access_token import FILE
 from server.app import create_app, prepare
 from server.guarded_protocol import guarded
-from server.protocol import uvicorn_options
+from server.http.uvicorn_options import uvicorn_options
 from server.settings import Settings, SettingsError
 from server.state import ServerState
 

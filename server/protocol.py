@@ -10,13 +10,14 @@ import asyncio
 import logging
 import re
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
 from server.extensions import ABORT, VANISHED
 from server.heads import is_readable, without_upgrade
+from server.http.websockets import asks_for_websocket, has_websocket
 from server.http_1_0 import PlainReply
 from server.vanished import has_vanished
 
@@ -151,6 +152,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if not is_readable(head):
             self.send_400_response("")
             return False
+        if asks_for_websocket(head) and has_websocket(self.app, head):
+            self._leave_http(head)
+            return False
         length = _LENGTH.search(head)
         self._body_left = int(length.group(1)) if length else None
         self._body_bytes = 0
@@ -165,6 +169,15 @@ class LimitedProtocol(HttpToolsProtocol):
             if not whole and not self.transport.is_closing():  # closing: it was no request
                 self.cycle.transport = cast(asyncio.Transport, _Lingering(self))
         return True
+
+    def _leave_http(self, head: bytes) -> None:
+        """Hand the connection over to uvicorn's WebSocket protocol, with what has come behind the head."""
+        self._disarm()
+        early = bytes(self._waiting)
+        self._waiting.clear()
+        super().data_received(head)
+        if early and (protocol := self.transport.get_protocol()) is not self:
+            cast(asyncio.Protocol, protocol).data_received(early)
 
     def close_behind_body(self) -> None:
         """Close when the request is whole: who is still sending would see a reset, and not the reply."""
@@ -233,17 +246,3 @@ class _Lingering:
     def close(self) -> None:
         """The reply was the connection's last one (RFC 9112, 9.6)."""
         self._protocol.close_behind_body()
-
-
-def uvicorn_options(protocol: type[LimitedProtocol] = LimitedProtocol) -> dict[str, Any]:
-    """What every server of ours is started with."""
-    return {
-        "http": protocol,
-        "ws": "none",
-        "timeout_keep_alive": 75,  # a pause in a call must not cost the next turn a handshake
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "date_header": False,
-        "proxy_headers": False,  # nothing that a client can write is believed
-    }

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from graphs.settings import ROOT
 from server.auth import Authenticator
 from server.errors import ApiError
+from server.http.uvicorn_options import uvicorn_options
 from server.process import token_lines
-from server.protocol import uvicorn_options
 from server.reply import send_error
 from server.settings import Settings
 

@@ -19,9 +19,9 @@ from nodes.contract import Node
 from server.app import create_app
 from server.endpoints import Endpoint
 from server.guarded_protocol import guarded
+from server.http.uvicorn_options import uvicorn_options
 from server.listen import listen
 from server.process import DrainingServer
-from server.protocol import uvicorn_options
 from server.settings import Settings
 from server.state import ServerState
 

@@ -1,0 +1,58 @@
+"""A protocol of the tests: text in, words out, over a WebSocket. It shows what a transport beside HTTP needs."""
+
+import asyncio
+
+from starlette.responses import Response
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from graphs.channel import Subscription
+from nodes.call import Call
+from nodes.contract import TurnRequest
+from nodes.events import Failed, Fallback, Filler, Say
+from server.auth import Caller
+from server.errors import ApiError, api_error
+from server.reply import headers_of
+from server.routes.doors import admitted
+from server.state import ServerState
+
+
+async def talk(socket: WebSocket) -> None:
+    """Each text is a turn; one that comes while an answer runs breaks into it."""
+    state: ServerState = socket.app.state.dialgraph
+    try:
+        caller = await state.authenticator.authenticate(socket.scope, headers_of(socket.scope))
+    except ApiError as error:
+        await socket.send_denial_response(Response(error.body(), error.status))
+        return
+    await socket.accept()
+    heard: list[Subscription] = []
+    async with asyncio.TaskGroup() as answers:
+        async for text in socket.iter_text():
+            for earlier in heard:
+                earlier.close()
+            answers.create_task(answer(socket, state, caller, text, heard))
+        for earlier in heard:
+            earlier.close()
+
+
+async def answer(socket: WebSocket, state: ServerState, caller: Caller, text: str, heard: list[Subscription]) -> None:
+    """Tell one turn: a word a message, then an empty one."""
+    call = Call(id=socket.query_params.get("call", ""), principal=caller.principal)
+    asked = TurnRequest([{"role": "user", "content": text}], call=call, endpoint="chat")
+    async with admitted(state, caller.identity, asked.messages, {}) as admission:
+        run = state.runs.start_or_join(state.endpoints["chat"], asked, admission)
+        heard.append(subscription := run.subscribe())
+        async for events in subscription:
+            for event in events:
+                if isinstance(event, Say | Filler | Fallback):
+                    await socket.send_text(event.text)
+                elif isinstance(event, Failed):
+                    await socket.send_text(api_error(event.error).message)
+        if not subscription.closed:
+            await socket.send_text("")
+        subscription.close()
+        await run.left()
+
+
+ROUTE = WebSocketRoute("/words", talk)
