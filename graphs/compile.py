@@ -2,11 +2,9 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, cast
 
-from langchain_core.messages import AIMessage, convert_to_openai_messages
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import UntrackedValue
 from langgraph.graph import END as LANGGRAPH_END
@@ -15,23 +13,20 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
-from database.remembered import CallKey
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
 from graphs.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
-from graphs.policy import Memory
+from graphs.preparation import Preparation, StreamSink
+from graphs.sequence import MOST_STEPS, StepSequence, runs_in_sequence
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
 from knowledge.store import StoreError
 from language.guard import Check
-from models.port import Message
 from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
-from nodes.events import Event, Filler, Say, Transcript, as_data
-from nodes.memory import CallMemory
 from nodes.step_place import Offer, StepPlace, Toolset, tool_name
 from nodes.turn_request import TurnRequest
 from tools.functions import Function, FunctionTools
@@ -43,11 +38,31 @@ class Messages(TypedDict, total=False):
     messages: Annotated[list[Any], add_messages]
 
 
+class _Begun(TypedDict, total=False):
+    """What a run that is served begins with; its messages are the turn's."""
+
+    messages: Annotated[list[Any], UntrackedValue]
+
+
 class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     """A LangGraph graph that also runs without the server: a run that brings no Turn is given one."""
 
     spec: Graph
     """What it was compiled from."""
+    in_sequence: CompiledStateGraph[Any, Context, Any, Any] | None = None
+    """The same with all its steps in one node, where no two of them run at the same time."""
+
+    async def serve(self, turn: Turn) -> None:
+        """Run it for a turn whose line leads somewhere. Raises what a step raises."""
+        context: Any = turn
+        options: Any = {"recursion_limit": MOST_STEPS}
+        if self.in_sequence is None:
+            await self.ainvoke({"messages": []}, options, context=context)
+            return
+        if self._stores:
+            with suppress(StoreError):
+                await turn.services.warm_stores(self._stores)
+        await self.in_sequence.ainvoke({"messages": []}, options, context=context)
 
     async def astream(
         self,
@@ -102,7 +117,7 @@ def compile_graph(
         raise GraphError(f"graph {spec.name!r}: {error}.") from None
     steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
     outlets = Outlets(spec.policy, checks or {}, sounds=any(step.node.sounds for step in steps))
-    prepare = _Preparation(spec, outlets, functions)
+    prepare = Preparation(spec, outlets, functions)
     builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
     for at, step in enumerate(steps):
         uses = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
@@ -121,7 +136,25 @@ def compile_graph(
     # The way LangGraph copies a graph, with our class for its own.
     graph = CompiledGraph(**vars(compiled))
     graph.spec = spec
+    if runs_in_sequence(spec):
+        graph.in_sequence = _in_one_node(StepSequence(spec, steps), prepare, spec.name)
     return graph
+
+
+def _in_one_node(sequence: StepSequence, prepare: Preparation, name: str) -> CompiledStateGraph[Any, Context, Any, Any]:
+    """For serving: each node of LangGraph's costs a quarter of a millisecond (benchmarks/README.md)."""
+
+    async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
+        turn = prepare.turn_in(runtime, state)
+        await sequence.run(state, turn)
+        await turn.line.drain()
+        return {}
+
+    builder = StateGraph(_Begun, context_schema=Context)
+    builder.add_node("turn", cast(Any, run))
+    builder.add_edge(START, "turn")
+    builder.add_edge("turn", LANGGRAPH_END)
+    return builder.compile(name=name)
 
 
 def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
@@ -156,7 +189,7 @@ def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
     return cast("type[Any]", cast(Any, TypedDict)("State", keys, total=False))
 
 
-def _action(step: WrappedStep, prepare: "_Preparation") -> Callable[..., Any]:
+def _action(step: WrappedStep, prepare: Preparation) -> Callable[..., Any]:
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
         turn = prepare.turn_in(runtime, state)
         return await step.run({"question": turn.question, **state}, turn)
@@ -197,64 +230,11 @@ def _turn_of(context: Any) -> Turn:
     return Turn(default_services(), asked)
 
 
-class _StreamSink:
-    """Where a turn's events end in Studio and notebooks: LangGraph's stream, and the message that the turn becomes."""
-
-    def __init__(self, write: Callable[[Any], None], identity: str) -> None:
-        self._write = write
-        self._identity = identity
-        self._words: list[str] = []
-
-    async def __call__(self, event: Event) -> None:
-        if isinstance(event, Say | Filler | Transcript):
-            self._words.append(event.text)
-        self._write(as_data(event))
-
-    def message(self) -> dict[str, Any]:
-        """The state's update: what was heard, as the assistant's message."""
-        return {"messages": [AIMessage("".join(self._words), id=self._identity)]}
-
-
-class _Preparation:
-    """What a turn needs before its first step: a line that leads somewhere, and the endpoint's outlets on it."""
-
-    def __init__(self, spec: Graph, outlets: Outlets, functions: FunctionTools) -> None:
-        self._spec = spec
-        self._outlets = outlets
-        self._functions = functions
-
-    def turn_in(self, runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
-        """The turn of this run, prepared."""
-        turn = runtime.context
-        if not isinstance(turn, Turn):
-            raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
-        if not turn.line.connected:
-            turn.line.connect(_StreamSink(runtime.stream_writer, turn.environment.id("msg_", 24)))
-            turn.ask(
-                replace(
-                    turn.asked,
-                    profile=self._spec.policy.applied_to(turn.profile),
-                    endpoint=self._spec.name,
-                    # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
-                    messages=cast("list[Message]", convert_to_openai_messages(state.get("messages", []))),
-                )
-            )
-        if not turn.prepared:
-            memory = self._spec.policy.memory
-            turn.prepare(self._functions, None if memory is None else self._memory(turn, memory))
-            self._outlets.attach(turn)
-        return turn
-
-    def _memory(self, turn: Turn, declared: Memory) -> CallMemory:
-        key = CallKey(turn.call.principal, self._spec.name, turn.call.id)
-        return CallMemory(turn.services.memory, key, declared.slots, declared.lifetime_minutes * 60)
-
-
-def _end_turn(prepare: _Preparation) -> Callable[..., Any]:
+def _end_turn(prepare: Preparation) -> Callable[..., Any]:
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
         """The step that every path crosses: drain the outlets, stop the timers, keep what was said."""
         turn = prepare.turn_in(runtime, state)
         await turn.line.drain()
-        return turn.line.sink.message() if isinstance(turn.line.sink, _StreamSink) else {}
+        return turn.line.sink.message() if isinstance(turn.line.sink, StreamSink) else {}
 
     return run

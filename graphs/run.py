@@ -7,7 +7,7 @@ is cancelled exactly once and awaited, whatever happens to whoever hears it.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from graphs.channel import Channel, Subscription
 from graphs.compile import CompiledGraph
@@ -16,9 +16,6 @@ from graphs.last_words import cut_words, last_words
 from graphs.tasks import forget_frames, outlast
 from nodes.contract import Turn
 from nodes.events import Event, Failed, Fallback
-
-MOST_STEPS: Final = 200
-"""A turn that takes more is a loop that nobody meant."""
 
 State = Literal["complete", "interrupted", "failed"]
 
@@ -223,8 +220,6 @@ async def run_turn(
 
 async def _play(graph: CompiledGraph, turn: Turn) -> None:
     """Run the graph. A voice that fails ends it at once: its step may be waiting for something else for long."""
-    given: Any = {"messages": []}
-    context: Any = turn
     task, broken = asyncio.current_task(), list[BaseException]()
     assert task is not None  # noqa: S101  # a coroutine that runs has one
 
@@ -235,7 +230,7 @@ async def _play(graph: CompiledGraph, turn: Turn) -> None:
 
     turn.line.watch(break_off)
     try:
-        await graph.ainvoke(given, {"recursion_limit": MOST_STEPS}, context=context)
+        await graph.serve(turn)
     except asyncio.CancelledError:
         # Cancelled by us alone: then it has failed. Cancelled by others too: then it was told to stop.
         if broken and task.uncancel() == 0:

@@ -16,7 +16,7 @@ LAYERS = (
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 ONLY_IN = {
-    "langgraph": {"graphs/compile.py", "graphs/run.py"},
+    "langgraph": {"graphs/compile.py", "graphs/preparation.py"},
     "fastapi": {"server/"},
     "starlette": {"server/"},
     "uvicorn": {"server/"},

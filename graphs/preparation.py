@@ -1,0 +1,72 @@
+"""What a turn needs before its first step: a line that leads somewhere, its graph's tools and memory, its outlets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, convert_to_openai_messages
+from langgraph.runtime import Runtime
+
+from database.remembered import CallKey
+from graphs.errors import GraphError
+from graphs.outlets import Outlets
+from graphs.policy import Memory
+from graphs.spec import Graph
+from models.port import Message
+from nodes.contract import Context, Turn
+from nodes.events import Event, Filler, Say, Transcript, as_data
+from nodes.memory import CallMemory
+from tools.functions import FunctionTools
+
+
+class StreamSink:
+    """Where a turn's events end in Studio and notebooks: LangGraph's stream, and the message that the turn becomes."""
+
+    def __init__(self, write: Callable[[Any], None], identity: str) -> None:
+        self._write = write
+        self._identity = identity
+        self._words: list[str] = []
+
+    async def __call__(self, event: Event) -> None:
+        if isinstance(event, Say | Filler | Transcript):
+            self._words.append(event.text)
+        self._write(as_data(event))
+
+    def message(self) -> dict[str, Any]:
+        """The state's update: what was heard, as the assistant's message."""
+        return {"messages": [AIMessage("".join(self._words), id=self._identity)]}
+
+
+class Preparation:
+    """What a turn needs before its first step: a line that leads somewhere, and the endpoint's outlets on it."""
+
+    def __init__(self, spec: Graph, outlets: Outlets, functions: FunctionTools) -> None:
+        self._spec = spec
+        self._outlets = outlets
+        self._functions = functions
+
+    def turn_in(self, runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
+        """The turn of this run, prepared."""
+        turn = runtime.context
+        if not isinstance(turn, Turn):
+            raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
+        if not turn.line.connected:
+            turn.line.connect(StreamSink(runtime.stream_writer, turn.environment.id("msg_", 24)))
+            turn.ask(
+                replace(
+                    turn.asked,
+                    profile=self._spec.policy.applied_to(turn.profile),
+                    endpoint=self._spec.name,
+                    # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
+                    messages=cast("list[Message]", convert_to_openai_messages(state.get("messages", []))),
+                )
+            )
+        if not turn.prepared:
+            memory = self._spec.policy.memory
+            turn.prepare(self._functions, None if memory is None else self._memory(turn, memory))
+            self._outlets.attach(turn)
+        return turn
+
+    def _memory(self, turn: Turn, declared: Memory) -> CallMemory:
+        key = CallKey(turn.call.principal, self._spec.name, turn.call.id)
+        return CallMemory(turn.services.memory, key, declared.slots, declared.lifetime_minutes * 60)
