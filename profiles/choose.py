@@ -50,7 +50,14 @@ def _shows(evidence: Evidence, body: Mapping[str, Any], headers: Mapping[str, st
 
 
 def value_at(data: object, place: str) -> object:
-    """The value at a dotted place, or None."""
-    for key in place.split("."):
-        data = data.get(key) if isinstance(data, Mapping) else None
+    """The value at a dotted place of JSON data, or None."""
+    for key in _keys(place):
+        if not isinstance(data, dict):
+            return None
+        data = data.get(key)
     return data
+
+
+@cache
+def _keys(place: str) -> tuple[str, ...]:
+    return tuple(place.split("."))
