@@ -71,12 +71,12 @@ class Channel:
             listener.wake()
         self._make_room()
 
-    async def take(self, listener: "Subscription") -> list[Event]:
-        """All events that this listener has not heard, at least one; an empty list at the end."""
-        while listener.position == self._first + len(self._events) and not self._closed and not listener.closed:
-            await listener.arrival()
-        if listener.closed:
-            return []
+    def has_news(self, listener: "Subscription") -> bool:
+        """Whether there is something that this listener has not heard, or nothing more will come."""
+        return listener.position < self._first + len(self._events) or self._closed
+
+    def take(self, listener: "Subscription") -> list[Event]:
+        """All events that this listener has not heard."""
         if listener.position == self._first and not self._keep and len(self._listeners) == 1:
             events, self._events = self._events, []
             self._first += len(events)
@@ -129,6 +129,7 @@ class Subscription:
         self._channel = channel
         self._left = left
         self._arrival: asyncio.Future[None] | None = None
+        self._forward: _Forward | None = None
         self.position = position
         """The number of the next event that he gets."""
         self.closed = False
@@ -138,10 +139,26 @@ class Subscription:
         return self
 
     async def __anext__(self) -> list[Event]:
-        events = await self._channel.take(self)
+        while not self.closed and not self._channel.has_news(self):
+            self._arrival = asyncio.get_running_loop().create_future()
+            await self._arrival
+        events = [] if self.closed else self._channel.take(self)
         if not events:
             raise StopAsyncIteration
         return events
+
+    async def pass_to(self, take: Callable[[list[Event]], bool]) -> list[Event]:
+        """Give all that is said to a function, without a task that wakes up for it; the first events that it does not
+        take, or none at the end. What the function raises is raised here.
+        """
+        loop = asyncio.get_running_loop()
+        refused: asyncio.Future[list[Event]] = loop.create_future()
+        self._forward = _Forward(self, take, refused)
+        self._forward.look()
+        try:
+            return await refused
+        finally:
+            self._forward = None
 
     def close(self) -> None:
         """Hear no more; an iteration that waits ends."""
@@ -153,12 +170,46 @@ class Subscription:
 
     def wake(self) -> None:
         """There is something to look at."""
-        if self._arrival is not None:
+        if self._forward is not None:
+            self._forward.soon()
+        elif self._arrival is not None:
             if not self._arrival.done():
                 self._arrival.set_result(None)
             self._arrival = None
 
-    async def arrival(self) -> None:
-        """Wait for that."""
-        self._arrival = asyncio.get_running_loop().create_future()
-        await self._arrival
+    def news(self) -> list[Event] | None:
+        """What there is now; an empty list at the end, None if there is nothing yet."""
+        if self.closed:
+            return []
+        return self._channel.take(self) if self._channel.has_news(self) else None
+
+
+class _Forward:
+    """Passes a subscription's events to a function, all that came in one turn of the event loop at once."""
+
+    __slots__ = ("_loop", "_refused", "_scheduled", "_subscription", "_take")
+
+    def __init__(
+        self, subscription: Subscription, take: Callable[[list[Event]], bool], refused: "asyncio.Future[list[Event]]"
+    ) -> None:
+        self._subscription = subscription
+        self._take = take
+        self._refused = refused
+        self._loop = asyncio.get_running_loop()
+        self._scheduled = False
+
+    def soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.look)
+
+    def look(self) -> None:
+        self._scheduled = False
+        if self._refused.done():
+            return
+        try:
+            events = self._subscription.news()
+            if events is not None and (not events or not self._take(events)):
+                self._refused.set_result(events)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the one who waits is told)
+            self._refused.set_exception(error)

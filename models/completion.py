@@ -61,7 +61,7 @@ class CompletionReader:
         """Grows with everything that says something: words, thoughts, calls, sound."""
         return self._said + self._others
 
-    def read(self, chunk: object) -> Iterator[Part]:
+    def read(self, chunk: object) -> Sequence[Part]:
         """The parts of one chunk, without calls, usage and finish, which `end` gives. Raises UnreadableError."""
         if not isinstance(chunk, dict):
             raise UnreadableError("a chunk is not a JSON object")
@@ -71,7 +71,7 @@ class CompletionReader:
             self._count(groq.get("usage"))
         choices = chunk.get("choices")
         if not choices:
-            return
+            return ()
         choice = choices[0] if isinstance(choices, list) else choices
         if not isinstance(choice, dict):
             raise UnreadableError("a choice is not a JSON object")
@@ -88,8 +88,9 @@ class CompletionReader:
                 delta = {key: value for key, value in delta.items() if key != "content"}
         if delta is None and isinstance(choice.get("text"), str):
             delta = {"content": choice["text"]}
-        if delta is not None:
-            yield from self._delta(delta, choice.get("logprobs"))
+        if type(delta) is dict and type(content := delta.get("content")) is str and len(delta) == 1:
+            return self._say(content, choice.get("logprobs"))  # the hot path
+        return () if delta is None else list(self._delta(delta, choice.get("logprobs")))
 
     def end(self, *, done: bool) -> Iterator[Part]:
         """What closes the answer: its calls, its usage, why it ended. `done`: the server said that this is all.
@@ -134,18 +135,7 @@ class CompletionReader:
             raise UnreadableError("a delta is not a JSON object")
         content = delta.get("content")
         if type(content) is str:
-            if content and self._thoughts is None:  # the hot path: one layer of generators less
-                if not self._said:
-                    self._first = content
-                self._said += len(content)
-                if self._said > MAX_ANSWER_CHARACTERS:
-                    raise self._malformed("it does not end")
-                self._answered = True
-                yield Say(content, logprobs if isinstance(logprobs, Mapping) else None)
-            elif content:
-                yield from self._say(content, logprobs)
-            if len(delta) == 1:
-                return
+            yield from self._say(content, logprobs)
             readable = True
         else:
             readable = content is None
@@ -171,18 +161,24 @@ class CompletionReader:
         elif not readable:
             raise UnreadableError("the content of a delta is not text")
 
-    def _say(self, text: str, logprobs: object = None) -> Iterator[Part]:
-        self._first = self._first or text
+    def _say(self, text: str, logprobs: object = None) -> Sequence[Part]:
+        if not text:
+            return ()
+        if not self._said:
+            self._first = text
         self._said += len(text)
         if self._said > MAX_ANSWER_CHARACTERS:
             raise self._malformed("it does not end")
+        thought = ""
         if self._thoughts is not None:
             thought, text = self._thoughts.push(text)
-            if thought:
-                yield Relay({"reasoning_content": thought})
+        parts: list[Part] = []
+        if thought:
+            parts.append(Relay({"reasoning_content": thought}))
         if text:
             self._answered = True
-            yield Say(text, logprobs if isinstance(logprobs, Mapping) else None)
+            parts.append(Say(text, logprobs if isinstance(logprobs, Mapping) else None))
+        return parts
 
     def _of_parts(self, content: object) -> Iterator[Part]:
         """Content as a list of parts: words and thoughts; pictures and the like are not for the ear."""

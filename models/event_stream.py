@@ -1,8 +1,8 @@
 """An upstream's response as it comes: unpacked, cut into events, watched for silence, ended by its finish."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -80,44 +80,67 @@ async def _all_of(name: str, stream: Opened, data: bytes) -> bytes:
     return data
 
 
-async def events(
-    name: str, stream: Opened, reader: CompletionReader, idle_seconds: float
-) -> AsyncGenerator[ServerSentEvent, None]:
-    """The events with data. After the finish silence and a cut connection are an end too. Raises ModelError."""
-    lines = EventReader()
-    nothing_yet = True
-    silent: float | None = None
-    with SilenceWatch(idle_seconds, stream.response.close) as silence:
+class EventStream:
+    """The events of a response that has begun: iterate within `with`. After the finish silence and a cut connection
+    are an end too.
+    """
+
+    def __init__(self, name: str, stream: Opened, reader: CompletionReader, idle_seconds: float) -> None:
+        """`reader` is given the events: it knows what of them says something, and when they are finished."""
+        self._name = name
+        self._stream = stream
+        self._reader = reader
+        self._lines = EventReader()
+        self._silence = SilenceWatch(idle_seconds, stream.response.close)
+        self._silent: float | None = None
+        """Since when nothing was said, where something came that says nothing."""
+        self._progress = -1
+        """The reader's, before the last events."""
+        self._over = False
+
+    def __enter__(self) -> Self:
+        self._silence.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._silence.__exit__(kind, error, trace)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[ServerSentEvent]:
+        """The events with data that the next bytes complete. Raises ModelError."""
+        if self._over:
+            raise StopAsyncIteration
+        reader = self._reader
+        # Comments and empty chunks are no sign of life: the caller hears as little as if nothing came.
+        if self._lines.begun or reader.progress != self._progress:
+            self._silent = None
+        if reader.finished:
+            self._silence.shorten(END_SECONDS)
         try:
-            while True:
-                silence.waiting(silent)
-                data = await stream.read()
-                since = silence.pause()
-                if not data:
-                    break
-                if nothing_yet and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
-                    yield ServerSentEvent(b"", (await _all_of(name, stream, data)).lstrip(_BLANKS))
-                    return
-                nothing_yet = False
-                found = lines.feed(data)
-                before = reader.progress
-                for event in found:
-                    if event.data:
-                        yield event
-                # Comments and empty chunks are no sign of life: the caller hears as little as if nothing came.
-                silent = None if lines.begun or reader.progress != before else since
-                if reader.finished:
-                    silence.shorten(END_SECONDS)
-            for event in lines.end():
-                if event.data:
-                    yield event
+            self._silence.waiting(self._silent)
+            data = await self._stream.read()
+            self._silent = self._silence.pause()
+            if self._progress < 0 and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
+                self._over = True
+                return [ServerSentEvent(b"", (await _all_of(self._name, self._stream, data)).lstrip(_BLANKS))]
+            self._over = not data
+            found = self._lines.feed(data) if data else self._lines.end()
         except (EventTooLargeError, UnpackError) as error:
-            raise ModelError("malformed", f"The model {name!r} sent {error}.") from error
+            raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError too, which is aiohttp's total
-            if reader.finished:
-                return
-            if isinstance(error, TimeoutError) and not silence.fired:
-                raise ModelError("timeout", f"The model {name!r} took too long to answer.") from error
-            if silence.fired:
-                raise ModelError("stalled", f"The model {name!r} fell silent.") from error
-            raise ModelError("incomplete", f"The model {name!r} was cut off.") from error
+            raise self._ended_by(error) from error
+        self._progress = reader.progress
+        return found
+
+    def _ended_by(self, error: Exception) -> Exception:
+        if self._reader.finished:
+            return StopAsyncIteration()
+        if self._silence.fired:
+            return ModelError("stalled", f"The model {self._name!r} fell silent.")
+        if isinstance(error, TimeoutError):
+            return ModelError("timeout", f"The model {self._name!r} took too long to answer.")
+        return ModelError("incomplete", f"The model {self._name!r} was cut off.")

@@ -1,7 +1,7 @@
 """Events that cannot be read: one of them never ends an answer, three in a row do."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Final
 
 from models.answer import Part
@@ -29,21 +29,22 @@ class OddEvents:
         except ValueError:
             return data
 
-    def read(self, reader: CompletionReader, chunk: Any) -> Iterator[Part]:
+    def read(self, reader: CompletionReader, chunk: Any) -> Sequence[Part]:
         """The parts of the chunk; none if it cannot be read. Raises ModelError for the third in a row."""
         try:
-            yield from reader.read(chunk)
+            parts = reader.read(chunk)
         except UnreadableError:
             if isinstance(chunk, bytes) and not chunk.strip():
-                return
+                return ()
             self._skipped += 1
             self._in_a_row += 1
             if self._in_a_row == MOST_IN_A_ROW:
                 self.log()
                 told = f"The model {self._name!r} sent {MOST_IN_A_ROW} events in a row that cannot be read."
                 raise ModelError("malformed", told) from None
-        else:
-            self._in_a_row = 0
+            return ()
+        self._in_a_row = 0
+        return parts
 
     def log(self) -> None:
         """Say once for the whole answer that something was skipped."""

@@ -7,7 +7,7 @@ its slots taken for ever (docs/decisions). Nothing here builds a model object pe
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final
 
 import aiohttp
@@ -18,7 +18,7 @@ from models.completion import CompletionReader
 from models.declared import declared_tools
 from models.dialect import dialect_of
 from models.errors import ModelError
-from models.event_stream import Opened, events
+from models.event_stream import EventStream, Opened
 from models.failures import error_of, kind_of_error
 from models.fields import passed_on
 from models.habits import Habits, adapted
@@ -84,18 +84,23 @@ class RelayModel:
                 for part in odd.read(reader, stream.whole):
                     yield part
             else:
-                async with aclosing(events(self._name, stream, reader, self._address.deadlines.idle)) as found:
-                    async for event in found:
-                        attempt.answered()
-                        if len(event.data) < _LONGEST_DONE and event.data.strip().upper() in _DONE:
-                            done = True
+                with EventStream(self._name, stream, reader, self._address.deadlines.idle) as events:
+                    async for found in events:
+                        for name, data in found:
+                            if not data:
+                                continue
+                            attempt.answered()
+                            if len(data) < _LONGEST_DONE and data.strip().upper() in _DONE:
+                                done = True
+                                break
+                            chunk = odd.parsed(data)
+                            odd_one = type(chunk) is dict and (not chunk.get("choices") or chunk.get("error"))
+                            if odd_one or name == b"error":
+                                self._raise_reported(name, chunk, reader)
+                            for part in odd.read(reader, chunk):
+                                yield part
+                        if done:
                             break
-                        chunk = odd.parsed(event.data)
-                        odd_one = type(chunk) is dict and (not chunk.get("choices") or chunk.get("error"))
-                        if odd_one or event.name == b"error":
-                            self._raise_reported(event.name, chunk, reader)
-                        for part in odd.read(reader, chunk):
-                            yield part
             self._loading.answered()
             odd.log()
             for closing in reader.end(done=done):

@@ -83,9 +83,10 @@ async def call_model(
         async for part in parts:
             answer.hear(part)
             if type(part) is Say:
-                if apart and not part.text[:1].isspace():
-                    part = Say(f" {part.text}")  # what it said before its tools ran ends here
-                apart = False
+                if apart:
+                    apart = False
+                    if not part.text[:1].isspace():
+                        part = Say(f" {part.text}")  # what it said before its tools ran ends here
                 await turn.emit(part)
             elif isinstance(part, ToolCallPart):
                 if (relayed := asked.keep(part)) is not None:

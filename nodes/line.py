@@ -58,8 +58,6 @@ class Line:
         self.answered = False
         """Whether words were heard; an acknowledgement that came by itself does not count."""
         self.late = LateWords(lambda: not self.spoken)
-        self.send: Sink = self._hear
-        """Pass one event through the outlets to the sink."""
         self._frames: Frames | None = None
         self._environment = environment
         self._started = environment.now()
@@ -68,6 +66,8 @@ class Line:
         self.sink: Sink = nowhere
         """Where it ends; see `connect`."""
         self._outlets: list[tuple[Place, Outlet]] = []
+        self.send: Sink = self._hear
+        """Pass one event through the outlets to the sink."""
 
     @property
     def heard_words(self) -> bool:
@@ -87,6 +87,7 @@ class Line:
     def connect(self, sink: Sink) -> None:
         """Let it end here."""
         self.sink = sink
+        self._join()
 
     def watch(self, on_failure: Callable[[BaseException], None] | None) -> None:
         """Tell this function what a voice has failed with; None: nobody."""
@@ -101,6 +102,7 @@ class Line:
         """The turn's sound: made in this manner at the first call, the same whoever asks later."""
         if self._frames is None:
             self._frames = Frames(manner(), self._environment)
+            self._join()
         return self._frames
 
     async def _hear(self, event: Event) -> None:
@@ -113,6 +115,7 @@ class Line:
                 if isinstance(event, Say) or (isinstance(event, Transcript) and not event.filler):
                     self.answered = True
                     self._on_answer(self.elapsed_ms())
+                    self._join()
         if self._frames is not None and self._frames.pace is not None and isinstance(event, Action):
             await self._frames.pace.heard()  # a host that hangs up must not cut off the goodbye
         await self.sink(event)
@@ -121,7 +124,11 @@ class Line:
         """Put an outlet on the line, in front of the sink and of the places behind its own."""
         self._outlets.append((place, outlet))
         self._outlets.sort(key=lambda placed: placed[0])
-        sink: Sink = self._hear
+        self._join()
+
+    def _join(self) -> None:
+        """Let each outlet lead to the next one, and the last one to the sink: at once if nothing is to be noticed."""
+        sink: Sink = self.sink if self.answered and self._frames is None else self._hear
         for _, placed in reversed(self._outlets):
             placed.sink, sink = sink, placed.push
         self.send = sink

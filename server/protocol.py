@@ -15,8 +15,9 @@ from typing import Literal, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.errors import ApiError
-from server.extensions import ABORT, VANISHED
+from server.extensions import ABORT, BODY_STREAM, VANISHED
 from server.heads import is_readable, without_upgrade
+from server.http.body_stream import BodyStream
 from server.http.websockets import asks_for_websocket, has_websocket
 from server.http_1_0 import PlainReply
 from server.vanished import has_vanished
@@ -51,13 +52,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._trailer_bytes = 0
         self._closes_behind_body = False
         self._answered = False
+        self._stream: BodyStream | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_within(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clock, and tell the reply that runs."""
         self._disarm()
         super().connection_lost(exc)
+        if self._stream is not None:
+            self._stream.left()
 
     def data_received(self, data: bytes) -> None:
         """Take the bytes; feed the parser what belongs to the present request."""
@@ -94,8 +98,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request begins; a client of HTTP/1.0 is answered without chunks (RFC 9112, 6.1)."""
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            return
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = PlainReply(self.cycle)  # type: ignore[method-assign]
+            return
+        self._stream = BodyStream(self.cycle, self.transport)
+        self.cycle.scope["extensions"][BODY_STREAM] = self._stream  # type: ignore[assignment]  # ours is no table
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -106,6 +115,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The next request may begin; perhaps it is here already."""
         super().on_response_complete()
+        self._stream = None
         if self._phase == "body":  # what still comes is thrown away, and not for long
             self._answered = True
             self._expect_within(LINGER_SECONDS)

@@ -10,7 +10,8 @@ from typing import Final, Self
 
 from starlette.types import Receive, Scope, Send
 
-from server.extensions import ABORT, VANISHED
+from server.extensions import ABORT, BODY_STREAM, VANISHED
+from server.http.body_stream import BodyStream
 from server.reply import EVENT_HEADERS, send_json, wait_for_disconnect
 
 _LOOK_SECONDS: Final = 2.5
@@ -50,22 +51,33 @@ class HttpReply:
         extensions = scope.get("extensions", {})
         self._abort: Callable[[], None] | None = extensions.get(ABORT)
         self._vanished: Callable[[], bool] | None = extensions.get(VANISHED)
+        self._body: BodyStream | None = extensions.get(BODY_STREAM)
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
         self._sending = False
         self._ended = False
         self._comment: asyncio.Task[None] | None = None
         self._look: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Task[None] | None = None
+        """Where the server's protocol is not ours."""
 
     async def __aenter__(self) -> Self:
-        self._watch = asyncio.create_task(self._wait_for_disconnect())
-        self._look_again()
+        self._look = self._loop.call_later(min(self._pause, self._patience, _LOOK_SECONDS), self._look_again)
+        if self._body is None:
+            self._watch = asyncio.create_task(self._wait_for_disconnect())
+        elif self._body.is_left:
+            self._client_left()
+        else:
+            self._body.on_left = self._client_left
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._body is not None:
+            self._body.on_left = None
         if self._look is not None:
             self._look.cancel()
         if self._comment is not None:
@@ -85,6 +97,17 @@ class HttpReply:
             await send_json(self._send, status, body, headers)
         finally:
             self._sending = False
+
+    @property
+    def flows(self) -> bool:
+        """Whether a piece of the stream can be written now, behind all that was sent before."""
+        return self.begun and self._body is not None and self._body.flows and not self._sending
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of a stream that flows."""
+        assert self._body is not None  # noqa: S101  # it flows
+        self._sent = self._loop.time()
+        self._body.write(data)
 
     async def _put(self, data: bytes, *, last: bool) -> None:
         self._sent, self._sending = self._loop.time(), True

@@ -10,7 +10,7 @@ from environment.environment import Environment
 from graphs.channel import Subscription
 from graphs.run import Run
 from models.errors import ModelError
-from nodes.events import Failed, Fallback
+from nodes.events import Event, Failed, Fallback
 from nodes.turn_request import TurnRequest
 from server.errors import api_error
 from server.http.reply import HttpReply
@@ -20,6 +20,7 @@ from server.wire.port import Wire
 
 log = logging.getLogger("dialgraph.turns")
 
+_LAST: Final = (Failed, Fallback)
 _FINAL: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 """The graph has had its retries: another try of the client's own would only make the caller wait."""
 
@@ -90,22 +91,36 @@ class _Telling:
     async def _pass_on(self) -> Failed | None:
         """All that is said; why it failed, if the client is to be told so."""
         streaming = self._asked.streaming
-        async for events in self._subscription:
+        take = self._write if streaming else self._fold
+        while events := await self._subscription.pass_to(take):
             last = events[-1]
             if isinstance(last, Failed):
                 self._failure = last.error
                 return last
             if isinstance(last, Fallback):
                 self._failure = last.error
-            if streaming:
-                if data := self._wire.stream(events):
-                    self._first_ms = self._first_ms or self._elapsed_ms()
-                    await self._reply.stream(data)
-            else:
+            if not streaming:
                 self._wire.fold(events)
-                if not self._first_ms and any(event.audible for event in events):
-                    self._first_ms = self._elapsed_ms()
+            elif data := self._wire.stream(events):
+                self._first_ms = self._first_ms or self._elapsed_ms()
+                await self._reply.stream(data)
         return None
+
+    def _write(self, events: list[Event]) -> bool:
+        """Send them at once; False where that cannot be: the reply has not begun, or its client is behind."""
+        if not self._reply.flows or isinstance(events[-1], _LAST):
+            return False
+        if data := self._wire.stream(events):
+            self._reply.write(data)
+        return True
+
+    def _fold(self, events: list[Event]) -> bool:
+        if isinstance(events[-1], _LAST):
+            return False
+        self._wire.fold(events)
+        if not self._first_ms and any(event.audible for event in events):
+            self._first_ms = self._elapsed_ms()
+        return True
 
     async def _refuse(self, failed: Failed) -> None:
         # A user's own key that is wrong is no reason for his client to log in again.

@@ -1,14 +1,20 @@
 """Chat completions as a whole: a turn's events → the bytes of a stream, or of one JSON body."""
 
 from collections.abc import Iterable
+from typing import Final
+
+import orjson
 
 from environment.environment import Environment
-from nodes.events import Event
+from nodes.events import Event, Say
 from profiles.profile import Profile
 from server.errors import ApiError
 from server.wire.chunks import ChunkEncoder
 from server.wire.completion import CompletionFolder
 from server.wire.sse import DONE, EVENT_STREAM, KEEP_ALIVE, frame
+
+_MARK: Final = "\u241e"
+"""A character that stands in no head of a chunk: the record separator's picture."""
 
 
 class ChatWire:
@@ -21,6 +27,8 @@ class ChatWire:
         self, *, model: str, include_usage: bool, profile: Profile, session: str, environment: Environment
     ) -> None:
         self._folder = CompletionFolder()
+        self._around: tuple[bytes, bytes] | None = None
+        """What stands before and behind the words in the frame of a chunk."""
         self._encoder = ChunkEncoder(
             id=environment.id("chatcmpl-"),
             created=int(environment.date()),
@@ -32,7 +40,22 @@ class ChatWire:
 
     def stream(self, events: Iterable[Event]) -> bytes:
         """What these events add to the stream; often nothing."""
-        return b"".join([frame(chunk) for event in events for chunk in self._encoder.encode(event)])
+        pieces: list[bytes] = []
+        for event in events:
+            if type(event) is Say and event.logprobs is None and event.text and self._encoder.begun:
+                pieces.append(self._words(event.text))
+            else:
+                pieces += map(frame, self._encoder.encode(event))
+        return b"".join(pieces)
+
+    def _words(self, text: str) -> bytes:
+        """The frame of words: the same as of their chunk, of which only the words are new each time."""
+        if self._around is None:
+            [chunk] = self._encoder.encode(Say(_MARK))
+            head, tail = frame(chunk).split(orjson.dumps(_MARK))
+            self._around = (head, tail)
+        head, tail = self._around
+        return head + orjson.dumps(text) + tail
 
     def stream_end(self) -> bytes:
         """The rest of a stream that ends well."""

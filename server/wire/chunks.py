@@ -61,7 +61,8 @@ class ChunkEncoder:
             self._head["system_fingerprint"] = session
         self._profile = profile
         self._include_usage = include_usage
-        self._begun = False
+        self.begun = False
+        """Whether the role has been said."""
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: list[Chunk] = []
@@ -95,7 +96,7 @@ class ChunkEncoder:
             case Action():
                 self._action = self._action or event
             case Metadata(data=data):
-                if self._profile.metadata_chunk and not self._begun:
+                if self._profile.metadata_chunk and not self.begun:
                     yield {**self._head, "object": "chat.completion.custom_metadata", "choices": [], "metadata": data}
             case Citations(passages=passages):
                 self._citations = [asdict(passage) for passage in passages]
@@ -155,8 +156,8 @@ class ChunkEncoder:
         return self._reason
 
     def _begin(self) -> Iterator[Chunk]:
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = True
             yield self._chunk({"role": "assistant", "content": ""})
 
     def _chunk(self, delta: Chunk, *, finish_reason: str | None = None, logprobs: object = None) -> Chunk:

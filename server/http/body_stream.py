@@ -1,0 +1,40 @@
+"""The body of a chunked reply, written at once: no coroutine is run for a piece whose client keeps up."""
+
+import asyncio
+from collections.abc import Callable
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+class BodyStream:
+    """Of one reply; an extension of its ASGI scope."""
+
+    __slots__ = ("_cycle", "_transport", "on_left")
+
+    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
+        self._cycle = cycle
+        self._transport = transport
+        self.on_left: Callable[[], None] | None = None
+        """Called when the client leaves before its reply is complete."""
+
+    @property
+    def flows(self) -> bool:
+        """Whether the reply has begun and a piece of it can be written now."""
+        cycle = self._cycle
+        return bool(cycle.chunked_encoding) and not (
+            cycle.response_complete or cycle.disconnected or cycle.flow.write_paused
+        )
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the client has left."""
+        return self._cycle.disconnected
+
+    def write(self, data: bytes) -> None:
+        """Write a piece (RFC 9112, 7.1)."""
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def left(self) -> None:
+        """The connection is lost."""
+        if self.on_left is not None:
+            self.on_left()
