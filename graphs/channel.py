@@ -71,12 +71,12 @@ class Channel:
             listener.wake()
         self._make_room()
 
-    def has_news(self, listener: "Subscription") -> bool:
-        """Whether there is something that this listener has not heard, or nothing more will come."""
-        return listener.position < self._first + len(self._events) or self._closed
-
-    def take(self, listener: "Subscription") -> list[Event]:
-        """All events that this listener has not heard."""
+    def news(self, listener: "Subscription") -> list[Event] | None:
+        """All events that this listener has not heard; an empty list at the end, None if there is nothing yet."""
+        if listener.closed:
+            return []
+        if listener.position == self._first + len(self._events):
+            return [] if self._closed else None
         if listener.position == self._first and not self._keep and len(self._listeners) == 1:
             events, self._events = self._events, []
             self._first += len(events)
@@ -87,8 +87,10 @@ class Channel:
             if self._heard is not None:
                 self._heard(events if fresh == len(events) else events[-fresh:])
             self._furthest = listener.position
-            self._make_room()
-        self._forget()
+            if self._room:
+                self._make_room()
+        if self._events:
+            self._forget()
         return events
 
     def leave(self, listener: "Subscription") -> None:
@@ -128,22 +130,18 @@ class Subscription:
     def __init__(self, channel: Channel, position: int, left: Callable[[], None]) -> None:
         self._channel = channel
         self._left = left
-        self._arrival: asyncio.Future[None] | None = None
-        self._forward: _Forward | None = None
         self.position = position
         """The number of the next event that he gets."""
         self.closed = False
+        self.wake: Callable[[], None] = _nobody_waits
+        """Tell whoever waits that there is something to look at."""
 
     def __aiter__(self) -> AsyncIterator[list[Event]]:
         """All that was said since the last time, as soon as there is something."""
         return self
 
     async def __anext__(self) -> list[Event]:
-        while not self.closed and not self._channel.has_news(self):
-            self._arrival = asyncio.get_running_loop().create_future()
-            await self._arrival
-        events = [] if self.closed else self._channel.take(self)
-        if not events:
+        if not (events := await self.pass_to(_nothing)):
             raise StopAsyncIteration
         return events
 
@@ -151,14 +149,14 @@ class Subscription:
         """Give all that is said to a function, without a task that wakes up for it; the first events that it does not
         take, or none at the end. What the function raises is raised here.
         """
-        loop = asyncio.get_running_loop()
-        refused: asyncio.Future[list[Event]] = loop.create_future()
-        self._forward = _Forward(self, take, refused)
-        self._forward.look()
+        if (events := self._channel.news(self)) is not None and (not events or not take(events)):
+            return events
+        forward = _Forward(self._channel, self, take)
+        self.wake = forward.soon
         try:
-            return await refused
+            return await forward.refused
         finally:
-            self._forward = None
+            self.wake = _nobody_waits
 
     def close(self) -> None:
         """Hear no more; an iteration that waits ends."""
@@ -168,48 +166,42 @@ class Subscription:
             self.wake()
             self._left()
 
-    def wake(self) -> None:
-        """There is something to look at."""
-        if self._forward is not None:
-            self._forward.soon()
-        elif self._arrival is not None:
-            if not self._arrival.done():
-                self._arrival.set_result(None)
-            self._arrival = None
-
-    def news(self) -> list[Event] | None:
-        """What there is now; an empty list at the end, None if there is nothing yet."""
-        if self.closed:
-            return []
-        return self._channel.take(self) if self._channel.has_news(self) else None
-
 
 class _Forward:
     """Passes a subscription's events to a function, all that came in one turn of the event loop at once."""
 
-    __slots__ = ("_loop", "_refused", "_scheduled", "_subscription", "_take")
+    __slots__ = ("_channel", "_loop", "_scheduled", "_subscription", "_take", "refused")
 
-    def __init__(
-        self, subscription: Subscription, take: Callable[[list[Event]], bool], refused: "asyncio.Future[list[Event]]"
-    ) -> None:
+    def __init__(self, channel: Channel, subscription: Subscription, take: Callable[[list[Event]], bool]) -> None:
+        self._channel = channel
         self._subscription = subscription
         self._take = take
-        self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
+        self.refused: asyncio.Future[list[Event]] = self._loop.create_future()
+        """What the function did not take."""
 
     def soon(self) -> None:
+        """There is something to look at."""
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self.look)
+            self._loop.call_soon(self._look)
 
-    def look(self) -> None:
+    def _look(self) -> None:
         self._scheduled = False
-        if self._refused.done():
+        if self.refused.done():
             return
         try:
-            events = self._subscription.news()
+            events = self._channel.news(self._subscription)
             if events is not None and (not events or not self._take(events)):
-                self._refused.set_result(events)
+                self.refused.set_result(events)
         except Exception as error:  # noqa: BLE001 (whatever it is, the one who waits is told)
-            self._refused.set_exception(error)
+            self.refused.set_exception(error)
+
+
+def _nothing(events: list[Event]) -> bool:
+    return False
+
+
+def _nobody_waits() -> None:
+    """What comes is looked at when somebody asks for it."""

@@ -43,23 +43,16 @@ class CompletionReader:
         self._thoughts = ThoughtsFirst() if thinks_first else None
         self._usage: Usage | None = None
         self._said = 0
-        self._others = 0
-        """Readable parts that are no words."""
+        """Characters."""
+        self.progress = 0
+        """Grows with everything that says something: words, thoughts, calls, sound."""
+        self.finished = False
+        """Whether the server has said why the answer ends."""
         self._first = ""
         """What was said first."""
         self._finish: str | None = None
         self._error: object = None
         self._answered = False
-
-    @property
-    def finished(self) -> bool:
-        """Whether the server has said why the answer ends."""
-        return self._finish is not None
-
-    @property
-    def progress(self) -> int:
-        """Grows with everything that says something: words, thoughts, calls, sound."""
-        return self._said + self._others
 
     def read(self, chunk: object) -> Sequence[Part]:
         """The parts of one chunk, without calls, usage and finish, which `end` gives. Raises UnreadableError."""
@@ -79,7 +72,7 @@ class CompletionReader:
             self._count(usage)  # Moonshot's place
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason.lower() not in _NO_FINISH:
-            self._finish = _FINISHES.get(reason.lower(), reason.lower())
+            self._finish, self.finished = _FINISHES.get(reason.lower(), reason.lower()), True
             self._error = choice.get("error")
         delta = choice.get("delta")
         if not delta and isinstance(choice.get("message"), dict):
@@ -154,7 +147,7 @@ class CompletionReader:
             del rest["audio"]
         if not isinstance(rest.get("refusal", ""), str):
             del rest["refusal"]
-        self._others += bool(rest or calls or legacy)
+        self.progress += bool(rest or calls or legacy)
         if rest:
             self._answered = self._answered or "refusal" in rest or "audio" in rest
             yield Relay(rest)
@@ -167,6 +160,7 @@ class CompletionReader:
         if not self._said:
             self._first = text
         self._said += len(text)
+        self.progress += 1
         if self._said > MAX_ANSWER_CHARACTERS:
             raise self._malformed("it does not end")
         thought = ""
@@ -189,7 +183,7 @@ class CompletionReader:
                 if isinstance(text := part.get("text"), str):
                     yield from self._say(text)
                 elif thought := _thought(part.get("thinking")):
-                    self._others += 1
+                    self.progress += 1
                     yield Relay({"reasoning_content": thought})
 
     def _malformed(self, what: str) -> ModelError:

@@ -1,5 +1,6 @@
 """An upstream's response as it comes: unpacked, cut into events, watched for silence, ended by its finish."""
 
+import asyncio
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -92,8 +93,12 @@ class EventStream:
         self._reader = reader
         self._lines = EventReader()
         self._silence = SilenceWatch(idle_seconds, stream.response.close)
-        self._silent: float | None = None
-        """Since when nothing was said, where something came that says nothing."""
+        self._now = asyncio.get_running_loop().time
+        self._since = self._now()
+        """Since when nothing was said."""
+        self._content = stream.response.content
+        self._plain = stream.unpack is None and not stream.first
+        """Whether the bytes can be read as they come."""
         self._progress = -1
         """The reader's, before the last events."""
         self._over = False
@@ -114,16 +119,16 @@ class EventStream:
         """The events with data that the next bytes complete. Raises ModelError."""
         if self._over:
             raise StopAsyncIteration
-        reader = self._reader
+        reader, silence = self._reader, self._silence
         # Comments and empty chunks are no sign of life: the caller hears as little as if nothing came.
-        if self._lines.begun or reader.progress != self._progress:
-            self._silent = None
+        if reader.progress != self._progress or self._lines.begun:
+            self._since = self._now()
         if reader.finished:
-            self._silence.shorten(END_SECONDS)
+            silence.shorten(END_SECONDS)
         try:
-            self._silence.waiting(self._silent)
-            data = await self._stream.read()
-            self._silent = self._silence.pause()
+            silence.since = self._since
+            data = await (self._content.readany() if self._plain else self._stream.read())
+            silence.since = None
             if self._progress < 0 and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
                 self._over = True
                 return [ServerSentEvent(b"", (await _all_of(self._name, self._stream, data)).lstrip(_BLANKS))]
@@ -133,7 +138,7 @@ class EventStream:
             raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError too, which is aiohttp's total
             raise self._ended_by(error) from error
-        self._progress = reader.progress
+        self._progress, self._plain = reader.progress, self._stream.unpack is None
         return found
 
     def _ended_by(self, error: Exception) -> Exception:

@@ -89,7 +89,8 @@ class RelayModel:
                         for name, data in found:
                             if not data:
                                 continue
-                            attempt.answered()
+                            if not attempt.answered_once:
+                                attempt.answered()
                             if len(data) < _LONGEST_DONE and data.strip().upper() in _DONE:
                                 done = True
                                 break

@@ -13,7 +13,8 @@ class SilenceWatch:
         self._seconds = seconds
         self._on_silence = on_silence
         self._loop = asyncio.get_running_loop()
-        self._since: float | None = None
+        self.since: float | None = None
+        """Since when it is the other side's turn, on the event loop's clock; None: it is ours."""
         self._timer: asyncio.TimerHandle | None = None
         self.fired = False
         """Whether it was silent for too long."""
@@ -29,10 +30,6 @@ class SilenceWatch:
             self._timer.cancel()
             self._timer = None
 
-    def waiting(self, since: float | None = None) -> None:
-        """It is the other side's turn: from now on, or since a time that `pause` returned."""
-        self._since = self._loop.time() if since is None else since
-
     def shorten(self, seconds: float) -> None:
         """Wait no longer than this from now on."""
         if seconds < self._seconds and self._timer is not None:
@@ -40,13 +37,8 @@ class SilenceWatch:
             self._timer.cancel()
             self._timer = self._loop.call_later(seconds, self._look)
 
-    def pause(self) -> float | None:
-        """It is our turn. Returns since when the other side has been silent."""
-        since, self._since = self._since, None
-        return since
-
     def _look(self) -> None:
-        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        waited = 0.0 if self.since is None else self._loop.time() - self.since
         if waited >= self._seconds:
             self.fired = True
             self._timer = None

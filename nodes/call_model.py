@@ -81,14 +81,16 @@ async def call_model(
     apart = bool(before) and before[-1].isascii() and not before[-1].isspace()
     async with aclosing(stream) as parts:
         async for part in parts:
-            answer.hear(part)
             if type(part) is Say:
+                answer.hear_words(part.text)
                 if apart:
                     apart = False
                     if not part.text[:1].isspace():
                         part = Say(f" {part.text}")  # what it said before its tools ran ends here
                 await turn.emit(part)
-            elif isinstance(part, ToolCallPart):
+                continue
+            answer.hear(part)
+            if isinstance(part, ToolCallPart):
                 if (relayed := asked.keep(part)) is not None:
                     await turn.emit(relayed)
             elif not (isinstance(part, Finish) and (asked.kept or asked.refused)):
@@ -123,13 +125,15 @@ class _Answer:
         self.only_words = True
         """Whether nothing came for the ear but words."""
 
+    def hear_words(self, text: str) -> None:
+        """These words came."""
+        self._tokens += estimate(text)
+        if self._keeps:
+            self.said.append(text)
+
     def hear(self, part: Part) -> None:
         """This came."""
-        if type(part) is Say:
-            self._tokens += estimate(part.text)
-            if self._keeps:
-                self.said.append(part.text)
-        elif isinstance(part, Usage):
+        if isinstance(part, Usage):
             self.usage = part
         elif isinstance(part, Finish):
             self.finish = part.reason

@@ -34,23 +34,22 @@ class UsageMeter:
         self._first_ms = 0.0
         self._counted = [0, 0]
         self._passes = 0
-        self._characters = 0.0
+        self._tokens = 0.0
         self._estimated = False
 
     def heard(self, events: Sequence[Event]) -> None:
         """See Observer."""
         for event in events:
-            kind = type(event)
-            if kind is Say:
-                self._characters += estimate(event.text)  # type: ignore[union-attr]  # mypy does not narrow by `kind`
+            if type(event) is Say:
+                self._tokens += estimate(event.text)
             elif isinstance(event, Usage):
                 self._counted[0] += event.prompt_tokens
                 self._counted[1] += event.completion_tokens
                 self._passes += 1
                 self._estimated = self._estimated or event.estimated
-                self._characters = 0.0
+                self._tokens = 0.0
             elif isinstance(event, _SPOKEN):
-                self._characters += estimate(event.text)
+                self._tokens += estimate(event.text)
             if not self._first_ms and event.audible:
                 self._first_ms = self._elapsed_ms()
 
@@ -60,7 +59,7 @@ class UsageMeter:
 
     def end(self, outcome: str) -> None:
         """Write the row. Words behind the last count are estimated."""
-        uncounted = not self._passes or (outcome != "complete" and self._characters > 0)
+        uncounted = not self._passes or (outcome != "complete" and self._tokens > 0)
         identity = self._identity
         self._ledger.add(
             Entry(
@@ -71,7 +70,7 @@ class UsageMeter:
                 **self._about,
                 passes=self._passes + (1 if uncounted else 0),
                 prompt_tokens=self._counted[0] + (self._prompt if uncounted else 0),
-                completion_tokens=self._counted[1] + (round(self._characters) if uncounted else 0),
+                completion_tokens=self._counted[1] + (round(self._tokens) if uncounted else 0),
                 estimated=self._estimated or uncounted,
                 first_word_ms=round(self._first_ms),
                 total_ms=round(self._elapsed_ms()),

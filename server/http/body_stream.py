@@ -9,11 +9,14 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 class BodyStream:
     """Of one reply; an extension of its ASGI scope."""
 
-    __slots__ = ("_cycle", "_transport", "on_left")
+    __slots__ = ("_cycle", "_loop", "_transport", "on_left", "sent")
 
     def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
         self._cycle = cycle
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self.sent = 0.0
+        """When a piece was last written, on the event loop's clock."""
         self.on_left: Callable[[], None] | None = None
         """Called when the client leaves before its reply is complete."""
 
@@ -32,6 +35,7 @@ class BodyStream:
 
     def write(self, data: bytes) -> None:
         """Write a piece (RFC 9112, 7.1)."""
+        self.sent = self._loop.time()
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
 
     def left(self) -> None:

@@ -51,7 +51,8 @@ class HttpReply:
         extensions = scope.get("extensions", {})
         self._abort: Callable[[], None] | None = extensions.get(ABORT)
         self._vanished: Callable[[], bool] | None = extensions.get(VANISHED)
-        self._body: BodyStream | None = extensions.get(BODY_STREAM)
+        self.body: BodyStream | None = extensions.get(BODY_STREAM)
+        """Writes pieces at once, once the reply has begun; None where the server's protocol is not ours."""
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
         self._sending = False
@@ -63,12 +64,12 @@ class HttpReply:
 
     async def __aenter__(self) -> Self:
         self._look = self._loop.call_later(min(self._pause, self._patience, _LOOK_SECONDS), self._look_again)
-        if self._body is None:
+        if self.body is None:
             self._watch = asyncio.create_task(self._wait_for_disconnect())
-        elif self._body.is_left:
+        elif self.body.is_left:
             self._client_left()
         else:
-            self._body.on_left = self._client_left
+            self.body.on_left = self._client_left
         return self
 
     async def __aexit__(
@@ -76,8 +77,8 @@ class HttpReply:
     ) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        if self._body is not None:
-            self._body.on_left = None
+        if self.body is not None:
+            self.body.on_left = None
         if self._look is not None:
             self._look.cancel()
         if self._comment is not None:
@@ -97,17 +98,6 @@ class HttpReply:
             await send_json(self._send, status, body, headers)
         finally:
             self._sending = False
-
-    @property
-    def flows(self) -> bool:
-        """Whether a piece of the stream can be written now, behind all that was sent before."""
-        return self.begun and self._body is not None and self._body.flows and not self._sending
-
-    def write(self, data: bytes) -> None:
-        """Write a piece of a stream that flows."""
-        assert self._body is not None  # noqa: S101  # it flows
-        self._sent = self._loop.time()
-        self._body.write(data)
 
     async def _put(self, data: bytes, *, last: bool) -> None:
         self._sent, self._sending = self._loop.time(), True
@@ -133,7 +123,8 @@ class HttpReply:
 
         One timer a reply costs less than one a chunk.
         """
-        silent = self._loop.time() - self._sent
+        sent = self._sent if self.body is None else max(self._sent, self.body.sent)
+        silent = self._loop.time() - sent
         if (self._sending and silent >= self._patience) or (self._vanished is not None and self._vanished()):
             self._client_left()
             if self._abort is not None:

@@ -108,10 +108,11 @@ class _Telling:
 
     def _write(self, events: list[Event]) -> bool:
         """Send them at once; False where that cannot be: the reply has not begun, or its client is behind."""
-        if not self._reply.flows or isinstance(events[-1], _LAST):
+        body = self._reply.body
+        if body is None or not body.flows or isinstance(events[-1], _LAST):
             return False
         if data := self._wire.stream(events):
-            self._reply.write(data)
+            body.write(data)
         return True
 
     def _fold(self, events: list[Event]) -> bool:
