@@ -1,7 +1,7 @@
 """A bounded log of a run's events for one listener or several; each takes all that it has not heard at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from nodes.events import Audio, Event
 
@@ -16,14 +16,14 @@ class Channel:
     """Lighter than asyncio.Queue on the hot path: an event costs one append, a batch one wake-up."""
 
     def __init__(
-        self, limit: int = LIMIT, keep: int = 0, heard: Callable[[Sequence[Event]], None] | None = None
+        self, limit: int = LIMIT, keep: int = 0, heard: Iterable[Callable[[Sequence[Event]], None]] = ()
     ) -> None:
-        """The first `keep` events stay, for listeners who come later. `heard` is told each event that the fastest
+        """The first `keep` events stay, for listeners who come later. `heard` are told each event that the fastest
         listener takes, once.
         """
         self._limit = limit
         self._keep = keep
-        self._heard = heard
+        self._heard = tuple(heard)
         self._kept_bytes = 0
         self._events: list[Event] = []
         self._first = 0
@@ -84,8 +84,8 @@ class Channel:
             events = self._events[listener.position - self._first :]
         listener.position += len(events)
         if (fresh := listener.position - self._furthest) > 0:
-            if self._heard is not None:
-                self._heard(events if fresh == len(events) else events[-fresh:])
+            for hear in self._heard:
+                hear(events if fresh == len(events) else events[-fresh:])
             self._furthest = listener.position
             if self._room:
                 self._make_room()

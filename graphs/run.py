@@ -67,7 +67,10 @@ class Run:
         """Whether anybody has listened to it."""
         self._record = record
         self._observers = observers
-        self._channel = Channel(keep=keep, heard=self._heard if record is not None or observers else None)
+        hearing = [observer.heard for observer in observers]
+        if record is not None:
+            hearing.append(record.heard)
+        self._channel = Channel(keep=keep, heard=hearing)
         self._linger_seconds = linger_seconds
         self._lingering: asyncio.TimerHandle | None = None
         self._listeners = 0
@@ -130,12 +133,6 @@ class Run:
                 self._lingering = asyncio.get_running_loop().call_later(self._linger_seconds, self.stop)
             else:
                 self.stop()
-
-    def _heard(self, events: Sequence[Event]) -> None:
-        for observer in self._observers:
-            observer.heard(events)
-        if self._record is not None:
-            self._record.heard(events)
 
     async def _drive(self, graph: CompiledGraph, turn: Turn) -> None:
         policy = graph.spec.policy

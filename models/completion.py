@@ -171,7 +171,7 @@ class CompletionReader:
             parts.append(Relay({"reasoning_content": thought}))
         if text:
             self._answered = True
-            parts.append(Say(text, logprobs if isinstance(logprobs, Mapping) else None))
+            parts.append(Say(text, logprobs if type(logprobs) is dict else None))
         return parts
 
     def _of_parts(self, content: object) -> Iterator[Part]:

@@ -10,6 +10,7 @@ import aiohttp
 from models.completion import CompletionReader
 from models.errors import ModelError
 from models.odd_json import read_json
+from models.port import Deadlines
 from models.silence import SilenceWatch
 from models.sse import EventReader, EventTooLargeError, ServerSentEvent
 from models.unpack import Unpack, UnpackError, unpacker
@@ -86,13 +87,13 @@ class EventStream:
     are an end too.
     """
 
-    def __init__(self, name: str, stream: Opened, reader: CompletionReader, idle_seconds: float) -> None:
+    def __init__(self, name: str, stream: Opened, reader: CompletionReader, deadlines: Deadlines) -> None:
         """`reader` is given the events: it knows what of them says something, and when they are finished."""
         self._name = name
         self._stream = stream
         self._reader = reader
         self._lines = EventReader()
-        self._silence = SilenceWatch(idle_seconds, stream.response.close)
+        self._silence = SilenceWatch(deadlines.idle, deadlines.total, stream.response.close)
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
         """Since when nothing was said."""
@@ -136,16 +137,16 @@ class EventStream:
             found = self._lines.feed(data) if data else self._lines.end()
         except (EventTooLargeError, UnpackError) as error:
             raise ModelError("malformed", f"The model {self._name!r} sent {error}.") from error
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError too, which is aiohttp's total
-            raise self._ended_by(error) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._ended() from error
         self._progress, self._plain = reader.progress, self._stream.unpack is None
         return found
 
-    def _ended_by(self, error: Exception) -> Exception:
+    def _ended(self) -> Exception:
         if self._reader.finished:
             return StopAsyncIteration()
-        if self._silence.fired:
+        if self._silence.reason == "silent":
             return ModelError("stalled", f"The model {self._name!r} fell silent.")
-        if isinstance(error, TimeoutError):
+        if self._silence.reason == "late":
             return ModelError("timeout", f"The model {self._name!r} took too long to answer.")
         return ModelError("incomplete", f"The model {self._name!r} was cut off.")

@@ -84,7 +84,7 @@ class RelayModel:
                 for part in odd.read(reader, stream.whole):
                     yield part
             else:
-                with EventStream(self._name, stream, reader, self._address.deadlines.idle) as events:
+                with EventStream(self._name, stream, reader, self._address.deadlines) as events:
                     async for found in events:
                         for name, data in found:
                             if not data:

@@ -136,11 +136,8 @@ class UpstreamSession:
             deadlines = self._address.deadlines
             self._session = aiohttp.ClientSession(
                 connector=self._connector(),
-                timeout=aiohttp.ClientTimeout(
-                    # aiohttp's own total, not asyncio.timeout: that would cancel whoever holds this generator.
-                    total=deadlines.total,
-                    sock_connect=deadlines.connect,
-                ),
+                # No total: aiohttp would look at the clock at each read (see SilenceWatch).
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

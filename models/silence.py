@@ -1,26 +1,29 @@
-"""Notice silence in a stream with one timer a stream instead of one a read, which cost a fifth of the hot path."""
+"""Notice a stream that is silent or takes too long with one timer a stream: one a read cost a fifth of the hot path."""
 
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 
 class SilenceWatch:
-    """Calls `on_silence` once when a wait for the other side takes too long. Time that we spend ourselves is none."""
+    """Calls `give_up` once when a wait for the other side, or the whole stream, takes too long. Of a wait the time that
+    we spend ourselves is no part.
+    """
 
-    def __init__(self, seconds: float, on_silence: Callable[[], None]) -> None:
-        self._seconds = seconds
-        self._on_silence = on_silence
+    def __init__(self, idle_seconds: float, total_seconds: float, give_up: Callable[[], None]) -> None:
+        self._idle = idle_seconds
+        self._give_up = give_up
         self._loop = asyncio.get_running_loop()
+        self._ends = self._loop.time() + total_seconds
+        self._timer: asyncio.TimerHandle | None = None
         self.since: float | None = None
         """Since when it is the other side's turn, on the event loop's clock; None: it is ours."""
-        self._timer: asyncio.TimerHandle | None = None
-        self.fired = False
-        """Whether it was silent for too long."""
+        self.reason: Literal["", "silent", "late"] = ""
+        """Why it was given up."""
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._seconds, self._look)
+        self._look_within(self._idle)
         return self
 
     def __exit__(
@@ -32,16 +35,21 @@ class SilenceWatch:
 
     def shorten(self, seconds: float) -> None:
         """Wait no longer than this from now on."""
-        if seconds < self._seconds and self._timer is not None:
-            self._seconds = seconds
+        if seconds < self._idle and self._timer is not None:
+            self._idle = seconds
             self._timer.cancel()
-            self._timer = self._loop.call_later(seconds, self._look)
+            self._look_within(seconds)
+
+    def _look_within(self, seconds: float) -> None:
+        left = self._ends - self._loop.time()
+        self._timer = self._loop.call_later(max(0.0, min(seconds, left)), self._look)
 
     def _look(self) -> None:
-        waited = 0.0 if self.since is None else self._loop.time() - self.since
-        if waited >= self._seconds:
-            self.fired = True
+        now = self._loop.time()
+        waited = 0.0 if self.since is None else now - self.since
+        if waited >= self._idle or now >= self._ends:
+            self.reason = "silent" if waited >= self._idle else "late"
             self._timer = None
-            self._on_silence()
+            self._give_up()
         else:
-            self._timer = self._loop.call_later(self._seconds - waited, self._look)
+            self._look_within(self._idle - waited)

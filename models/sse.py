@@ -37,7 +37,13 @@ class EventReader:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that these bytes complete."""
-        if data[-2:] == b"\n\n" and data[:6] == b"data: " and self._is_plain(data):
+        if (
+            data[:6] == b"data: "
+            and data.find(b"\n") == len(data) - 2 <= self._limit
+            and data[-1:] == b"\n"
+            and self._started
+            and not (self._line or self._data or self._name or b"\r" in data)
+        ):  # one event of one line, as most come
             return [ServerSentEvent(b"", data[6:-2])]
         if self._after_cr and data:
             self._after_cr = False
@@ -57,16 +63,6 @@ class EventReader:
             self._take(line, events)
         self._keep(lines[-1])
         return events
-
-    def _is_plain(self, data: bytes) -> bool:
-        """Whether it is one event of one line, as most come."""
-        return (
-            self._started
-            and not (self._line or self._data or self._name)
-            and data.find(b"\n") == len(data) - 2
-            and b"\r" not in data
-            and len(data) <= self._limit
-        )
 
     @property
     def begun(self) -> bool:
