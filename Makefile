@@ -8,7 +8,7 @@ CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/live
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help debian install serve test test-all check format bench bench-full soak lock docs clean
+.PHONY: help debian install serve test test-all check format bench bench-full peers soak lock docs clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,15 @@ format: $(VENV)/installed-test ## format the code and mend what lint can mend
 bench: $(VENV)/installed-test ## measure; QUESTIONS=DIR adds a folder of SQuAD-format files
 	@$(BIN)/python -m benchmarks $(if $(QUESTIONS),--questions $(QUESTIONS))
 
+PEERS := $(VENV)/hayhooks/installed $(VENV)/langgraph-openai-serve/installed $(VENV)/litellm-proxy/installed
+peers: $(VENV)/installed-test debian $(PEERS) ## measure beside other servers of the kind, each in its own environment
+	@$(BIN)/python -m benchmarks.hot_path --peers
+
+$(PEERS): $(VENV)/%/installed: benchmarks/peers/%.lock | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/$*
+	@$(VENV)/$*/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all: -r $<
+	@touch $@
+
 bench-full: $(VENV)/installed-test ## measure, with a million passages
 	@$(BIN)/python -m benchmarks --full $(if $(QUESTIONS),--questions $(QUESTIONS))
 
@@ -62,6 +71,9 @@ lock: $(VENV)/installed-test ## pin every dependency with its hashes
 		$(LOCK) --upgrade --no-deps -c requirements-test.lock - -o tests/requirements-community.lock
 	@printf 'schemathesis\n' | $(LOCK) --upgrade - -o tests/requirements-schemathesis.lock
 	@printf 'livekit-agents\nlivekit-plugins-openai\n' | $(LOCK) --upgrade - -o tests/requirements-livekit.lock
+	@printf 'hayhooks\n' | $(LOCK) --upgrade - -o benchmarks/peers/hayhooks.lock
+	@printf 'langgraph-openai-serve\nlangchain-openai\nuvicorn\n' | $(LOCK) --upgrade - -o benchmarks/peers/langgraph-openai-serve.lock
+	@printf 'litellm[proxy]\n' | $(LOCK) --upgrade - -o benchmarks/peers/litellm-proxy.lock
 	@printf 'litellm\n' | $(LOCK) --upgrade - -o tests/requirements-litellm.lock
 	@printf 'openai-agents\n' | $(LOCK) --upgrade - -o tests/requirements-agents.lock
 	@printf 'pipecat-ai[openai]\n' | $(LOCK) --upgrade --no-emit-package docopt - -o tests/requirements-pipecat.lock

@@ -1,4 +1,4 @@
-"""What our graphs cost on the way of a word, beside a bare relay in the same run.
+"""What our graphs cost on the way of a word, beside a bare relay in the same run, and with `--peers` beside others.
 
 CPU is the server process's own (user and system), divided by the chunks it forwarded; the load comes from this process.
 """
@@ -18,6 +18,8 @@ from uuid import uuid4
 
 import aiohttp
 import psutil
+
+from benchmarks.peers.started import started_peers
 
 ROUNDS = 3
 """Each measurement is taken this often, the servers in turn; the median counts."""
@@ -40,6 +42,8 @@ PACED = Load("paced", 50, 250, 0.02)
 BACK_TO_BACK = Load("back to back", 10, 200, 0.0, times=20)
 REQUEST = Load("per request", 1, 1, 0.0, times=400)
 LOADS = (PACED, BACK_TO_BACK, REQUEST)
+BEGUN_A_SECOND, BEGUN = 200, 400
+BEGUN_LOAD = Load("begun at 200/s", 1, 40, 0.05)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Server:
     base: str
     path: str
     process: psutil.Process
+    model: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,8 +75,8 @@ def started(command: list[str], pattern: str, environment: dict[str, str]) -> It
 
 
 @contextmanager
-def servers() -> Iterator[tuple[list[Server], str]]:
-    """The bare relay and our server, and the upstream that both talk to."""
+def servers(*, peers: bool = False) -> Iterator[tuple[list[Server], str]]:
+    """The bare relay, our server and the other ones, and the upstream that all of them talk to."""
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory())
         port, _ = stack.enter_context(started([sys.executable, "-m", "benchmarks.upstream"], r"(\d+)", {}))
@@ -89,13 +94,17 @@ def servers() -> Iterator[tuple[list[Server], str]]:
             started([sys.executable, "-m", "server.cli", "serve", "--port", "0"], r"(http\S+)", environment)
         )
         wait_until_ready(f"{ours}/ready")
+        others = stack.enter_context(started_peers(upstream)) if peers else []
+        for _, base, _ in others:
+            wait_until_ready(base)
         yield (
             [
                 Server("bare relay, blocks of bytes", bare, "/blocks/chat/completions", bare_process),
                 Server("bare relay, event by event", bare, "/chat/completions", bare_process),
                 Server("dialgraph chat", ours, "/chat/completions", process),
                 Server("dialgraph rag", ours, "/rag/chat/completions", process),
-                Server("dialgraph chat for a voice, in a call", ours, "/chat/completions", process, VOICE),
+                Server("dialgraph chat for a voice, in a call", ours, "/chat/completions", process, headers=VOICE),
+                *(Server(peer.name, base, peer.path, one, peer.model) for peer, base, one in others),
             ],
             upstream,
         )
@@ -106,10 +115,10 @@ def wait_until_ready(url: str) -> None:
 
     async def poll() -> None:
         async with aiohttp.ClientSession() as session:
-            for _ in range(400):
+            for _ in range(1200):
                 try:
                     async with session.get(url) as response:
-                        if response.status in (200, 404):
+                        if response.status != 503:
                             return
                 except aiohttp.ClientError:
                     pass
@@ -121,11 +130,14 @@ def wait_until_ready(url: str) -> None:
 
 async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) -> tuple[float, int]:
     """Seconds to the first word, and the number of words."""
-    body = {
-        "messages": [{"role": "user", "content": "When is breakfast?"}],
+    body: dict[str, object] = {
+        "messages": [{"role": "user", "content": f"When is breakfast? ?tokens={load.tokens}&pause={load.pause}"}],
         "stream": True,
-        "user": f"?tokens={load.tokens}&pause={load.pause}",
     }
+    if server.model:
+        body["model"] = server.model
+    else:  # a prompt of ours ends in other words
+        body["user"] = f"?tokens={load.tokens}&pause={load.pause}"
     headers = {**server.headers, "x-call-id": uuid4().hex} if server.headers else {}
     began = time.perf_counter()
     first, words = 0.0, 0
@@ -159,6 +171,17 @@ async def _first_words(server: Server) -> float:
     return statistics.median(times[20:])
 
 
+async def _begun(server: Server) -> float:
+    """Milliseconds to the first word, the 99th of a hundred, when so many turns begin every second."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        started, turns = time.perf_counter(), []
+        for number in range(BEGUN):
+            await asyncio.sleep(max(0.0, started + number / BEGUN_A_SECOND - time.perf_counter()))
+            turns.append(asyncio.create_task(_stream(session, server, BEGUN_LOAD)))
+        firsts = sorted([first for first, _ in await asyncio.gather(*turns)])
+    return (firsts[int(len(firsts) * 0.99) - 1] - BEGUN_LOAD.pause) * 1000
+
+
 def _connections(upstream: str) -> int:
     async def count() -> int:
         async with aiohttp.ClientSession() as session, session.get(f"{upstream}/connections") as response:
@@ -167,10 +190,10 @@ def _connections(upstream: str) -> int:
     return asyncio.run(count())
 
 
-def measure() -> list[str]:
+def measure(*, peers: bool = False) -> list[str]:
     """The table, as Markdown lines."""
     rows: dict[str, dict[str, list[float]]] = {}
-    with servers() as (all_servers, upstream):
+    with servers(peers=peers) as (all_servers, upstream):
         for server in all_servers:
             asyncio.run(_run(server, Load("warm", 50, 20, 0.0)))
         for _ in range(ROUNDS):
@@ -180,6 +203,7 @@ def measure() -> list[str]:
                     rows.setdefault(server.name, {}).setdefault(load.name, []).append(cpu)
             for server in all_servers:
                 rows[server.name].setdefault("first", []).append(asyncio.run(_first_words(server)))
+                rows[server.name].setdefault("begun", []).append(asyncio.run(_begun(server)))
         handshakes = {}
         for server in all_servers:
             before = _connections(upstream)
@@ -190,8 +214,8 @@ def measure() -> list[str]:
     bare = medians[all_servers[0].name]
     lines = [
         "| server | a chunk, paced | ratio | a chunk, back to back | ratio | a request | first word | added"
-        " | handshakes a turn | RSS |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        " | begun at 200/s, p99 | handshakes a turn | RSS |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in medians.items():
         paced, unpaced = row[PACED.name], row[BACK_TO_BACK.name]
@@ -199,10 +223,10 @@ def measure() -> list[str]:
             f"| {name} | {paced:.1f} µs | {paced / bare[PACED.name]:.2f} | {unpaced:.1f} µs"
             f" | {unpaced / bare[BACK_TO_BACK.name]:.2f} | {row[REQUEST.name] / 1000:.2f} ms"
             f" | {row['first']:.2f} ms | {row['first'] - bare['first']:+.2f} ms"
-            f" | {handshakes[name]:.2f} | {memory[name]:.0f} MB |"
+            f" | {row['begun']:.0f} ms | {handshakes[name]:.2f} | {memory[name]:.0f} MB |"
         )
     return lines
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(measure()) + "\n")
+    sys.stdout.write("\n".join(measure(peers="--peers" in sys.argv)) + "\n")

@@ -72,7 +72,7 @@ class Model(asyncio.Protocol):
             task.add_done_callback(self._tasks.discard)
 
     async def _talk(self, path: str, body: dict[str, object]) -> None:
-        query = parse_qs(urlsplit(str(body.get("user", path))).query)
+        query = parse_qs(urlsplit(_asked(path, body)).query)
         pause = float(query["pause"][0])
         said = re.findall(r"\s*\S+", query["text"][0]) if "text" in query else []
         words = [_chunked(_event({"content": word})) for word in said] or [WORD] * int(query["tokens"][0])
@@ -88,6 +88,17 @@ class Model(asyncio.Protocol):
                 await asyncio.sleep(0)
                 await self._room.wait()
         self._transport.write(LAST)
+
+
+def _asked(path: str, body: dict[str, object]) -> str:
+    """Where the pace and the words stand: in `user`, in the last message for servers that pass on no more, or in the
+    path.
+    """
+    if "user" in body:
+        return str(body["user"])
+    messages = body.get("messages")
+    found = re.search(r"\?tokens=\S+", str(messages[-1])) if isinstance(messages, list) and messages else None
+    return found.group().rstrip("'\"]},") if found else path
 
 
 async def main() -> None:

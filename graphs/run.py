@@ -140,8 +140,10 @@ class Run:
         try:
             try:
                 await _play(graph, turn)
-            except Exception as error:  # noqa: BLE001 (whatever failed, the policy says how the turn ends)
+            except Exception as error:
                 forget_frames(error)
+                if self.stopped:
+                    raise asyncio.CancelledError from error
                 self.failure = error
                 last = await last_words(turn, policy, error)
         except asyncio.CancelledError:

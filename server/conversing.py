@@ -11,6 +11,7 @@ from conversations.prompt import messages_for
 from conversations.turns import BegunTurn
 from conversations.values import Conversation, KeptTurn
 from database.text import cleaned
+from graphs.run import State
 from models.port import ChatModel
 from models.question import last_user_text
 from nodes.call import Call
@@ -90,12 +91,14 @@ async def _run(
     send: Send,
 ) -> None:
     record = TurnRecord(state.recorder, begun, filler_suffix=asked.profile.filler_suffix, streaming=asked.streaming)
+    ended: State = "failed"
     try:
         run = state.runs.start_or_join(endpoint, asked, admission, record)
+        ended = "interrupted"
         record.gone = lambda: run.stop(conversation_gone())
         await tell(run, asked, wire, state.settings, state.environment, scope, receive, send)
     finally:
-        await record.close("failed")  # it has ended, unless it could not be begun
+        await record.close(ended)  # the run has done so, unless it could not be begun or was stopped before
 
 
 def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatModel | None, str]:
