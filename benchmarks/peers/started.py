@@ -37,6 +37,7 @@ model_list:
 
 _ENVIRONMENT = {
     "HAYSTACK_TELEMETRY_ENABLED": "false",
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",  # LiteLLM ends an answer that says one word a hundred times
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # on this machine only
 }
 
