@@ -14,18 +14,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graphs.errors import GraphError
-from server.backend_api.mount import mount
-from server.backend_api.router import error_reply
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.ledger import WRITE_SECONDS
 from server.openapi import describe
 from server.people import GONE_SECONDS
 from server.periodic import every
+from server.protocols.backend_api.mount import mount
+from server.protocols.backend_api.router import error_reply
+from server.protocols.chat_completions.messages import Messages
+from server.protocols.chat_completions.routes import Completions
+from server.protocols.responses.routes import Responses
 from server.routes import about, conversations, knowledge_bases, usage, users
-from server.routes.completions import Completions
-from server.routes.messages import Messages
-from server.routes.responses import Responses
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
 from server.tidy_paths import TidyPaths

@@ -22,11 +22,11 @@ from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import ApiError, conversation_gone, shutting_down
 from server.http.telling import tell
+from server.protocols.port import Wire
 from server.reply import send_json, send_stream, watched
 from server.routes.doors import admitted
 from server.state import ServerState
 from server.turn_recorder import TurnRecord
-from server.wire.port import Wire
 
 TEXT: Final = Profile(name="text", fills_silence=True, speakable=False, streams=True)
 """For a person who reads: words stay as the model wrote them, and no silence is filled."""

@@ -12,7 +12,7 @@ from database.text import cleaned
 from graphs.run import State
 from nodes.events import Event, Fallback, Filler, Say, Transcript
 from server.errors import ApiError, conversation_gone
-from server.wire.chunks import filler_text
+from server.protocols.chat_completions.chunks import filler_text
 
 log = logging.getLogger(__name__)
 

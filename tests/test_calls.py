@@ -18,7 +18,7 @@ from nodes.call import Call
 from nodes.contract import Turn, TurnRequest
 from nodes.events import Event, Filler
 from nodes.messages import upstream_messages
-from server.wire.request import read_request
+from server.protocols.chat_completions.request import read_request
 from tests.serving import serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream

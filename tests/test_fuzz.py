@@ -27,7 +27,7 @@ from knowledge.vectors import SegmentFile, build
 from models.sse import EventReader, EventTooLargeError
 from server.errors import ApiError
 from server.json_body import json_object
-from server.wire.request import read_request
+from server.protocols.chat_completions.request import read_request
 from tests.accounts import form
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]

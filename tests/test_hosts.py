@@ -10,7 +10,7 @@ from graphs.policy import Policy
 from graphs.spec import END, Graph, Step
 from models.fields import DOCUMENTED
 from profiles.choose import known_profiles
-from server.wire.request import read_request
+from server.protocols.chat_completions.request import read_request
 from tests.serving import CHAT, serving
 from tests.upstream import calls, upstream
 from tests.wire import read_stream

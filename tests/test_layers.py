@@ -35,8 +35,8 @@ ONLY_IN = {
     "langchain_community": set(),
 }
 ON_THE_PATH = (
-    "graphs/", "nodes/", "models/", "language/", "profiles/", "speech/", "tools/", "server/http/", "server/wire/",
-    "server/backend_api/", "server/routes/completions.py", "server/routes/messages.py", "server/routes/responses.py",
+    "graphs/", "nodes/", "models/", "language/", "profiles/", "speech/", "tools/", "server/http/",
+    "server/protocols/",
     "server/admission.py", "server/conversing.py", "server/runs.py", "server/turn_recorder.py", "server/usage_meter.py",
 )  # fmt: skip
 """What a turn runs through."""

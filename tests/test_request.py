@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from graphs.spec import END, Graph, Step
 from server.errors import ApiError
 from server.json_body import json_object
-from server.wire.request import CompletionRequest, read_request
+from server.protocols.chat_completions.request import CompletionRequest, read_request
 from tests.serving import serving
 
 USER = [{"role": "user", "content": "hi"}]

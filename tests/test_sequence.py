@@ -115,7 +115,9 @@ async def test_every_shipped_graph_is_served_as_one_node_and_says_the_same(
 
 
 async def test_a_loop_that_nobody_meant_ends_with_an_error(tmp_path: Path) -> None:
-    graph = compile_graph(Graph(name="g", steps=(Step("turns_round", then={"again": "turns_round", "enough": END}),)), NODES)
+    graph = compile_graph(
+        Graph(name="g", steps=(Step("turns_round", then={"again": "turns_round", "enough": END}),)), NODES
+    )
     with pytest.raises(GraphError, match="took more than 200 steps"):
         await events_of(graph, tmp_path, "why")
 

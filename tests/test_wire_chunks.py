@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from nodes import events as said
 from nodes.events import Audio, Event, Filler, Finish, Relay, Say, Timing, ToolCallPart, Transcript, Usage
-from server.wire.chunks import ChunkEncoder
-from server.wire.completion import CompletionFolder
-from server.wire.sse import DONE, frame
+from server.protocols.chat_completions.chunks import ChunkEncoder
+from server.protocols.chat_completions.completion import CompletionFolder
+from server.protocols.sse import DONE, frame
 from tests.serving import serving
 from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream

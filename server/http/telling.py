@@ -14,9 +14,9 @@ from nodes.events import Event, Failed, Fallback
 from nodes.turn_request import TurnRequest
 from server.errors import api_error
 from server.http.reply import HttpReply
+from server.protocols.port import Wire
 from server.settings import Settings
 from server.usage_meter import outcome_of
-from server.wire.port import Wire
 
 log = logging.getLogger("dialgraph.turns")
 

@@ -13,12 +13,12 @@ from knowledge.jobs import Job
 from knowledge.store import MAX_TOP_K
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
+from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE, frame
 from server.reply import EVENT_HEADERS
 from server.routes.about import State
 from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
 from server.state import ServerState
 from server.uploads import Upload, form_of, received
-from server.wire.sse import EVENT_STREAM, KEEP_ALIVE, frame
 
 router = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=JsonRoute, responses=ERRORS)
 uploads = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=UploadRoute, responses=ERRORS)

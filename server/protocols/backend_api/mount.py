@@ -3,9 +3,9 @@
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from server.backend_api import conversations, rag, users
-from server.backend_api.chat import Chat
-from server.backend_api.rag import KnowledgeChat
+from server.protocols.backend_api import conversations, rag, users
+from server.protocols.backend_api.chat import Chat
+from server.protocols.backend_api.rag import KnowledgeChat
 from server.state import ServerState
 
 

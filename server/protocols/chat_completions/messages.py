@@ -9,9 +9,9 @@ from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, converse
 from server.errors import ApiError
 from server.json_body import read_object
+from server.protocols.chat_completions.wire import ChatWire
 from server.reply import Replying, headers_of, send_error, told_once
 from server.state import ServerState
-from server.wire.chat import ChatWire
 
 CONVERSATION = "x-dialgraph-conversation"
 """The header by which a request to an OpenAI endpoint goes on with a conversation."""

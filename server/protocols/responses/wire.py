@@ -14,8 +14,8 @@ from environment.environment import Environment
 from nodes.events import Event, Say, Transcript
 from profiles.profile import Profile
 from server.errors import ApiError
-from server.wire.chunks import Chunk, ChunkEncoder
-from server.wire.sse import DONE, EVENT_STREAM, KEEP_ALIVE
+from server.protocols.chat_completions.chunks import Chunk, ChunkEncoder
+from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 

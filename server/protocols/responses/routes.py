@@ -3,11 +3,11 @@
 from typing import Any
 
 from nodes.turn_request import TurnRequest
-from server.routes.completions import Completions
-from server.wire.port import Wire
-from server.wire.request import CompletionRequest
-from server.wire.responses import ResponsesWire
-from server.wire.responses_request import read_responses_request
+from server.protocols.chat_completions.request import CompletionRequest
+from server.protocols.chat_completions.routes import Completions
+from server.protocols.port import Wire
+from server.protocols.responses.request import read_responses_request
+from server.protocols.responses.wire import ResponsesWire
 
 
 class Responses(Completions):

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from server.errors import ApiError
-from server.wire.request import CompletionRequest, read_request
+from server.protocols.chat_completions.request import CompletionRequest, read_request
 
 _RENAMED: Final = {"max_output_tokens": "max_completion_tokens"}
 _OURS: Final = frozenset(

@@ -6,12 +6,12 @@ from pydantic import BaseModel, Field
 
 from accounts.errors import NameTakenError
 from accounts.users import DAY
-from server.backend_api.router import REFUSALS, InLanguage, route
 from server.bodies import LET_IN, JsonRoute
 from server.errors import ApiError
+from server.protocols.backend_api.router import REFUSALS, InLanguage, route
+from server.protocols.backend_api.texts import text
 from server.routes.about import State
 from server.routes.doors import admit_login, admit_registration
-from server.texts import text
 
 router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=JsonRoute, responses=REFUSALS)
 

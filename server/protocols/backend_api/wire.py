@@ -7,8 +7,8 @@ import orjson
 
 from nodes.events import Event, Fallback, Filler, Say
 from server.errors import ApiError
-from server.texts import Language, told
-from server.wire.sse import EVENT_STREAM, KEEP_ALIVE
+from server.protocols.backend_api.texts import Language, told
+from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE
 
 FINISHED = "Stream finished"
 

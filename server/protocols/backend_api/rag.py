@@ -11,14 +11,14 @@ from accounts.accounts import Identity
 from knowledge.base import BaseStore, shown
 from knowledge.store import MAX_TOP_K
 from nodes.turn_request import TurnRequest
-from server.backend_api.chat import Chat, said_in, text_in
-from server.backend_api.conversations import number_in
-from server.backend_api.router import REFUSALS, InLanguage, route
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
+from server.protocols.backend_api.chat import Chat, said_in, text_in
+from server.protocols.backend_api.conversations import number_in
+from server.protocols.backend_api.router import REFUSALS, InLanguage, route
+from server.protocols.backend_api.texts import text
 from server.routes.about import State
 from server.routes.fields import Text, user
-from server.texts import text
 from server.uploads import Upload, document_refused, form_of, received
 
 DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")

@@ -22,13 +22,13 @@ from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.http.telling import tell
 from server.json_body import read_object
+from server.protocols.chat_completions.messages import CONVERSATION, request_key_in
+from server.protocols.chat_completions.request import CompletionRequest, read_request
+from server.protocols.chat_completions.wire import ChatWire
+from server.protocols.port import Wire
 from server.reply import Replying, headers_of, send_error
 from server.routes.doors import admitted
-from server.routes.messages import CONVERSATION, request_key_in
 from server.state import ServerState
-from server.wire.chat import ChatWire
-from server.wire.port import Wire
-from server.wire.request import CompletionRequest, read_request
 
 
 class Completions:

@@ -7,19 +7,19 @@ from starlette.types import Receive, Scope, Send
 
 from accounts.accounts import Identity
 from nodes.turn_request import TurnRequest
-from server.backend_api.conversations import number_in
-from server.backend_api.router import usual_language
 from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, converse
 from server.errors import ApiError
 from server.json_body import read_object
+from server.protocols.backend_api.conversations import number_in
+from server.protocols.backend_api.router import usual_language
+from server.protocols.backend_api.texts import Language, language_of
+from server.protocols.backend_api.wire import BackendApiWire
+from server.protocols.chat_completions.messages import request_key_in
+from server.protocols.chat_completions.wire import ChatWire
+from server.protocols.port import Wire
 from server.reply import Replying, headers_of, send_json, told_once
-from server.routes.messages import request_key_in
 from server.state import ServerState
-from server.texts import Language, language_of
-from server.wire.backend_api import BackendApiWire
-from server.wire.chat import ChatWire
-from server.wire.port import Wire
 
 Form = Literal["events", "lines", "openai"]
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from server.errors import ApiError
+from server.protocols.backend_api.texts import Language, language_of, told
 from server.routes.fields import ERRORS
-from server.texts import Language, language_of, told
 
 PREFIX = "/api"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from server.wire.chunks import Chunk
+from server.protocols.chat_completions.chunks import Chunk
 from speech.wav import with_its_length
 
 AUDIO_LIFETIME_SECONDS = 3600

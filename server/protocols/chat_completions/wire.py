@@ -9,9 +9,9 @@ from environment.environment import Environment
 from nodes.events import Event, Say
 from profiles.profile import Profile
 from server.errors import ApiError
-from server.wire.chunks import ChunkEncoder
-from server.wire.completion import CompletionFolder
-from server.wire.sse import DONE, EVENT_STREAM, KEEP_ALIVE, frame
+from server.protocols.chat_completions.chunks import ChunkEncoder
+from server.protocols.chat_completions.completion import CompletionFolder
+from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE, frame
 
 _MARK: Final = "\u241e"
 """A character that stands in no head of a chunk: the record separator's picture."""

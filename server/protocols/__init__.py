@@ -1,0 +1,1 @@
+"""How turns are asked for and told: a folder for each protocol."""

@@ -1,0 +1,1 @@
+"""OpenAI's chat completions, and the same events for turns of a conversation."""
