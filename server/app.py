@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Route
 
+from environment.environment import REAL, Environment
 from graphs.errors import GraphError
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
@@ -40,9 +41,9 @@ WATCH_SECONDS = 10.0
 """Between two looks at the size of the database's journal."""
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
     """Raises SettingsError or GraphError with one clear line a mistake."""
-    state = open_state(settings)
+    state = open_state(settings, environment)
     authenticator, endpoints = state.authenticator, state.endpoints
     if authenticator.mode == "passthrough":
         _refuse_open_doors(settings, endpoints)

@@ -20,7 +20,7 @@ from nodes.turn_request import TurnRequest
 from profiles.profile import Profile
 from server.admission import Admission
 from server.endpoints import Endpoint
-from server.errors import ApiError, conversation_gone, shutting_down
+from server.errors import ApiError, shutting_down
 from server.http.telling import tell
 from server.protocols.port import Wire
 from server.reply import send_json, send_stream, watched
@@ -95,7 +95,7 @@ async def _run(
     try:
         run = state.runs.start_or_join(endpoint, asked, admission, record)
         ended = "interrupted"
-        record.gone = lambda: run.stop(conversation_gone())
+        record.follow(run)
         await tell(run, asked, wire, state.settings, state.environment, scope, receive, send)
     finally:
         await record.close(ended)  # the run has done so, unless it could not be begun or was stopped before

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from environment.environment import REAL, Environment
+from environment.environment import Environment
 from graphs.borrowed import BorrowedServices
 from graphs.run import Record, Run
 from nodes.contract import Services, Turn
@@ -37,7 +37,7 @@ CallKey = tuple[str, str, str]
 class Runs:
     """Every run of this process. What belongs to one principal is never found by another."""
 
-    def __init__(self, services: Services, ledger: Ledger, environment: Environment = REAL) -> None:
+    def __init__(self, services: Services, ledger: Ledger, environment: Environment) -> None:
         self.open: dict[Run, str] = {}
         """Those that run, each with its principal."""
         self._services = services

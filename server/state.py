@@ -48,7 +48,7 @@ class ServerState:
     runs: Runs
     readiness: Readiness
     body_room: BodyRoom
-    environment: Environment = REAL
+    environment: Environment
     """The world of every run."""
     draining: bool = False
     """Whether the server is stopping: running turns go on, new ones are refused."""
@@ -65,13 +65,13 @@ class ServerState:
         await self.services.aclose()
 
 
-def open_state(settings: Settings) -> ServerState:
+def open_state(settings: Settings, environment: Environment = REAL) -> ServerState:
     """Open what the settings name, as far as that needs no event loop. Raises SettingsError and GraphError."""
     services = OpenServices(settings)
     kept = open_kept(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
-    runs = Runs(services, ledger)
+    runs = Runs(services, ledger, environment)
     bases = Bases(services.database)
     knowledge = UserKnowledge(services, bases, settings.user_storage)
     return ServerState(
@@ -93,4 +93,5 @@ def open_state(settings: Settings) -> ServerState:
         runs,
         Readiness(services, kept.cache),
         BodyRoom(settings.bodies, settings.body_limit),
+        environment,
     )

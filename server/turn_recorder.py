@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from conversations.turns import BegunTurn, ConversationTurns
 from conversations.values import UnknownConversationError
 from database.errors import DatabaseError
 from database.text import cleaned
-from graphs.run import State
+from graphs.run import Run, State
 from nodes.events import Event, Fallback, Filler, Say, Transcript
 from server.errors import ApiError, conversation_gone
 from server.protocols.chat_completions.chunks import filler_text
@@ -27,14 +27,22 @@ class TurnRecord:
     def __init__(self, recorder: "TurnRecorder", turn: BegunTurn, *, filler_suffix: str, streaming: bool) -> None:
         """`streaming`: what was spoken has been heard; else nothing is heard before the end."""
         self.turn = turn
-        self.gone: Callable[[], None] = lambda: None
-        """Ends the turn: its conversation was deleted."""
+        self._run: Run | None = None
         self._recorder = recorder
         self._suffix = filler_suffix
         self._streaming = streaming
         self._words: list[str] = []
         self._ended = False
         recorder.running.add(self)
+
+    def follow(self, run: Run) -> None:
+        """This is the turn's run: it ends when the conversation is deleted."""
+        self._run = run
+
+    def lose(self) -> None:
+        """The conversation was deleted."""
+        if self._run is not None:
+            self._run.stop(conversation_gone())
 
     @property
     def answer(self) -> str:
@@ -98,4 +106,4 @@ class TurnRecorder:
                 log.warning("what was spoken could not be noted", extra={"turns": len(records)})
             else:
                 for turn in gone & {record.turn for record in self.running}:
-                    records[turn].gone()
+                    records[turn].lose()

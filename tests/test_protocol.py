@@ -171,7 +171,7 @@ async def test_leaving_is_seen_behind_a_pipelined_request(tmp_path: Path) -> Non
         await connection.send(served.request(CHAT, HI) * 2)
         await up.until(lambda: len(up.exchanges) == 1)
         connection.writer.close()
-        await up.until(lambda: up.exchanges[0].left is not None, 1)
+        await up.until(lambda: up.exchanges[0].left is not None)
         await up.until(lambda: not served.state.runs.open)
     assert len(up.exchanges) == 1
 
@@ -266,4 +266,4 @@ async def test_a_sigterm_cuts_no_stream_of_a_real_process(tmp_path: Path) -> Non
         process.stdout.close()
     assert all(answer.error is not None and answer.error["code"] == "server_shutdown" for answer in answers)
     assert code in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
-    assert 0.5 <= took <= 2.5
+    assert 0.5 <= took <= 10

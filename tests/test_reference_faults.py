@@ -100,15 +100,15 @@ async def test_fault_08_audio_closes_with_a_finish_and_one_id(tmp_path: Path) ->
 
 
 async def test_fault_09_events_have_no_name_and_leave_at_once(tmp_path: Path) -> None:
-    script: list[Action] = [("chunk", "first "), ("sleep", 1.0), *says("second")]
+    heard = asyncio.Event()
+    script: list[Action] = [("chunk", "first "), ("wait", heard), *says("second")]
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
         connection = await served.connect()
         body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
-        began = time.monotonic()
         await connection.send(served.request(CHAT, body))
         await connection.head()
         first = await connection.chunk()
-        assert time.monotonic() - began < 0.8
+        heard.set()
         assert b"first " in first and b"event:" not in first and first.startswith(b"data: ")
 
 
@@ -272,7 +272,7 @@ async def test_fault_29_a_client_that_leaves_stops_the_upstream(tmp_path: Path) 
         await connection.head()
         await connection.chunk()
         connection.reset()
-        await up.until(lambda: up.exchanges[0].left is not None, 1)
+        await up.until(lambda: up.exchanges[0].left is not None)
         assert up.exchanges[0].sent < 50
 
 

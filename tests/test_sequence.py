@@ -137,7 +137,7 @@ async def test_the_same_world_gives_the_same_bytes(tmp_path: Path) -> None:
     replies: list[Any] = []
     for at in range(2):
         async with upstream(says("It opens at eight.")) as up:
-            async with serving(tmp_path / str(at), models={"main": up.url}) as served:
-                served.state.environment = FixedEnvironment()
+            world = FixedEnvironment()
+            async with serving(tmp_path / str(at), models={"main": up.url}, environment=world) as served:
                 replies.append((await served.ask("When does the pool open?")).body)
     assert replies[0] == replies[1]

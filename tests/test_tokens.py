@@ -99,7 +99,7 @@ def test_a_refused_token_costs_little() -> None:
         began = time.perf_counter()
         with pytest.raises(TokenError):
             tokens.read(token)
-        assert time.perf_counter() - began < 0.05, kind
+        assert time.perf_counter() - began < 0.5, kind
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Turns that are repeated, superseded, left and failed, over sockets."""
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +162,8 @@ async def test_the_last_one_to_leave_stops_the_turn_and_not_one_before(tmp_path:
             await heard(third)
             second.reset()
             assert len(up.exchanges) == 1 and up.exchanges[0].left is None
-            began = time.monotonic()
             third.writer.close()
             await up.until(lambda: up.exchanges[0].left is not None)
-            assert up.exchanges[0].left is not None and up.exchanges[0].left - began < 0.25
             await up.until(lambda: not served.state.runs.open)
 
 
@@ -183,20 +180,18 @@ async def test_a_client_that_closes_and_sends_again_finds_its_turn_where_the_pro
 
 async def test_a_lingering_turn_ends_when_nobody_comes_back_or_the_call_goes_on(tmp_path: Path) -> None:
     hangs: list[Action] = [("chunk", "One "), ("hang",)]
-    spec = Graph(name="lingers", steps=(Step("call_model"),), policy=Policy(linger_ms=150))
+    short = Graph(name="short", steps=(Step("call_model"),), policy=Policy(linger_ms=150))
+    long = Graph(name="long", steps=(Step("call_model"),), policy=Policy(linger_ms=30_000))
     async with upstream(hangs, hangs, says("New.")) as up:
-        async with serving(tmp_path, (spec, []), models={"main": up.url}) as served:
-            path = "/lingers/chat/completions"
-            for _ in range(2):
-                connection = await begin(served, asks("hi"), path)
+        async with serving(tmp_path, (short, []), (long, []), models={"main": up.url}) as served:
+            for spec in (short, long):
+                connection = await begin(served, asks("hi"), f"/{spec.name}/chat/completions")
                 await heard(connection)
                 connection.reset()
-                if len(up.exchanges) == 1:
+                if spec is short:
                     await up.until(lambda: up.exchanges[0].left is not None)
-            began = time.monotonic()
-            await served.post(path, asks("next"), CALL)
+            await served.post("/long/chat/completions", asks("next"), CALL)
             await up.until(lambda: up.exchanges[1].left is not None)
-            assert time.monotonic() - began < 0.14
 
 
 async def test_a_turn_that_failed_is_run_anew(tmp_path: Path) -> None:

@@ -42,7 +42,9 @@ async def test_u18_a_connection_that_is_never_made_is_504_at_its_deadline(tmp_pa
             took = time.monotonic() - began
         for one in waiting:
             one.close()
-    assert reply.status == 504 and reply.error["code"] == "upstream_timeout" and took < 2
+    assert reply.status == 504 and reply.error["code"] == "upstream_timeout" and took < 4, (
+        "not the five seconds of the first byte"
+    )
 
 
 @asynccontextmanager
@@ -238,7 +240,7 @@ async def test_u26_one_branch_dies_after_its_retries_and_nothing_streams_on(tmp_
     async with upstream(default=[("chunk", "a"), ("hang",)]) as up:
         async with serving(tmp_path, (spec, [breaks, fork]), models={"main": up.url}) as served:
             reply = await served.ask("hi", "/both/chat/completions")
-            await up.until(lambda: up.exchanges[0].left is not None, 1)
+            await up.until(lambda: up.exchanges[0].left is not None)
             assert not served.state.runs.open
     answer = read_stream(reply.body)
     assert answer.text == "a" and answer.error is not None and reply.body.count(b'"error"') == 1

@@ -14,7 +14,8 @@ from tests.providers import complaints
 
 Action = tuple[Any, ...]
 """What the upstream does next: ("chunk", text) ("delta", {…}) ("finish", reason) ("usage", …) ("done",) ("headers",)
-("raw", bytes) ("sleep", seconds) ("fin",) ("rst",) ("hang",) ("status", code, headers, body) ("type", content type)."""
+("raw", bytes) ("sleep", seconds) ("wait", event) ("fin",) ("rst",) ("hang",) ("status", code, headers, body)
+("type", content type)."""
 
 HEAD = {"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": "up"}
 
@@ -84,8 +85,10 @@ class Upstream:
         """What was asked of it, in order."""
         return [exchange.body for exchange in self.exchanges]
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
-        """Wait for something to become true; fail loudly if it does not."""
+    async def until(self, condition: Callable[[], bool], seconds: float = 7.0) -> None:
+        """Wait for something to become true; fail loudly if it does not. Seven seconds are less than the deadline of
+        silence (8), which would end a stream that nobody has stopped.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not become true in time"
@@ -208,6 +211,10 @@ async def _play(
                 write(data)
             case ("sleep", seconds):
                 await asyncio.wait({watch}, timeout=seconds)
+            case ("wait", happened):
+                going_on = asyncio.ensure_future(happened.wait())
+                await asyncio.wait({watch, going_on}, return_when=asyncio.FIRST_COMPLETED)
+                going_on.cancel()
             case ("hang",):
                 await writer.drain()
                 await watch
