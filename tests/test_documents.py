@@ -383,22 +383,21 @@ def _thread() -> int:
 
 
 async def test_twenty_files_at_once_do_not_hold_up_the_loop() -> None:
-    worst, stop = 0.0, asyncio.Event()
+    ticks, stop = 0, asyncio.Event()
 
     async def tick() -> None:
-        nonlocal worst
-        loop = asyncio.get_running_loop()
+        nonlocal ticks
         while not stop.is_set():
-            at = loop.time()
             await asyncio.sleep(0.001)
-            worst = max(worst, loop.time() - at)
+            ticks += 1
 
     ticking = asyncio.create_task(tick())
     some = [docx(paragraph(f"Text number {at}. " * 200)) for at in range(20)]
     await asyncio.gather(*(read(data) for data in some))
     stop.set()
     await ticking
-    assert worst < 1.0, f"the event loop stood still for {worst:.2f} s"
+    # How late the loop is while a file comes in: benchmarks/search.py.
+    assert ticks > 2 * len(some), "the loop goes on while each file is read, and not between two files only"
 
 
 def test_random_bytes_are_no_document(tmp_path: Path) -> None:
