@@ -149,11 +149,10 @@ class Subscription:
         """Give all that is said to a function, without a task that wakes up for it; the first events that it does not
         take, or none at the end. What the function raises is raised here.
         """
-        if (events := self._channel.news(self)) is not None and (not events or not take(events)):
-            return events
         forward = _Forward(self._channel, self, take)
         self.wake = forward.soon
         try:
+            forward.look()
             return await forward.refused
         finally:
             self.wake = _nobody_waits
@@ -185,16 +184,18 @@ class _Forward:
         """There is something to look at."""
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Pass on what there is. The end may be there already, and then nobody wakes us for it."""
         self._scheduled = False
         if self.refused.done():
             return
         try:
-            events = self._channel.news(self._subscription)
-            if events is not None and (not events or not self._take(events)):
-                self.refused.set_result(events)
+            while (events := self._channel.news(self._subscription)) is not None:
+                if not events or not self._take(events):
+                    self.refused.set_result(events)
+                    return
         except Exception as error:  # noqa: BLE001 (whatever it is, the one who waits is told)
             self.refused.set_exception(error)
 

@@ -53,12 +53,15 @@ async def _asked(state: ServerState, who: Identity, conversation: Conversation, 
     )
     async with admitted(state, who, asked.messages, {}) as admission:
         run = state.runs.start_or_join(endpoint, asked, admission)
-        with closing(run.subscribe()) as subscription:
-            words = ""
-            async for events in subscription:
-                if isinstance(events[-1], Failed):
-                    raise events[-1].error
-                words += "".join(event.text for event in events if isinstance(event, Say))
+        words = ""
+        try:
+            with closing(run.subscribe()) as subscription:
+                async for events in subscription:
+                    if isinstance(events[-1], Failed):
+                        raise events[-1].error
+                    words += "".join(event.text for event in events if isinstance(event, Say))
+        finally:
+            await run.left()
         return words
 
 

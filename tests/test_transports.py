@@ -100,6 +100,18 @@ async def test_an_upgrade_passes_only_to_a_websocket_that_is_mounted(tmp_path: P
         assert reply.status in (404, 405) and "upgrade" not in reply.headers
 
 
+@pytest.mark.parametrize("odd", [{"connection": "keep-alive"}, {"content-length": "2"}], ids=str)
+async def test_a_head_that_is_no_offer_of_a_websocket_is_plain_http(tmp_path: Path, odd: dict[str, str]) -> None:
+    async with scene(tmp_path, says("Hi.")) as (served, _):
+        connection = await served.connect()
+        lines = {"host": "127.0.0.1", "connection": "Upgrade", "upgrade": "websocket", **odd}
+        head = "GET /words HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+        body = b"hi" if "content-length" in odd else b""
+        await connection.send(head.encode() + body + served.request("/health", b"", method="GET"))
+        assert (await connection.reply()).status == 404
+        assert (await connection.reply()).status == 200, "the next request begins where the body ends"
+
+
 async def test_frames_that_come_with_the_head_are_heard(tmp_path: Path) -> None:
     async with scene(tmp_path, says("Hi.")) as (served, up):
         connection = await served.connect()

@@ -93,17 +93,16 @@ class _Telling:
         streaming = self._asked.streaming
         take = self._write if streaming else self._fold
         while events := await self._subscription.pass_to(take):
-            last = events[-1]
-            if isinstance(last, Failed):
-                self._failure = last.error
-                return last
-            if isinstance(last, Fallback):
-                self._failure = last.error
             if not streaming:
                 self._wire.fold(events)
-            elif data := self._wire.stream(events):
+            elif data := self._wire.stream(events):  # also what was said just before the turn failed
                 self._first_ms = self._first_ms or self._elapsed_ms()
                 await self._reply.stream(data)
+            last = events[-1]
+            if isinstance(last, _LAST):
+                self._failure = last.error
+            if isinstance(last, Failed):
+                return last
         return None
 
     def _write(self, events: list[Event]) -> bool:

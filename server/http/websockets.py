@@ -6,11 +6,19 @@ from typing import Any, Final
 from starlette.routing import Match
 
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[ \t]*websocket[ \t]*\r\n", re.IGNORECASE)
+_CONNECTION: Final = re.compile(rb"\r\nconnection:[^\r\n]*\bupgrade\b", re.IGNORECASE)
+_BODY: Final = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 
 def asks_for_websocket(head: bytes) -> bool:
-    """Return whether the head of a request offers to go on as a WebSocket (RFC 6455, 4.1)."""
-    return head.startswith(b"GET ") and _UPGRADE.search(head) is not None
+    """Return whether the head of a request offers to go on as a WebSocket (RFC 6455, 4.1). One with a body does not."""
+    return (
+        head.startswith(b"GET ")
+        and head.partition(b"\r\n")[0].endswith(b" HTTP/1.1")
+        and _UPGRADE.search(head) is not None
+        and _CONNECTION.search(head) is not None
+        and _BODY.search(head) is None
+    )
 
 
 def has_websocket(app: Any, head: bytes) -> bool:
