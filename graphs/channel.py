@@ -18,8 +18,8 @@ class Channel:
     def __init__(
         self, limit: int = LIMIT, keep: int = 0, heard: Iterable[Callable[[Sequence[Event]], None]] = ()
     ) -> None:
-        """The first `keep` events stay, for listeners who come later. `heard` are told each event that the fastest
-        listener takes, once.
+        """The first `keep` events stay, for listeners who come later. Each function of `heard` gets every event once,
+        when the fastest listener takes it.
         """
         self._limit = limit
         self._keep = keep
@@ -38,7 +38,7 @@ class Channel:
         return self._first == 0 and len(self._events) <= self._keep
 
     def subscribe(self, left: Callable[[], None]) -> "Subscription":
-        """A listener who begins with the first event still held. `left` is called when he closes."""
+        """A listener who begins with the first event still held. `left` is called when the subscription is closed."""
         subscription = Subscription(self, self._first, left)
         self._listeners.append(subscription)
         return subscription
@@ -125,16 +125,16 @@ class Channel:
 
 
 class Subscription:
-    """One who hears a run, at his own pace: iterate to hear it, close to leave."""
+    """One listener of a run, at a pace of its own: iterate to listen, close to leave."""
 
     def __init__(self, channel: Channel, position: int, left: Callable[[], None]) -> None:
         self._channel = channel
         self._left = left
         self.position = position
-        """The number of the next event that he gets."""
+        """The number of the next event that this listener gets."""
         self.closed = False
         self.wake: Callable[[], None] = _nobody_waits
-        """Tell whoever waits that there is something to look at."""
+        """Called when there is news."""
 
     def __aiter__(self) -> AsyncIterator[list[Event]]:
         """All that was said since the last time, as soon as there is something."""
@@ -146,8 +146,8 @@ class Subscription:
         return events
 
     async def pass_to(self, take: Callable[[list[Event]], bool]) -> list[Event]:
-        """Give all that is said to a function, without a task that wakes up for it; the first events that it does not
-        take, or none at the end. What the function raises is raised here.
+        """Call `take` with all that is said, from the event loop and not from a task. Returns the first events for
+        which it returns False, or an empty list at the end of the run. Raises what `take` raises.
         """
         forward = _Forward(self._channel, self, take)
         self.wake = forward.soon
@@ -187,7 +187,7 @@ class _Forward:
             self._loop.call_soon(self.look)
 
     def look(self) -> None:
-        """Pass on what there is. The end may be there already, and then nobody wakes us for it."""
+        """Pass on what has come. The end may have come with it: then nothing wakes us again."""
         self._scheduled = False
         if self.refused.done():
             return
@@ -196,7 +196,7 @@ class _Forward:
                 if not events or not self._take(events):
                     self.refused.set_result(events)
                     return
-        except Exception as error:  # noqa: BLE001 (whatever it is, the one who waits is told)
+        except Exception as error:  # noqa: BLE001 (`pass_to` raises it again)
             self.refused.set_exception(error)
 
 

@@ -18,7 +18,7 @@ async def last_words(turn: Turn, policy: Policy, error: Exception) -> Fallback |
     """The last event of a turn that failed with this. Lets the caller hear to its end what a voice had begun."""
     said = False
     if turn.line.voiced:
-        with suppress(Exception):  # the voice may be what has failed; the turn's own error is told
+        with suppress(Exception):  # the voice itself may have failed; the caller gets the turn's own error
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await turn.line.drain()
                 if _speaks(turn) and not isinstance(error, VoiceError):

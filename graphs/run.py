@@ -1,7 +1,7 @@
-"""One run of a graph: its task, its events, whoever hears them, and how it ends.
+"""One run of a graph: its task, its events, its listeners, and how it ends.
 
 A graph that is iterated inside a response is not stopped when the client leaves. So it runs in a task of its own, which
-is cancelled exactly once and awaited, whatever happens to whoever hears it.
+is cancelled exactly once and awaited, whatever its listeners do.
 """
 
 import asyncio
@@ -24,23 +24,23 @@ class Observer(Protocol):
     """Hears a run beside its listeners."""
 
     def heard(self, events: Sequence[Event]) -> None:
-        """A listener has taken these, the fastest one of several."""
+        """The fastest listener has taken these events."""
 
     def ended(self, run: "Run") -> None:
         """Nothing more is said."""
 
 
 class Record(Protocol):
-    """Keeps what a run says: it is committed before a listener is told the end."""
+    """Keeps what a run says. It is committed before any listener is told that the run has ended."""
 
     def heard(self, events: Sequence[Event]) -> None:
         """See Observer."""
 
     async def end(self, state: State) -> None:
-        """The run has come to its end, which nobody has been told yet. Raises what forbids to tell it."""
+        """Commit the end, which no listener knows yet. Raises an error if it must not be reported as a good one."""
 
     async def close(self, state: State) -> None:
-        """Nothing more is said; if it has not ended, this is what it is."""
+        """Nothing more will be said. If `end` was not called, this is how the turn ended."""
 
 
 class Run:
@@ -56,8 +56,8 @@ class Run:
         record: Record | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Start it. The first `keep` events stay, for listeners who come later; without a listener it goes on for
-        `linger_seconds`, and for ever until the first one has come.
+        """Start it. The first `keep` events stay, for listeners who come later. After the last listener has left, the
+        run goes on for `linger_seconds`; it does not stop before the first one has come.
         """
         self.failure: BaseException | None = None
         """What it has failed with, or why it was stopped."""
@@ -98,7 +98,7 @@ class Run:
         return not self.stopped and self.failure is None and self._channel.whole
 
     def subscribe(self) -> Subscription:
-        """One more hears it. Behind the last one who leaves it stops, at once or when nobody has come back."""
+        """Add a listener. When the last listener has left, the run stops: at once, or if nobody comes back in time."""
         self._listeners += 1
         self.was_heard = True
         if self._lingering is not None:
@@ -118,7 +118,7 @@ class Run:
             await outlast(self._task)
 
     async def left(self) -> None:
-        """The same for one who has left: at once if others hear it, or may come back."""
+        """Wait for the end of the run after leaving it; return at once if others listen, or may come back."""
         if self._listeners == 0 and self._lingering is None:
             await self.wait()
 
@@ -150,7 +150,7 @@ class Run:
             self.cut = True
             self.failure = self._reason or StoppedError("The turn was stopped.")
             last = cut_words(turn, policy, self.failure, quiet=self._quiet)
-        self._over = True  # who stops it now must not cut its end short
+        self._over = True  # a stop must not interrupt what is left
         try:
             await turn.aclose()
         except Exception as error:  # noqa: BLE001 (what a node put on the stack may raise anything)
@@ -159,7 +159,7 @@ class Run:
         await self._tell_end(last)
 
     async def _tell_end(self, last: Fallback | Failed | None) -> None:
-        """Keep it, then let it be told. What cannot be kept is not told as a good end."""
+        """Commit the end, then report it. An end that cannot be committed is reported as a failure."""
         if last is not None:
             self._channel.add(last)
         if not isinstance(last, Failed) and (unkept := await self._keep("failed" if last else "complete")) is not None:
@@ -170,7 +170,7 @@ class Run:
             await self._record.close("interrupted" if self.cut or self.failure is None else "failed")
 
     async def _keep(self, state: State) -> Exception | None:
-        """What forbids to tell the end. An end that nobody has heard is none."""
+        """Commit the end if a listener has heard everything. Returns why that failed, or None."""
         if self._record is not None and await self._channel.heard_out():
             try:
                 await self._record.end(state)

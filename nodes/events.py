@@ -131,8 +131,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """The last event of a run that failed where words are wanted then: what is said in the place of the rest, perhaps
-    nothing. Actions that were asked for before it are off."""
+    """The last event of a run that failed, where the host wants words: they stand for the rest of the answer.
+
+    They may be empty. Actions that were asked for before are cancelled.
+    """
 
     audible: ClassVar[bool] = True
     text: str
@@ -142,12 +144,12 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last event of a run that failed: the caller is told."""
+    """The last event of a run that failed, where the caller gets an error."""
 
     audible: ClassVar[bool] = False
     error: Exception
     quiet: bool = False
-    """Whether a reply that has begun ends as if all were well: nobody waits for it any more."""
+    """Whether a reply that has begun ends normally, because nobody waits for it any more."""
 
 
 Event = (

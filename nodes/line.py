@@ -99,7 +99,7 @@ class Line:
             self._on_failure(error)
 
     def sound(self, manner: Callable[[], Manner]) -> Frames:
-        """The turn's sound: made in this manner at the first call, the same whoever asks later."""
+        """Return the turn's sound. The first call makes it, with this manner; later calls get the same one."""
         if self._frames is None:
             self._frames = Frames(manner(), self._environment)
             self._join()

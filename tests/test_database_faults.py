@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from sqlalchemy import Engine, event
 from database.engine import Database
 from database.errors import DatabaseAwayError, DatabaseError
 from database.sqlite import LARGEST_JOURNAL_BYTES
+from graphs.settings import ROOT
 from knowledge.jobs import Jobs
 from tests.accounts import answer, somebody
 from tests.postgres import new_database
@@ -173,3 +176,15 @@ async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None
             pass
     await database.aclose()
     assert issubclass(DatabaseAwayError, DatabaseError)
+
+
+def test_a_database_with_nothing_to_migrate_is_opened_without_alembic(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys; from database.engine import Database;"
+        f"Database('sqlite:', pathlib.Path({str(tmp_path)!r})).prepare(); print('alembic' in sys.modules)"
+    )
+    told = [
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert told == ["True\n", "False\n"]

@@ -1,4 +1,4 @@
-"""A run, told to one client over HTTP in the form of a protocol: everything once, to its end or to the client's."""
+"""Sends a run to one HTTP client in the form of a protocol, until the run ends or the client leaves."""
 
 import logging
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ async def tell(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Tell the run to this client. When he leaves, and nobody else hears it, the run is stopped and awaited."""
+    """Send the run to this client. When the client leaves and nobody else listens, stop the run and wait for it."""
     joined = run.was_heard
     subscription = run.subscribe()
     reply = HttpReply(

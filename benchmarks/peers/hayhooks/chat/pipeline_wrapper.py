@@ -12,7 +12,7 @@ from haystack.utils import Secret
 
 
 class PipelineWrapper(BasePipelineWrapper):
-    """See the module."""
+    """Serves the pipeline."""
 
     def setup(self) -> None:
         """Once, at the start."""
