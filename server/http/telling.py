@@ -78,7 +78,7 @@ class _Telling:
             failed = await self._pass_on()
         except Exception as error:  # the boundary of a reply: whatever failed, the client is told once
             log.exception("a turn could not be told", extra={"graph": self._asked.endpoint})
-            failed = Failed(error)
+            failed, self._failure = Failed(error), error
         if self._reply.gone:
             return
         if failed is not None:
