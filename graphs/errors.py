@@ -9,9 +9,5 @@ class StepTimeoutError(Exception):
     """A step was not done in its time and has no other way to go. Names the step; may reach the caller."""
 
 
-class UnknownServiceError(Exception):
-    """A name stands for nothing that the settings know."""
-
-
 class StoppedError(Exception):
     """A turn was stopped because nobody heard it any more."""

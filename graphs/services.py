@@ -10,10 +10,9 @@ from database.remembered import CallKey, Remembered
 from environment.environment import in_thread
 from graphs.settings import ROOT, GraphSettings
 from graphs.shelf import Shelf, known, opened
-from knowledge.base import STORE_NAME
 from knowledge.embed import open_embedder
 from knowledge.rerank import Reranker, open_reranker
-from knowledge.store import Place, Store, open_store, options_of
+from knowledge.store import BASE_STORE_NAME, Place, Store, open_store, options_of
 from models.breaker import Health
 from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
@@ -57,7 +56,7 @@ class OpenServices:
     def store(self, name: str) -> Store:
         """See nodes.services.Services. May be called in a thread, since opening reads files."""
         with self._opening:
-            if base := STORE_NAME.fullmatch(name):
+            if base := BASE_STORE_NAME.fullmatch(name):
                 return self._base(name, base[2])
             if name not in self._stores:
                 self._stores[name] = opened(open_store, self._place(name))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from graphs.errors import UnknownServiceError
+from graphs.service_errors import UnknownServiceError
 
 Engine = TypeVar("Engine")
 

@@ -13,7 +13,6 @@ from knowledge.store import Filter, Known, Passage, Searchable, StoreError
 if TYPE_CHECKING:
     from knowledge.jobs import Job
 
-STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
 LONGEST_FILE_NAME = 255
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 

@@ -13,7 +13,6 @@ from database.text import cleaned
 from environment.environment import in_thread
 from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Also, Arrival, nothing_else
-from knowledge.base import STORE_NAME
 from knowledge.chunk import pieces_of
 from knowledge.documents import read_texts
 from knowledge.elsewhere import Elsewhere
@@ -21,7 +20,18 @@ from knowledge.embed import EmbedError, Vectors
 from knowledge.prepared import Prepared
 from knowledge.recent import Recent
 from knowledge.rows import Rows, StoreRow
-from knowledge.store import Document, EmptyDocumentError, Known, Piece, Place, Stats, StoreError, checked_name, unheard
+from knowledge.store import (
+    BASE_STORE_NAME,
+    Document,
+    EmptyDocumentError,
+    Known,
+    Piece,
+    Place,
+    Stats,
+    StoreError,
+    checked_name,
+    unheard,
+)
 from knowledge.terms import WORDS
 from knowledge.whole import to_the_end
 from language.focus import focus
@@ -45,7 +55,7 @@ class SqlStore:
         self.rows = Rows(place.database, place.name)
         self._sample = place.sample
         # Users make and delete bases: a lock each would be left behind each time.
-        base = STORE_NAME.fullmatch(place.name)
+        base = BASE_STORE_NAME.fullmatch(place.name)
         self.lock = f"knowledge-bases-{crc32(base[1].encode()) % _BASE_LOCKS}" if base else f"knowledge-{place.name}"
         self.recent = Recent()
         self._beginning = asyncio.Lock()

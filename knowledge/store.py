@@ -1,6 +1,7 @@
 """The Store port: documents in, the passages that speak to a question out; and the table from URL scheme to engine."""
 
 import hashlib
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_TOP_K = 100
 """Passages that one search gives at most; a larger `top_k` is taken for it."""
+BASE_STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
+"""The name of the store behind a user's knowledge base: the base's id, and the name of its embedder."""
 CUTTING = "pieces-1"
 """Part of every digest: with other rules for reading and cutting, the same file is no longer the same content."""
 LONGEST_NAME = 512

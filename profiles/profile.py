@@ -1,11 +1,13 @@
-"""The words in which a host's dialect is written down: pure data, without a line of behaviour."""
+"""The words in which a host's dialect is written down: data only."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 ActionKind = Literal["hangup", "transfer", "digits"]
 """What a host can be told to do with the call."""
+_END_MARKS = re.compile(r"[\s.…。,，!！]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,13 @@ class Profile:
     """Characters with which an answer may begin that are marks for the host, and no speech."""
     streams: bool = False
     """What a request means that leaves `stream` out."""
+
+    def filler(self, text: str) -> str:
+        """Return a phrase that fills a silence, with this host's suffix. A suffix of dots replaces the phrase's own
+        punctuation.
+        """
+        own = _END_MARKS.sub("", text) if self.filler_suffix.startswith(".") else text.rstrip()
+        return own + self.filler_suffix
 
     def form(self, kind: ActionKind) -> ActionForm:
         """How this host is told to do it."""

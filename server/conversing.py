@@ -90,7 +90,7 @@ async def _run(
     receive: Receive,
     send: Send,
 ) -> None:
-    record = TurnRecord(state.recorder, begun, filler_suffix=asked.profile.filler_suffix, streaming=asked.streaming)
+    record = TurnRecord(state.recorder, begun, profile=asked.profile, streaming=asked.streaming)
     ended: State = "failed"
     try:
         run = state.runs.start_or_join(endpoint, asked, admission, record)

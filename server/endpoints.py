@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 from graphs.compile import CompiledGraph
-from graphs.errors import GraphError, UnknownServiceError
+from graphs.errors import GraphError
+from graphs.service_errors import UnknownServiceError
 from graphs.services import OpenServices
 from graphs.spec import Graph
 

@@ -16,7 +16,8 @@ from conversations.values import (
     UnknownConversationError,
 )
 from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
-from graphs.errors import StepTimeoutError, StoppedError, UnknownServiceError
+from graphs.errors import StepTimeoutError, StoppedError
+from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.store import QueryError, QueueFullError, StoreError
 from models.errors import Kind, ModelError

@@ -11,8 +11,8 @@ from database.errors import DatabaseError
 from database.text import cleaned
 from graphs.run import Run, State
 from nodes.events import Event, Fallback, Filler, Say, Transcript
+from profiles.profile import Profile
 from server.errors import ApiError, conversation_gone
-from server.protocols.chat_completions.chunks import filler_text
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ NOTE_SECONDS: Final = 1.0
 class TurnRecord:
     """Of one turn of a conversation: the record of its run."""
 
-    def __init__(self, recorder: "TurnRecorder", turn: BegunTurn, *, filler_suffix: str, streaming: bool) -> None:
+    def __init__(self, recorder: "TurnRecorder", turn: BegunTurn, *, profile: Profile, streaming: bool) -> None:
         """`streaming`: what was spoken has been heard; else nothing is heard before the end."""
         self.turn = turn
         self._run: Run | None = None
         self._recorder = recorder
-        self._suffix = filler_suffix
+        self._profile = profile
         self._streaming = streaming
         self._words: list[str] = []
         self._ended = False
@@ -55,7 +55,7 @@ class TurnRecord:
             if isinstance(event, Say | Transcript | Fallback):
                 self._words.append(event.text)
             elif isinstance(event, Filler):
-                self._words.append(filler_text(event.text, self._suffix))
+                self._words.append(self._profile.filler(event.text))
 
     async def end(self, state: State) -> None:
         """See graphs.run.Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""

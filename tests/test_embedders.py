@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from graphs.errors import UnknownServiceError
+from graphs.service_errors import UnknownServiceError
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from knowledge.embed import Embedder, EmbedderAddress, EmbedError, open_embedder

@@ -76,7 +76,8 @@ def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
     from accounts.errors import AccountError
     from database.errors import DatabaseError
-    from graphs.errors import GraphError, UnknownServiceError
+    from graphs.errors import GraphError
+    from graphs.service_errors import UnknownServiceError
     from knowledge.store import StoreError
     from server.keys import KeyFileError
     from server.settings import SettingsError

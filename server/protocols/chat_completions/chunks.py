@@ -7,7 +7,6 @@ host to host is the profile's.
 """
 
 import base64
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, assert_never
@@ -40,7 +39,6 @@ Chunk = dict[str, Any]
 
 
 FINISH_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
-_END_MARKS = re.compile(r"[\s.…。,，!！]+$")
 
 
 class ChunkEncoder:
@@ -92,7 +90,7 @@ class ChunkEncoder:
                     self._open[index]["function"]["arguments"] += arguments
             case Filler(text=text):
                 yield from self._begin()
-                yield self._chunk({"content": filler_text(text, self._profile.filler_suffix)})
+                yield self._chunk({"content": self._profile.filler(text)})
             case Action():
                 self._action = self._action or event
             case Metadata(data=data):
@@ -191,11 +189,6 @@ class ChunkEncoder:
         }
         self._calls.append(call)
         return call
-
-
-def filler_text(text: str, suffix: str) -> str:
-    """The words of a filler; a suffix that is punctuation takes the place of the phrase's own."""
-    return (_END_MARKS.sub("", text) if suffix.startswith(".") else text.rstrip()) + suffix
 
 
 def usage_data(usage: Usage) -> dict[str, Any]:
