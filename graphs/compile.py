@@ -13,6 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
+from dialgraph.passages import StoreError
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
@@ -22,7 +23,6 @@ from graphs.sequence import MOST_STEPS, StepSequence, runs_in_sequence
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
-from knowledge.store import StoreError
 from language.guard import Check
 from nodes.call import Call
 from nodes.catalogue import catalogue

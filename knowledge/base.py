@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from database.text import cleaned
-from knowledge.store import Filter, Known, Passage, Searchable, StoreError
+from dialgraph.passages import Filter, Passage, Searchable, StoreError
+from knowledge.store import Known
 
 if TYPE_CHECKING:
     from knowledge.jobs import Job

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from knowledge.store import Document, StoreError
+from dialgraph.passages import StoreError
+from knowledge.store import Document
 
 SUFFIXES = frozenset(".txt .md .markdown .html .htm .csv .tsv .docx .pdf .pptx .xlsx".split())
 """Of files that are taken from a folder, hidden ones left out; a file that is named itself is read in any case."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from knowledge.store import Filter, Passage
+from dialgraph.passages import Filter, Passage
 
 
 @dataclass(frozen=True, slots=True)

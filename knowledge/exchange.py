@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 
-from knowledge.store import Document, Piece, Store, StoreError
+from dialgraph.passages import StoreError
+from knowledge.store import Document, Piece, Store
 
 
 async def exported(store: Store) -> AsyncGenerator[bytes, None]:

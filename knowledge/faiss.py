@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dialgraph.passages import Filter, Passage, StoreError
 from environment.environment import in_thread
 from knowledge.asking import ask, telling, units_of, unknown_prefixes
 from knowledge.elsewhere import Elsewhere, with_others
@@ -29,7 +30,7 @@ from knowledge.sqlite import (
     store_row,
     unseen_ranges,
 )
-from knowledge.store import Filter, Passage, Place, StoreError, checked
+from knowledge.store import Place, checked
 from knowledge.vectors import REST, Ids, Nearby, SegmentFile
 from knowledge.verify import sqlite_faults
 

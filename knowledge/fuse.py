@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dialgraph.passages import Passage
 from knowledge.rerank import Reranker
-from knowledge.store import Passage
 from knowledge.vectors import Ids
 
 CANDIDATES = 64

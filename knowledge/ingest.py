@@ -12,6 +12,7 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.errors import DatabaseError
+from dialgraph.passages import StoreError
 from knowledge.analyse import AnalysedPiece
 from knowledge.embed import EmbedError
 from knowledge.jobs import LEASE_SECONDS, Job, Jobs
@@ -20,7 +21,7 @@ from knowledge.parse.frames import Frame
 from knowledge.parse.run import frames
 from knowledge.parse.sniff import MEDIA_TYPES
 from knowledge.sql import SqlStore
-from knowledge.store import Document, EmptyDocumentError, Store, StoreError
+from knowledge.store import Document, EmptyDocumentError, Store
 from knowledge.whole import to_the_end
 
 log = logging.getLogger(__name__)

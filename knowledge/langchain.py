@@ -17,6 +17,7 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
+from dialgraph.passages import Passage, StoreError
 from environment.environment import in_thread
 from knowledge.elsewhere import Elsewhere
 from knowledge.embed import HashingEmbedder
@@ -24,7 +25,7 @@ from knowledge.faiss import FaissStore
 from knowledge.pgvector import PgvectorStore
 from knowledge.prepared import Prepared
 from knowledge.sql import SqlStore
-from knowledge.store import Passage, Place, Store, StoreError
+from knowledge.store import Place, Store
 
 log = logging.getLogger(__name__)
 

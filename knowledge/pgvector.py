@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.errors import DatabaseAwayError
 from database.knowledge import pgvector_is_there, prepare_search
+from dialgraph.passages import Filter, Passage, StoreError
 from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
 from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors
@@ -20,7 +21,7 @@ from knowledge.recent import key_of
 from knowledge.relevance import UNKNOWN, Asked, relevance
 from knowledge.rows import StoreRow, unpacked
 from knowledge.sql import SqlStore
-from knowledge.store import Filter, Passage, Place, StoreError, checked
+from knowledge.store import Place, checked
 from knowledge.terms import token
 from knowledge.vectors import Ids
 from knowledge.verify import postgres_faults

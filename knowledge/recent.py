@@ -10,8 +10,8 @@ from threading import Lock
 
 import numpy as np
 
+from dialgraph.passages import Filter, Passage
 from knowledge.embed import Vectors
-from knowledge.store import Filter, Passage
 from language.focus import focus
 from language.words import is_stop_word, words
 

@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from database.text import cleaned
+from dialgraph.passages import StoreError
 from environment.environment import in_thread
 from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Also, Arrival, nothing_else
@@ -28,7 +29,6 @@ from knowledge.store import (
     Piece,
     Place,
     Stats,
-    StoreError,
     checked_name,
     unheard,
 )

@@ -8,11 +8,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from dialgraph.passages import Filter, Passage
 from knowledge.asking import ALIKE_MOST, Spelling, words_from
 from knowledge.fuse import heaviest, summed
 from knowledge.relevance import Asked
 from knowledge.rows import StoreRow
-from knowledge.store import Filter, Passage
 from knowledge.terms import token
 from knowledge.vectors import Ids
 

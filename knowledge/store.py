@@ -11,29 +11,18 @@ from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 from database.text import cleaned
+from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, QueryError, Searchable, StoreError
 
 if TYPE_CHECKING:
     from database.engine import Database
     from knowledge.embed import Embedder
     from knowledge.rerank import Reranker
 
-MAX_TOP_K = 100
-"""Passages that one search gives at most; a larger `top_k` is taken for it."""
 BASE_STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
 """The name of the store behind a user's knowledge base: the base's id, and the name of its embedder."""
 CUTTING = "pieces-1"
 """Part of every digest: with other rules for reading and cutting, the same file is no longer the same content."""
 LONGEST_NAME = 512
-LONGEST_QUESTION = 4_000
-"""Characters of a question."""
-
-
-class StoreError(Exception):
-    """A store cannot do what was asked. The message names the store and no path."""
-
-
-class QueryError(StoreError):
-    """What was asked cannot be searched for: the fault is the question's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,35 +65,6 @@ class Document:
             ).hexdigest()
         )
         return hashlib.sha256("\0".join((CUTTING, content, *self.tags)).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A piece of a document that speaks to a question."""
-
-    text: str
-    document: str
-    heading: str
-    score: float
-    """0 to 1: how sure it is that it is about what was asked; measured, see `knowledge.relevance`."""
-    page: int | None = None
-    start: int = 0
-    end: int = 0
-    """Where it stands in the document's text, in characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which documents may answer; what is empty does not matter."""
-
-    documents: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    """All of them."""
-    language: str = ""
-    """`en` or `zh`."""
-
-    def __bool__(self) -> bool:
-        return bool(self.documents or self.tags or self.language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +111,6 @@ class QueueFullError(Exception):
 
 class EmptyDocumentError(StoreError):
     """A document without a word of text."""
-
-
-class Searchable(Protocol):
-    """What a turn needs of a store."""
-
-    async def search(
-        self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
-    ) -> list[Passage]:
-        """The best passages, best first; none if nothing speaks to the question.
-
-        `min_score` takes the place of the store's own threshold; 0 gives the least bad ones too. Raises QueryError.
-        """
 
 
 class Store(Searchable, Protocol):

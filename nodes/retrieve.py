@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from knowledge.store import LONGEST_QUESTION, MAX_TOP_K, Filter
+from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, Filter
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Citation, Citations
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
-from knowledge.store import Searchable
+from dialgraph.passages import Searchable
 from models.port import ChatModel
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable

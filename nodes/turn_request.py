@@ -7,7 +7,7 @@ from functools import cached_property
 
 import orjson
 
-from knowledge.store import Searchable
+from dialgraph.passages import Searchable
 from models.errors import ModelError
 from models.port import ChatModel, Message
 from nodes.call import Call

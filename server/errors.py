@@ -16,10 +16,11 @@ from conversations.values import (
     UnknownConversationError,
 )
 from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
+from dialgraph.passages import QueryError, StoreError
 from graphs.errors import StepTimeoutError, StoppedError
 from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
-from knowledge.store import QueryError, QueueFullError, StoreError
+from knowledge.store import QueueFullError
 from models.errors import Kind, ModelError
 from speech.port import VoiceError
 from speech.recordings import RecordingError

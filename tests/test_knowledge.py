@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from database.engine import Database
+from dialgraph.passages import MAX_TOP_K, Filter, QueryError, StoreError
 from knowledge.embed import HashingEmbedder, Vectors
 from knowledge.faiss import FaissStore
 from knowledge.pgvector import PgvectorStore
-from knowledge.store import MAX_TOP_K, Document, Filter, Piece, Place, QueryError, Store, StoreError, open_store
+from knowledge.store import Document, Piece, Place, Store, open_store
 from tests.postgres import new_database
 from tests.stores import SAMPLE, opened
 

@@ -12,7 +12,7 @@ LAYERS = (
     ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
     ("accounts",),
     ("cache", "database", "language"),
-    ("environment",),
+    ("dialgraph", "environment"),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 ONLY_IN = {
@@ -42,6 +42,8 @@ ON_THE_PATH = (
 """What a turn runs through."""
 TAKES_FROM_ELSEWHERE = {"to_thread", "run_in_executor", "today", "utcnow"}
 OF_THE_ENVIRONMENT = {"time", "uuid", "random", "secrets", "concurrent.futures"}
+LONGEST_FILE = 400
+"""Lines. A reading aid and no target: a file that is one thought may be as long."""
 READS_ENVIRONMENT = {"graphs/settings.py", "server/settings.py", "graphs/__init__.py", "server/reload.py"}
 
 
@@ -114,8 +116,8 @@ def test_nothing_imports_the_command_line() -> None:
     assert not wrong
 
 
-def test_files_have_a_promise_and_stay_small() -> None:
+def test_files_say_what_they_promise_and_stay_readable() -> None:
     for file, tree in _files():
         assert ast.get_docstring(tree), f"{file} has no docstring that says its promise"
         length = len((ROOT / file).read_text(encoding="utf-8").splitlines())
-        assert length <= 260, f"{file} has {length} lines: split it"
+        assert length <= LONGEST_FILE, f"{file} has {length} lines: can it be read in one go?"

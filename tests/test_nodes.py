@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from dialgraph.passages import Passage
 from graphs.compile import compile_graph
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
-from knowledge.store import Passage
 from nodes import events as said
 from nodes.acknowledge import acknowledge
 from nodes.call import Call

@@ -16,8 +16,9 @@ import psutil
 import pytest
 import trustme
 
+from dialgraph.passages import Filter, Passage, StoreError
 from graphs.spec import END, Graph, Step
-from knowledge.store import ENGINES, Filter, Passage, Place, StoreError
+from knowledge.store import ENGINES, Place
 from nodes.contract import State, Turn, Update, node
 from tests.serving import serving
 from tests.upstream import Action, delta, says, upstream

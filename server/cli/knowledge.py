@@ -12,9 +12,9 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
+    from dialgraph.passages import Passage
     from graphs.services import OpenServices
     from knowledge.jobs import Job
-    from knowledge.store import Passage
 
 app = typer.Typer(help="What the endpoints know.", no_args_is_help=True)
 StoreName = Annotated[str, typer.Option("--store", help="The store's name in the settings.")]
@@ -130,7 +130,7 @@ def search(
     store: StoreName = "main",
 ) -> None:
     """The passages that speak to a question, best first, with the words of the question marked."""
-    from knowledge.store import Filter
+    from dialgraph.passages import Filter
 
     only = Filter(tuple(document or ()), tuple(tag or ()), language.value)
     passages = _run(lambda services: services.store(store).search(question, top_k, only, 0.0 if all_of_them else None))

@@ -76,9 +76,9 @@ def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
     from accounts.errors import AccountError
     from database.errors import DatabaseError
+    from dialgraph.passages import StoreError
     from graphs.errors import GraphError
     from graphs.service_errors import UnknownServiceError
-    from knowledge.store import StoreError
     from server.keys import KeyFileError
     from server.settings import SettingsError
     from speech.port import VoiceError

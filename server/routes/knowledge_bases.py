@@ -8,9 +8,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from accounts.accounts import Identity
+from dialgraph.passages import MAX_TOP_K
 from knowledge.base import Base, BaseDocument, shown
 from knowledge.jobs import Job
-from knowledge.store import MAX_TOP_K
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
 from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE, frame

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 from starlette.types import Scope
 
 from accounts.accounts import Identity
+from dialgraph.passages import MAX_TOP_K
 from knowledge.base import BaseStore, shown
-from knowledge.store import MAX_TOP_K
 from nodes.turn_request import TurnRequest
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
