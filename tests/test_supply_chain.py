@@ -51,31 +51,22 @@ def test_x02_versions_are_above_their_floors(package: str, floor: str) -> None:
 
 
 WATCH = """
-import sys, threading, time
+import sys, threading
 seen = []
 def look(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
         seen.append(event)
 sys.addaudithook(look)
-began = time.perf_counter()
 import server.asgi
-took = time.perf_counter() - began
 import os
 names = ("LANGGRAPH_STRICT_MSGPACK", "LANGSMITH_TRACING")
-print(len(seen), threading.active_count(), round(took, 2), *(os.environ[name] for name in names))
+print(len(seen), threading.active_count(), *(os.environ[name] for name in names))
 """
 
 
 def test_x04_an_import_opens_nothing_and_starts_nothing() -> None:
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", WATCH], capture_output=True, text=True, check=True, cwd=ROOT
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    for connections, threads, _, strict, tracing in runs:
-        assert (connections, threads, strict, tracing) == ("0", "1", "true", "false")
-    assert min(float(run[2]) for run in runs) < 3
+    shown = subprocess.run([sys.executable, "-c", WATCH], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert shown.split() == ["0", "1", "true", "false"], "connections, threads, strict msgpack, tracing"
 
 
 def test_the_heavy_engines_are_not_imported_before_they_are_used() -> None:
