@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from benchmarks import questions as question_files
 from benchmarks.questions import Question
 from database.engine import Database
-from knowledge.embed import Embedder, EmbedderAddress, open_embedder
+from dialgraph.meaning import EmbedderAddress
+from knowledge.embed import Embedder, open_embedder
 from knowledge.store import Document, Place, Store, open_store
 from language.words import words
 

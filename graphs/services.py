@@ -114,7 +114,7 @@ class OpenServices:
 
     def _reranker(self, name: str) -> Reranker:
         found = known("reranker", name, self._settings.rerankers)
-        return opened(open_reranker, name, found.address())
+        return opened(open_reranker, name, found)
 
     def voice(self, name: str) -> Voice:
         """See nodes.services.Services."""

@@ -12,14 +12,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from graphs.engine_settings import (
-    EmbedderSettings,
-    ModelSettings,
-    RerankerSettings,
-    TranscriberSettings,
-    VoiceSettings,
-)
-from knowledge.embed import EmbedderAddress
+from dialgraph.meaning import EmbedderAddress, RerankerAddress
 from models.port import ModelAddress
 from speech.espeak import installed as espeak_installed
 from speech.port import VoiceAddress
@@ -50,7 +43,7 @@ class GraphSettings(BaseSettings):
     YAML: ClassVar[str] = "dialgraph.yaml"
 
     data_dir: Path = Field(default=Path("data"), description="The folder that everything lasting is kept in.")
-    models: dict[str, Annotated[ModelSettings, BeforeValidator(_from_url)]] = Field(
+    models: dict[str, Annotated[ModelAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
         description="Models by name: a URL, or url, model, api_key and deadlines in seconds."
         " `main` is `extractive:`, or with OPENAI_API_KEY or LLM_BASE_URL set the relay to that provider.",
@@ -60,21 +53,21 @@ class GraphSettings(BaseSettings):
         description="Knowledge stores by name, as URLs: `faiss:`, `pgvector:` or `langchain:module:name`, with"
         " `?embedder=…&reranker=…`. `main` is `faiss:`, on PostgreSQL `pgvector:`.",
     )
-    embedders: dict[str, Annotated[EmbedderSettings, BeforeValidator(_from_url)]] = Field(
+    embedders: dict[str, Annotated[EmbedderAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
         description="Embedders by name: a URL, or url, model, api_key, counts and unrelated. `main` is `hashing:`,"
         " which needs no download.",
     )
-    rerankers: dict[str, Annotated[RerankerSettings, BeforeValidator(_from_url)]] = Field(
+    rerankers: dict[str, Annotated[RerankerAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
         description="Rerankers by name: the URL before `/rerank`, or url, model, api_key and seconds.",
     )
-    voices: dict[str, Annotated[VoiceSettings, BeforeValidator(_from_url)]] = Field(
+    voices: dict[str, Annotated[VoiceAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
         description="Voices by name: a URL, or url, model, voice, api_key, sample_rate and deadlines in seconds."
         " `main` is `espeak:` where the extra `espeak` is installed, else `tone:440`, which only hums.",
     )
-    transcribers: dict[str, Annotated[TranscriberSettings, BeforeValidator(_from_url)]] = Field(
+    transcribers: dict[str, Annotated[TranscriberAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
         description="Who understands speech, by name: a URL, or url, model, language, api_key and deadlines in seconds."
         " With OPENAI_API_KEY or LLM_BASE_URL set `main` is that provider.",
@@ -118,14 +111,11 @@ class GraphSettings(BaseSettings):
 
     def model_addresses(self) -> dict[str, ModelAddress]:
         """Every model, `main` among them."""
-        named = {name: model.address() for name, model in self.models.items()}
-        if "main" not in named:
-            key = self.openai_api_key.get_secret_value()
-            if key or self.llm_base_url:
-                named["main"] = ModelAddress(self.llm_base_url or DEFAULT_BASE_URL, self.llm_model, key)
-            else:
-                named["main"] = ModelAddress("extractive:")
-        return named
+        if self._has_provider:
+            main = ModelAddress(self.llm_base_url or DEFAULT_BASE_URL, self.llm_model, self.openai_api_key)
+        else:
+            main = ModelAddress("extractive:")
+        return {"main": main, **self.models}
 
     def store_urls(self) -> dict[str, str]:
         """Every store, `main` among them."""
@@ -134,21 +124,23 @@ class GraphSettings(BaseSettings):
 
     def embedder_addresses(self) -> dict[str, EmbedderAddress]:
         """Every embedder, `main` among them."""
-        named = {name: embedder.address() for name, embedder in self.embedders.items()}
-        return {"main": EmbedderAddress("hashing:"), **named}
+        return {"main": EmbedderAddress("hashing:"), **self.embedders}
 
     def voice_addresses(self) -> dict[str, VoiceAddress]:
         """Every voice, `main` among them."""
-        named = {name: voice.address() for name, voice in self.voices.items()}
-        return {"main": VoiceAddress("espeak:" if espeak_installed() else "tone:440"), **named}
+        return {"main": VoiceAddress("espeak:" if espeak_installed() else "tone:440"), **self.voices}
 
     def transcriber_addresses(self) -> dict[str, TranscriberAddress]:
         """Every transcriber; `main` among them where a provider is set."""
-        named = {name: transcriber.address() for name, transcriber in self.transcribers.items()}
-        key = self.openai_api_key.get_secret_value()
-        if key or self.llm_base_url:
-            named = {"main": TranscriberAddress(self.llm_base_url or DEFAULT_BASE_URL, api_key=key), **named}
-        return named
+        if not self._has_provider:
+            return self.transcribers
+        main = TranscriberAddress(self.llm_base_url or DEFAULT_BASE_URL, api_key=self.openai_api_key)
+        return {"main": main, **self.transcribers}
+
+    @property
+    def _has_provider(self) -> bool:
+        """Whether the model `main` is a server that the environment names."""
+        return bool(self.openai_api_key.get_secret_value() or self.llm_base_url)
 
 
 def langgraph_file() -> Path:

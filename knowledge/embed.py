@@ -4,15 +4,14 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dialgraph.engines import engine_of
+from dialgraph.meaning import EmbedderAddress
 from language.weights import weight
 from language.words import FIRST_HAN, HAN_CHARACTER, is_stop_word, words
 
@@ -51,22 +50,6 @@ class Embedder(Protocol):
         """Give back what is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmbedderAddress:
-    """Where an embedder is, and what may be known of it beforehand."""
-
-    url: str
-    model: str = ""
-    api_key: str = ""
-    counts: float = 0.0
-    """See the port; 0: the engine's own."""
-    unrelated: float | None = None
-
-    def weights(self) -> tuple[float, float]:
-        """`counts` and `unrelated` as they are usual for models of meaning, where nothing else is said."""
-        return self.counts or 1.0, 0.15 if self.unrelated is None else self.unrelated
-
-
 def of_unit_length(vectors: Vectors) -> Vectors:
     """The vectors, shape (texts, dimension), as the port has them."""
     normalised: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
@@ -83,12 +66,8 @@ ENGINES = {
 
 
 def open_embedder(name: str, address: EmbedderAddress) -> Embedder:
-    """The engine that the URL names."""
-    scheme = urlsplit(address.url).scheme
-    if scheme not in ENGINES:
-        raise ValueError(f"embedder {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
-    module, attribute = ENGINES[scheme].split(":")
-    return cast(Embedder, getattr(import_module(module), attribute)(name, address))
+    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    return cast(Embedder, engine_of("embedder", name, address.url, ENGINES)(name, address))
 
 
 DIMENSION = 256

@@ -7,7 +7,8 @@ from langchain_openai import OpenAIEmbeddings
 from openai import OpenAIError
 from pydantic import SecretStr
 
-from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
+from dialgraph.meaning import EmbedderAddress
+from knowledge.embed import EmbedError, Vectors, of_unit_length
 
 
 class LangChainEmbedder:
@@ -26,7 +27,9 @@ class LangChainEmbedder:
         self._label = name
         # Its check of lengths downloads a tokeniser; our pieces are shorter than any model's limit.
         self._embeddings = OpenAIEmbeddings(
-            model=model, openai_api_key=SecretStr(address.api_key or "none"), check_embedding_ctx_length=False
+            model=model,
+            openai_api_key=SecretStr(address.api_key.get_secret_value() or "none"),
+            check_embedding_ctx_length=False,
         )
 
     async def passages(self, texts: Sequence[str]) -> Vectors:

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from dialgraph.meaning import EmbedderAddress
 from environment.environment import in_thread
-from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
+from knowledge.embed import EmbedError, Vectors, of_unit_length
 
 _BATCH = 16
 _LONGEST = 256

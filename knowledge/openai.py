@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from knowledge.embed import EmbedderAddress, EmbedError, Vectors, of_unit_length
+from dialgraph.meaning import EmbedderAddress
+from knowledge.embed import EmbedError, Vectors, of_unit_length
 from knowledge.http import HttpError, JsonClient
 
 _BATCH = 64
@@ -31,7 +32,7 @@ class OpenAIEmbedder:
         self.counts, self.unrelated = address.weights()
         self._label = name
         self._model = address.model
-        self._client = JsonClient(address.url.rstrip("/"), address.api_key)
+        self._client = JsonClient(address.url.rstrip("/"), address.api_key.get_secret_value())
         self._questions: OrderedDict[str, Vectors] = OrderedDict()
 
     async def passages(self, texts: Sequence[str]) -> Vectors:

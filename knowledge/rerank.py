@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from dialgraph.meaning import RerankerAddress
 from knowledge.http import HttpError, JsonClient
 
 log = logging.getLogger(__name__)
@@ -18,18 +18,6 @@ class Reranker(Protocol):
 
     async def aclose(self) -> None:
         """Give back what is open."""
-
-
-@dataclass(frozen=True, slots=True)
-class RerankerAddress:
-    """Where a reranker is."""
-
-    url: str
-    """What stands before `/rerank`."""
-    model: str = ""
-    api_key: str = ""
-    seconds: float = 1.0
-    """After which the search goes on without it."""
 
 
 def open_reranker(name: str, address: RerankerAddress) -> Reranker:
@@ -46,7 +34,7 @@ class HttpReranker:
     def __init__(self, name: str, address: RerankerAddress) -> None:
         self._name = name
         self._address = address
-        self._client = JsonClient(address.url.rstrip("/"), address.api_key)
+        self._client = JsonClient(address.url.rstrip("/"), address.api_key.get_secret_value())
 
     async def scores(self, question: str, passages: Sequence[str]) -> list[float] | None:
         """See the port."""

@@ -10,7 +10,7 @@ import aiohttp
 from models.completion import CompletionReader
 from models.errors import ModelError
 from models.odd_json import read_json
-from models.port import Deadlines
+from models.port import ModelAddress
 from models.silence import SilenceWatch
 from models.sse import EventReader, EventTooLargeError, ServerSentEvent
 from models.unpack import Unpack, UnpackError, unpacker
@@ -87,13 +87,13 @@ class EventStream:
     are an end too.
     """
 
-    def __init__(self, name: str, stream: Opened, reader: CompletionReader, deadlines: Deadlines) -> None:
+    def __init__(self, name: str, stream: Opened, reader: CompletionReader, address: ModelAddress) -> None:
         """`reader` is given the events: it knows what of them says something, and when they are finished."""
         self._name = name
         self._stream = stream
         self._reader = reader
         self._lines = EventReader()
-        self._silence = SilenceWatch(deadlines.idle, deadlines.total, stream.response.close)
+        self._silence = SilenceWatch(address.idle_seconds, address.total_seconds, stream.response.close)
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
         """Since when nothing was said."""

@@ -32,9 +32,9 @@ class OpenAIFamily:
 
         settings: dict[str, Any] = {
             "model": request.model or self._address.model or "gpt-4o-mini",
-            "api_key": request.api_key or self._address.api_key or "none",
+            "api_key": request.api_key or self._address.api_key.get_secret_value() or "none",
             "max_retries": 0,
-            "timeout": self._address.deadlines.first_byte,
+            "timeout": self._address.first_byte_seconds,
             "stream_usage": True,
             "http_async_client": self._client,
         }

@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
+import pydantic.dataclasses
+from pydantic import Field, SecretStr
+
+from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
 from environment.environment import REAL, Environment
 from models.answer import Part
 from models.breaker import Breaker
@@ -17,37 +19,32 @@ Message = Mapping[str, object]
 """One OpenAI chat message as data: `{"role": …, "content": …}`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long an upstream may take, in seconds (ElevenLabs gives a turn up after 8, LiveKit after 10)."""
-
-    connect: float = 3.0
-    first_byte: float = 6.0
-    idle: float = 8.0
-    total: float = 120.0
-
-
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=ADDRESS)
 class ModelAddress:
-    """Where a model is: what the settings say of one name."""
+    """Where a model is: the settings of one name. A string alone is its URL."""
 
     url: str
+    """`https://…/v1` of any OpenAI-compatible server, `extractive:` or `langchain:openai`."""
     model: str = ""
-    """The upstream's name of the model, where a request names none."""
-    api_key: str = field(default="", repr=False)
-    deadlines: Deadlines = Deadlines()
-    away_seconds: float = 5.0
-    """How long a server that was found away is not asked; 0: it is always asked."""
+    """The upstream's name of the model, for requests that name none."""
+    api_key: SecretStr = SecretStr("")
+    connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+    first_byte_seconds: float = Field(default=6.0, gt=0, le=LONGEST_SECONDS)
+    """Less than callers wait: ElevenLabs gives a turn up after 8 seconds, LiveKit after 10."""
+    idle_seconds: float = Field(default=8.0, gt=0, le=LONGEST_SECONDS)
+    total_seconds: float = Field(default=120.0, gt=0, le=LONGEST_SECONDS)
+    away_seconds: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
+    """How long a server that was found to be away is not asked; 0: it is always asked."""
     extra_fields: tuple[str, ...] = ()
-    """Fields of callers' requests that it is sent beside those that OpenAI documents."""
-    load_seconds: float = 0.0
-    """How long it may take to load the model; 0: it is always loaded."""
+    """Fields of callers' requests that are sent upstream beside those that OpenAI documents."""
+    load_seconds: float = Field(default=0.0, ge=0, le=LONGEST_SECONDS)
+    """How long a local server may take to load the model; 0: it is always loaded."""
     thinks_first: bool = False
-    """Whether its answers begin inside a thought, so that only `</think>` is seen."""
+    """Whether answers begin inside a thought, so that only `</think>` is seen."""
     ca_file: str = ""
-    """Certificates of its authority, in PEM; empty: those of the system."""
+    """A PEM file with the certificates of the server's authority, beside the system's."""
     dialect: tuple[Rule, ...] = ()
-    """What it takes or wants of messages beyond what every provider accepts; empty: as its host is known."""
+    """Rules for messages beyond those that every provider accepts (docs/models.md); empty: as its host is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +97,15 @@ ENGINES = {
 
 
 def open_model(name: str, address: ModelAddress) -> ChatModel:
-    """The engine that the address names. `name` is what settings and graphs call it; errors say it."""
-    scheme = urlsplit(address.url).scheme
-    if scheme not in ENGINES:
-        hint = "" if "://" in address.url else " An address begins with http:// or https://."
-        raise ValueError(f"model {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.{hint}")
-    module, attribute = ENGINES[scheme].split(":")
-    return cast(ChatModel, getattr(import_module(module), attribute)(name, address))
+    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    hint = "" if "://" in address.url else " An address begins with http:// or https://."
+    engine = engine_of("model", name, address.url, ENGINES, f"{', '.join(sorted(ENGINES))}.{hint}")
+    return cast(ChatModel, engine(name, address))
 
 
 __all__ = [
     "ChatModel",
     "ChatRequest",
-    "Deadlines",
     "Message",
     "ModelAddress",
     "ModelError",

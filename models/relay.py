@@ -59,14 +59,14 @@ class RelayModel:
 
     async def prewarm(self) -> None:
         """Open connections before the first call; an upstream that is away now may be there later."""
-        wait = self._address.deadlines.connect
+        wait = self._address.connect_seconds
         touched = await asyncio.gather(*(self._session.touch(wait) for _ in range(PREWARMED_CONNECTIONS)))
         if not all(touched):
             log.warning("an upstream did not answer the prewarming request", extra={"model": self._name})
 
     async def _looks(self) -> bool:
         """Whether the server answers anything at all."""
-        return await self._session.touch(min(1.0, self._address.deadlines.connect))
+        return await self._session.touch(min(1.0, self._address.connect_seconds))
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
         """See the port."""
@@ -84,7 +84,7 @@ class RelayModel:
                 for part in odd.read(reader, stream.whole):
                     yield part
             else:
-                with EventStream(self._name, stream, reader, self._address.deadlines) as events:
+                with EventStream(self._name, stream, reader, self._address) as events:
                     async for found in events:
                         for name, data in found:
                             if not data:
@@ -151,7 +151,7 @@ class RelayModel:
         refused = known = self._habits.of(model)
         attempt = 1
         try:
-            async with asyncio.timeout(self._address.deadlines.first_byte):
+            async with asyncio.timeout(self._address.first_byte_seconds):
                 while True:
                     try:
                         found = await self._session.post(adapted(body, refused), request.api_key, stack)

@@ -58,7 +58,7 @@ class UpstreamSession:
         try:
             async with self._open().get(
                 self._url.models,
-                headers=self._headers(self._address.api_key),
+                headers=self._headers(self._address.api_key.get_secret_value()),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 **self._options,
@@ -81,7 +81,7 @@ class UpstreamSession:
             response = await self._open().post(
                 self._url.completions,
                 data=data,
-                headers=self._headers(key or self._address.api_key),
+                headers=self._headers(key or self._address.api_key.get_secret_value()),
                 allow_redirects=False,
                 **self._options,
             )
@@ -133,11 +133,10 @@ class UpstreamSession:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            deadlines = self._address.deadlines
             self._session = aiohttp.ClientSession(
                 connector=self._connector(),
                 # No total: aiohttp would look at the clock at each read (see SilenceWatch).
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=deadlines.connect),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._address.connect_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -15,8 +16,9 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from graphs.engine_settings import LONGEST_SECONDS, ModelSettings
+from dialgraph.engines import LONGEST_SECONDS
 from graphs.settings import GraphSettings
+from models.port import ModelAddress
 
 PREFIX = "DIALGRAPH_"
 OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
@@ -39,6 +41,7 @@ LARGEST_MB = 1024
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
+_ADDRESS_FIELDS = [field.name for field in fields(ModelAddress)]
 _KEY = re.compile(r"[!-~]+")
 """What can stand in an Authorization header."""
 USUAL_RATES = {
@@ -215,12 +218,12 @@ def ensure_data_dir(settings: Settings) -> None:
 
 def _sentence(error: ValidationError) -> str:
     """The first mistake; a misspelt name before the field that it was meant for."""
-    unknown = [one for one in error.errors() if one["type"] == "extra_forbidden"]
+    unknown = [one for one in error.errors() if one["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
     one = (unknown or error.errors())[0]
     name = ".".join(map(str, one["loc"]))
     if not unknown:
         return f"Setting {name!r}: {one['msg']}."
-    near = get_close_matches(str(one["loc"][-1]), ModelSettings.model_fields, 1)
+    near = get_close_matches(str(one["loc"][-1]), _ADDRESS_FIELDS, 1)
     return f"Setting {name!r}: no such name.{f' Did you mean {near[0]!r}?' if near else ''}"
 
 

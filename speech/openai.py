@@ -31,7 +31,7 @@ class OpenAIVoice:
         self._usual = address.voice or _VOICE
         self.sample_rate = address.sample_rate
         url = address.url.rstrip("/").removesuffix("/audio/speech")
-        self._client = SpeechClient(self._what, url, address.api_key, address.deadlines)
+        self._client = SpeechClient(self._what, url, address.api_key.get_secret_value(), address.deadlines)
 
     @property
     def healthy(self) -> bool:

@@ -21,7 +21,7 @@ class OpenAITranscriber:
         self._model = address.model or _MODEL
         self._language = address.language
         url = address.url.rstrip("/").removesuffix("/audio/transcriptions")
-        self._client = SpeechClient(self._what, url, address.api_key, address.deadlines)
+        self._client = SpeechClient(self._what, url, address.api_key.get_secret_value(), address.deadlines)
 
     async def transcribe(self, sound: bytes, form: str) -> str:
         """See the port."""

@@ -1,10 +1,13 @@
 """The Voice port, and the table from URL scheme to engine."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
-from importlib import import_module
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, cast
-from urllib.parse import urlsplit
+
+import pydantic.dataclasses
+from pydantic import Field, SecretStr
+
+from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
 
 Kind = Literal[
     "unreachable",  # no connection
@@ -111,19 +114,27 @@ class Deadlines:
     """A voice that pauses for longer inside a sentence has stopped; the caller hears nothing meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, config=ADDRESS)
 class VoiceAddress:
-    """Where a voice is: what the settings say of one name."""
+    """Where a voice is: the settings of one name. A string alone is its URL."""
 
     url: str
+    """`espeak:`, `tone:440`, or `https://…/v1` of any server with an OpenAI-style `/audio/speech`."""
     model: str = ""
     """The server's name of the model."""
     voice: str = ""
-    """The usual voice, by the engine's name; empty: the engine's own."""
-    api_key: str = field(default="", repr=False)
-    sample_rate: int = 24_000
+    """The voice for requests that name none, by the engine's name; empty: the engine's own."""
+    api_key: SecretStr = SecretStr("")
+    sample_rate: int = Field(default=24_000, ge=8_000, le=48_000)
     """Of a server's raw PCM, which does not tell it; OpenAI's has 24 kHz."""
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+    first_byte_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
+    idle_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """How long its server may take."""
+        return Deadlines(self.connect_seconds, self.first_byte_seconds, self.idle_seconds)
 
 
 ENGINES = {
@@ -135,9 +146,5 @@ ENGINES = {
 
 
 def open_voice(name: str, address: VoiceAddress) -> Voice:
-    """The engine that the URL names. `name` is what settings and graphs call it; errors say it."""
-    scheme = urlsplit(address.url).scheme
-    if scheme not in ENGINES:
-        raise ValueError(f"voice {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
-    module, attribute = ENGINES[scheme].split(":")
-    return cast(Voice, getattr(import_module(module), attribute)(name, address))
+    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    return cast(Voice, engine_of("voice", name, address.url, ENGINES)(name, address))

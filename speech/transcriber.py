@@ -1,10 +1,11 @@
 """The Transcriber port: speech in, its words out; and the table from URL scheme to engine."""
 
-from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
+from pydantic import Field, SecretStr
+from pydantic.dataclasses import dataclass
+
+from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
 from speech.port import Deadlines
 
 
@@ -18,17 +19,24 @@ class Transcriber(Protocol):
         """Give back what is open."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ADDRESS)
 class TranscriberAddress:
-    """Where a transcriber is: what the settings say of one name."""
+    """Where speech is understood: the settings of one name. A string alone is its URL."""
 
     url: str
+    """`https://…/v1` of any server with an OpenAI-style `/audio/transcriptions`."""
     model: str = ""
     """The server's name of the model."""
     language: str = ""
-    """What callers speak, as ISO 639-1 has it; empty: the server listens for itself."""
-    api_key: str = field(default="", repr=False)
-    deadlines: Deadlines = field(default_factory=Deadlines)
+    """What callers speak, in ISO 639-1; empty: the server detects it."""
+    api_key: SecretStr = SecretStr("")
+    connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
+    first_byte_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """How long its server may take."""
+        return Deadlines(self.connect_seconds, self.first_byte_seconds)
 
 
 ENGINES = {
@@ -38,9 +46,5 @@ ENGINES = {
 
 
 def open_transcriber(name: str, address: TranscriberAddress) -> Transcriber:
-    """The engine that the URL names."""
-    scheme = urlsplit(address.url).scheme
-    if scheme not in ENGINES:
-        raise ValueError(f"transcriber {name!r}: no engine for {scheme!r}. Accepted: {', '.join(sorted(ENGINES))}.")
-    module, attribute = ENGINES[scheme].split(":")
-    return cast(Transcriber, getattr(import_module(module), attribute)(name, address))
+    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    return cast(Transcriber, engine_of("transcriber", name, address.url, ENGINES)(name, address))

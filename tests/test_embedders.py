@@ -10,15 +10,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from pydantic import SecretStr
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from dialgraph.meaning import EmbedderAddress, RerankerAddress
 from graphs.service_errors import UnknownServiceError
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
-from knowledge.embed import Embedder, EmbedderAddress, EmbedError, open_embedder
-from knowledge.rerank import RerankerAddress, open_reranker
+from knowledge.embed import Embedder, EmbedError, open_embedder
+from knowledge.rerank import open_reranker
 from knowledge.store import Document
 from tests.stores import opened
 from tests.upstream import Action, upstream
@@ -44,7 +46,7 @@ def vectors(*found: Sequence[float], backwards: bool = False) -> list[Action]:
 
 def http(url: str, **fields: Any) -> Embedder:
     """The embedder of a server."""
-    return open_embedder("e", EmbedderAddress(url, model="m", api_key="key-0123456789", **fields))
+    return open_embedder("e", EmbedderAddress(url, model="m", api_key=SecretStr("key-0123456789"), **fields))
 
 
 async def test_texts_are_embedded_in_their_order_and_a_question_once(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ async def test_a_reranker_orders_anew_and_may_be_away(tmp_path: Path) -> None:
 async def test_langchain_embeds_without_downloading_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(vectors([3, 4]), vectors([0, 1])) as up:
         monkeypatch.setenv("OPENAI_BASE_URL", up.url)
-        embedder = open_embedder("l", EmbedderAddress("langchain:openai", "m", "key"))
+        embedder = open_embedder("l", EmbedderAddress("langchain:openai", "m", SecretStr("key")))
         assert np.allclose(await embedder.passages(["one"]), [[0.6, 0.8]])
         assert (await embedder.question("two")).tolist() == [0.0, 1.0]
         await embedder.aclose()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
+from pydantic import SecretStr
 
 from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
 from models.errors import ModelError
@@ -91,7 +92,7 @@ async def test_the_engines_of_openai_servers_give_the_same_answer(name: str) -> 
     spoken = [*says("Hello ", "你好")[:-1], ("usage", usage), ("done",)]
     async with upstream(spoken, calls("f", '{"a":1}')) as up:
         url = up.url if name == "relay" else f"langchain:openai?base_url={up.url}"
-        model = open_model("main", ModelAddress(url, "m", "k"))
+        model = open_model("main", ModelAddress(url, "m", SecretStr("k")))
         text = await parts_of(model, ChatRequest(HI, {"stream_options": {"include_usage": True}}))
         call = await parts_of(model, ChatRequest(HI))
         await model.aclose()

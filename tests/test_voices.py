@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from speech.espeak import AT_ONCE
-from speech.port import Deadlines, Sound, Voice, VoiceAddress, VoiceError, open_voice
+from speech.port import Sound, Voice, VoiceAddress, VoiceError, open_voice
 from speech.resample import Resampler
 from speech.wav import header
 from tests.sound import cepstra, distance, longest_gap, samples_of, voiced_share
@@ -61,7 +62,7 @@ async def voice(request: pytest.FixtureRequest) -> AsyncIterator[Voice]:
             return actions
 
         up.choose = script
-        one = open_voice("main", VoiceAddress(up.url, "m", "v", "key"))
+        one = open_voice("main", VoiceAddress(up.url, "m", "v", SecretStr("key")))
         yield one
         await one.aclose()
 
@@ -332,11 +333,10 @@ async def test_processes_of_espeak_end_with_ours() -> None:
 # What a server of the kind that people pay for does.
 
 
-def opened(up: Upstream, **fields: object) -> Voice:
+def opened(up: Upstream, **fields: Any) -> Voice:
     """A voice of this server."""
-    deadlines = Deadlines(1.0, 0.3, 0.3)
-    address = replace(VoiceAddress(up.url, "tts", "anna", "key-0123456789", deadlines=deadlines), **fields)  # type: ignore[arg-type]  # fields of the address
-    return open_voice("main", address)
+    usual: dict[str, Any] = {"connect_seconds": 1.0, "first_byte_seconds": 0.3, "idle_seconds": 0.3}
+    return open_voice("main", VoiceAddress(up.url, "tts", "anna", SecretStr("key-0123456789"), **usual | fields))
 
 
 async def test_a_server_is_asked_as_openai_documents_it() -> None:
@@ -427,7 +427,7 @@ async def test_a_hiccup_before_the_first_sound_costs_nothing(hiccup: Action) -> 
 async def test_a_server_may_take_longer_to_begin_than_to_go_on(headers: list[Action]) -> None:
     sound: list[Action] = [("type", "audio/pcm"), *headers, ("sleep", 0.5), ("raw", b"\1\2" * 9_000)]
     async with upstream(sound, [("type", "audio/pcm"), *headers, ("hang",)]) as up:
-        voice = opened(up, deadlines=Deadlines(1.0, 1.0, 0.2))
+        voice = opened(up, connect_seconds=1.0, first_byte_seconds=1.0, idle_seconds=0.2)
         assert len(pcm_of(await spoken(voice, HELLO))) == 18_000
         began = time.perf_counter()
         with pytest.raises(VoiceError) as failed:
@@ -459,7 +459,7 @@ async def test_a_sentence_without_an_end_is_ended() -> None:
 
 async def test_breaking_in_closes_the_request() -> None:
     async with upstream([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], [("hang",)]) as up:
-        voice = opened(up, deadlines=Deadlines())
+        voice = opened(up, connect_seconds=3.0, first_byte_seconds=5.0, idle_seconds=3.0)
         async with aclosing(voice.speak(HELLO)) as sounds:
             await anext(sounds)
             left = time.monotonic()

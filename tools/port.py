@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
+
+from dialgraph.engines import engine_of
 
 ToolSchema = Mapping[str, Any]
 """`{"type": "function", "function": {"name", "description", "parameters"}}`."""
@@ -42,13 +42,9 @@ ENGINES = {"http": "tools.mcp:McpTools", "https": "tools.mcp:McpTools"}
 
 
 def open_toolbox(name: str, url: str) -> Toolbox:
-    """The tools behind an address. `name` is what settings and graphs call them."""
-    scheme = urlsplit(url).scheme
-    if scheme not in ENGINES:
-        raise ValueError(f"tools {name!r}: no engine for {scheme!r}. Accepted: the http(s) address of an MCP server.")
-    module, attribute = ENGINES[scheme].split(":")
+    """Return the tools behind an address. `name` is what settings, graphs and errors call them."""
     try:
-        engine = getattr(import_module(module), attribute)
+        engine = engine_of("tools", name, url, ENGINES, "the http(s) address of an MCP server.")
     except ModuleNotFoundError as error:
         raise ValueError(
             f"tools {name!r}: {error.name!r} is missing. Install the extra: pip install -e '.[mcp]'."
