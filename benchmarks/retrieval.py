@@ -22,8 +22,9 @@ from benchmarks import questions as question_files
 from benchmarks.questions import Question
 from database.engine import Database
 from dialgraph.meaning import EmbedderAddress
+from knowledge.document import Document
 from knowledge.embed import Embedder, open_embedder
-from knowledge.store import Document, Place, Store, open_store
+from knowledge.store import Place, Store, open_store
 from language.words import words
 
 Ranking = Callable[[str], Awaitable[list[int]]]

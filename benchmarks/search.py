@@ -19,10 +19,11 @@ import numpy as np
 import psutil
 
 from database.engine import Database
+from knowledge.document import Document, Piece
 from knowledge.embed import HashingEmbedder
 from knowledge.ingest import Ingestion
 from knowledge.jobs import Jobs
-from knowledge.store import Document, Piece, Place, Store, open_store
+from knowledge.store import Place, Store, open_store
 
 _WORDS = 60_000
 _PASSAGES_A_DOCUMENT = 500

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
+from dialgraph.engines import engine_of
+from dialgraph.passages import Searchable
 from environment.environment import in_thread
-from graphs.settings import ROOT, GraphSettings
-from graphs.shelf import Shelf, known, opened
-from knowledge.embed import open_embedder
-from knowledge.rerank import Reranker, open_reranker
-from knowledge.store import BASE_STORE_NAME, Place, Store, open_store, options_of
+from graphs.settings import GraphSettings
+from graphs.shelf import Shelf, opened
 from models.breaker import Health
 from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
@@ -24,11 +23,25 @@ from tools.port import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from database.engine import Database
-    from knowledge.ingest import Ingestion
 
-MOST_BASES = 64
-"""Users' knowledge bases that are open at once."""
-SAMPLE = ROOT / "knowledge" / "sample"
+STORES = {"knowledge": "knowledge.open_stores:OpenStores"}
+"""By its dotted path: the engine imports nothing of knowledge/."""
+
+
+class Stores(Protocol):
+    """The knowledge stores of one process."""
+
+    def store(self, name: str) -> Searchable:
+        """Return the store of that name. Raises UnknownServiceError."""
+
+    async def warm(self, names: Iterable[str] | None = None) -> None:
+        """Open these stores (None: those that are open) and search each once."""
+
+    async def health(self) -> dict[str, Health]:
+        """Return whether each open store of the settings answers."""
+
+    async def aclose(self) -> None:
+        """Close everything that was opened."""
 
 
 class OpenServices:
@@ -37,11 +50,7 @@ class OpenServices:
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
         self._models = Shelf("model", open_model, settings.model_addresses)
-        self._stores: dict[str, Store] = {}
-        self._bases: dict[str, Store] = {}
-        self._embedders = Shelf("embedder", open_embedder, settings.embedder_addresses)
-        self._ingestion: Ingestion | None = None
-        self._warm: set[str] = set()
+        self._stores: Stores | None = None
         self._opening = RLock()
         self._voices = Shelf("voice", open_voice, settings.voice_addresses)
         self._transcribers = Shelf("transcriber", open_transcriber, settings.transcriber_addresses)
@@ -53,68 +62,22 @@ class OpenServices:
         """See nodes.services.Services."""
         return self._models[name]
 
-    def store(self, name: str) -> Store:
-        """See nodes.services.Services. May be called in a thread, since opening reads files."""
-        with self._opening:
-            if base := BASE_STORE_NAME.fullmatch(name):
-                return self._base(name, base[2])
-            if name not in self._stores:
-                self._stores[name] = opened(open_store, self._place(name))
-            return self._stores[name]
+    def store(self, name: str) -> Searchable:
+        """See nodes.services.Services. Opening it may read files, so it may be called in a thread."""
+        return self.stores.store(name)
 
-    def _base(self, name: str, embedder: str) -> Store:
-        """A user's knowledge base. Those that were not used for longest are let go of."""
-        store = self._bases.pop(name, None)
-        if store is None:
-            store = self._opened_base(name, embedder)
-        self._bases[name] = store
-        while len(self._bases) > MOST_BASES:
-            del self._bases[next(iter(self._bases))]
-        return store
-
-    def _opened_base(self, name: str, embedder: str) -> Store:
-        scheme = "faiss:" if self.database.engine == "sqlite" else "pgvector:"
-        folder = self._settings.data_dir / "knowledge"
-        return opened(open_store, Place(name, scheme, self.database, folder, self._embedders[embedder]))
-
-    def forgotten_base(self, name: str) -> Store:
-        """A user's knowledge base that is to be deleted, also if the settings no longer have its embedder."""
-        with self._opening:
-            self._bases.pop(name, None)
-            return self._opened_base(name, "main")
+    async def warm_stores(self, names: Iterable[str]) -> None:
+        """See nodes.services.Services."""
+        await self.stores.warm(names)
 
     @property
-    def ingestion(self) -> "Ingestion":
-        """The worker that takes files in."""
+    def stores(self) -> Stores:
+        """The knowledge stores."""
         with self._opening:
-            if self._ingestion is None:
-                from knowledge.ingest import Ingestion
-                from knowledge.jobs import Jobs
-
-                self._ingestion = Ingestion(Jobs(self._the_database()), self.store)
-            return self._ingestion
-
-    def embedders(self) -> list[str]:
-        """The names of the embedders that the settings know."""
-        return list(self._settings.embedder_addresses())
-
-    def _place(self, name: str) -> Place:
-        """What a store is opened with."""
-        url = known("store", name, self._settings.store_urls())
-        options = opened(options_of, name, url)
-        return Place(
-            name,
-            url,
-            self.database,
-            self._settings.data_dir / "knowledge",
-            self._embedders[options.get("embedder", "main")],
-            self._reranker(options["reranker"]) if "reranker" in options else None,
-            sample=SAMPLE if name == "main" and self._settings.sample_handbook else None,
-        )
-
-    def _reranker(self, name: str) -> Reranker:
-        found = known("reranker", name, self._settings.rerankers)
-        return opened(open_reranker, name, found)
+            if self._stores is None:
+                engine = engine_of("stores", "knowledge", "knowledge:", STORES)
+                self._stores = cast(Stores, engine(self._settings, lambda: self.database))
+            return self._stores
 
     def voice(self, name: str) -> Voice:
         """See nodes.services.Services."""
@@ -168,17 +131,8 @@ class OpenServices:
         """Do what would make the first call slow."""
         await asyncio.gather(*(model.prewarm() for model in self._models.values()))
         await asyncio.gather(*(voice.prewarm() for voice in self._voices.values()))
-        await self.warm_stores(self._stores)
-
-    async def warm_stores(self, names: Iterable[str]) -> None:
-        """Open these stores, which reads files, and look into each once; one that was looked into is warm."""
-        for name in [name for name in names if name not in self._warm]:
-            self._warm.add(name)  # once: a store that is away does not hold up each turn
-            await (await in_thread(self.store, name)).search("warm", 1)
-
-    async def take_files_in(self) -> None:
-        """Work off the queue of files until cancelled, also what a killed command left."""
-        await self.ingestion.run()
+        if self._stores is not None:
+            await self._stores.warm()
 
     async def aclose(self) -> None:
         """Close all that was opened."""
@@ -188,8 +142,8 @@ class OpenServices:
             await voice.aclose()
         for transcriber in self._transcribers.values():
             await transcriber.aclose()
-        for store in (*self._stores.values(), *self._bases.values()):
-            await store.aclose()
+        if self._stores is not None:
+            await self._stores.aclose()
         for toolbox in self._toolboxes.values():
             await toolbox.aclose()
         if self._database is not None:
@@ -205,9 +159,7 @@ class OpenServices:
 
     async def store_health(self) -> dict[str, Health]:
         """How each store of the settings is that was opened."""
-        names = list(self._stores)
-        answers = await asyncio.gather(*(self._stores[name].answers() for name in names))
-        return {name: "up" if there else "down" for name, there in zip(names, answers, strict=True)}
+        return await self._stores.health() if self._stores is not None else {}
 
 
 class _Memory:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from knowledge.document import Piece
 from knowledge.embed import Vectors, hashed
-from knowledge.store import Piece
 from knowledge.terms import Codes, analysed
 
 BATCH = 256

@@ -2,25 +2,17 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from knowledge.analyse import BATCH, AnalysedPiece
+from knowledge.document import Document
 from knowledge.embed import Embedder
 from knowledge.prepare import Arriving, prepared
 from knowledge.prepared import Prepared
 from knowledge.rows import Rows, StoreRow
-from knowledge.store import Document
+from knowledge.store import Also, nothing_else
 from language.words import is_chinese
-
-Also = Callable[[AsyncConnection, int], Awaitable[None]]
-"""What is to be done in the transaction in which so many passages are seen, or they are not seen if it raises."""
 
 _TELL_LANGUAGE = 32
 """Pieces of a document whose words tell its language: the first one may be a title in another."""
-
-
-async def nothing_else(connection: AsyncConnection, passages: int) -> None:
-    """Nothing."""
 
 
 class Arrival:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from database.text import cleaned
 from dialgraph.passages import Filter, Passage, Searchable, StoreError
-from knowledge.store import Known
+from knowledge.document import Known
 
 if TYPE_CHECKING:
     from knowledge.jobs import Job

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from knowledge.blocks import Block, of_text
-from knowledge.store import Piece
+from knowledge.document import Piece
 from language.sentences import place_to_cut, sentences
 from language.words import HAN
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dialgraph.passages import StoreError
-from knowledge.store import Document
+from knowledge.document import Document
 
 SUFFIXES = frozenset(".txt .md .markdown .html .htm .csv .tsv .docx .pdf .pptx .xlsx".split())
 """Of files that are taken from a folder, hidden ones left out; a file that is named itself is read in any case."""

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 
 from dialgraph.passages import StoreError
-from knowledge.store import Document, Piece, Store
+from knowledge.document import Document, Piece
+from knowledge.store import Store
 
 
 async def exported(store: Store) -> AsyncGenerator[bytes, None]:

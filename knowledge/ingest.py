@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from database.errors import DatabaseError
 from dialgraph.passages import StoreError
 from knowledge.analyse import AnalysedPiece
+from knowledge.document import Document, EmptyDocumentError
 from knowledge.embed import EmbedError
 from knowledge.jobs import LEASE_SECONDS, Job, Jobs
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import Frame
 from knowledge.parse.run import frames
 from knowledge.parse.sniff import MEDIA_TYPES
-from knowledge.sql import SqlStore
-from knowledge.store import Document, EmptyDocumentError, Store
+from knowledge.store import Store
 from knowledge.whole import to_the_end
 
 log = logging.getLogger(__name__)
@@ -130,18 +130,13 @@ class Ingestion:
         store = self._store(job.store)
         digest = hashlib.sha256(source).hexdigest()
         document = Document(job.document, tags=job.tags, source_digest=digest)
-        if isinstance(store, SqlStore) and await store.holds(document):
+        if await store.holds(document):
             return next(known.passages for known in await store.documents() if known.name == job.document)
-        hashing = isinstance(store, SqlStore) and store.embedder.hashing
-        async with aclosing(frames(source, job.document, hashing=hashing)) as said:
+        async with aclosing(frames(source, job.document, hashing=store.embedder.hashing)) as said:
             first = await anext(said)
             document = Document(job.document, tags=job.tags, media_type=MEDIA_TYPES[first.kind], source_digest=digest)
             async with aclosing(self._batches(job, first.total, said, progress)) as batches:
-                if isinstance(store, SqlStore):
-                    return await store.take(document, batches, lambda *seen: self._complete(job, *seen))
-                pieces = [one.piece async for batch in batches for one in batch]
-        whole = Document(job.document, pieces=tuple(pieces), tags=job.tags, media_type=document.media_type)
-        return await store.add([whole])
+                return await store.take(document, batches, lambda *seen: self._complete(job, *seen))
 
     async def _batches(
         self, job: Job, total: int, said: AsyncGenerator[Frame, None], progress: Progress

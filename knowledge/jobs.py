@@ -13,7 +13,7 @@ from database.engine import Database
 from database.knowledge import DOCUMENT, JOB, STORE
 from database.patience import UPLOAD_SECONDS, patient
 from database.text import cleaned
-from knowledge.store import QueueFullError, checked_name
+from knowledge.document import QueueFullError, checked_name
 
 MOST_WAITING = 1_000
 """Files in the queue of all stores; more are refused, not lost."""

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from knowledge.document import Piece
 from knowledge.embed import Vectors
-from knowledge.store import Piece
 from knowledge.terms import END, Codes, code, joined, tokens
 
 

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from database.engine import Database
 from database.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
 from environment.environment import in_thread
+from knowledge.document import Document, Known, Piece
 from knowledge.embed import Vectors
 from knowledge.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids
 from knowledge.prepared import Prepared, worked_out
-from knowledge.store import Document, Known, Piece
 from knowledge.terms import WORDS
 
 _PURGED_AT_ONCE = 500

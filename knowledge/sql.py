@@ -13,25 +13,16 @@ from database.text import cleaned
 from dialgraph.passages import StoreError
 from environment.environment import in_thread
 from knowledge.analyse import AnalysedPiece, analysed_pieces
-from knowledge.arrival import Also, Arrival, nothing_else
+from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of
+from knowledge.document import BASE_STORE_NAME, Document, EmptyDocumentError, Known, Piece, Stats, checked_name
 from knowledge.documents import read_texts
 from knowledge.elsewhere import Elsewhere
 from knowledge.embed import EmbedError, Vectors
 from knowledge.prepared import Prepared
 from knowledge.recent import Recent
 from knowledge.rows import Rows, StoreRow
-from knowledge.store import (
-    BASE_STORE_NAME,
-    Document,
-    EmptyDocumentError,
-    Known,
-    Piece,
-    Place,
-    Stats,
-    checked_name,
-    unheard,
-)
+from knowledge.store import Also, Place, nothing_else, unheard
 from knowledge.terms import WORDS
 from knowledge.whole import to_the_end
 from language.focus import focus

@@ -1,120 +1,40 @@
 """The Store port: documents in, the passages that speak to a question out; and the table from URL scheme to engine."""
 
-import hashlib
-import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import import_module
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 from database.text import cleaned
-from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, QueryError, Searchable, StoreError
+from dialgraph.engines import engine_of
+from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, QueryError, Searchable
+from knowledge.analyse import AnalysedPiece
+from knowledge.document import Document, Known, Stats
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from database.engine import Database
     from knowledge.embed import Embedder
     from knowledge.rerank import Reranker
 
-BASE_STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
-"""The name of the store behind a user's knowledge base: the base's id, and the name of its embedder."""
-CUTTING = "pieces-1"
-"""Part of every digest: with other rules for reading and cutting, the same file is no longer the same content."""
-LONGEST_NAME = 512
+Also = Callable[["AsyncConnection", int], Awaitable[None]]
+"""Runs in the transaction in which so many passages become visible. If it raises, they do not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a document that is found as one passage."""
-
-    text: str
-    heading: str = ""
-    """The headings it stands under, joined by " › "."""
-    page: int | None = None
-    """From 1; None where a document has no pages."""
-    start: int = 0
-    """Where it begins and ends in the document's text, in characters."""
-    end: int = 0
-
-
-@dataclass(frozen=True)
-class Document:
-    """What is to be known under a name: a text, or its pieces where something has cut it already."""
-
-    name: str
-    text: str = ""
-    pieces: tuple[Piece, ...] | None = None
-    tags: tuple[str, ...] = ()
-    media_type: str = "text/plain"
-    source_digest: str = ""
-    """The SHA-256 of the file that it was read from; the same content is not taken in twice."""
-    known_digest: str = ""
-    """What `digest` was when it was first taken in, of a document that comes out of a store."""
-
-    @cached_property
-    def digest(self) -> str:
-        """The same for the same content and tags."""
-        if self.known_digest:
-            return self.known_digest
-        content = (
-            self.source_digest
-            or hashlib.sha256(
-                repr(self.pieces).encode() if self.pieces is not None else self.text.encode("utf-8", "replace")
-            ).hexdigest()
-        )
-        return hashlib.sha256("\0".join((CUTTING, content, *self.tags)).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A document that a store holds."""
-
-    name: str
-    passages: int
-    characters: int
-    language: str
-    media_type: str
-    added_at: int
-    """Seconds since 1970."""
-    tags: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a store holds."""
-
-    documents: int
-    passages: int
-    generation: int
-    """Grows with each change that a search can see."""
-    embedder: str
-
-
-def checked_name(name: str) -> str:
-    """A document's name, if it can be kept. Raises StoreError."""
-    if not 0 < len(name) <= LONGEST_NAME or "\0" in name or cleaned(name) != name:
-        raise StoreError(
-            f"{name[:40]!a}… cannot be a document's name. Accepted: 1 to {LONGEST_NAME} characters of text."
-        )
-    return name
+async def nothing_else(connection: "AsyncConnection", passages: int) -> None:
+    """Do nothing."""
 
 
 def unheard(done: int) -> None:
     """A progress that nobody follows."""
 
 
-class QueueFullError(Exception):
-    """No more files are accepted now."""
-
-
-class EmptyDocumentError(StoreError):
-    """A document without a word of text."""
-
-
 class Store(Searchable, Protocol):
     """Passages by name of their document. An instance serves the whole process."""
+
+    embedder: "Embedder"
 
     async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
         """Take the documents in, all or none; one whose name is there is replaced, the same content costs nothing.
@@ -145,6 +65,20 @@ class Store(Searchable, Protocol):
 
     async def rebuild(self, progress: Callable[[int], None] = unheard) -> int:
         """Make words and vectors again from the passages, with the embedder of the settings. Returns their number."""
+
+    async def holds(self, document: Document) -> bool:
+        """Return whether this very content is stored under this name."""
+
+    async def take(
+        self, document: Document, batches: AsyncIterable[Sequence[AnalysedPiece]], also: Also = nothing_else
+    ) -> int:
+        """Add one document whose pieces are still being read. If reading fails, nothing of it is stored.
+
+        `also` runs in the transaction in which the document becomes visible. Returns how many passages it has.
+        """
+
+    async def forget(self) -> None:
+        """Delete everything in the store, and the store itself."""
 
     async def aclose(self) -> None:
         """Give back what is open."""
@@ -186,16 +120,12 @@ def options_of(name: str, url: str) -> dict[str, str]:
 
 
 def open_store(place: Place) -> Store:
-    """The engine that the URL names."""
+    """Return the engine that the URL names. Raises ValueError."""
     parts = urlsplit(place.url)
-    scheme = parts.scheme
-    if scheme not in ENGINES:
-        accepted = ", ".join(f"`{engine}:`" for engine in sorted(ENGINES))
-        raise ValueError(f"store {place.name!r}: {place.url!r} names no engine. Accepted: {accepted}.")
-    if scheme != "langchain" and (parts.path or parts.netloc):
-        raise ValueError(f"store {place.name!r}: {place.url!r} names a place. Accepted: `{scheme}:` alone.")
-    module, attribute = ENGINES[scheme].split(":")
-    return cast(Store, getattr(import_module(module), attribute)(place))
+    if parts.scheme in ENGINES and parts.scheme != "langchain" and (parts.path or parts.netloc):
+        raise ValueError(f"store {place.name!r}: {place.url!r} names a place. Accepted: `{parts.scheme}:` alone.")
+    accepted = f"{', '.join(f'`{scheme}:`' for scheme in sorted(ENGINES))}."
+    return cast(Store, engine_of("store", place.name, place.url, ENGINES, accepted)(place))
 
 
 def checked(question: str, top_k: int) -> tuple[str, int]:

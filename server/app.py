@@ -53,7 +53,7 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
         prepare(state)
         await state.services.prewarm()
         going_on = [
-            asyncio.create_task(state.services.take_files_in()),
+            asyncio.create_task(state.stores.ingestion.run()),
             asyncio.create_task(_end_deletions(state)),
         ]
         stop = asyncio.Event()

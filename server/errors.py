@@ -20,7 +20,7 @@ from dialgraph.passages import QueryError, StoreError
 from graphs.errors import StepTimeoutError, StoppedError
 from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
-from knowledge.store import QueueFullError
+from knowledge.document import QueueFullError
 from models.errors import Kind, ModelError
 from speech.port import VoiceError
 from speech.recordings import RecordingError

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from environment.environment import in_thread
-from graphs.services import OpenServices
 from knowledge.base import (
     Base,
     BaseDocument,
@@ -18,10 +17,11 @@ from knowledge.base import (
     shown,
 )
 from knowledge.bases import Bases
+from knowledge.document import QueueFullError
 from knowledge.ingest import Ingestion
 from knowledge.jobs import Job
-from knowledge.sql import SqlStore
-from knowledge.store import QueueFullError, Store
+from knowledge.open_stores import OpenStores
+from knowledge.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ _KEEP_ALIVE_SECONDS = 5.0
 class UserKnowledge:
     """See the module."""
 
-    def __init__(self, services: OpenServices, bases: Bases, most_bytes: int = 0) -> None:
+    def __init__(self, stores: OpenStores, bases: Bases, most_bytes: int = 0) -> None:
         """`most_bytes`: of one user's files and documents; 0: no bound."""
-        self._services = services
+        self._stores = stores
         self._most_bytes = most_bytes
         self._bases = bases
         self._forgetting: set[asyncio.Task[None]] = set()
@@ -163,17 +163,16 @@ class UserKnowledge:
                 log.exception("a knowledge base could not be deleted")
 
     async def _forget(self, base: Base) -> None:
-        store = await in_thread(self._services.forgotten_base, base.store)
-        if isinstance(store, SqlStore):
-            await store.forget()
+        store = await in_thread(self._stores.to_delete, base.store)
+        await store.forget()
         await self._bases.forget(base)
 
     async def _open(self, base: Base) -> Store:
-        return await in_thread(self._services.store, base.store)
+        return await in_thread(self._stores.store, base.store)
 
     @property
     def _ingestion(self) -> Ingestion:
-        return self._services.ingestion
+        return self._stores.ingestion
 
 
 def _deleted(job: Job) -> Job:

@@ -11,6 +11,7 @@ from environment.environment import REAL, Environment
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases
+from knowledge.open_stores import OpenStores
 from models.vetted import VettedUpstreams
 from server.auth import Authenticator
 from server.body_room import BodyRoom
@@ -32,6 +33,7 @@ class ServerState:
 
     settings: Settings
     services: OpenServices
+    stores: OpenStores
     endpoints: dict[str, Endpoint]
     authenticator: Authenticator
     accounts: Accounts
@@ -68,15 +70,17 @@ class ServerState:
 def open_state(settings: Settings, environment: Environment = REAL) -> ServerState:
     """Open what the settings name, as far as that needs no event loop. Raises SettingsError and GraphError."""
     services = OpenServices(settings)
+    stores = OpenStores.of(services)
     kept = open_kept(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
     runs = Runs(services, ledger, environment)
     bases = Bases(services.database)
-    knowledge = UserKnowledge(services, bases, settings.user_storage)
+    knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(
         settings,
         services,
+        stores,
         load_endpoints(langgraph_file(), settings.endpoints),
         Authenticator(settings, kept.accounts),
         kept.accounts,

@@ -128,7 +128,7 @@ def test_serve_answers_and_stops_on_a_signal(number: signal.Signals) -> None:
 
 def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:
     """In a copy of the checkout, because files are changed."""
-    for name in ("graphs", "nodes", "models", "knowledge", "language", "speech", "server", "langgraph.json"):
+    for name in ("dialgraph", "graphs", "nodes", "knowledge", "server", "langgraph.json"):
         source = ROOT / name
         shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
     with socket.socket() as free:

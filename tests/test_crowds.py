@@ -204,7 +204,7 @@ async def test_a_users_files_have_a_bound_and_one_that_failed_can_be_tried_again
         full = await ann.upload(base, "b.md", b"# Words\n\n" + b"word " * 210_000)
         assert small.status == 200 and full.status == 413
         job = await _failed_job(served, ann, base)
-        kept = await served.state.services.ingestion.jobs.bytes_of([await _store(served)])
+        kept = await served.state.stores.ingestion.jobs.bytes_of([await _store(served)])
         again = await ann.post(f"/v1/knowledge-bases/{base}/jobs/{job}/retry")
         done = await _done_job(served)
         refused = await ann.post(f"/v1/knowledge-bases/{base}/jobs/{done}/retry") if done else None
@@ -212,8 +212,8 @@ async def test_a_users_files_have_a_bound_and_one_that_failed_can_be_tried_again
         await _until_failed(served, job)
         await _make_old(served)
         await served.state.knowledge.expire()
-        assert await served.state.services.ingestion.jobs.get(job) is None
-        assert await served.state.services.ingestion.jobs.bytes_of([await _store(served)]) < 1000
+        assert await served.state.stores.ingestion.jobs.get(job) is None
+        assert await served.state.stores.ingestion.jobs.bytes_of([await _store(served)]) < 1000
 
 
 async def _store(served: Served) -> str:
@@ -249,7 +249,7 @@ async def _failed_job(served: Served, ann: Any, base: str) -> str:
 async def _until_failed(served: Served, job: str) -> None:
     deadline = time.monotonic() + 30
     while True:
-        found = await served.state.services.ingestion.jobs.get(job)
+        found = await served.state.stores.ingestion.jobs.get(job)
         if found is not None and found.state == "failed":
             return
         assert time.monotonic() < deadline, found

@@ -19,9 +19,9 @@ from dialgraph.meaning import EmbedderAddress, RerankerAddress
 from graphs.service_errors import UnknownServiceError
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
+from knowledge.document import Document
 from knowledge.embed import Embedder, EmbedError, open_embedder
 from knowledge.rerank import open_reranker
-from knowledge.store import Document
 from tests.stores import opened
 from tests.upstream import Action, upstream
 

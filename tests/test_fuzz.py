@@ -17,12 +17,12 @@ from starlette.types import Message
 from accounts.tokens import Claims, TokenError, Tokens
 from knowledge.analyse import AnalysedPiece
 from knowledge.chunk import pieces
+from knowledge.document import Piece
 from knowledge.embed import DIMENSION
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import LENGTHS, read_frame, write_kind, write_pieces
 from knowledge.parse.sniff import kind_of
 from knowledge.parse.texts import text_blocks
-from knowledge.store import Piece
 from knowledge.vectors import SegmentFile, build
 from models.sse import EventReader, EventTooLargeError
 from server.errors import ApiError

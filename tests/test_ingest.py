@@ -15,9 +15,10 @@ import pytest
 
 from database.engine import Database
 from dialgraph.passages import StoreError
+from knowledge.document import Document, QueueFullError
 from knowledge.ingest import Ingestion
 from knowledge.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs
-from knowledge.store import Document, QueueFullError, Store
+from knowledge.store import Store
 from tests.files import docx, paragraph
 from tests.killed import OPERATIONS, STEPS, change, text
 from tests.serving import serving

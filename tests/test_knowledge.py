@@ -12,10 +12,11 @@ from sqlalchemy import text
 
 from database.engine import Database
 from dialgraph.passages import MAX_TOP_K, Filter, QueryError, StoreError
+from knowledge.document import Document, Piece
 from knowledge.embed import HashingEmbedder, Vectors
 from knowledge.faiss import FaissStore
 from knowledge.pgvector import PgvectorStore
-from knowledge.store import Document, Piece, Place, Store, open_store
+from knowledge.store import Place, Store, open_store
 from tests.postgres import new_database
 from tests.stores import SAMPLE, opened
 

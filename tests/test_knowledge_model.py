@@ -19,6 +19,7 @@ from graphs.services import OpenServices
 from knowledge.base import UnknownBaseError, UnknownDocumentError, shown
 from knowledge.bases import Bases
 from knowledge.faiss import FaissStore
+from knowledge.open_stores import OpenStores
 from server.knowledge import UserKnowledge
 from server.settings import Settings
 
@@ -51,8 +52,9 @@ class Library(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.services = OpenServices(Settings(data_dir=Path(self.folder.name), sample_handbook=False))
+        self.stores = OpenStores.of(self.services)
         self.rows = Bases(self.services.database)
-        self.knowledge = UserKnowledge(self.services, self.rows)
+        self.knowledge = UserKnowledge(self.stores, self.rows)
 
     def run(self, work: Any) -> Any:
         return self.runner.run(work)
@@ -83,7 +85,7 @@ class Library(RuleBasedStateMachine):
                 self.work_off()
 
     def work_off(self) -> None:
-        self.run(self.services.ingestion.work_off())
+        self.run(self.stores.ingestion.work_off())
         for base, document, word in self.waiting.values():
             self.there[base][document] = word
         self.waiting.clear()
@@ -93,14 +95,14 @@ class Library(RuleBasedStateMachine):
         """The worker is stopped after so many hundredths of a second, as by a server that stops."""
 
         async def cut() -> None:
-            working = asyncio.create_task(self.services.ingestion.work_off())
+            working = asyncio.create_task(self.stores.ingestion.work_off())
             await asyncio.wait([working], timeout=moment / 100)
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
         self.run(cut())
         for number, (base, document, word) in list(self.waiting.items()):
-            job = self.run(self.services.ingestion.jobs.get(number))
+            job = self.run(self.stores.ingestion.jobs.get(number))
             assert job is not None and job.state in ("queued", "done"), job
             if job.state == "done":
                 self.there[base][document] = word

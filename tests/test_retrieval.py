@@ -10,8 +10,9 @@ from benchmarks.questions import OWN, read
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
+from knowledge.document import Document
+from knowledge.open_stores import OpenStores
 from knowledge.recent import key_of
-from knowledge.store import Document
 from language.focus import focus
 from models.extractive import best_sentences
 from nodes.rewrite_question import goes_on
@@ -207,7 +208,7 @@ async def test_a_document_that_gives_orders_changes_nothing_that_the_server_guar
     """
     settings = GraphSettings(data_dir=tmp_path, sample_handbook=False)
     services = OpenServices(settings)
-    await services.store("main").add([Document("pool.md", EVIL)])
+    await OpenStores.of(services).store("main").add([Document("pool.md", EVIL)])
     await services.aclose()
     key = "upstream-key-0123456789abcdef"
     obeying = [*calls("hangup", "{}")]  # a tool that nobody offered

@@ -13,8 +13,8 @@ import typer
 
 if TYPE_CHECKING:
     from dialgraph.passages import Passage
-    from graphs.services import OpenServices
     from knowledge.jobs import Job
+    from knowledge.open_stores import OpenStores
 
 app = typer.Typer(help="What the endpoints know.", no_args_is_help=True)
 StoreName = Annotated[str, typer.Option("--store", help="The store's name in the settings.")]
@@ -42,15 +42,13 @@ def index(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from knowledge.documents import files_at
-    from knowledge.ingest import Ingestion
-    from knowledge.jobs import Jobs
 
     files = files_at(paths)
 
-    async def work(services: "OpenServices") -> bool:
+    async def work(stores: "OpenStores") -> bool:
         # A wrong name is told before anything is queued.
-        before = {known.name: known for known in await services.store(store).documents()}
-        ingestion = Ingestion(Jobs(services.database), services.store)
+        before = {known.name: known for known in await stores.store(store).documents()}
+        ingestion = stores.ingestion
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         count, failed = 0, []
         with Progress(*columns) as progress:
@@ -80,7 +78,7 @@ def index(
                 progress.advance(documents)
             progress.remove_task(passages)
         typer.echo(f"Documents: {len(files) - len(failed)}. Passages: {count}. Store: {store}.")
-        after = {known.name: known for known in await services.store(store).documents()}
+        after = {known.name: known for known in await stores.store(store).documents()}
         if replaced := [name for name in files if name in before and before[name] != after.get(name)]:
             typer.echo(f"Replaced: {', '.join(replaced)}.")
         for line in failed:
@@ -101,7 +99,7 @@ def list_documents(
     from rich.markup import escape
     from rich.table import Table
 
-    known = _run(lambda services: services.store(store).documents())
+    known = _run(lambda stores: stores.store(store).documents())
     if json:
         for document in known:
             typer.echo(orjson.dumps(document).decode())
@@ -133,7 +131,7 @@ def search(
     from dialgraph.passages import Filter
 
     only = Filter(tuple(document or ()), tuple(tag or ()), language.value)
-    passages = _run(lambda services: services.store(store).search(question, top_k, only, 0.0 if all_of_them else None))
+    passages = _run(lambda stores: stores.store(store).search(question, top_k, only, 0.0 if all_of_them else None))
     if json:
         for passage in passages:
             typer.echo(orjson.dumps(passage).decode())
@@ -151,9 +149,9 @@ def remove(
 ) -> None:
     """Forget documents; no byte of them stays."""
 
-    async def work(services: "OpenServices") -> tuple[list[str], int]:
-        held = [known.name for known in await services.store(store).documents()]
-        return held, await services.store(store).remove(names)
+    async def work(stores: "OpenStores") -> tuple[list[str], int]:
+        held = [known.name for known in await stores.store(store).documents()]
+        return held, await stores.store(store).remove(names)
 
     held, count = _run(work)
     typer.echo(f"Removed: {count} of {len(names)}.")
@@ -169,8 +167,8 @@ def export(store: StoreName = "main") -> None:
     """Write every document with its passages to standard output, one JSON object a line."""
     from knowledge.exchange import exported
 
-    async def work(services: "OpenServices") -> None:
-        async for line in exported(services.store(store)):
+    async def work(stores: "OpenStores") -> None:
+        async for line in exported(stores.store(store)):
             sys.stdout.buffer.write(line)
 
     _run(work)
@@ -185,14 +183,14 @@ def import_documents(
     from knowledge.exchange import imported
 
     documents = imported(file.read_bytes().splitlines())
-    count = _run(lambda services: services.store(store).add(documents))
+    count = _run(lambda stores: stores.store(store).add(documents))
     typer.echo(f"Documents: {len(documents)}. Passages: {count}. Store: {store}.")
 
 
 @app.command()
 def verify(store: StoreName = "main") -> None:
     """Whether rows, words and vectors agree; a damaged index is told, and `rebuild` mends it."""
-    faults = _run(lambda services: services.store(store).verify())
+    faults = _run(lambda stores: stores.store(store).verify())
     for fault in faults:
         typer.echo(fault, err=True)
     if faults:
@@ -205,11 +203,11 @@ def rebuild(store: StoreName = "main") -> None:
     """Make words and vectors again from the passages; needed after another embedder was chosen."""
     from rich.progress import Progress
 
-    async def work(services: "OpenServices") -> int:
-        total = (await services.store(store).stats()).passages
+    async def work(stores: "OpenStores") -> int:
+        total = (await stores.store(store).stats()).passages
         with Progress() as progress:
             bar = progress.add_task("passages", total=total)
-            return await services.store(store).rebuild(lambda done: progress.update(bar, completed=done))
+            return await stores.store(store).rebuild(lambda done: progress.update(bar, completed=done))
 
     typer.echo(f"Passages: {_run(work)}. Store: {store}.")
 
@@ -233,9 +231,10 @@ def _show(passage: "Passage", question: str) -> None:
     console.print(text)
 
 
-def _run(work: Callable[["OpenServices"], Coroutine[Any, Any, Any]]) -> Any:
-    """What the work gives, with the services of the settings, which are closed again."""
+def _run(work: Callable[["OpenStores"], Coroutine[Any, Any, Any]]) -> Any:
+    """What the work gives, with the stores of the settings, which are closed again."""
     from graphs.services import OpenServices
+    from knowledge.open_stores import OpenStores
     from server.settings import ensure_data_dir, load_settings
 
     settings = load_settings()
@@ -244,7 +243,7 @@ def _run(work: Callable[["OpenServices"], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
         services = OpenServices(settings)
         try:
-            return await work(services)
+            return await work(OpenStores.of(services))
         finally:
             await services.aclose()
 

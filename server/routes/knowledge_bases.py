@@ -96,7 +96,7 @@ class Found(BaseModel):
 @router.post("", status_code=201, summary="Make a knowledge base.")
 async def create(given: NewBase, state: State, who: User) -> ToldBase:
     """Empty."""
-    if given.embedder not in (known := state.services.embedders()):
+    if given.embedder not in (known := state.stores.embedders()):
         message = f"No embedder {given.embedder[:64]!r}. Accepted: {', '.join(known)}."
         raise ApiError(400, message, param="embedder", code="unknown_embedder")
     return _told(await state.bases.create(who.user.id, given.name, given.embedder))

@@ -59,7 +59,7 @@ class Wanted(OfBase):
 @route(router, "POST", "/kb/create", summary="Make a knowledge base.")
 async def create(given: NewBase, state: State, who: User, language: InLanguage) -> dict[str, Any]:
     """A documented embedding model that is not configured is told to be `main`."""
-    known = state.services.embedders()
+    known = state.stores.embedders()
     asked = given.embedding_model
     if asked and asked not in known and asked not in DOCUMENTED_EMBEDDERS:
         message = f"No embedding model {asked[:64]!r}. Accepted: {', '.join([*known, *DOCUMENTED_EMBEDDERS])}."
@@ -124,7 +124,7 @@ async def retrieve(given: Wanted, state: State, who: User, language: InLanguage)
 @route(router, "GET", "/models", summary="The embedding models.")
 async def models(state: State, who: User, language: InLanguage) -> dict[str, Any]:
     """Those of the settings, and the documented names, which stand for `main` where the settings have none."""
-    names = list(dict.fromkeys([*DOCUMENTED_EMBEDDERS, *state.services.embedders()]))
+    names = list(dict.fromkeys([*DOCUMENTED_EMBEDDERS, *state.stores.embedders()]))
     return {"success": True, "models": names, "message": text("embedders", language)}
 
 

@@ -1,0 +1,121 @@
+"""The stores of one process, opened at their first use: those of the settings, and users' knowledge bases."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from threading import RLock
+
+from database.engine import Database
+from environment.environment import in_thread
+from graphs.services import OpenServices
+from graphs.settings import GraphSettings
+from graphs.shelf import Shelf, known, opened
+from knowledge.document import BASE_STORE_NAME
+from knowledge.embed import open_embedder
+from knowledge.ingest import Ingestion
+from knowledge.jobs import Jobs
+from knowledge.rerank import Reranker, open_reranker
+from knowledge.store import Place, Store, open_store, options_of
+from models.breaker import Health
+
+MOST_BASES = 64
+"""Users' knowledge bases that are open at once; the one that was not used for longest is closed first."""
+SAMPLE = Path(__file__).parent / "sample"
+
+
+class OpenStores:
+    """Opens stores, their embedders and rerankers. Methods that are not async may block, and be called in a thread."""
+
+    def __init__(self, settings: GraphSettings, database: Callable[[], Database]) -> None:
+        self._settings = settings
+        self._database = database
+        self._folder = settings.data_dir / "knowledge"
+        self._stores: dict[str, Store] = {}
+        self._bases: dict[str, Store] = {}
+        self._embedders = Shelf("embedder", open_embedder, settings.embedder_addresses)
+        self._ingestion: Ingestion | None = None
+        self._warm: set[str] = set()
+        self._opening = RLock()
+
+    @classmethod
+    def of(cls, services: OpenServices) -> "OpenStores":
+        """Return the stores of a process's services."""
+        stores = services.stores
+        if not isinstance(stores, cls):
+            raise TypeError(f"The stores are a {type(stores).__name__}.")
+        return stores
+
+    def store(self, name: str) -> Store:
+        """Return the store of that name. Raises UnknownServiceError."""
+        with self._opening:
+            if base := BASE_STORE_NAME.fullmatch(name):
+                return self._base(name, base[2])
+            if name not in self._stores:
+                self._stores[name] = opened(open_store, self._place(name))
+            return self._stores[name]
+
+    def to_delete(self, name: str) -> Store:
+        """Return a knowledge base that is to be deleted, even if the settings no longer have its embedder."""
+        with self._opening:
+            self._bases.pop(name, None)
+            return self._opened_base(name, "main")
+
+    @property
+    def ingestion(self) -> Ingestion:
+        """The worker that reads files into stores."""
+        with self._opening:
+            if self._ingestion is None:
+                self._ingestion = Ingestion(Jobs(self._database()), self.store)
+            return self._ingestion
+
+    def embedders(self) -> list[str]:
+        """Return the names of the embedders in the settings."""
+        return list(self._settings.embedder_addresses())
+
+    async def warm(self, names: Iterable[str] | None = None) -> None:
+        """Open these stores (None: those that are open) and search each once, so that the first caller does not wait.
+
+        Each is searched once only: a store that is away must not delay every turn.
+        """
+        for name in [name for name in names or tuple(self._stores) if name not in self._warm]:
+            self._warm.add(name)
+            await (await in_thread(self.store, name)).search("warm", 1)
+
+    async def health(self) -> dict[str, Health]:
+        """Return whether each open store of the settings answers."""
+        names = list(self._stores)
+        answers = await asyncio.gather(*(self._stores[name].answers() for name in names))
+        return {name: "up" if there else "down" for name, there in zip(names, answers, strict=True)}
+
+    async def aclose(self) -> None:
+        """Close everything that was opened."""
+        for store in (*self._stores.values(), *self._bases.values()):
+            await store.aclose()
+
+    def _base(self, name: str, embedder: str) -> Store:
+        self._bases[name] = store = self._bases.pop(name, None) or self._opened_base(name, embedder)
+        while len(self._bases) > MOST_BASES:
+            del self._bases[next(iter(self._bases))]
+        return store
+
+    def _opened_base(self, name: str, embedder: str) -> Store:
+        database = self._database()
+        scheme = "faiss:" if database.engine == "sqlite" else "pgvector:"
+        return opened(open_store, Place(name, scheme, database, self._folder, self._embedders[embedder]))
+
+    def _place(self, name: str) -> Place:
+        """Return what a store of the settings is opened with."""
+        url = known("store", name, self._settings.store_urls())
+        options = opened(options_of, name, url)
+        return Place(
+            name,
+            url,
+            self._database(),
+            self._folder,
+            self._embedders[options.get("embedder", "main")],
+            self._reranker(options["reranker"]) if "reranker" in options else None,
+            sample=SAMPLE if name == "main" and self._settings.sample_handbook else None,
+        )
+
+    def _reranker(self, name: str) -> Reranker:
+        return opened(open_reranker, name, known("reranker", name, self._settings.rerankers))
