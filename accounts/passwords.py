@@ -9,7 +9,7 @@ from typing import TypeVar
 import bcrypt
 
 from accounts.errors import BusyError, InvalidAccountError
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 
 COST = 12
 """A quarter of a second a hash on the machine that this was measured on."""

@@ -27,7 +27,7 @@ from database.sqlite import (
     journal_bytes,
     prepare_reader,
 )
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock, local
 from typing import TypeVar
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 
 _THREADS = 2
 _MAPPED_BYTES = 2**30

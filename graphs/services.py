@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 
 from database.remembered import CallKey, Remembered
 from dialgraph.engines import engine_of
+from dialgraph.environment import in_thread
 from dialgraph.passages import Searchable
-from environment.environment import in_thread
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, opened
 from models.breaker import Health

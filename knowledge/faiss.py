@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dialgraph.environment import in_thread
 from dialgraph.passages import Filter, Passage, StoreError
-from environment.environment import in_thread
 from knowledge.asking import ask, telling, units_of, unknown_prefixes
 from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors

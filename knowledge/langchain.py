@@ -17,8 +17,8 @@ from langchain_core.documents import Document as LangChainDocument
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
+from dialgraph.environment import in_thread
 from dialgraph.passages import Passage, StoreError
-from environment.environment import in_thread
 from knowledge.elsewhere import Elsewhere
 from knowledge.embed import HashingEmbedder
 from knowledge.faiss import FaissStore

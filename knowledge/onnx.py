@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from dialgraph.environment import in_thread
 from dialgraph.meaning import EmbedderAddress
-from environment.environment import in_thread
 from knowledge.embed import EmbedError, Vectors, of_unit_length
 
 _BATCH = 16

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import RLock
 
 from database.engine import Database
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, known, opened

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
 from database.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from knowledge.document import Document, Known, Piece
 from knowledge.embed import Vectors
 from knowledge.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from models.answer import Finish, Part, Relay, Say, Usage
 from models.errors import ModelError
 from models.failures import kind_of_error

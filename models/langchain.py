@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, convert_to_messages
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
 from models.breaker import Breaker
 from models.errors import KINDS_BY_STATUS, ModelError

@@ -9,7 +9,7 @@ import pydantic.dataclasses
 from pydantic import Field, SecretStr
 
 from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
-from environment.environment import REAL, Environment
+from dialgraph.environment import REAL, Environment
 from models.answer import Part
 from models.breaker import Breaker
 from models.dialect import Rule

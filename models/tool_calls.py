@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from models.answer import ToolCallPart
 
 MAX_TOOL_CALLS: Final = 128

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from nodes.manner import Manner
 from nodes.pacing import Pace
 from speech.port import VoiceError

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from typing import Protocol
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from nodes.events import Action, Event, Say, Transcript
 from nodes.frames import Frames
 from nodes.late_words import LateWords

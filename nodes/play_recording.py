@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Literal
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Audio, Transcript
 from nodes.manner import FrameMs, SampleRate, SoundFormat

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from language.words import is_chinese
 from models.port import Message
 from models.question import text_of

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from database.remembered import CallKey
-from environment.environment import REAL, Environment
+from dialgraph.environment import REAL, Environment
 from models.port import Message
 from models.question import last_user_text
 from nodes.call import Call

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from knowledge.base import (
     Base,
     BaseDocument,

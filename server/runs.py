@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from graphs.borrowed import BorrowedServices
 from graphs.run import Record, Run
 from nodes.contract import Services, Turn

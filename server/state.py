@@ -7,7 +7,7 @@ from accounts.accounts import Accounts
 from cache.port import Cache
 from conversations.conversations import Conversations
 from conversations.turns import ConversationTurns
-from environment.environment import REAL, Environment
+from dialgraph.environment import REAL, Environment
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases

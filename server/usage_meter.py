@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from graphs.errors import StoppedError
 from graphs.run import Run
 from models.usage import estimate, prompt_estimate

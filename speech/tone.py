@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 import numpy as np
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from language.words import HAN_CHARACTER
 from speech.port import Capabilities, Sound, VoiceAddress
 

@@ -2,7 +2,7 @@
 
 
 class FixedEnvironment:
-    """See environment.environment."""
+    """See dialgraph.environment."""
 
     def __init__(self) -> None:
         self._ids = 0

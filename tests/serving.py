@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from environment.environment import REAL
+from dialgraph.environment import REAL
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.spec import Graph
 from nodes.contract import Node

@@ -12,7 +12,7 @@ LAYERS = (
     ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
     ("accounts",),
     ("cache", "database", "language"),
-    ("dialgraph", "environment"),
+    ("dialgraph",),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
 ONLY_IN = {

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from tools.port import ToolContext, ToolError, ToolSchema
 
 Function = Callable[..., Any]

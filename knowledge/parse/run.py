@@ -8,7 +8,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from time import monotonic
 
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import LENGTHS, LONGEST, Frame, read_frame
 from knowledge.parse.limits import CPU_SECONDS, MEMORY_BYTES, SOURCE_BYTES, WALL_SECONDS

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from graphs.channel import Subscription
 from graphs.run import Run
 from models.errors import ModelError

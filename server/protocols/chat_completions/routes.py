@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from accounts.accounts import Identity
-from environment.environment import in_thread
+from dialgraph.environment import in_thread
 from nodes.turn_request import TurnRequest
 from profiles.choose import known_profiles
 from server.auth import Caller

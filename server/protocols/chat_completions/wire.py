@@ -5,7 +5,7 @@ from typing import Final
 
 import orjson
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from nodes.events import Event, Say
 from profiles.profile import Profile
 from server.errors import ApiError

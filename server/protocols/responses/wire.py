@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from environment.environment import Environment
+from dialgraph.environment import Environment
 from nodes.events import Event, Say, Transcript
 from profiles.profile import Profile
 from server.errors import ApiError

@@ -1,1 +1,0 @@
-"""The world of a run: its clock, its ids, its chance, and threads."""
