@@ -13,8 +13,8 @@ from accounts.passwords import Passwords
 from accounts.sealed import Sealed, SealError
 from accounts.tokens import TokenError, Tokens
 from accounts.users import REFRESH_PREFIX, User, Users
-from cache.port import Cache
-from database.engine import Database
+from dialgraph.storage.cache import Cache
+from dialgraph.storage.database import Database
 
 EVERYTHING: Final = frozenset({*SCOPES, "account"})
 """What a logged-in user may do; no key opens `account`: passwords, keys and the account's end."""

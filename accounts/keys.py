@@ -14,9 +14,9 @@ from accounts.errors import InvalidAccountError, NameTakenError
 from accounts.hashing import KEY_PREFIX, hash_of
 from accounts.living import hold_user
 from accounts.users import User
-from database.accounts import KEY, USER
-from database.engine import Database
-from database.text import cleaned
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.accounts import KEY, USER
+from dialgraph.storage.text import cleaned
 
 SCOPES = ("chat", "conversations", "knowledge", "usage")
 """`chat` lets turns run, on every path; the others open what they name."""

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from accounts.errors import GoneUserError
-from database.accounts import USER
+from dialgraph.storage.tables.accounts import USER
 
 
 async def hold_user(connection: AsyncConnection, user_id: str) -> None:

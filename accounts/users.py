@@ -15,9 +15,9 @@ from accounts.errors import InvalidAccountError, NameTakenError, UnknownUserErro
 from accounts.hashing import hash_of
 from accounts.passwords import Passwords
 from accounts.tokens import Claims, Tokens
-from database.accounts import KEY, SESSION, USER
-from database.engine import Database
-from database.text import cleaned
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.accounts import KEY, SESSION, USER
+from dialgraph.storage.text import cleaned
 
 LONGEST_NAME = 64
 DAY = 24 * 3600

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks import questions as question_files
 from benchmarks.questions import Question
-from database.engine import Database
 from dialgraph.meaning import EmbedderAddress
+from dialgraph.storage.database import Database
 from knowledge.document import Document
 from knowledge.embed import Embedder, open_embedder
 from knowledge.store import Place, Store, open_store

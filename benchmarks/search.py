@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from database.engine import Database
+from dialgraph.storage.database import Database
 from knowledge.document import Document, Piece
 from knowledge.embed import HashingEmbedder
 from knowledge.ingest import Ingestion

@@ -13,10 +13,10 @@ from accounts.living import hold_user
 from accounts.sealed import Sealed, SealError
 from conversations.copies import Copies
 from conversations.values import Conversation, KeptTurn, UnknownConversationError
-from database.call_memory import TABLE as CALL_MEMORY
-from database.conversations import CONVERSATION, TURN
-from database.engine import Database
-from database.text import cleaned
+from dialgraph.storage.call_memory import TABLE as CALL_MEMORY
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.conversations import CONVERSATION, TURN
+from dialgraph.storage.text import cleaned
 
 LARGEST_NUMBER = 2**53 - 1
 """What JavaScript counts to."""

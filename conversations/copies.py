@@ -7,9 +7,9 @@ miss.
 import orjson
 
 from accounts.sealed import Sealed, SealError
-from cache.port import Cache
 from conversations.prompt import MOST_TURNS
 from conversations.values import KeptTurn
+from dialgraph.storage.cache import Cache
 
 LIFETIME_SECONDS = 600
 _LARGEST_BYTES = 256 * 1024

@@ -24,8 +24,8 @@ from conversations.values import (
     State,
     UnknownConversationError,
 )
-from database.conversations import CONVERSATION, TURN
-from database.engine import Database
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.conversations import CONVERSATION, TURN
 
 WAIT_SECONDS = 6.0
 """For the turn before: longer than the lease of one whose server was killed."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 from langgraph.runtime import Runtime
 
-from database.remembered import CallKey
+from dialgraph.storage.remembered import CallKey
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
 from graphs.policy import Memory

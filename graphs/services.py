@@ -6,10 +6,10 @@ from threading import RLock
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from weakref import WeakKeyDictionary
 
-from database.remembered import CallKey, Remembered
 from dialgraph.engines import engine_of
 from dialgraph.environment import in_thread
 from dialgraph.passages import Searchable
+from dialgraph.storage.remembered import CallKey, Remembered
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, opened
 from models.breaker import Health
@@ -22,7 +22,7 @@ from speech.transcriber import Transcriber, open_transcriber
 from tools.port import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
-    from database.engine import Database
+    from dialgraph.storage.database import Database
 
 STORES = {"knowledge": "knowledge.open_stores:OpenStores"}
 """By its dotted path: the engine imports nothing of knowledge/."""
@@ -95,7 +95,7 @@ class OpenServices:
 
     def _the_database(self) -> "Database":
         if self._database is None:
-            from database.engine import Database  # a third of a second of imports, for those who remember
+            from dialgraph.storage.database import Database  # a third of a second of imports, for those who remember
 
             self._database = opened(Database, self._settings.database_url.get_secret_value(), self._settings.data_dir)
         return self._database
@@ -177,7 +177,7 @@ class _Memory:
         await (await in_thread(self._table)).save(key, remembered, lifetime_seconds)
 
     def _table(self) -> MemoryTable:
-        from database.call_memory import CallMemoryTable
+        from dialgraph.storage.call_memory import CallMemoryTable
 
         return CallMemoryTable(self._services.database)
 

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from database.text import cleaned
 from dialgraph.passages import Filter, Passage, Searchable, StoreError
+from dialgraph.storage.text import cleaned
 from knowledge.document import Known
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from uuid import uuid4
 from sqlalchemy import Select, delete, insert, select, tuple_, update
 
 from accounts.living import hold_user
-from database.engine import Database
-from database.knowledge_bases import KNOWLEDGE_BASE
-from database.text import cleaned
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.knowledge_bases import KNOWLEDGE_BASE
+from dialgraph.storage.text import cleaned
 from knowledge.base import Base, UnknownBaseError
 
 

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from database.text import cleaned
 from dialgraph.passages import StoreError
+from dialgraph.storage.text import cleaned
 
 BASE_STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
 """The name of the store behind a user's knowledge base: the base's id, and the name of its embedder."""

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.errors import DatabaseError
 from dialgraph.passages import StoreError
+from dialgraph.storage.errors import DatabaseError
 from knowledge.analyse import AnalysedPiece
 from knowledge.document import Document, EmptyDocumentError
 from knowledge.embed import EmbedError

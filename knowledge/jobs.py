@@ -9,10 +9,10 @@ from uuid import uuid4
 from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.engine import Database
-from database.knowledge import DOCUMENT, JOB, STORE
-from database.patience import UPLOAD_SECONDS, patient
-from database.text import cleaned
+from dialgraph.storage.database import Database
+from dialgraph.storage.statement_timeout import UPLOAD_SECONDS, patient
+from dialgraph.storage.tables.knowledge import DOCUMENT, JOB, STORE
+from dialgraph.storage.text import cleaned
 from knowledge.document import QueueFullError, checked_name
 
 MOST_WAITING = 1_000

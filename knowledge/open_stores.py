@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import RLock
 
-from database.engine import Database
 from dialgraph.environment import in_thread
+from dialgraph.storage.database import Database
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, known, opened

@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.errors import DatabaseAwayError
-from database.knowledge import pgvector_is_there, prepare_search
 from dialgraph.passages import Filter, Passage, StoreError
+from dialgraph.storage.errors import DatabaseAwayError
+from dialgraph.storage.tables.knowledge import pgvector_is_there, prepare_search
 from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
 from knowledge.elsewhere import Elsewhere, with_others
 from knowledge.embed import Vectors

@@ -13,9 +13,9 @@ import numpy as np
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.engine import Database
-from database.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
 from dialgraph.environment import in_thread
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
 from knowledge.document import Document, Known, Piece
 from knowledge.embed import Vectors
 from knowledge.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids

@@ -9,9 +9,9 @@ from zlib import crc32
 
 import numpy as np
 
-from database.text import cleaned
 from dialgraph.environment import in_thread
 from dialgraph.passages import StoreError
+from dialgraph.storage.text import cleaned
 from knowledge.analyse import AnalysedPiece, analysed_pieces
 from knowledge.arrival import Arrival
 from knowledge.chunk import pieces_of

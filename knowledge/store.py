@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
-from database.text import cleaned
 from dialgraph.engines import engine_of
 from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, QueryError, Searchable
+from dialgraph.storage.text import cleaned
 from knowledge.analyse import AnalysedPiece
 from knowledge.document import Document, Known, Stats
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from database.engine import Database
+    from dialgraph.storage.database import Database
     from knowledge.embed import Embedder
     from knowledge.rerank import Reranker
 

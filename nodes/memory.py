@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Literal, Protocol
 
-from database.remembered import CallKey, Remembered
+from dialgraph.storage.remembered import CallKey, Remembered
 
 SlotType = Literal["text", "number", "date", "yes_no"]
 MOST_CHARACTERS = 2000

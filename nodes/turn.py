@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from database.remembered import CallKey
 from dialgraph.environment import REAL, Environment
+from dialgraph.storage.remembered import CallKey
 from models.port import Message
 from models.question import last_user_text
 from nodes.call import Call

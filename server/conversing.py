@@ -10,7 +10,7 @@ from accounts.sealed import SealError
 from conversations.prompt import messages_for
 from conversations.turns import BegunTurn
 from conversations.values import Conversation, KeptTurn
-from database.text import cleaned
+from dialgraph.storage.text import cleaned
 from graphs.run import State
 from models.port import ChatModel
 from models.question import last_user_text

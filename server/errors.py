@@ -15,8 +15,8 @@ from conversations.values import (
     PassedTurnError,
     UnknownConversationError,
 )
-from database.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from dialgraph.passages import QueryError, StoreError
+from dialgraph.storage.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from graphs.errors import StepTimeoutError, StoppedError
 from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError

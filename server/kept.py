@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from accounts.accounts import Accounts
 from accounts.secrets import SecretError, open_sealed, open_tokens
-from cache.port import Cache, open_cache
 from conversations.conversations import Conversations
 from conversations.copies import Copies
-from database.engine import Database
+from dialgraph.storage.cache import Cache, open_cache
+from dialgraph.storage.database import Database
 from server.settings import Settings, SettingsError, ensure_data_dir
 
 

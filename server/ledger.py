@@ -15,10 +15,10 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accounts.accounts import Identity
-from database.engine import Database
-from database.errors import DatabaseError
-from database.patience import patient
-from database.usage import BUDGET, USAGE
+from dialgraph.storage.database import Database
+from dialgraph.storage.errors import DatabaseError
+from dialgraph.storage.statement_timeout import patient
+from dialgraph.storage.tables.usage import BUDGET, USAGE
 from models.usage import prompt_estimate
 from server.errors import ApiError
 

@@ -15,7 +15,7 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import Scope
 
-from cache.port import Cache
+from dialgraph.storage.cache import Cache
 from server.errors import ApiError
 from server.networks import address_of, networks
 from server.settings import USUAL_RATES, Settings, SettingsError

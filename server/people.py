@@ -11,7 +11,7 @@ from typing import Any, Final
 from accounts.accounts import Accounts
 from accounts.users import User
 from conversations.conversations import Conversations
-from database.patience import patient
+from dialgraph.storage.statement_timeout import patient
 from knowledge.base import shown
 from knowledge.bases import Bases
 from knowledge.store import Store

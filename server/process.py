@@ -14,8 +14,8 @@ from typing import Final
 import uvicorn
 
 from accounts.keys import holds_keys
-from database.engine import Database
-from database.errors import DatabaseAwayError
+from dialgraph.storage.database import Database
+from dialgraph.storage.errors import DatabaseAwayError
 from server.access_token import FILE
 from server.app import create_app, prepare
 from server.guarded_protocol import guarded

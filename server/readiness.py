@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from cache.port import Cache
+from dialgraph.storage.cache import Cache
 from graphs.services import OpenServices
 from models.breaker import Health
 

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from accounts.accounts import Accounts
-from cache.port import Cache
 from conversations.conversations import Conversations
 from conversations.turns import ConversationTurns
 from dialgraph.environment import REAL, Environment
+from dialgraph.storage.cache import Cache
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases

@@ -7,8 +7,8 @@ from typing import Final
 
 from conversations.turns import BegunTurn, ConversationTurns
 from conversations.values import UnknownConversationError
-from database.errors import DatabaseError
-from database.text import cleaned
+from dialgraph.storage.errors import DatabaseError
+from dialgraph.storage.text import cleaned
 from graphs.run import Run, State
 from nodes.events import Event, Fallback, Filler, Say, Transcript
 from profiles.profile import Profile

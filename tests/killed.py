@@ -10,7 +10,7 @@ from typing import Any
 
 import knowledge.faiss
 import knowledge.rows
-from database.engine import Database
+from dialgraph.storage.database import Database
 from knowledge.ingest import Ingestion
 from knowledge.jobs import Jobs
 from knowledge.rows import Rows

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from database.engine import Database
+from dialgraph.storage.database import Database
 from knowledge.embed import Embedder, HashingEmbedder
 from knowledge.store import Place, Store, open_store
 

@@ -12,12 +12,12 @@ from accounts.passwords import Passwords
 from accounts.sealed import Sealed
 from accounts.tokens import Tokens
 from accounts.users import Users
-from cache.port import NoCache
 from conversations.conversations import Conversations
 from conversations.copies import Copies
 from conversations.turns import BegunTurn, ConversationTurns
-from database.engine import Database
-from database.errors import DatabaseError
+from dialgraph.storage.cache import NoCache
+from dialgraph.storage.database import Database
+from dialgraph.storage.errors import DatabaseError
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 TALKING = 4

@@ -9,7 +9,7 @@ import pytest
 
 import accounts.passwords
 from accounts.sealed import Sealed
-from cache.port import NoCache
+from dialgraph.storage.cache import NoCache
 from server.limiter import Limiter
 from server.logs import LineFormatter, set_up_logging
 from server.settings import Settings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from cache.port import open_cache
-from cache.redis import RedisCache
+from dialgraph.storage.cache import open_cache
+from dialgraph.storage.redis_cache import RedisCache
 from tests.accounts import Somebody, answer, somebody
 from tests.redis_server import redis_server
 from tests.serving import Served

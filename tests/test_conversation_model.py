@@ -13,7 +13,6 @@ from accounts.passwords import Passwords
 from accounts.sealed import Sealed
 from accounts.tokens import Tokens
 from accounts.users import Users
-from cache.port import NoCache
 from conversations.conversations import Conversations
 from conversations.copies import Copies
 from conversations.prompt import MOST_CHARACTERS, messages_for
@@ -26,7 +25,8 @@ from conversations.values import (
     State,
     UnknownConversationError,
 )
-from database.engine import Database
+from dialgraph.storage.cache import NoCache
+from dialgraph.storage.database import Database
 from tests.storing import KEY
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)

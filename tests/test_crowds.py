@@ -219,7 +219,7 @@ async def test_a_users_files_have_a_bound_and_one_that_failed_can_be_tried_again
 async def _store(served: Served) -> str:
     from sqlalchemy import select
 
-    from database.knowledge import JOB
+    from dialgraph.storage.tables.knowledge import JOB
 
     async with served.state.services.database.reading() as connection:
         return str(await connection.scalar(select(JOB.c.store)))
@@ -228,7 +228,7 @@ async def _store(served: Served) -> str:
 async def _done_job(served: Served) -> str | None:
     from sqlalchemy import select
 
-    from database.knowledge import JOB
+    from dialgraph.storage.tables.knowledge import JOB
 
     async with served.state.services.database.reading() as connection:
         found = await connection.scalar(select(JOB.c.id).where(JOB.c.state == "done"))
@@ -259,7 +259,7 @@ async def _until_failed(served: Served, job: str) -> None:
 async def _make_old(served: Served) -> None:
     from sqlalchemy import update
 
-    from database.knowledge import JOB
+    from dialgraph.storage.tables.knowledge import JOB
 
     async with served.state.services.database.transaction() as connection:
         await connection.execute(update(JOB).values(created_at=1))

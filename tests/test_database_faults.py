@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from database.engine import Database
-from database.errors import DatabaseAwayError, DatabaseError
-from database.sqlite import LARGEST_JOURNAL_BYTES
+from dialgraph.storage.database import Database
+from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
+from dialgraph.storage.sqlite import LARGEST_JOURNAL_BYTES
 from graphs.settings import ROOT
 from knowledge.jobs import Jobs
 from tests.accounts import answer, somebody
@@ -180,7 +180,7 @@ async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None
 
 def test_a_database_with_nothing_to_migrate_is_opened_without_alembic(tmp_path: Path) -> None:
     script = (
-        "import pathlib, sys; from database.engine import Database;"
+        "import pathlib, sys; from dialgraph.storage.database import Database;"
         f"Database('sqlite:', pathlib.Path({str(tmp_path)!r})).prepare(); print('alembic' in sys.modules)"
     )
     told = [

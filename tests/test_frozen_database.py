@@ -68,7 +68,7 @@ async def test_a_frozen_database_costs_a_caller_two_seconds_and_is_shown(
                     break
                 await asyncio.sleep(0.1)
             assert (await ann.say(number, "again")).status == 200
-            told = [record.getMessage() for record in caplog.records if record.name == "database.outage"]
+            told = [record.getMessage() for record in caplog.records if record.name == "dialgraph.storage.outage"]
     assert told.count("the database does not answer") == 1 and told.count("the database answers again") == 1
 
 

@@ -8,11 +8,11 @@ from accounts.passwords import Passwords
 from accounts.sealed import Sealed
 from accounts.tokens import Tokens
 from accounts.users import Users
-from cache.port import NoCache
 from conversations.conversations import Conversations
 from conversations.copies import Copies
 from conversations.turns import BegunTurn, ConversationTurns
-from database.engine import Database
+from dialgraph.storage.cache import NoCache
+from dialgraph.storage.database import Database
 from tests.storing import KEY
 from tests.test_kills import report
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from database.engine import Database
 from dialgraph.passages import StoreError
+from dialgraph.storage.database import Database
 from knowledge.document import Document, QueueFullError
 from knowledge.ingest import Ingestion
 from knowledge.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from database.engine import Database
 from dialgraph.passages import MAX_TOP_K, Filter, QueryError, StoreError
+from dialgraph.storage.database import Database
 from knowledge.document import Document, Piece
 from knowledge.embed import HashingEmbedder, Vectors
 from knowledge.faiss import FaissStore

@@ -11,7 +11,7 @@ LAYERS = (
     ("nodes",),
     ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
     ("accounts",),
-    ("cache", "database", "language"),
+    ("database", "language"),
     ("dialgraph",),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}

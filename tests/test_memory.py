@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from database.call_memory import CallMemoryTable
-from database.engine import Database
-from database.remembered import CallKey, Remembered
+from dialgraph.storage.call_memory import CallMemoryTable
+from dialgraph.storage.database import Database
+from dialgraph.storage.remembered import CallKey, Remembered
 from graphs.compile import compile_graph
 from graphs.errors import GraphError
 from graphs.policy import Memory, Policy

@@ -571,7 +571,7 @@ async def test_the_last_count_of_a_pass_counts(tmp_path: Path) -> None:
 async def _rows(served: Served) -> list[Any]:
     from sqlalchemy import select
 
-    from database.usage import USAGE
+    from dialgraph.storage.tables.usage import USAGE
 
     async with served.state.services.database.reading() as connection:
         return list((await connection.execute(select(USAGE))).all())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from database.usage import BUDGET
+from dialgraph.storage.tables.usage import BUDGET
 from tests.accounts import Somebody
 from tests.serving import Served, add_graphs, serving
 from tests.test_backend_api import backend

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import String, func, select
 
-from database.accounts import METADATA
+from dialgraph.storage.tables.accounts import METADATA
 from tests.accounts import PASSWORD, Somebody, form
 from tests.serving import Reply, Served, serving
 from tests.test_backend_api import backend, files_with

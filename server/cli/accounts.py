@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 def with_accounts(work: "Callable[[Kept], Coroutine[Any, Any, Found]]") -> Found:
     """What the work gives."""
-    from database.engine import Database
+    from dialgraph.storage.database import Database
     from server.kept import open_kept
     from server.settings import SettingsError, load_settings
 

@@ -75,8 +75,8 @@ def serve(
 def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
     from accounts.errors import AccountError
-    from database.errors import DatabaseError
     from dialgraph.passages import StoreError
+    from dialgraph.storage.errors import DatabaseError
     from graphs.errors import GraphError
     from graphs.service_errors import UnknownServiceError
     from server.keys import KeyFileError

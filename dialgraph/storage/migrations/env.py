@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps on the connection that `database.migrate` hands over."""
+"""Alembic's entry: runs the steps on the connection that `dialgraph.storage.migrate` hands over."""
 
 from alembic import context
 

@@ -58,7 +58,7 @@ def open_cache(url: str) -> Cache:
     if scheme not in ("redis", "rediss"):
         raise ValueError(f"redis_url: no cache for {scheme!r}. Accepted: `redis://…`, `rediss://…`.")
     try:
-        from cache.redis import RedisCache  # an extra
+        from dialgraph.storage.redis_cache import RedisCache  # an extra
     except ModuleNotFoundError as error:
         raise ValueError("redis_url: this needs the extra `redis`: pip install 'dialgraph[redis]'.") from error
     return RedisCache(url)

@@ -1,8 +1,8 @@
-"""The table of users' knowledge bases: each is a store of `database.knowledge` that belongs to one user."""
+"""Users' knowledge bases: each is a store of `dialgraph.storage.tables.knowledge` that belongs to one user."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, String, Table
 
-from database.accounts import METADATA
+from dialgraph.storage.tables.accounts import METADATA
 
 KNOWLEDGE_BASE = Table(
     "knowledge_base",

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from database.knowledge import pgvector_is_there, prepare_search
+from dialgraph.storage.tables.knowledge import pgvector_is_there, prepare_search
 
 revision = "0002"
 down_revision = "0001"

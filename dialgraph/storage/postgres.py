@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import AsyncConnection, OperationalError
 from psycopg.abc import PQGen
 
-from database.patience import seconds_to_answer
+from dialgraph.storage.statement_timeout import seconds_to_answer
 
 CONNECT_SECONDS = 2
 """libpq takes less for two all the same."""

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table
 
-from database.accounts import METADATA
+from dialgraph.storage.tables.accounts import METADATA
 
 USAGE = Table(
     "usage_turn",

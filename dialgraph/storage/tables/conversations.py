@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )  # fmt: skip
 
-from database.accounts import METADATA
+from dialgraph.storage.tables.accounts import METADATA
 
 CONVERSATION = Table(
     "conversation",

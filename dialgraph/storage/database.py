@@ -16,18 +16,18 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from database.errors import DatabaseAwayError, DatabaseError
-from database.opening import BUSY_SECONDS, bring_up_to_date, options_of, prepare_connections
-from database.outage import Outage
-from database.patience import patient
-from database.readers import Readers
-from database.sqlite import (
+from dialgraph.environment import in_thread
+from dialgraph.storage.connections import BUSY_SECONDS, bring_up_to_date, options_of, prepare_connections
+from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
+from dialgraph.storage.outage import Outage
+from dialgraph.storage.sqlite import (
     LARGEST_JOURNAL_BYTES,
     begin_reading,
     journal_bytes,
     prepare_reader,
 )
-from dialgraph.environment import in_thread
+from dialgraph.storage.sqlite_readers import Readers
+from dialgraph.storage.statement_timeout import patient
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from database.errors import DatabaseAwayError, DatabaseError
-from database.migrate import migrate
-from database.outage import said_by
-from database.sqlite import LettingGo, begin_writing, prepare_writer
+from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
+from dialgraph.storage.migrate import migrate
+from dialgraph.storage.outage import said_by
+from dialgraph.storage.sqlite import LettingGo, begin_writing, prepare_writer
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def options_of(address: URL) -> dict[str, Any]:
     """What an asynchronous engine is made with. Errors tell no caller's words to the log."""
     if address.get_backend_name() == "sqlite":
         return {"hide_parameters": True, "connect_args": {"timeout": BUSY_SECONDS, "factory": LettingGo}}
-    from database.postgres import WatchedConnection, connect_options
+    from dialgraph.storage.postgres import WatchedConnection, connect_options
 
     connect = {**connect_options(), "async_creator_fn": WatchedConnection.connect}
     return {"hide_parameters": True, "connect_args": connect}
@@ -87,6 +87,6 @@ def _prepare_postgres(connection: Any, record: object) -> None:
 
 
 def _may_come_back(error: BaseException | None) -> bool:
-    from database.postgres import may_come_back
+    from dialgraph.storage.postgres import may_come_back
 
     return may_come_back(error)

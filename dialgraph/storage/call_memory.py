@@ -7,9 +7,9 @@ from sqlalchemy import JSON, BigInteger, Column, MetaData, String, Table, delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.accounts import USER
-from database.engine import Database
-from database.remembered import CallKey, Remembered
+from dialgraph.storage.database import Database
+from dialgraph.storage.remembered import CallKey, Remembered
+from dialgraph.storage.tables.accounts import USER
 
 _USER = "user:"
 TABLE = Table(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from database.errors import DatabaseAwayError, DatabaseFullError
+from dialgraph.storage.errors import DatabaseAwayError, DatabaseFullError
 
 log = logging.getLogger(__name__)
 

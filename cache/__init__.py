@@ -1,1 +1,0 @@
-"""What may be forgotten at any moment: counters and copies that many processes share."""
