@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from language.guard import (
+from dialgraph.language.guard import (
     Guard,
     Rule,
     find_cards,
@@ -13,8 +13,8 @@ from language.guard import (
     find_phone_numbers,
     find_words,
 )
-from language.numbers import NumberReader, Numbers
-from language.speakable import Speakable
+from dialgraph.language.numbers import NumberReader, Numbers
+from dialgraph.language.speakable import Speakable
 from nodes.events import Event, Say
 from nodes.text_outlet import Stage, TextOutlet
 

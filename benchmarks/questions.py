@@ -9,7 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-from language.sentences import sentences
+from dialgraph.language.sentences import sentences
 from models.extractive import best_sentences
 
 OWN = Path(__file__).parent / "questions"

@@ -13,6 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
+from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
@@ -23,7 +24,6 @@ from graphs.sequence import MOST_STEPS, StepSequence, runs_in_sequence
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
-from language.guard import Check
 from nodes.call import Call
 from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn

@@ -4,8 +4,8 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from dialgraph.language.words import in_language
 from graphs.policy import Policy
-from language.words import in_language
 from nodes.contract import Turn
 from nodes.events import Failed, Fallback
 from speech.port import VoiceError

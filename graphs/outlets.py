@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from graphs.errors import GraphError
-from graphs.policy import GuardRule, Policy
-from language.guard import (
+from dialgraph.language.guard import (
     Check,
     Find,
     Guard,
@@ -14,7 +12,9 @@ from language.guard import (
     find_phone_numbers,
     find_words,
 )
-from language.speakable import Speakable
+from dialgraph.language.speakable import Speakable
+from graphs.errors import GraphError
+from graphs.policy import GuardRule, Policy
 from nodes.line import Place
 from nodes.speaking import attach_voice, manner_of
 from nodes.text_outlet import Stage, TextOutlet
@@ -73,7 +73,7 @@ def _number_reader(policy: Policy) -> Callable[[], Stage] | None:
     if policy.numbers == "leave":
         return None
     try:
-        from language.numbers import NumberReader, Numbers
+        from dialgraph.language.numbers import NumberReader, Numbers
     except ImportError as error:
         raise GraphError(
             f"policy: numbers='words' needs {error.name!r}. Install the extra: pip install -e '.[numbers]'."

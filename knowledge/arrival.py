@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
+from dialgraph.language.words import is_chinese
 from knowledge.analyse import BATCH, AnalysedPiece
 from knowledge.document import Document
 from knowledge.embed import Embedder
@@ -9,7 +10,6 @@ from knowledge.prepare import Arriving, prepared
 from knowledge.prepared import Prepared
 from knowledge.rows import Rows, StoreRow
 from knowledge.store import Also, nothing_else
-from language.words import is_chinese
 
 _TELL_LANGUAGE = 32
 """Pieces of a document whose words tell its language: the first one may be a title in another."""

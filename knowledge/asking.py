@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import DamerauLevenshtein
 
+from dialgraph.language.focus import focus
+from dialgraph.language.weights import tells, weight
+from dialgraph.language.words import HAN_CHARACTER, is_chinese, words
 from knowledge.relevance import Asked, rarity
 from knowledge.terms import code
-from language.focus import focus
-from language.weights import tells, weight
-from language.words import HAN_CHARACTER, is_chinese, words
 
 MOST_UNITS = 200
 """Of a question: more is no question."""

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dialgraph.language.sentences import place_to_cut, sentences
+from dialgraph.language.words import HAN
 from knowledge.blocks import Block, of_text
 from knowledge.document import Piece
-from language.sentences import place_to_cut, sentences
-from language.words import HAN
 
 MOST_TOKENS = 240
 """Of a piece. Small embedding models read 256 tokens and forget the rest."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialgraph.engines import engine_of
+from dialgraph.language.weights import weight
+from dialgraph.language.words import FIRST_HAN, HAN_CHARACTER, is_stop_word, words
 from dialgraph.meaning import EmbedderAddress
-from language.weights import weight
-from language.words import FIRST_HAN, HAN_CHARACTER, is_stop_word, words
 
 Vectors = NDArray[np.float32]
 """Shape (texts, dimension), or (dimension,) for one; of unit length."""

@@ -10,10 +10,10 @@ from threading import Lock
 
 import numpy as np
 
+from dialgraph.language.focus import focus
+from dialgraph.language.words import is_stop_word, words
 from dialgraph.passages import Filter, Passage
 from knowledge.embed import Vectors
-from language.focus import focus
-from language.words import is_stop_word, words
 
 _REMEMBERED = 512
 _COMPARED = 64

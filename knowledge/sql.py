@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from dialgraph.environment import in_thread
+from dialgraph.language.focus import focus
 from dialgraph.passages import StoreError
 from dialgraph.storage.text import cleaned
 from knowledge.analyse import AnalysedPiece, analysed_pieces
@@ -25,7 +26,6 @@ from knowledge.rows import Rows, StoreRow
 from knowledge.store import Also, Place, nothing_else, unheard
 from knowledge.terms import WORDS
 from knowledge.whole import to_the_end
-from language.focus import focus
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from language.sentences import sentences
-from language.words import FIRST_HAN, words
+from dialgraph.language.sentences import sentences
+from dialgraph.language.words import FIRST_HAN, words
 
 WORDS = "words-1"
 """What is written beside an index: other rules for words mean that it must be built again."""

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from math import log
 
-from language.focus import focus
-from language.sentences import sentences
-from language.words import is_chinese, is_stop_word, words
+from dialgraph.language.focus import focus
+from dialgraph.language.sentences import sentences
+from dialgraph.language.words import is_chinese, is_stop_word, words
 from models.answer import Finish, Part, Say, ToolCallPart, Usage
 from models.breaker import Breaker
 from models.goodbye import is_goodbye

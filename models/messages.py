@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from language.words import is_chinese
+from dialgraph.language.words import is_chinese
 from models.dialect import Rule
 from models.pairing import Message, joined, modern, paired
 from models.question import text_of

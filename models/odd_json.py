@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from language.surrogates import joined_within
+from dialgraph.language.surrogates import joined_within
 
 MOST_DEPTH: Final = 200
 """orjson writes 254 levels, and what is read becomes part of a larger object."""

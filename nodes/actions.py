@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from language.words import in_language
+from dialgraph.language.words import in_language
 from nodes.contract import State, Tool, Turn
 from nodes.events import Action
 from nodes.host_tools import action_form

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from language.words import in_language
+from dialgraph.language.words import in_language
 from models.port import Message
 from models.question import text_of
 from nodes.actions import Words

@@ -7,7 +7,7 @@ every later turn of the call fails too.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from language.words import is_chinese
+from dialgraph.language.words import is_chinese
 from models.pairing import joined, paired
 from models.port import Message
 from models.question import text_of

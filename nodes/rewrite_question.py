@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from language.weights import tells
-from language.words import is_chinese, words
+from dialgraph.language.weights import tells
+from dialgraph.language.words import is_chinese, words
 from models.errors import ModelError
 from models.port import ChatRequest, Message
 from models.question import text_of

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from math import inf
 
-from language.spoken import SentenceCutter
+from dialgraph.language.spoken import SentenceCutter
 from nodes.events import Audio, Event, Filler, Say, Transcript
 from nodes.frames import Frames
 from nodes.line import Place, Sink, nowhere

@@ -14,7 +14,7 @@ _SILENT = (Timing, Usage, Finish, Metadata, Citations)
 
 
 class Stage(Protocol):
-    """Turns a text into another while it streams: `language.markup.Markup`, `language.guard.Guard` …"""
+    """Turns text into other text while it streams, such as `dialgraph.language.guard.Guard`."""
 
     def push(self, text: str) -> str:
         """What of it, and of what was held back, can be said now."""

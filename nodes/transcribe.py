@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dialgraph.environment import in_thread
-from language.words import is_chinese
+from dialgraph.language.words import is_chinese
 from models.port import Message
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node

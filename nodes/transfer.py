@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from language.words import in_language
+from dialgraph.language.words import in_language
 from nodes.actions import FinishReason, Words, act, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
 

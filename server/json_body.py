@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from language.surrogates import whole_escapes
+from dialgraph.language.surrogates import whole_escapes
 from server.errors import ApiError
 
 MOST_VALUES: Final = 100_000

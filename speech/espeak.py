@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from language.words import HAN_CHARACTER
+from dialgraph.language.words import HAN_CHARACTER
 from speech.espeak_process import SAMPLE_RATE, DeadProcessError, SpeakingProcess, Spoken
 from speech.port import Capabilities, Sound, VoiceAddress, VoiceError, Word
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from dialgraph.environment import in_thread
-from language.words import HAN_CHARACTER
+from dialgraph.language.words import HAN_CHARACTER
 from speech.port import Capabilities, Sound, VoiceAddress
 
 # Spoken Mandarin has about five syllables a second, English about fifteen letters.

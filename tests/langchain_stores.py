@@ -9,8 +9,8 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
+from dialgraph.language.words import words
 from knowledge.embed import DIMENSION, hashed
-from language.words import words
 
 
 class Hashed(Embeddings):

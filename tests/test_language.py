@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from language.sentences import sentences
-from language.words import in_language, is_chinese, words
+from dialgraph.language.sentences import sentences
+from dialgraph.language.words import in_language, is_chinese, words
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ LAYERS = (
     ("nodes",),
     ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
     ("accounts",),
-    ("database", "language"),
     ("dialgraph",),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}

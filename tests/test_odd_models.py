@@ -642,7 +642,7 @@ async def test_a_mark_that_is_quoted_hides_nothing(tmp_path: Path) -> None:
 
 
 async def test_ordinary_text_is_held_back_by_a_token_at_most(tmp_path: Path) -> None:
-    from language.speakable import Speakable
+    from dialgraph.language.speakable import Speakable
 
     for text in ("Is 3 < 4? Yes, [really] it <b>is</b>. ", "The tag <thin line> means <nothing at all here>. "):
         stage, held = Speakable(), 0

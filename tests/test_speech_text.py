@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialgraph.language.guard import Guard, Rule, find_cards, find_identity_numbers, find_phone_numbers, find_words
+from dialgraph.language.numbers import NumberReader, Numbers
+from dialgraph.language.speakable import Speakable, speakable
 from graphs.compile import compile_graph
 from graphs.errors import GraphError
 from graphs.policy import GuardRule, Policy
 from graphs.spec import END, Graph, Step
-from language.guard import Guard, Rule, find_cards, find_identity_numbers, find_phone_numbers, find_words
-from language.numbers import NumberReader, Numbers
-from language.speakable import Speakable, speakable
 from nodes.contract import State, Turn, Update, node
 from nodes.text_outlet import Stage
 from tests.serving import add_graphs, serving

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from language.spoken import CLAUSE, LONGEST, SentenceCutter
+from dialgraph.language.spoken import CLAUSE, LONGEST, SentenceCutter
 
 TEXTS = {
     "Hello there. How are you? Fine!": ["Hello there. ", "How are you? ", "Fine!"],

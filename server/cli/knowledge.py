@@ -216,7 +216,7 @@ def _show(passage: "Passage", question: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from language.words import HAN_CHARACTER, is_stop_word, words
+    from dialgraph.language.words import HAN_CHARACTER, is_stop_word, words
 
     page = f"page {passage.page}" if passage.page is not None else ""
     place = " › ".join(filter(None, (passage.document, page, passage.heading)))

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from language.sentences import may_go_on, place_to_cut, sentences
-from language.words import HAN_CHARACTER
+from dialgraph.language.sentences import may_go_on, place_to_cut, sentences
+from dialgraph.language.words import HAN_CHARACTER
 
 CLAUSE = 150
 """How long a sentence may grow before it is cut at a clause: ten seconds of speech, which nobody waits for. A Chinese

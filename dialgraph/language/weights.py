@@ -1,4 +1,4 @@
-"""How much a unit of `language.words` says of what is asked.
+"""How much a unit of `dialgraph.language.words` says of what is asked.
 
 Tuned on one half of XQuAD's questions, in English, Chinese and both together, and reported on the other
 (benchmarks/README.md). Words that carry the form of a question ("what type of", "多少年") are no stop words: they
@@ -7,7 +7,7 @@ find, but they weigh less. A Latin word is one unit where a Chinese word of two 
 
 from functools import lru_cache
 
-from language.words import HAN_CHARACTER, is_stop_word, words
+from dialgraph.language.words import HAN_CHARACTER, is_stop_word, words
 
 _STOP = 0.6
 _FRAME = 0.45

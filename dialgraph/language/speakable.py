@@ -1,7 +1,7 @@
 """Written text → text that a voice can read, while it streams: what is hidden goes first, then the marks. Pure."""
 
-from language.hidden import Hidden
-from language.markup import Markup
+from dialgraph.language.hidden import Hidden
+from dialgraph.language.markup import Markup
 
 
 class Speakable:

@@ -15,8 +15,8 @@ import cn2an
 import inflect
 import phonenumbers
 
-from language.sentences import place_to_cut, sentences
-from language.words import is_chinese
+from dialgraph.language.sentences import place_to_cut, sentences
+from dialgraph.language.words import is_chinese
 
 LONGEST_CHARACTERS = 300
 """Of a sentence that is held until its numbers can be read."""

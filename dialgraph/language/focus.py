@@ -3,9 +3,9 @@
 import re
 from functools import lru_cache
 
-from language.sentences import sentences
-from language.weights import tells
-from language.words import is_chinese, words
+from dialgraph.language.sentences import sentences
+from dialgraph.language.weights import tells
+from dialgraph.language.words import is_chinese, words
 
 _LONG, _LONG_CHINESE = 9, 50
 """Telling units of a turn that is looked at; fewer are a question as a whole. A Chinese word is about three."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from language.sentences import place_to_cut, sentences
-from language.words import HAN, in_language
+from dialgraph.language.sentences import place_to_cut, sentences
+from dialgraph.language.words import HAN, in_language
 
 LONGEST_CHARACTERS = 300
 """Of a sentence: text without an end is looked at in pieces, so that a caller does not wait for the whole of it."""
