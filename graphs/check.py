@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from dialgraph.profiles.choose import known_profiles
 from graphs.paths import END_TURN, Paths, following
 from graphs.policy import Memory
 from graphs.spec import END, Graph, Step
 from nodes.contract import GIVEN, Node, Tool
 from nodes.step_place import tool_name
-from profiles.choose import known_profiles
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 

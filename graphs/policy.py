@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from profiles.profile import Profile
+from dialgraph.profiles.profile import Profile
 
 FALLBACK = {
     "en": "I am sorry, something went wrong on my side. Could you say that again?",

@@ -7,10 +7,10 @@ import orjson
 from pydantic import Field
 
 from dialgraph.language.words import in_language
+from dialgraph.profiles.profile import ActionKind
 from nodes.contract import State, Tool, Turn
 from nodes.events import Action
 from nodes.host_tools import action_form
-from profiles.profile import ActionKind
 
 Words = str | Annotated[dict[str, str], Field(min_length=1)]
 """One text, or one a language: `en`, `zh`."""

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
 
+from dialgraph.profiles.profile import ActionKind
 from nodes.services import Services
 from nodes.turn import Context, Turn
 from nodes.turn_request import TurnRequest
-from profiles.profile import ActionKind
 
 __all__ = ["Context", "Node", "NodeFunction", "Services", "State", "Tool", "Turn", "TurnRequest", "Update", "node"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
+from dialgraph.profiles.profile import ActionForm, ActionKind
 from models.answer import Finish, Relay, Say, ToolCallPart, Usage
-from profiles.profile import ActionForm, ActionKind
 from speech.port import Word
 
 __all__ = [

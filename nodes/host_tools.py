@@ -6,8 +6,8 @@ A host that declares `hangup` can do nothing with a call of `end_call`, which it
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from dialgraph.profiles.profile import ActionForm, ActionKind
 from nodes.turn import Turn
-from profiles.profile import ActionForm, ActionKind
 
 _NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
     "hangup": ("hangup", "end_call", "endcall", "hang_up", "end_the_call", "terminate_call", "end_conversation"),

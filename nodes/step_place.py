@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from profiles.profile import ActionKind
+from dialgraph.profiles.profile import ActionKind
 
 
 def tool_name(tool: object) -> str:

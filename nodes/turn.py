@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from dialgraph.environment import REAL, Environment
+from dialgraph.profiles.profile import Profile
 from dialgraph.storage.remembered import CallKey
 from models.port import Message
 from models.question import last_user_text
@@ -17,7 +18,6 @@ from nodes.memory import CallMemory
 from nodes.services import Services
 from nodes.step_place import StepPlace, tool_name
 from nodes.turn_request import TurnRequest
-from profiles.profile import Profile
 from tools.functions import FunctionTools
 from tools.port import Toolbox, ToolError, ToolSchema
 

@@ -8,11 +8,11 @@ from functools import cached_property
 import orjson
 
 from dialgraph.passages import Searchable
+from dialgraph.profiles.openai import PROFILE as OPENAI
+from dialgraph.profiles.profile import Profile
 from models.errors import ModelError
 from models.port import ChatModel, Message
 from nodes.call import Call
-from profiles.openai import PROFILE as OPENAI
-from profiles.profile import Profile
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from accounts.sealed import SealError
 from conversations.prompt import messages_for
 from conversations.turns import BegunTurn
 from conversations.values import Conversation, KeptTurn
+from dialgraph.profiles.profile import Profile
 from dialgraph.storage.text import cleaned
 from graphs.run import State
 from models.port import ChatModel
@@ -17,7 +18,6 @@ from models.question import last_user_text
 from nodes.call import Call
 from nodes.events import Say
 from nodes.turn_request import TurnRequest
-from profiles.profile import Profile
 from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down

@@ -7,11 +7,11 @@ from typing import Final
 
 from conversations.turns import BegunTurn, ConversationTurns
 from conversations.values import UnknownConversationError
+from dialgraph.profiles.profile import Profile
 from dialgraph.storage.errors import DatabaseError
 from dialgraph.storage.text import cleaned
 from graphs.run import Run, State
 from nodes.events import Event, Fallback, Filler, Say, Transcript
-from profiles.profile import Profile
 from server.errors import ApiError, conversation_gone
 
 log = logging.getLogger(__name__)

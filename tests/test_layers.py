@@ -9,7 +9,7 @@ LAYERS = (
     ("server",),
     ("graphs",),
     ("nodes",),
-    ("models", "knowledge", "speech", "profiles", "tools", "conversations"),
+    ("models", "knowledge", "speech", "tools", "conversations"),
     ("accounts",),
     ("dialgraph",),
 )

@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
+from dialgraph.profiles.choose import known_profiles, recognise
 from graphs.policy import Policy
 from graphs.spec import END, Graph, Step
 from nodes.contract import Node
-from profiles.choose import known_profiles, recognise
 from tests.serving import serving
 from tests.upstream import calls, upstream
 from tests.wire import read_stream

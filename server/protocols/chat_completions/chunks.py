@@ -13,6 +13,8 @@ from typing import Any, assert_never
 
 import orjson
 
+from dialgraph.profiles.openai import PROFILE as OPENAI
+from dialgraph.profiles.profile import Profile
 from nodes.events import (
     Action,
     Audio,
@@ -31,8 +33,6 @@ from nodes.events import (
     Usage,
     Words,
 )
-from profiles.openai import PROFILE as OPENAI
-from profiles.profile import Profile
 from speech.port import Word
 
 Chunk = dict[str, Any]

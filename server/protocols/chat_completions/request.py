@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dialgraph.profiles.choose import HEADER, known_profiles, recognise, value_at
+from dialgraph.profiles.profile import Profile
 from models.question import text_of
 from nodes.call import Call
 from nodes.messages import INTERRUPTED_TAG
-from profiles.choose import HEADER, known_profiles, recognise, value_at
-from profiles.profile import Profile
 from server.errors import ApiError
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")

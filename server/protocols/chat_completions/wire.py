@@ -6,8 +6,8 @@ from typing import Final
 import orjson
 
 from dialgraph.environment import Environment
+from dialgraph.profiles.profile import Profile
 from nodes.events import Event, Say
-from profiles.profile import Profile
 from server.errors import ApiError
 from server.protocols.chat_completions.chunks import ChunkEncoder
 from server.protocols.chat_completions.completion import CompletionFolder

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from dialgraph.environment import Environment
+from dialgraph.profiles.profile import Profile
 from nodes.events import Event, Say, Transcript
-from profiles.profile import Profile
 from server.errors import ApiError
 from server.protocols.chat_completions.chunks import Chunk, ChunkEncoder
 from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE

@@ -5,7 +5,7 @@ the profile is named by the endpoint. It always streams, and obeys tool calls on
 verb puts `hangup` with `reason` and `transfer_to_human` into the request. There is no tool that sends digits.
 """
 
-from profiles.profile import ActionForm, Profile
+from dialgraph.profiles.profile import ActionForm, Profile
 
 PROFILE = Profile(
     name="jambonz",

@@ -5,7 +5,7 @@ profile is named by the endpoint. A tool is called by its name in snake case: "E
 the tool asks for one; transfers take no arguments. It extracts variables with `stream: false`. No error is spoken.
 """
 
-from profiles.profile import ActionForm, Profile
+from dialgraph.profiles.profile import ActionForm, Profile
 
 PROFILE = Profile(
     name="dograh",

@@ -4,7 +4,7 @@ Source: the plugin: it gives up after ten seconds without a byte, tries again on
 an error frame as such, which its fallback adapter needs. `end_call` is its EndCallTool, `send_dtmf_events` its own.
 """
 
-from profiles.profile import ActionForm, Evidence, Profile
+from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 
 PROFILE = Profile(
     name="livekit",

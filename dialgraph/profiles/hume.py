@@ -4,7 +4,7 @@ Source: its quickstart and sample: the session is the query parameter `custom_se
 `system_fingerprint` of every chunk. `hang_up` is the built-in tool's name.
 """
 
-from profiles.profile import ActionForm, Evidence, Profile
+from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 
 PROFILE = Profile(
     name="hume",

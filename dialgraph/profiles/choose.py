@@ -6,9 +6,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-import profiles
-from profiles.openai import PROFILE as OPENAI
-from profiles.profile import Evidence, Profile
+import dialgraph.profiles
+from dialgraph.profiles.openai import PROFILE as OPENAI
+from dialgraph.profiles.profile import Evidence, Profile
 
 HEADER = "x-dialgraph-profile"
 """The header by which a request names its profile."""
@@ -18,8 +18,8 @@ HEADER = "x-dialgraph-profile"
 def known_profiles() -> dict[str, Profile]:
     """Every profile by name: each file of this folder that has one. A new file is a new profile."""
     found = {}
-    for module in iter_modules(profiles.__path__):
-        candidate = getattr(import_module(f"profiles.{module.name}"), "PROFILE", None)
+    for module in iter_modules(dialgraph.profiles.__path__):
+        candidate = getattr(import_module(f"dialgraph.profiles.{module.name}"), "PROFILE", None)
         if isinstance(candidate, Profile):
             found[candidate.name] = candidate
     return dict(sorted(found.items()))

@@ -5,7 +5,7 @@ first chunk; a stream is the only form; `failure_message` is spoken by the host 
 hangup by tool: the call ends through their REST interface, so the tool's name is ours.
 """
 
-from profiles.profile import Evidence, Profile
+from dialgraph.profiles.profile import Evidence, Profile
 
 PROFILE = Profile(
     name="agora",

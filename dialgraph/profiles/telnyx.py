@@ -5,7 +5,7 @@ in `extra_metadata`, the caller as `telnyx_end_user_target`, our number as `teln
 seen in calls. The tools are of the types `hangup`, `transfer` and `send_dtmf`; their names stand in the request.
 """
 
-from profiles.profile import ActionForm, Evidence, Profile
+from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 
 PROFILE = Profile(
     name="telnyx",

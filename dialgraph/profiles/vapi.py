@@ -5,7 +5,7 @@ has them in its tools too. A frame with an error ends the call (`pipeline-error-
 spoken instead. The arguments of `dtmf` are taken from its dashboard's tool, not from a page.
 """
 
-from profiles.profile import ActionForm, Evidence, Profile
+from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 
 PROFILE = Profile(
     name="vapi",

@@ -4,7 +4,7 @@ Source: the interface's page: `extendData` with instanceId, channelId and senten
 arguments; a stream is the only form. What it does on an error frame is not documented, so the caller hears words.
 """
 
-from profiles.profile import Evidence, Profile
+from dialgraph.profiles.profile import Evidence, Profile
 
 PROFILE = Profile(
     name="alibaba",

@@ -5,7 +5,7 @@ Source: the service: it runs whatever function is registered under the name that
 or send the header. Its turn completion lets an answer begin with a mark that says whether the caller has finished.
 """
 
-from profiles.profile import ActionForm, Profile
+from dialgraph.profiles.profile import ActionForm, Profile
 
 PROFILE = Profile(
     name="pipecat",

@@ -5,7 +5,7 @@ customer's. No field or header of a request names Deepgram, so the profile is na
 no tool of its own to hang up: `end_call` with `farewell` is its example's. A turn without an answer ends the session.
 """
 
-from profiles.profile import ActionForm, Profile
+from dialgraph.profiles.profile import ActionForm, Profile
 
 PROFILE = Profile(
     name="deepgram",

@@ -6,7 +6,7 @@ turn goes on for a while when its client has left. An error ends the session, so
 of `play_keypad_touch_tone` is named as in its schema.
 """
 
-from profiles.profile import ActionForm, Evidence, Profile
+from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 
 PROFILE = Profile(
     name="elevenlabs",
