@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
+from dialgraph.tools.functions import Function, FunctionTools
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
@@ -29,7 +30,6 @@ from nodes.catalogue import catalogue
 from nodes.contract import Context, Node, Turn
 from nodes.step_place import Offer, StepPlace, Toolset, tool_name
 from nodes.turn_request import TurnRequest
-from tools.functions import Function, FunctionTools
 
 
 class Messages(TypedDict, total=False):

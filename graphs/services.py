@@ -10,6 +10,7 @@ from dialgraph.engines import engine_of
 from dialgraph.environment import in_thread
 from dialgraph.passages import Searchable
 from dialgraph.storage.remembered import CallKey, Remembered
+from dialgraph.tools.port import Toolbox, open_toolbox
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, opened
 from models.breaker import Health
@@ -19,7 +20,6 @@ from nodes.memory import MemoryTable
 from speech.port import Voice, open_voice
 from speech.recordings import open_recording
 from speech.transcriber import Transcriber, open_transcriber
-from tools.port import Toolbox, open_toolbox
 
 if TYPE_CHECKING:
     from dialgraph.storage.database import Database

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field
 
+from dialgraph.tools.port import Toolbox, ToolContext, ToolError
 from nodes.contract import State, Turn, Update, node
 from nodes.messages import upstream_messages
-from tools.port import Toolbox, ToolContext, ToolError
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from dialgraph.environment import REAL, Environment
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.remembered import CallKey
+from dialgraph.tools.functions import FunctionTools
+from dialgraph.tools.port import Toolbox, ToolError, ToolSchema
 from models.port import Message
 from models.question import last_user_text
 from nodes.call import Call
@@ -18,8 +20,6 @@ from nodes.memory import CallMemory
 from nodes.services import Services
 from nodes.step_place import StepPlace, tool_name
 from nodes.turn_request import TurnRequest
-from tools.functions import FunctionTools
-from tools.port import Toolbox, ToolError, ToolSchema
 
 log = logging.getLogger(__name__)
 

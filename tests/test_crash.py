@@ -17,7 +17,7 @@ import os, time
 from pathlib import Path
 from graphs.compile import compile_graph
 from graphs.spec import END, Graph, Step
-from tools.port import ToolContext
+from dialgraph.tools.port import ToolContext
 
 EFFECTS = Path(os.environ["EFFECTS"])
 

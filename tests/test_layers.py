@@ -9,7 +9,7 @@ LAYERS = (
     ("server",),
     ("graphs",),
     ("nodes",),
-    ("models", "knowledge", "speech", "tools", "conversations"),
+    ("models", "knowledge", "speech", "conversations"),
     ("accounts",),
     ("dialgraph",),
 )

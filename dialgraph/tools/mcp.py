@@ -8,7 +8,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_mcp_adapters.client import MultiServerMCPClient
 
-from tools.port import ToolContext, ToolError, ToolSchema
+from dialgraph.tools.port import ToolContext, ToolError, ToolSchema
 
 LISTING_SECONDS = 2.0
 """A caller waits for the model, not for a list."""

@@ -38,7 +38,7 @@ class Toolbox(Protocol):
         """Give back every connection."""
 
 
-ENGINES = {"http": "tools.mcp:McpTools", "https": "tools.mcp:McpTools"}
+ENGINES = {"http": "dialgraph.tools.mcp:McpTools", "https": "dialgraph.tools.mcp:McpTools"}
 
 
 def open_toolbox(name: str, url: str) -> Toolbox:

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from dialgraph.environment import in_thread
-from tools.port import ToolContext, ToolError, ToolSchema
+from dialgraph.tools.port import ToolContext, ToolError, ToolSchema
 
 Function = Callable[..., Any]
 """Plain or `async def`. A parameter of the type ToolContext is filled in by us and unknown to the model."""
