@@ -5,10 +5,10 @@ from contextlib import suppress
 from typing import Final
 
 from dialgraph.language.words import in_language
+from dialgraph.speech.port import VoiceError
 from graphs.policy import Policy
 from nodes.contract import Turn
 from nodes.events import Failed, Fallback
-from speech.port import VoiceError
 
 _LAST_WORDS_SECONDS: Final = 120.0
 """For what was said before a turn failed: it takes as long as it is heard."""

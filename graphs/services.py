@@ -9,6 +9,9 @@ from weakref import WeakKeyDictionary
 from dialgraph.engines import engine_of
 from dialgraph.environment import in_thread
 from dialgraph.passages import Searchable
+from dialgraph.speech.port import Voice, open_voice
+from dialgraph.speech.recordings import open_recording
+from dialgraph.speech.transcriber import Transcriber, open_transcriber
 from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.tools.port import Toolbox, open_toolbox
 from graphs.settings import GraphSettings
@@ -17,9 +20,6 @@ from models.breaker import Health
 from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable
-from speech.port import Voice, open_voice
-from speech.recordings import open_recording
-from speech.transcriber import Transcriber, open_transcriber
 
 if TYPE_CHECKING:
     from dialgraph.storage.database import Database

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
 from dialgraph.profiles.profile import ActionForm, ActionKind
+from dialgraph.speech.port import Word
 from models.answer import Finish, Relay, Say, ToolCallPart, Usage
-from speech.port import Word
 
 __all__ = [
     "Action",

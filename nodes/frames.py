@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from dialgraph.environment import Environment
+from dialgraph.speech.port import VoiceError
+from dialgraph.speech.resample import Resampler
+from dialgraph.speech.wav import header
 from nodes.manner import Manner
 from nodes.pacing import Pace
-from speech.port import VoiceError
-from speech.resample import Resampler
-from speech.wav import header
 
 OURS = "audio_d1a106"
 """How the ids of our sounds begin: no provider knows them."""

@@ -6,12 +6,12 @@ from itertools import chain
 from typing import Literal
 
 from dialgraph.environment import in_thread
+from dialgraph.speech.recordings import RecordingError, samples
+from dialgraph.speech.tone import silence, tone
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Audio, Transcript
 from nodes.manner import FrameMs, SampleRate, SoundFormat
 from nodes.speaking import manner_of
-from speech.recordings import RecordingError, samples
-from speech.tone import silence, tone
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
 from dialgraph.passages import Searchable
+from dialgraph.speech.port import Voice
+from dialgraph.speech.transcriber import Transcriber
 from dialgraph.tools.port import Toolbox
 from models.port import ChatModel
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable
-from speech.port import Voice
-from speech.transcriber import Transcriber
 
 
 class Services(Protocol):

@@ -10,9 +10,9 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+from dialgraph.speech.port import Voice, Word
 from nodes.events import Audio, Event, Filler, Transcript, Words
 from nodes.frames import Frames
-from speech.port import Voice, Word
 
 _WAITING = 256
 """Sentences: a model that writes faster than a caller listens is slowed down, not stored."""

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from dialgraph.language.spoken import SentenceCutter
+from dialgraph.speech.port import Voice, VoiceError, refuse_unknown
 from nodes.events import Audio, Event, Filler, Say, Transcript
 from nodes.frames import Frames
 from nodes.line import Place, Sink, nowhere
 from nodes.manner import Manner, SoundFormat
 from nodes.speaker import Speaker
 from nodes.turn import Turn
-from speech.port import Voice, VoiceError, refuse_unknown
 
 _LONGEST_VOICE = 128
 _LONGEST_WHOLE_SECONDS = 900.0

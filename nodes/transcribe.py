@@ -10,12 +10,12 @@ from pydantic import Field
 
 from dialgraph.environment import in_thread
 from dialgraph.language.words import is_chinese
+from dialgraph.speech.port import VoiceError
+from dialgraph.speech.transcriber import Transcriber
+from dialgraph.speech.wav import header
 from models.port import Message
 from models.question import text_of
 from nodes.contract import State, Turn, Update, node
-from speech.port import VoiceError
-from speech.transcriber import Transcriber
-from speech.wav import header
 
 _EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}
 _NOTHING = {False: "(nothing was understood)", True: "（没有听清）"}

@@ -16,14 +16,14 @@ from conversations.values import (
     UnknownConversationError,
 )
 from dialgraph.passages import QueryError, StoreError
+from dialgraph.speech.port import VoiceError
+from dialgraph.speech.recordings import RecordingError
 from dialgraph.storage.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from graphs.errors import StepTimeoutError, StoppedError
 from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.document import QueueFullError
 from models.errors import Kind, ModelError
-from speech.port import VoiceError
-from speech.recordings import RecordingError
 
 log = logging.getLogger(__name__)
 

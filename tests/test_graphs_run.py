@@ -11,6 +11,7 @@ import graphs.audio
 import graphs.chat
 import graphs.hangup
 import graphs.rag
+from dialgraph.speech.port import Capabilities
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.errors import GraphError, StepTimeoutError
 from graphs.run import run_turn, running
@@ -19,7 +20,6 @@ from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from nodes.contract import Context, Node, State, Turn, TurnRequest, Update, node
 from nodes.events import Event, Failed, Filler, Say, Timing, as_data
-from speech.port import Capabilities
 
 OPENED: list[OpenServices] = []
 

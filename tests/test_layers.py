@@ -9,7 +9,7 @@ LAYERS = (
     ("server",),
     ("graphs",),
     ("nodes",),
-    ("models", "knowledge", "speech", "conversations"),
+    ("models", "knowledge", "conversations"),
     ("accounts",),
     ("dialgraph",),
 )
@@ -28,7 +28,7 @@ ONLY_IN = {
         "models/vetted.py",
         "server/check/probes.py",
         "server/cli/check.py",
-        "speech/http.py",
+        "dialgraph/speech/http.py",
     },
     "httpx": set(),  # its pool dies under cancellation
     "langchain_community": set(),

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dialgraph.speech.recordings import RecordingError, open_recording, samples
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
 from nodes.contract import Turn, TurnRequest
 from nodes.events import Audio, Event, Say, Transcript
 from nodes.play_recording import play_recording
-from speech.recordings import RecordingError, open_recording, samples
 from tests.serving import serving
 from tests.sound import samples_of
 

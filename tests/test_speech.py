@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dialgraph.speech.tone import tone
 from graphs.policy import Policy
 from graphs.settings import ROOT
 from graphs.spec import Graph, Step
-from speech.tone import tone
 from tests.serving import Served, serving
 from tests.sound import (
     cepstra,

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from dialgraph.speech.port import Capabilities, Sound
 from graphs.compile import compile_graph
 from graphs.errors import GraphError
 from graphs.policy import Policy
 from graphs.spec import END, Graph, Step
 from server.app import create_app, prepare
 from server.settings import Settings
-from speech.port import Capabilities, Sound
 from tests.server_process import Server
 from tests.serving import Connection, Served, add_graphs, serving
 from tests.test_voices import children, until

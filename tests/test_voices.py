@@ -16,10 +16,10 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from speech.espeak import AT_ONCE
-from speech.port import Sound, Voice, VoiceAddress, VoiceError, open_voice
-from speech.resample import Resampler
-from speech.wav import header
+from dialgraph.speech.espeak import AT_ONCE
+from dialgraph.speech.port import Sound, Voice, VoiceAddress, VoiceError, open_voice
+from dialgraph.speech.resample import Resampler
+from dialgraph.speech.wav import header
 from tests.sound import cepstra, distance, longest_gap, samples_of, voiced_share
 from tests.upstream import Action, Upstream, upstream
 
@@ -311,7 +311,7 @@ async def test_breaking_in_kills_the_process_that_speaks() -> None:
 async def test_processes_of_espeak_end_with_ours() -> None:
     program = (
         "import asyncio, sys\n"
-        "from speech.port import VoiceAddress, open_voice\n"
+        "from dialgraph.speech.port import VoiceAddress, open_voice\n"
         "async def main():\n"
         "    voice = open_voice('main', VoiceAddress('espeak:'))\n"
         "    await voice.prewarm()\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from speech.wav import HEADER_BYTES, read_header
+from dialgraph.speech.wav import HEADER_BYTES, read_header
 
 PLAYERS = (
     ("aplay", "-q", "-"),

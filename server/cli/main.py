@@ -76,12 +76,12 @@ def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
     from accounts.errors import AccountError
     from dialgraph.passages import StoreError
+    from dialgraph.speech.port import VoiceError
     from dialgraph.storage.errors import DatabaseError
     from graphs.errors import GraphError
     from graphs.service_errors import UnknownServiceError
     from server.keys import KeyFileError
     from server.settings import SettingsError
-    from speech.port import VoiceError
 
     try:
         app()

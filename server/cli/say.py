@@ -31,7 +31,7 @@ def say(
 async def _say(services: Any, text: str, voice: str, speaker: str, output: Path) -> float:
     """How long it takes to be heard. A sentence at a time, as in a call."""
     from dialgraph.language.spoken import SentenceCutter
-    from speech.port import refuse_unknown
+    from dialgraph.speech.port import refuse_unknown
 
     try:
         engine = services.voice(voice)

@@ -15,6 +15,7 @@ import orjson
 
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Profile
+from dialgraph.speech.port import Word
 from nodes.events import (
     Action,
     Audio,
@@ -33,7 +34,6 @@ from nodes.events import (
     Usage,
     Words,
 )
-from speech.port import Word
 
 Chunk = dict[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
+from dialgraph.speech.wav import with_its_length
 from server.protocols.chat_completions.chunks import Chunk
-from speech.wav import with_its_length
 
 AUDIO_LIFETIME_SECONDS = 3600
 

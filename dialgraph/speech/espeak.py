@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from dialgraph.language.words import HAN_CHARACTER
-from speech.espeak_process import SAMPLE_RATE, DeadProcessError, SpeakingProcess, Spoken
-from speech.port import Capabilities, Sound, VoiceAddress, VoiceError, Word
+from dialgraph.speech.espeak_process import SAMPLE_RATE, DeadProcessError, SpeakingProcess, Spoken
+from dialgraph.speech.port import Capabilities, Sound, VoiceAddress, VoiceError, Word
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dialgraph.environment import in_thread
 from dialgraph.language.words import HAN_CHARACTER
-from speech.port import Capabilities, Sound, VoiceAddress
+from dialgraph.speech.port import Capabilities, Sound, VoiceAddress
 
 # Spoken Mandarin has about five syllables a second, English about fifteen letters.
 _SECONDS_PER_HAN = 0.2

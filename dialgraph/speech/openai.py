@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from speech.http import SpeechClient
-from speech.port import Capabilities, Sound, VoiceAddress, VoiceError
-from speech.resample import Resampler
-from speech.wav import PACKED, Format, WavError, mono16, read_header
+from dialgraph.speech.http import SpeechClient
+from dialgraph.speech.port import Capabilities, Sound, VoiceAddress, VoiceError
+from dialgraph.speech.resample import Resampler
+from dialgraph.speech.wav import PACKED, Format, WavError, mono16, read_header
 
 LONGEST_SECONDS: Final = 300
 """Of one sentence; what goes on longer is no speech."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from speech.espeak_child import FRAME, LENGTH, WORD
+from dialgraph.speech.espeak_child import FRAME, LENGTH, WORD
 
 SAMPLE_RATE = 22_050
 _LONGEST_FRAME = 2**20

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic.dataclasses import dataclass
 
 from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
-from speech.port import Deadlines
+from dialgraph.speech.port import Deadlines
 
 
 class Transcriber(Protocol):
@@ -40,8 +40,8 @@ class TranscriberAddress:
 
 
 ENGINES = {
-    "http": "speech.openai_transcriber:OpenAITranscriber",
-    "https": "speech.openai_transcriber:OpenAITranscriber",
+    "http": "dialgraph.speech.openai_transcriber:OpenAITranscriber",
+    "https": "dialgraph.speech.openai_transcriber:OpenAITranscriber",
 }
 
 

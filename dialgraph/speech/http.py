@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from speech.port import KINDS_BY_STATUS, Deadlines, VoiceError
+from dialgraph.speech.port import KINDS_BY_STATUS, Deadlines, VoiceError
 
 log = logging.getLogger(__name__)
 

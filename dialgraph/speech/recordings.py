@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from speech.resample import Resampler
-from speech.wav import PACKED, Format, WavError, mono16, read_header
+from dialgraph.speech.resample import Resampler
+from dialgraph.speech.wav import PACKED, Format, WavError, mono16, read_header
 
 _LONGEST_HEADER = 64 * 1024
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)

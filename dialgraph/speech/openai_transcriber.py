@@ -5,9 +5,9 @@ from typing import Final
 
 import orjson
 
-from speech.http import SpeechClient, with_file
-from speech.port import VoiceError
-from speech.transcriber import TranscriberAddress
+from dialgraph.speech.http import SpeechClient, with_file
+from dialgraph.speech.port import VoiceError
+from dialgraph.speech.transcriber import TranscriberAddress
 
 _LONGEST_ANSWER: Final = 2**20
 _MODEL: Final = "gpt-4o-mini-transcribe"

@@ -138,10 +138,10 @@ class VoiceAddress:
 
 
 ENGINES = {
-    "espeak": "speech.espeak:EspeakVoice",
-    "http": "speech.openai:OpenAIVoice",
-    "https": "speech.openai:OpenAIVoice",
-    "tone": "speech.tone:ToneVoice",
+    "espeak": "dialgraph.speech.espeak:EspeakVoice",
+    "http": "dialgraph.speech.openai:OpenAIVoice",
+    "https": "dialgraph.speech.openai:OpenAIVoice",
+    "tone": "dialgraph.speech.tone:ToneVoice",
 }
 
 
