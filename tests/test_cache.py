@@ -127,6 +127,7 @@ async def test_cancelled_commands_leave_no_wrong_answers_behind(tmp_path: Path) 
         cache = RedisCache(redis.url)
         for at in range(20):
             await cache.set(f"key-{at}", f"value-{at}".encode(), 60)
+        answered = 0
         for round_ in range(25):
             asking = [asyncio.create_task(cache.get(f"key-{at}")) for at in range(20)]
             await asyncio.sleep(0.0002 * (round_ % 5))
@@ -134,8 +135,11 @@ async def test_cancelled_commands_leave_no_wrong_answers_behind(tmp_path: Path) 
                 task.cancel()
             found = await asyncio.gather(*asking, return_exceptions=True)
             for at, value in enumerate(found):
-                assert value == f"value-{at}".encode() or isinstance(value, asyncio.CancelledError)
+                # None: on a busy machine a command may miss its deadline of 0.2 s, which is no wrong answer.
+                assert value in (f"value-{at}".encode(), None) or isinstance(value, asyncio.CancelledError)
+            answered += sum(isinstance(value, bytes) for value in found)
         await cache.aclose()
+    assert answered
 
 
 async def test_rates_hold_over_processes_and_without_redis(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ PHASES: dict[str, list[Action]] = {
     "request sent": [("hang",)],
     "headers sent": [("headers",), ("hang",)],
     "mid-stream": [*[("chunk", f"word {at} ") for at in range(5)], ("hang",)],
-    "words flowing": [action for _ in range(400) for action in (("chunk", "word "), ("sleep", 0.02))],
+    "words flowing": [("chunk", "word "), ("sleep", 0.02)] * 10_000,
 }
 
 
