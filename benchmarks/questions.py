@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dialgraph.language.sentences import sentences
-from models.extractive import best_sentences
+from dialgraph.models.extractive import best_sentences
 
 OWN = Path(__file__).parent / "questions"
 

@@ -7,13 +7,13 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 from langgraph.runtime import Runtime
 
+from dialgraph.models.port import Message
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
 from graphs.policy import Memory
 from graphs.spec import Graph
-from models.port import Message
 from nodes.contract import Context, Turn
 from nodes.events import Event, Filler, Say, Transcript, as_data
 from nodes.memory import CallMemory

@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 from dialgraph.engines import engine_of
 from dialgraph.environment import in_thread
+from dialgraph.models.breaker import Health
+from dialgraph.models.port import ChatModel, open_model
 from dialgraph.passages import Searchable
 from dialgraph.speech.port import Voice, open_voice
 from dialgraph.speech.recordings import open_recording
@@ -16,8 +18,6 @@ from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.tools.port import Toolbox, open_toolbox
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, opened
-from models.breaker import Health
-from models.port import ChatModel, open_model
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable
 

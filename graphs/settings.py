@@ -13,10 +13,10 @@ from pydantic_settings import (
 )
 
 from dialgraph.meaning import EmbedderAddress, RerankerAddress
+from dialgraph.models.port import ModelAddress
 from dialgraph.speech.espeak import installed as espeak_installed
 from dialgraph.speech.port import VoiceAddress
 from dialgraph.speech.transcriber import TranscriberAddress
-from models.port import ModelAddress
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where langgraph.json stands."""

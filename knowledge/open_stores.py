@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import RLock
 
 from dialgraph.environment import in_thread
+from dialgraph.models.breaker import Health
 from dialgraph.storage.database import Database
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
@@ -16,7 +17,6 @@ from knowledge.ingest import Ingestion
 from knowledge.jobs import Jobs
 from knowledge.rerank import Reranker, open_reranker
 from knowledge.store import Place, Store, open_store, options_of
-from models.breaker import Health
 
 MOST_BASES = 64
 """Users' knowledge bases that are open at once; the one that was not used for longest is closed first."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dialgraph.language.words import in_language
-from models.question import text_of
+from dialgraph.models.history.text import text_of
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Filler
 

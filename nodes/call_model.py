@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from models.answer import Part
-from models.declared import declared_tools
-from models.errors import ModelError
-from models.port import ChatRequest, Message
-from models.question import text_of
-from models.standby import stream_first
-from models.usage import estimate, estimated_usage
+from dialgraph.models.declared_tools import declared_tools
+from dialgraph.models.errors import ModelError
+from dialgraph.models.fallback import stream_first
+from dialgraph.models.history.text import text_of
+from dialgraph.models.parts import Part
+from dialgraph.models.port import ChatRequest, Message
+from dialgraph.models.usage import estimate, estimated_usage
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Finish, Relay, Say, ToolCallPart, Usage
 from nodes.messages import upstream_messages

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar, Literal
 
+from dialgraph.models.parts import Finish, Relay, Say, ToolCallPart, Usage
 from dialgraph.profiles.profile import ActionForm, ActionKind
 from dialgraph.speech.port import Word
-from models.answer import Finish, Relay, Say, ToolCallPart, Usage
 
 __all__ = [
     "Action",

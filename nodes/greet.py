@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from dialgraph.language.words import in_language
-from models.port import Message
-from models.question import text_of
+from dialgraph.models.history.text import text_of
+from dialgraph.models.port import Message
 from nodes.actions import Words
 from nodes.contract import State, Turn, Update, node
 

@@ -8,9 +8,9 @@ every later turn of the call fails too.
 from collections.abc import Iterator, Mapping, Sequence
 
 from dialgraph.language.words import is_chinese
-from models.pairing import joined, paired
-from models.port import Message
-from models.question import text_of
+from dialgraph.models.history.pairing import joined, paired
+from dialgraph.models.history.text import text_of
+from dialgraph.models.port import Message
 from nodes.frames import OURS
 
 INTERRUPTED_TAG = "<ims_agent_interrupted>"

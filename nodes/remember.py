@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from models.errors import ModelError
+from dialgraph.models.errors import ModelError
 from nodes.actions import arguments_of
 from nodes.contract import State, Tool, Turn, Update, node
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from dialgraph.language.weights import tells
 from dialgraph.language.words import is_chinese, words
-from models.errors import ModelError
-from models.port import ChatRequest, Message
-from models.question import text_of
+from dialgraph.models.errors import ModelError
+from dialgraph.models.history.text import text_of
+from dialgraph.models.port import ChatRequest, Message
 from nodes.contract import State, Turn, Update, node
 from nodes.events import Say, Usage
 from nodes.turn import LONGEST_QUESTION

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from models.errors import ModelError
+from dialgraph.models.errors import ModelError
 from nodes.actions import FinishReason, Words, act, arguments_of, offered_tool
 from nodes.contract import State, Tool, Turn, Update, node
 from nodes.host_tools import action_form

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
+from dialgraph.models.port import ChatModel
 from dialgraph.passages import Searchable
 from dialgraph.speech.port import Voice
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.tools.port import Toolbox
-from models.port import ChatModel
 from nodes.fillers import Fillers
 from nodes.memory import MemoryTable
 

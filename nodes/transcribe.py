@@ -10,11 +10,11 @@ from pydantic import Field
 
 from dialgraph.environment import in_thread
 from dialgraph.language.words import is_chinese
+from dialgraph.models.history.text import text_of
+from dialgraph.models.port import Message
 from dialgraph.speech.port import VoiceError
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.speech.wav import header
-from models.port import Message
-from models.question import text_of
 from nodes.contract import State, Turn, Update, node
 
 _EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}

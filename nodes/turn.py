@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from dialgraph.environment import REAL, Environment
+from dialgraph.models.history.text import last_user_text
+from dialgraph.models.port import Message
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from dialgraph.tools.port import Toolbox, ToolError, ToolSchema
-from models.port import Message
-from models.question import last_user_text
 from nodes.call import Call
 from nodes.events import Event, Say
 from nodes.line import Line

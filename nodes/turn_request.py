@@ -7,11 +7,11 @@ from functools import cached_property
 
 import orjson
 
+from dialgraph.models.errors import ModelError
+from dialgraph.models.port import ChatModel, Message
 from dialgraph.passages import Searchable
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Profile
-from models.errors import ModelError
-from models.port import ChatModel, Message
 from nodes.call import Call
 
 

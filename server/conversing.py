@@ -10,11 +10,11 @@ from accounts.sealed import SealError
 from conversations.prompt import messages_for
 from conversations.turns import BegunTurn
 from conversations.values import Conversation, KeptTurn
+from dialgraph.models.history.text import last_user_text
+from dialgraph.models.port import ChatModel
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.text import cleaned
 from graphs.run import State
-from models.port import ChatModel
-from models.question import last_user_text
 from nodes.call import Call
 from nodes.events import Say
 from nodes.turn_request import TurnRequest

@@ -15,6 +15,7 @@ from conversations.values import (
     PassedTurnError,
     UnknownConversationError,
 )
+from dialgraph.models.errors import Kind, ModelError
 from dialgraph.passages import QueryError, StoreError
 from dialgraph.speech.port import VoiceError
 from dialgraph.speech.recordings import RecordingError
@@ -23,7 +24,6 @@ from graphs.errors import StepTimeoutError, StoppedError
 from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.document import QueueFullError
-from models.errors import Kind, ModelError
 
 log = logging.getLogger(__name__)
 

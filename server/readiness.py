@@ -4,9 +4,9 @@ import asyncio
 import time
 from typing import Any
 
+from dialgraph.models.breaker import Health
 from dialgraph.storage.cache import Cache
 from graphs.services import OpenServices
-from models.breaker import Health
 
 _LOOK_SECONDS = 1.0
 

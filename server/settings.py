@@ -17,8 +17,8 @@ from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from dialgraph.engines import LONGEST_SECONDS
+from dialgraph.models.port import ModelAddress
 from graphs.settings import GraphSettings
-from models.port import ModelAddress
 
 PREFIX = "DIALGRAPH_"
 OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})

@@ -7,12 +7,12 @@ from accounts.accounts import Accounts
 from conversations.conversations import Conversations
 from conversations.turns import ConversationTurns
 from dialgraph.environment import REAL, Environment
+from dialgraph.models.relay.user_upstreams import VettedUpstreams
 from dialgraph.storage.cache import Cache
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases
 from knowledge.open_stores import OpenStores
-from models.vetted import VettedUpstreams
 from server.auth import Authenticator
 from server.body_room import BodyRoom
 from server.endpoints import Endpoint, load_endpoints

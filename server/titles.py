@@ -5,7 +5,7 @@ from contextlib import closing
 
 from accounts.accounts import Identity
 from conversations.values import Conversation
-from models.errors import ModelError
+from dialgraph.models.errors import ModelError
 from nodes.call import Call
 from nodes.events import Failed, Say
 from nodes.turn_request import TurnRequest

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dialgraph.environment import Environment
+from dialgraph.models.usage import estimate, prompt_estimate
 from graphs.errors import StoppedError
 from graphs.run import Run
-from models.usage import estimate, prompt_estimate
 from nodes.events import Event, Fallback, Filler, Say, Transcript, Usage
 from nodes.turn_request import TurnRequest
 from server.admission import Admission

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from models.fields import DOCUMENTED
+from dialgraph.models.request_fields import DOCUMENTED
 
 Body = Mapping[str, Any]
 Rule = Callable[[Body], bool]

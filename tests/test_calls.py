@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from dialgraph.models.history.pairing import NO_RESULT
+from dialgraph.models.port import Message
 from graphs.policy import Policy
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
-from models.pairing import NO_RESULT
-from models.port import Message
 from nodes.acknowledge import acknowledge
 from nodes.call import Call
 from nodes.contract import Turn, TurnRequest

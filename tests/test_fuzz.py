@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from accounts.tokens import Claims, TokenError, Tokens
+from dialgraph.models.relay.sse import EventReader, EventTooLargeError
 from knowledge.analyse import AnalysedPiece
 from knowledge.chunk import pieces
 from knowledge.document import Piece
@@ -24,7 +25,6 @@ from knowledge.parse.frames import LENGTHS, read_frame, write_kind, write_pieces
 from knowledge.parse.sniff import kind_of
 from knowledge.parse.texts import text_blocks
 from knowledge.vectors import SegmentFile, build
-from models.sse import EventReader, EventTooLargeError
 from server.errors import ApiError
 from server.json_body import json_object
 from server.protocols.chat_completions.request import read_request

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from models.goodbye import is_goodbye
+from dialgraph.models.goodbye import is_goodbye
 
 PHRASES = """
 bye

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialgraph.models.history.accept import accepted
+from dialgraph.models.history.dialect import dialect_of
 from graphs.settings import ROOT
-from models.dialect import dialect_of
-from models.messages import accepted
 from tests.providers import REFUSES, complaints
 from tests.serving import CHAT, serving
 from tests.upstream import upstream

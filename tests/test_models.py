@@ -11,12 +11,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import SecretStr
 
-from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
-from models.errors import ModelError
-from models.extractive import ExtractiveModel, answer
-from models.langchain import LangChainModel
-from models.port import ENGINES, ChatModel, ChatRequest, ModelAddress, open_model
-from models.sse import EventReader, EventTooLargeError
+from dialgraph.models.errors import ModelError
+from dialgraph.models.extractive import ExtractiveModel, answer
+from dialgraph.models.langchain import LangChainModel
+from dialgraph.models.parts import Finish, Part, Relay, Say, ToolCallPart, Usage
+from dialgraph.models.port import ENGINES, ChatModel, ChatRequest, ModelAddress, open_model
+from dialgraph.models.relay.sse import EventReader, EventTooLargeError
 from tests.upstream import calls, says, upstream
 
 

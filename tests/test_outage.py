@@ -128,7 +128,7 @@ async def test_one_slow_question_among_many_answered_is_no_outage(tmp_path: Path
 async def test_while_one_call_tries_the_others_do_not_wait(tmp_path: Path) -> None:
     services = OpenServices(GraphSettings(data_dir=tmp_path, models={"main": {"url": REFUSED, "away_seconds": 0.01}}))
     breaker = services.model("main").breaker
-    from models.errors import ModelError
+    from dialgraph.models.errors import ModelError
 
     with pytest.raises(ModelError), breaker.attempt():
         raise ModelError("timeout", "late")

@@ -8,13 +8,13 @@ import pytest
 
 from benchmarks.questions import OWN, read
 from dialgraph.language.focus import focus
+from dialgraph.models.extractive import best_sentences
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
 from knowledge.document import Document
 from knowledge.open_stores import OpenStores
 from knowledge.recent import key_of
-from models.extractive import best_sentences
 from nodes.rewrite_question import goes_on
 from tests.serving import Served, serving
 from tests.stores import SAMPLE, opened

@@ -202,7 +202,7 @@ async def test_only_the_answer_is_spoken(tmp_path: Path) -> None:
         """Ask a model what it is, silently."""
         from contextlib import aclosing
 
-        from models.port import ChatRequest
+        from dialgraph.models.port import ChatRequest
 
         request = ChatRequest(messages=turn.messages)
         async with aclosing(turn.services.model("main").stream(request, turn.stack)) as parts:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from models.relay import MAX_ATTEMPTS
+from dialgraph.models.relay.relay import MAX_ATTEMPTS
 from tests.serving import Reply, Served, serving
 from tests.upstream import Action, Upstream, calls, delta, event, says, upstream
 from tests.wire import Answer, read_stream

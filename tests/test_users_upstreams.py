@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dialgraph.models.relay.user_upstreams import AddressError, VettedUpstreams, is_public
 from graphs.spec import Graph, Step
-from models.vetted import AddressError, VettedUpstreams, is_public
 from tests.accounts import somebody
 from tests.serving import serving
 from tests.test_backend_api import backend

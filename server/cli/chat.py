@@ -47,8 +47,8 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | Keeping 
     """Whether every turn was answered."""
     from rich.console import Console
 
+    from dialgraph.models.errors import ModelError
     from dialgraph.speech.port import VoiceError
-    from models.errors import ModelError
 
     console = Console(highlight=False)
     messages: list[dict[str, object]] = []

@@ -7,9 +7,9 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from dialgraph.environment import Environment
+from dialgraph.models.errors import ModelError
 from graphs.channel import Subscription
 from graphs.run import Run
-from models.errors import ModelError
 from nodes.events import Event, Failed, Fallback
 from nodes.turn_request import TurnRequest
 from server.errors import api_error

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from accounts.accounts import Identity
 from conversations.values import Conversation, KeptTurn
-from models.vetted import AddressError
+from dialgraph.models.relay.user_upstreams import AddressError
 from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError

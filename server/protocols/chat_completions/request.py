@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dialgraph.models.history.text import text_of
 from dialgraph.profiles.choose import HEADER, known_profiles, recognise, value_at
 from dialgraph.profiles.profile import Profile
-from models.question import text_of
 from nodes.call import Call
 from nodes.messages import INTERRUPTED_TAG
 from server.errors import ApiError

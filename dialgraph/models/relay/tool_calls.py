@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from dialgraph.environment import Environment
-from models.answer import ToolCallPart
+from dialgraph.models.parts import ToolCallPart
 
 MAX_TOOL_CALLS: Final = 128
 MAX_ARGUMENT_CHARACTERS: Final = 1_048_576

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from models.answer import Usage
-from models.question import text_of
+from dialgraph.models.history.text import text_of
+from dialgraph.models.parts import Usage
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _OTHER_NAMES: Final = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-from models.answer import Part
-from models.completion import CompletionReader, UnreadableError
-from models.errors import ModelError
-from models.odd_json import read_json
+from dialgraph.models.errors import ModelError
+from dialgraph.models.parts import Part
+from dialgraph.models.relay.completion import CompletionReader, UnreadableError
+from dialgraph.models.relay.odd_json import read_json
 
 log = logging.getLogger(__name__)
 

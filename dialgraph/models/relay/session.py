@@ -9,16 +9,16 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from models.body import written
-from models.errors import ModelError
-from models.event_stream import Opened, opened
-from models.failures import error_of, kind_of_error, kind_of_status, may_pass, refused_fields
-from models.habits import KNOWN
-from models.odd_json import read_json
-from models.port import ModelAddress
-from models.proxy import proxy_options
-from models.unpack import UnpackError, unpacker
-from models.upstream_url import upstream_url
+from dialgraph.models.errors import ModelError
+from dialgraph.models.port import ModelAddress
+from dialgraph.models.relay.decompress import UnpackError, unpacker
+from dialgraph.models.relay.event_stream import Opened, opened
+from dialgraph.models.relay.failures import error_of, kind_of_error, kind_of_status, may_pass, refused_fields
+from dialgraph.models.relay.learned_refusals import KNOWN
+from dialgraph.models.relay.odd_json import read_json
+from dialgraph.models.relay.proxy import proxy_options
+from dialgraph.models.relay.request_body import written
+from dialgraph.models.relay.upstream_url import upstream_url
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from models.question import text_of
+from dialgraph.models.history.text import text_of
 
 Message = Mapping[str, object]
 

@@ -6,7 +6,7 @@ from math import ceil
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from models.errors import Kind, ModelError
+from dialgraph.models.errors import Kind, ModelError
 
 Health = Literal["up", "down", "trying"]
 """Answers; away, and refused at once; away, and one call is finding out whether it is back."""

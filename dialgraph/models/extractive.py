@@ -12,11 +12,11 @@ from math import log
 from dialgraph.language.focus import focus
 from dialgraph.language.sentences import sentences
 from dialgraph.language.words import is_chinese, is_stop_word, words
-from models.answer import Finish, Part, Say, ToolCallPart, Usage
-from models.breaker import Breaker
-from models.goodbye import is_goodbye
-from models.port import ChatRequest, ModelAddress
-from models.question import last_user_text
+from dialgraph.models.breaker import Breaker
+from dialgraph.models.goodbye import is_goodbye
+from dialgraph.models.history.text import last_user_text
+from dialgraph.models.parts import Finish, Part, Say, ToolCallPart, Usage
+from dialgraph.models.port import ChatRequest, ModelAddress
 
 _HANGUP_NAME = re.compile(r"hang_?up|end_?call|挂断", re.IGNORECASE)
 _PIECE = re.compile(r"\s*\S{1,12}")

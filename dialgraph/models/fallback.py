@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
-from models.answer import Part
-from models.errors import ModelError
-from models.port import ChatModel, ChatRequest
+from dialgraph.models.errors import ModelError
+from dialgraph.models.parts import Part
+from dialgraph.models.port import ChatModel, ChatRequest
 
 log = logging.getLogger(__name__)
 

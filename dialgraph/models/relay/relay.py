@@ -12,21 +12,21 @@ from typing import Any, Final
 
 import aiohttp
 
-from models.answer import Part
-from models.breaker import Breaker
-from models.completion import CompletionReader
-from models.declared import declared_tools
-from models.dialect import dialect_of
-from models.errors import ModelError
-from models.event_stream import EventStream, Opened
-from models.failures import error_of, kind_of_error
-from models.fields import passed_on
-from models.habits import Habits, adapted
-from models.loading import Loading
-from models.messages import accepted
-from models.odd_events import OddEvents
-from models.port import ChatRequest, ModelAddress
-from models.session import RefusedError, UpstreamSession
+from dialgraph.models.breaker import Breaker
+from dialgraph.models.declared_tools import declared_tools
+from dialgraph.models.errors import ModelError
+from dialgraph.models.history.accept import accepted
+from dialgraph.models.history.dialect import dialect_of
+from dialgraph.models.parts import Part
+from dialgraph.models.port import ChatRequest, ModelAddress
+from dialgraph.models.relay.completion import CompletionReader
+from dialgraph.models.relay.event_stream import EventStream, Opened
+from dialgraph.models.relay.failures import error_of, kind_of_error
+from dialgraph.models.relay.learned_refusals import Habits, adapted
+from dialgraph.models.relay.model_loading import Loading
+from dialgraph.models.relay.odd_events import OddEvents
+from dialgraph.models.relay.session import RefusedError, UpstreamSession
+from dialgraph.models.request_fields import passed_on
 
 log = logging.getLogger(__name__)
 

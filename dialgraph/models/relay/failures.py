@@ -7,7 +7,7 @@ no capacity) and Cloudflare (52x: the server behind it).
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from models.errors import KINDS_BY_STATUS, Kind
+from dialgraph.models.errors import KINDS_BY_STATUS, Kind
 
 _KINDS_BY_WORD: Final[dict[str, Kind]] = {
     "rate_limit": "rate_limited", "too_many_requests": "rate_limited", "resource_exhausted": "rate_limited",

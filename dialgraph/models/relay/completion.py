@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dialgraph.environment import Environment
-from models.answer import Finish, Part, Relay, Say, Usage
-from models.errors import ModelError
-from models.failures import kind_of_error
-from models.thoughts_first import ThoughtsFirst
-from models.tool_calls import ToolCallError, ToolCalls
-from models.usage import read_usage
+from dialgraph.models.errors import ModelError
+from dialgraph.models.parts import Finish, Part, Relay, Say, Usage
+from dialgraph.models.relay.failures import kind_of_error
+from dialgraph.models.relay.thoughts_first import ThoughtsFirst
+from dialgraph.models.relay.tool_calls import ToolCallError, ToolCalls
+from dialgraph.models.usage import read_usage
 
 MAX_ANSWER_CHARACTERS: Final = 10_000_000
 """Days of speech, and more than waits in a kernel for a client that does not read: what is longer is no answer, and

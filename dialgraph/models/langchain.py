@@ -9,12 +9,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, convert_to_messages
 
 from dialgraph.environment import Environment
-from models.answer import Finish, Part, Relay, Say, ToolCallPart, Usage
-from models.breaker import Breaker
-from models.errors import KINDS_BY_STATUS, ModelError
-from models.fields import passed_on
-from models.messages import accepted
-from models.port import ChatRequest, ModelAddress
+from dialgraph.models.breaker import Breaker
+from dialgraph.models.errors import KINDS_BY_STATUS, ModelError
+from dialgraph.models.history.accept import accepted
+from dialgraph.models.parts import Finish, Part, Relay, Say, ToolCallPart, Usage
+from dialgraph.models.port import ChatRequest, ModelAddress
+from dialgraph.models.request_fields import passed_on
 
 
 class OpenAIFamily:

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from models.port import ModelAddress
-from models.relay import RelayModel
-from models.session import KEEP_ALIVE_SECONDS
+from dialgraph.models.port import ModelAddress
+from dialgraph.models.relay.relay import RelayModel
+from dialgraph.models.relay.session import KEEP_ALIVE_SECONDS
 
 LONGEST_URL = 2048
 MOST_OPEN = 64

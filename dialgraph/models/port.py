@@ -10,10 +10,10 @@ from pydantic import Field, SecretStr
 
 from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
 from dialgraph.environment import REAL, Environment
-from models.answer import Part
-from models.breaker import Breaker
-from models.dialect import Rule
-from models.errors import ModelError
+from dialgraph.models.breaker import Breaker
+from dialgraph.models.errors import ModelError
+from dialgraph.models.history.dialect import Rule
+from dialgraph.models.parts import Part
 
 Message = Mapping[str, object]
 """One OpenAI chat message as data: `{"role": …, "content": …}`."""
@@ -89,10 +89,10 @@ class ChatModel(Protocol):
 
 
 ENGINES = {
-    "extractive": "models.extractive:ExtractiveModel",
-    "http": "models.relay:RelayModel",
-    "https": "models.relay:RelayModel",
-    "langchain": "models.langchain:LangChainModel",
+    "extractive": "dialgraph.models.extractive:ExtractiveModel",
+    "http": "dialgraph.models.relay.relay:RelayModel",
+    "https": "dialgraph.models.relay.relay:RelayModel",
+    "langchain": "dialgraph.models.langchain:LangChainModel",
 }
 
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from models.errors import ModelError
+from dialgraph.models.errors import ModelError
 
 _UNLOADED_SECONDS: Final = 240.0
 """After so long without an answer a server may have let go of the model (Ollama does after five minutes)."""

@@ -7,13 +7,13 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-from models.completion import CompletionReader
-from models.errors import ModelError
-from models.odd_json import read_json
-from models.port import ModelAddress
-from models.silence import SilenceWatch
-from models.sse import EventReader, EventTooLargeError, ServerSentEvent
-from models.unpack import Unpack, UnpackError, unpacker
+from dialgraph.models.errors import ModelError
+from dialgraph.models.port import ModelAddress
+from dialgraph.models.relay.completion import CompletionReader
+from dialgraph.models.relay.decompress import Unpack, UnpackError, unpacker
+from dialgraph.models.relay.odd_json import read_json
+from dialgraph.models.relay.silence_watch import SilenceWatch
+from dialgraph.models.relay.sse import EventReader, EventTooLargeError, ServerSentEvent
 
 END_SECONDS: Final = 1.0
 """How long to wait for the usage after the finish reason: some servers keep the connection open for ever."""

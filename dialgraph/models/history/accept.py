@@ -1,9 +1,9 @@
 """A conversation as a provider accepts it, whatever hosts, interruptions and graphs have made of it.
 
 Strict providers answer an odd history with a 400, and then every later turn of the call fails too. By default messages
-are put into the one form that all of them accept (models.dialect): one system message, first; then user and assistant
-in turn, a user's at the beginning and a user's or a tool's at the end; each call with its result right behind it;
-nothing empty, no nulls; ids and names in the characters and lengths that everybody takes.
+are put into the one form that all of them accept (`dialgraph.models.history.dialect`): one system message, first; then
+user and assistant in turn, with a user's message first and a user's or a tool's last; each call followed at once by its
+result; nothing empty, no nulls; ids and names in the characters and lengths that every provider takes.
 """
 
 import re
@@ -14,9 +14,9 @@ from typing import Any, Final
 import orjson
 
 from dialgraph.language.words import is_chinese
-from models.dialect import Rule
-from models.pairing import Message, joined, modern, paired
-from models.question import text_of
+from dialgraph.models.history.dialect import Rule
+from dialgraph.models.history.pairing import Message, joined, modern, paired
+from dialgraph.models.history.text import text_of
 
 NO_OUTPUT: Final = "(no output)"
 _BEGINS: Final = {False: "(The call begins.)", True: "（通话开始）"}

@@ -1,0 +1,1 @@
+"""A conversation in the form that every provider accepts."""

@@ -1,0 +1,1 @@
+"""The fast path to any server that speaks OpenAI chat completions."""
