@@ -6,10 +6,10 @@ from uuid import uuid4
 
 from sqlalchemy import Select, delete, insert, select, tuple_, update
 
-from accounts.living import hold_user
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.knowledge_bases import KNOWLEDGE_BASE
 from dialgraph.storage.text import cleaned
+from dialgraph.users.accounts.user_lock import hold_user
 from knowledge.base import Base, UnknownBaseError
 
 

@@ -4,8 +4,8 @@ import re
 import secrets
 from pathlib import Path
 
-from accounts.hashing import KEY_PREFIX
-from accounts.secrets import SecretError, can_be_guessed, kept_secret
+from dialgraph.users.accounts.key_hash import KEY_PREFIX
+from dialgraph.users.accounts.secrets import SecretError, can_be_guessed, kept_secret
 from server.settings import SettingsError
 
 FILE = "access.token"

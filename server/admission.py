@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from accounts.accounts import Identity
+from dialgraph.users.accounts.accounts import Identity
 from server.ledger import Charge
 
 

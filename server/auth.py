@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from accounts.hashing import KEY_PREFIX, hash_of
+from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
 from server.access_token import access_token
 from server.errors import ApiError
 from server.extensions import KNOWN
@@ -14,7 +14,7 @@ from server.networks import is_loopback
 from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from accounts.accounts import Accounts, Identity
+    from dialgraph.users.accounts.accounts import Accounts, Identity
 
 Mode = Literal["none", "token", "keys", "passthrough"]
 

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from accounts.accounts import Identity
+from dialgraph.users.accounts.accounts import Identity
 from server.body_room import BodyRoom, Place
 from server.errors import ApiError
 from server.json_body import check_values

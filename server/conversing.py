@@ -5,15 +5,15 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from accounts.accounts import Identity
-from accounts.sealed import SealError
-from conversations.prompt import messages_for
-from conversations.turns import BegunTurn
-from conversations.values import Conversation, KeptTurn
 from dialgraph.models.history.text import last_user_text
 from dialgraph.models.port import ChatModel
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.text import cleaned
+from dialgraph.users.accounts.accounts import Identity
+from dialgraph.users.accounts.encryption import SealError
+from dialgraph.users.conversations.prompt import messages_for
+from dialgraph.users.conversations.turns import BegunTurn
+from dialgraph.users.conversations.values import Conversation, KeptTurn
 from graphs.run import State
 from nodes.call import Call
 from nodes.events import Say

@@ -7,19 +7,19 @@ from typing import Final
 
 import orjson
 
-from accounts.errors import AccountError, BusyError, GoneUserError, NameTakenError, WrongPasswordError
-from conversations.values import (
+from dialgraph.models.errors import Kind, ModelError
+from dialgraph.passages import QueryError, StoreError
+from dialgraph.speech.port import VoiceError
+from dialgraph.speech.recordings import RecordingError
+from dialgraph.storage.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
+from dialgraph.users.accounts.errors import AccountError, BusyError, GoneUserError, NameTakenError, WrongPasswordError
+from dialgraph.users.conversations.values import (
     BusyConversationError,
     ConversationError,
     OtherRequestError,
     PassedTurnError,
     UnknownConversationError,
 )
-from dialgraph.models.errors import Kind, ModelError
-from dialgraph.passages import QueryError, StoreError
-from dialgraph.speech.port import VoiceError
-from dialgraph.speech.recordings import RecordingError
-from dialgraph.storage.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
 from graphs.errors import StepTimeoutError, StoppedError
 from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError

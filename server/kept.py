@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from accounts.accounts import Accounts
-from accounts.secrets import SecretError, open_sealed, open_tokens
-from conversations.conversations import Conversations
-from conversations.copies import Copies
 from dialgraph.storage.cache import Cache, open_cache
 from dialgraph.storage.database import Database
+from dialgraph.users.accounts.accounts import Accounts
+from dialgraph.users.accounts.secrets import SecretError, open_sealed, open_tokens
+from dialgraph.users.conversations.conversations import Conversations
+from dialgraph.users.conversations.copies import Copies
 from server.settings import Settings, SettingsError, ensure_data_dir
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from accounts.hashing import KEY_PREFIX, hash_of
+from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accounts.accounts import Identity
 from dialgraph.models.usage import prompt_estimate
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseError
 from dialgraph.storage.statement_timeout import patient
 from dialgraph.storage.tables.usage import BUDGET, USAGE
+from dialgraph.users.accounts.accounts import Identity
 from server.errors import ApiError
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-from accounts.accounts import Accounts
-from accounts.users import User
-from conversations.conversations import Conversations
 from dialgraph.storage.statement_timeout import patient
+from dialgraph.users.accounts.accounts import Accounts
+from dialgraph.users.accounts.users import User
+from dialgraph.users.conversations.conversations import Conversations
 from knowledge.base import shown
 from knowledge.bases import Bases
 from knowledge.store import Store

@@ -13,9 +13,9 @@ from typing import Final
 
 import uvicorn
 
-from accounts.keys import holds_keys
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseAwayError
+from dialgraph.users.accounts.keys import holds_keys
 from server.access_token import FILE
 from server.app import create_app, prepare
 from server.guarded_protocol import guarded

@@ -3,12 +3,12 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from accounts.accounts import Accounts
-from conversations.conversations import Conversations
-from conversations.turns import ConversationTurns
 from dialgraph.environment import REAL, Environment
 from dialgraph.models.relay.user_upstreams import VettedUpstreams
 from dialgraph.storage.cache import Cache
+from dialgraph.users.accounts.accounts import Accounts
+from dialgraph.users.conversations.conversations import Conversations
+from dialgraph.users.conversations.turns import ConversationTurns
 from graphs.services import OpenServices
 from graphs.settings import langgraph_file
 from knowledge.bases import Bases

@@ -3,9 +3,9 @@
 import asyncio
 from contextlib import closing
 
-from accounts.accounts import Identity
-from conversations.values import Conversation
 from dialgraph.models.errors import ModelError
+from dialgraph.users.accounts.accounts import Identity
+from dialgraph.users.conversations.values import Conversation
 from nodes.call import Call
 from nodes.events import Failed, Say
 from nodes.turn_request import TurnRequest

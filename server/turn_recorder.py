@@ -5,11 +5,11 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from conversations.turns import BegunTurn, ConversationTurns
-from conversations.values import UnknownConversationError
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.errors import DatabaseError
 from dialgraph.storage.text import cleaned
+from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
+from dialgraph.users.conversations.values import UnknownConversationError
 from graphs.run import Run, State
 from nodes.events import Event, Fallback, Filler, Say, Transcript
 from server.errors import ApiError, conversation_gone

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
-from accounts.accounts import Identity
+from dialgraph.users.accounts.accounts import Identity
 from knowledge.jobs import Job
 from server.bodies import FORM_BYTES
 from server.errors import ApiError

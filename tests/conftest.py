@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Generator
 
 import pytest
 
-import accounts.passwords
+from dialgraph.users.accounts import passwords
 from tests import postgres
 
-vars(accounts.passwords)["COST"] = 4  # a hash takes a millisecond; what it takes in truth is a test of its own
+vars(passwords)["COST"] = 4  # a hash takes a millisecond; what it takes in truth is a test of its own
 
 for _name in [name for name in os.environ if name.startswith("DIALGRAPH_")]:
     del os.environ[_name]

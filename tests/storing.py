@@ -6,18 +6,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from accounts.errors import UnknownUserError
-from accounts.hashing import hash_of
-from accounts.passwords import Passwords
-from accounts.sealed import Sealed
-from accounts.tokens import Tokens
-from accounts.users import Users
-from conversations.conversations import Conversations
-from conversations.copies import Copies
-from conversations.turns import BegunTurn, ConversationTurns
 from dialgraph.storage.cache import NoCache
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseError
+from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.errors import UnknownUserError
+from dialgraph.users.accounts.key_hash import hash_of
+from dialgraph.users.accounts.passwords import Passwords
+from dialgraph.users.accounts.tokens import Tokens
+from dialgraph.users.accounts.users import Users
+from dialgraph.users.conversations.conversations import Conversations
+from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 TALKING = 4

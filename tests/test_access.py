@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accounts.hashing import hash_of
+from dialgraph.users.accounts.key_hash import hash_of
 from graphs.settings import ROOT
 from server.access_token import access_token
 from server.app import create_app

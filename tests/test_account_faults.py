@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import accounts.passwords
-from accounts.sealed import Sealed
 from dialgraph.storage.cache import NoCache
+from dialgraph.users.accounts import passwords
+from dialgraph.users.accounts.encryption import Sealed
 from server.limiter import Limiter
 from server.logs import LineFormatter, set_up_logging
 from server.settings import Settings
@@ -24,7 +24,7 @@ from tests.upstream import upstream
 @pytest.fixture
 def slow_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes that take a tenth of a second, so that something can happen meanwhile."""
-    monkeypatch.setattr(accounts.passwords, "COST", 11)
+    monkeypatch.setattr(passwords, "COST", 11)
 
 
 @pytest.mark.usefixtures("slow_hashes")

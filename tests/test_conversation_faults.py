@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text as sql
 
-from conversations.turns import BegunTurn
-from conversations.values import UnknownConversationError
+from dialgraph.users.conversations.turns import BegunTurn
+from dialgraph.users.conversations.values import UnknownConversationError
 from graphs.policy import Policy
 from graphs.spec import Graph, Step
 from tests.accounts import answer, somebody

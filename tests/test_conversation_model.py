@@ -9,15 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from accounts.passwords import Passwords
-from accounts.sealed import Sealed
-from accounts.tokens import Tokens
-from accounts.users import Users
-from conversations.conversations import Conversations
-from conversations.copies import Copies
-from conversations.prompt import MOST_CHARACTERS, messages_for
-from conversations.turns import BegunTurn, ConversationTurns
-from conversations.values import (
+from dialgraph.storage.cache import NoCache
+from dialgraph.storage.database import Database
+from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.passwords import Passwords
+from dialgraph.users.accounts.tokens import Tokens
+from dialgraph.users.accounts.users import Users
+from dialgraph.users.conversations.conversations import Conversations
+from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.prompt import MOST_CHARACTERS, messages_for
+from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
+from dialgraph.users.conversations.values import (
     BusyConversationError,
     KeptTurn,
     OtherRequestError,
@@ -25,8 +27,6 @@ from conversations.values import (
     State,
     UnknownConversationError,
 )
-from dialgraph.storage.cache import NoCache
-from dialgraph.storage.database import Database
 from tests.storing import KEY
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)

@@ -14,8 +14,8 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message
 
-from accounts.tokens import Claims, TokenError, Tokens
 from dialgraph.models.relay.sse import EventReader, EventTooLargeError
+from dialgraph.users.accounts.tokens import Claims, TokenError, Tokens
 from knowledge.analyse import AnalysedPiece
 from knowledge.chunk import pieces
 from knowledge.document import Piece

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from accounts.passwords import Passwords
-from accounts.sealed import Sealed
-from accounts.tokens import Tokens
-from accounts.users import Users
-from conversations.conversations import Conversations
-from conversations.copies import Copies
-from conversations.turns import BegunTurn, ConversationTurns
 from dialgraph.storage.cache import NoCache
 from dialgraph.storage.database import Database
+from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.passwords import Passwords
+from dialgraph.users.accounts.tokens import Tokens
+from dialgraph.users.accounts.users import Users
+from dialgraph.users.conversations.conversations import Conversations
+from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 from tests.storing import KEY
 from tests.test_kills import report
 

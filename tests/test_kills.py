@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from accounts.hashing import hash_of
+from dialgraph.users.accounts.key_hash import hash_of
 from graphs.settings import ROOT
 from tests.accounts import PASSWORD
 from tests.server_process import Server, close

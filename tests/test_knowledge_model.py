@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import text
 
-from accounts.passwords import Passwords
-from accounts.tokens import Tokens
-from accounts.users import Users
+from dialgraph.users.accounts.passwords import Passwords
+from dialgraph.users.accounts.tokens import Tokens
+from dialgraph.users.accounts.users import Users
 from graphs.services import OpenServices
 from knowledge.base import UnknownBaseError, UnknownDocumentError, shown
 from knowledge.bases import Bases

@@ -9,8 +9,7 @@ LAYERS = (
     ("server",),
     ("graphs",),
     ("nodes",),
-    ("knowledge", "conversations"),
-    ("accounts",),
+    ("knowledge",),
     ("dialgraph",),
 )
 RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from cryptography.fernet import Fernet
 
-from accounts.tokens import Claims, TokenError, Tokens
+from dialgraph.users.accounts.tokens import Claims, TokenError, Tokens
 from server.settings import USUAL_RATES, Settings, SettingsError
 from server.state import open_state
 from tests.accounts import Somebody

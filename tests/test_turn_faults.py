@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from conversations.conversations import LEASE_MILLISECONDS, is_running
+from dialgraph.users.conversations.conversations import LEASE_MILLISECONDS, is_running
 from server.turn_recorder import NOTE_SECONDS
 from tests.accounts import Somebody, answer, events, somebody
 from tests.serving import Connection, serving

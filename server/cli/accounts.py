@@ -43,7 +43,7 @@ def given_password() -> str:
         return sys.stdin.readline().rstrip("\r\n")
     first = getpass("Password: ")
     if first != getpass("Again: "):
-        from accounts.errors import InvalidAccountError
+        from dialgraph.users.accounts.errors import InvalidAccountError
 
         raise InvalidAccountError("The two passwords are not the same.")
     return first

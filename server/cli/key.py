@@ -52,7 +52,7 @@ def revoke(name: str, user: UserName = "") -> None:
     if not user:
         _file().revoke(name)
     elif not with_accounts(work):
-        from accounts.errors import AccountError
+        from dialgraph.users.accounts.errors import AccountError
 
         raise AccountError(f"No key {name!r} of {user!r}.")
     typer.echo(f"Revoked {name!r}.")
@@ -60,7 +60,7 @@ def revoke(name: str, user: UserName = "") -> None:
 
 def _of_user(name: str, user: str, scopes: list[str] | None, token_budget: int | None) -> str:
     async def work(kept: "Kept") -> str:
-        from accounts.keys import SCOPES
+        from dialgraph.users.accounts.keys import SCOPES
 
         owner = (await kept.accounts.users.known(user)).id
         return (await kept.accounts.keys.create(owner, name, scopes or SCOPES, token_budget=token_budget))[1]

@@ -8,7 +8,7 @@ import typer
 from server.cli.accounts import given_password, with_accounts
 
 if TYPE_CHECKING:
-    from accounts.users import User
+    from dialgraph.users.accounts.users import User
     from server.kept import Kept
 
 app = typer.Typer(help="Who can log in.", no_args_is_help=True)

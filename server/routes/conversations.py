@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from accounts.accounts import Identity
-from conversations.values import Conversation, KeptTurn
 from dialgraph.models.relay.user_upstreams import AddressError
+from dialgraph.users.accounts.accounts import Identity
+from dialgraph.users.conversations.values import Conversation, KeptTurn
 from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import Request
 
-from accounts.accounts import Identity
-from accounts.hashing import hash_of
-from accounts.users import key_of
+from dialgraph.users.accounts.accounts import Identity
+from dialgraph.users.accounts.key_hash import hash_of
+from dialgraph.users.accounts.users import key_of
 from server.admission import Admission
 from server.errors import ApiError
 from server.reply import headers_of

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 
-from accounts.accounts import Identity
 from dialgraph.storage.text import cleaned
+from dialgraph.users.accounts.accounts import Identity
 from server.errors import ApiError
 from server.reply import headers_of
 from server.routes.about import State

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from accounts.accounts import Identity
 from dialgraph.passages import MAX_TOP_K
+from dialgraph.users.accounts.accounts import Identity
 from knowledge.base import Base, BaseDocument, shown
 from knowledge.jobs import Job
 from server.bodies import JsonRoute, UploadRoute

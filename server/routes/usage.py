@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from accounts.accounts import Identity
+from dialgraph.users.accounts.accounts import Identity
 from server.bodies import JsonRoute
 from server.ledger import FOR_EVER
 from server.routes.about import State

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from accounts.accounts import Identity
-from accounts.keys import UserKey
-from accounts.users import Login, User
+from dialgraph.users.accounts.accounts import Identity
+from dialgraph.users.accounts.keys import UserKey
+from dialgraph.users.accounts.users import Login, User
 from server.bodies import LET_IN, JsonRoute
 from server.errors import ApiError
 from server.routes.about import State

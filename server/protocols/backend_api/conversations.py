@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from accounts.accounts import Identity
-from conversations.conversations import LARGEST_NUMBER
-from conversations.values import Conversation
+from dialgraph.users.accounts.accounts import Identity
+from dialgraph.users.conversations.conversations import LARGEST_NUMBER
+from dialgraph.users.conversations.values import Conversation
 from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError

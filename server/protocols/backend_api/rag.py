@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.types import Scope
 
-from accounts.accounts import Identity
 from dialgraph.passages import MAX_TOP_K
+from dialgraph.users.accounts.accounts import Identity
 from knowledge.base import BaseStore, shown
 from nodes.turn_request import TurnRequest
 from server.bodies import JsonRoute, UploadRoute

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from accounts.errors import NameTakenError
-from accounts.users import DAY
+from dialgraph.users.accounts.errors import NameTakenError
+from dialgraph.users.accounts.users import DAY
 from server.bodies import LET_IN, JsonRoute
 from server.errors import ApiError
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route

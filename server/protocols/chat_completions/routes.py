@@ -10,9 +10,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from accounts.accounts import Identity
 from dialgraph.environment import in_thread
 from dialgraph.profiles.choose import known_profiles
+from dialgraph.users.accounts.accounts import Identity
 from nodes.turn_request import TurnRequest
 from server.auth import Caller
 from server.bodies import read_body

@@ -10,13 +10,13 @@ from uuid import uuid4
 from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from accounts.errors import InvalidAccountError, NameTakenError
-from accounts.hashing import KEY_PREFIX, hash_of
-from accounts.living import hold_user
-from accounts.users import User
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.accounts import KEY, USER
 from dialgraph.storage.text import cleaned
+from dialgraph.users.accounts.errors import InvalidAccountError, NameTakenError
+from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
+from dialgraph.users.accounts.user_lock import hold_user
+from dialgraph.users.accounts.users import User
 
 SCOPES = ("chat", "conversations", "knowledge", "usage")
 """`chat` lets turns run, on every path; the others open what they name."""

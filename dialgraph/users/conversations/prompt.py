@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from conversations.values import KeptTurn
+from dialgraph.users.conversations.values import KeptTurn
 
 MOST_TURNS = 50
 """Earlier turns that a model is shown at most."""

@@ -9,14 +9,14 @@ from uuid import uuid4
 from sqlalchemy import and_, delete, exists, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
-from accounts.living import hold_user
-from accounts.sealed import Sealed, SealError
-from conversations.copies import Copies
-from conversations.values import Conversation, KeptTurn, UnknownConversationError
 from dialgraph.storage.call_memory import TABLE as CALL_MEMORY
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.conversations import CONVERSATION, TURN
 from dialgraph.storage.text import cleaned
+from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.accounts.user_lock import hold_user
+from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.values import Conversation, KeptTurn, UnknownConversationError
 
 LARGEST_NUMBER = 2**53 - 1
 """What JavaScript counts to."""

@@ -3,8 +3,8 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from accounts.errors import GoneUserError
 from dialgraph.storage.tables.accounts import USER
+from dialgraph.users.accounts.errors import GoneUserError
 
 
 async def hold_user(connection: AsyncConnection, user_id: str) -> None:

@@ -6,10 +6,10 @@ miss.
 
 import orjson
 
-from accounts.sealed import Sealed, SealError
-from conversations.prompt import MOST_TURNS
-from conversations.values import KeptTurn
 from dialgraph.storage.cache import Cache
+from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.conversations.prompt import MOST_TURNS
+from dialgraph.users.conversations.values import KeptTurn
 
 LIFETIME_SECONDS = 600
 _LARGEST_BYTES = 256 * 1024

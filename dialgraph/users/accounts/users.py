@@ -11,13 +11,13 @@ from uuid import uuid4
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accounts.errors import InvalidAccountError, NameTakenError, UnknownUserError, WrongPasswordError
-from accounts.hashing import hash_of
-from accounts.passwords import Passwords
-from accounts.tokens import Claims, Tokens
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.accounts import KEY, SESSION, USER
 from dialgraph.storage.text import cleaned
+from dialgraph.users.accounts.errors import InvalidAccountError, NameTakenError, UnknownUserError, WrongPasswordError
+from dialgraph.users.accounts.key_hash import hash_of
+from dialgraph.users.accounts.passwords import Passwords
+from dialgraph.users.accounts.tokens import Claims, Tokens
 
 LONGEST_NAME = 64
 DAY = 24 * 3600

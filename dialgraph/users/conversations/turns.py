@@ -13,10 +13,12 @@ from uuid import uuid4
 from sqlalchemy import and_, case, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from conversations.conversations import LEASE_MILLISECONDS, is_running, kept, owned
-from conversations.copies import Copies
-from conversations.prompt import MOST_TURNS
-from conversations.values import (
+from dialgraph.storage.database import Database
+from dialgraph.storage.tables.conversations import CONVERSATION, TURN
+from dialgraph.users.conversations.conversations import LEASE_MILLISECONDS, is_running, kept, owned
+from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.prompt import MOST_TURNS
+from dialgraph.users.conversations.values import (
     BusyConversationError,
     KeptTurn,
     OtherRequestError,
@@ -24,8 +26,6 @@ from conversations.values import (
     State,
     UnknownConversationError,
 )
-from dialgraph.storage.database import Database
-from dialgraph.storage.tables.conversations import CONVERSATION, TURN
 
 WAIT_SECONDS = 6.0
 """For the turn before: longer than the lease of one whose server was killed."""

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import bcrypt
 
-from accounts.errors import BusyError, InvalidAccountError
 from dialgraph.environment import in_thread
+from dialgraph.users.accounts.errors import BusyError, InvalidAccountError
 
 COST = 12
 """A quarter of a second a hash on the machine that this was measured on."""

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from accounts.hashing import KEY_PREFIX, hash_of
-from accounts.keys import SCOPES, UserKey, UserKeys
-from accounts.passwords import Passwords
-from accounts.sealed import Sealed, SealError
-from accounts.tokens import TokenError, Tokens
-from accounts.users import REFRESH_PREFIX, User, Users
 from dialgraph.storage.cache import Cache
 from dialgraph.storage.database import Database
+from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
+from dialgraph.users.accounts.keys import SCOPES, UserKey, UserKeys
+from dialgraph.users.accounts.passwords import Passwords
+from dialgraph.users.accounts.tokens import TokenError, Tokens
+from dialgraph.users.accounts.users import REFRESH_PREFIX, User, Users
 
 EVERYTHING: Final = frozenset({*SCOPES, "account"})
 """What a logged-in user may do; no key opens `account`: passwords, keys and the account's end."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from accounts.sealed import Sealed, SealError
-from accounts.tokens import FEWEST_SECRET_BYTES, Tokens
+from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.accounts.tokens import FEWEST_SECRET_BYTES, Tokens
 
 _WELL_KNOWN = ("secret", "changeme", "change-me", "example", "s3curek3y", "your-", "password")
 
