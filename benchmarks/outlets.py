@@ -15,8 +15,8 @@ from dialgraph.language.guard import (
 )
 from dialgraph.language.numbers import NumberReader, Numbers
 from dialgraph.language.speakable import Speakable
-from nodes.events import Event, Say
-from nodes.text_outlet import Stage, TextOutlet
+from dialgraph.turn.events import Event, Say
+from dialgraph.turn.text_outlet import Stage, TextOutlet
 
 CHUNKS = [f" {word}" for word in "We are open from nine in the morning until six in the evening.".split()] * 2000
 ROUNDS = 7

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.hot_path import started, wait_until_ready
 from dialgraph.speech.port import VoiceAddress, open_voice
-from nodes.pacing import LEAD_SECONDS
+from dialgraph.turn.pacing import LEAD_SECONDS
 
 SENTENCES = (
     "The winter garden on the ground floor serves breakfast from seven to half past ten.",

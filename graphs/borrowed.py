@@ -8,9 +8,9 @@ from dialgraph.passages import Searchable
 from dialgraph.speech.port import Voice
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.tools.port import Toolbox
-from nodes.contract import Services
-from nodes.fillers import Fillers
-from nodes.memory import MemoryTable
+from dialgraph.turn.filler_history import Fillers
+from dialgraph.turn.memory import MemoryTable
+from dialgraph.turn.node import Services
 
 
 class BorrowedServices:
@@ -22,40 +22,40 @@ class BorrowedServices:
         self._store = store
 
     def model(self, name: str) -> ChatModel:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._model or self._services.model(name)
 
     def store(self, name: str) -> Searchable:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._store or self._services.store(name)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         if self._store is None:
             await self._services.warm_stores(names)
 
     def voice(self, name: str) -> Voice:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._services.voice(name)
 
     def toolbox(self, name: str) -> Toolbox:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._services.toolbox(name)
 
     def transcriber(self, name: str) -> Transcriber:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._services.transcriber(name)
 
     def recording(self, name: str) -> BinaryIO:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._services.recording(name)
 
     @property
     def memory(self) -> MemoryTable:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._services.memory
 
     @property
     def fillers(self) -> Fillers:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._services.fillers

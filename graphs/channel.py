@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-from nodes.events import Audio, Event
+from dialgraph.turn.events import Audio, Event
 
 LIMIT = 64
 """Events that a run may be ahead of its fastest listener; slow ones slow it down instead of filling memory."""

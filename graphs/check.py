@@ -10,11 +10,11 @@ import orjson
 from pydantic import ValidationError
 
 from dialgraph.profiles.choose import known_profiles
+from dialgraph.turn.node import GIVEN, Node, Tool
+from dialgraph.turn.step_place import tool_name
 from graphs.paths import END_TURN, Paths, following
 from graphs.policy import Memory
 from graphs.spec import END, Graph, Step
-from nodes.contract import GIVEN, Node, Tool
-from nodes.step_place import tool_name
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 

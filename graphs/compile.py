@@ -16,6 +16,10 @@ from typing_extensions import TypedDict
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
 from dialgraph.tools.functions import Function, FunctionTools
+from dialgraph.turn.call import Call
+from dialgraph.turn.node import Context, Node, Turn
+from dialgraph.turn.request import TurnRequest
+from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
 from graphs.check import mistakes, offered_tool, read_options
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
@@ -25,11 +29,7 @@ from graphs.sequence import MOST_STEPS, StepSequence, runs_in_sequence
 from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
-from nodes.call import Call
 from nodes.catalogue import catalogue
-from nodes.contract import Context, Node, Turn
-from nodes.step_place import Offer, StepPlace, Toolset, tool_name
-from nodes.turn_request import TurnRequest
 
 
 class Messages(TypedDict, total=False):

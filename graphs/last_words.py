@@ -6,9 +6,9 @@ from typing import Final
 
 from dialgraph.language.words import in_language
 from dialgraph.speech.port import VoiceError
+from dialgraph.turn.events import Failed, Fallback
+from dialgraph.turn.node import Turn
 from graphs.policy import Policy
-from nodes.contract import Turn
-from nodes.events import Failed, Fallback
 
 _LAST_WORDS_SECONDS: Final = 120.0
 """For what was said before a turn failed: it takes as long as it is heard."""

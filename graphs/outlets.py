@@ -13,12 +13,12 @@ from dialgraph.language.guard import (
     find_words,
 )
 from dialgraph.language.speakable import Speakable
+from dialgraph.turn.line import Place
+from dialgraph.turn.text_outlet import Stage, TextOutlet
+from dialgraph.turn.turn import Turn
+from dialgraph.turn.voice_outlet import attach_voice, manner_of
 from graphs.errors import GraphError
 from graphs.policy import GuardRule, Policy
-from nodes.line import Place
-from nodes.speaking import attach_voice, manner_of
-from nodes.text_outlet import Stage, TextOutlet
-from nodes.turn import Turn
 
 _FINDERS: Mapping[str, Find] = {
     "cards": find_cards,

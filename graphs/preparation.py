@@ -10,13 +10,13 @@ from langgraph.runtime import Runtime
 from dialgraph.models.port import Message
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
+from dialgraph.turn.events import Event, Filler, Say, Transcript, as_data
+from dialgraph.turn.memory import CallMemory
+from dialgraph.turn.node import Context, Turn
 from graphs.errors import GraphError
 from graphs.outlets import Outlets
 from graphs.policy import Memory
 from graphs.spec import Graph
-from nodes.contract import Context, Turn
-from nodes.events import Event, Filler, Say, Transcript, as_data
-from nodes.memory import CallMemory
 
 
 class StreamSink:

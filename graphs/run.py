@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, Protocol
 
+from dialgraph.turn.events import Event, Failed, Fallback
+from dialgraph.turn.node import Turn
 from graphs.channel import Channel, Subscription
 from graphs.compile import CompiledGraph
 from graphs.errors import StoppedError
 from graphs.last_words import cut_words, last_words
 from graphs.tasks import forget_frames, outlast
-from nodes.contract import Turn
-from nodes.events import Event, Failed, Fallback
 
 State = Literal["complete", "interrupted", "failed"]
 

@@ -16,10 +16,10 @@ from dialgraph.speech.recordings import open_recording
 from dialgraph.speech.transcriber import Transcriber, open_transcriber
 from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.tools.port import Toolbox, open_toolbox
+from dialgraph.turn.filler_history import Fillers
+from dialgraph.turn.memory import MemoryTable
 from graphs.settings import GraphSettings
 from graphs.shelf import Shelf, opened
-from nodes.fillers import Fillers
-from nodes.memory import MemoryTable
 
 if TYPE_CHECKING:
     from dialgraph.storage.database import Database
@@ -59,15 +59,15 @@ class OpenServices:
         self.fillers = Fillers()
 
     def model(self, name: str) -> ChatModel:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._models[name]
 
     def store(self, name: str) -> Searchable:
-        """See nodes.services.Services. Opening it may read files, so it may be called in a thread."""
+        """See dialgraph.turn.services.Services. Opening it may read files, so it may be called in a thread."""
         return self.stores.store(name)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         await self.stores.warm(names)
 
     @property
@@ -80,11 +80,11 @@ class OpenServices:
             return self._stores
 
     def voice(self, name: str) -> Voice:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._voices[name]
 
     def transcriber(self, name: str) -> Transcriber:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._transcribers[name]
 
     @property
@@ -102,15 +102,15 @@ class OpenServices:
 
     @property
     def memory(self) -> MemoryTable:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return _Memory(self)
 
     def toolbox(self, name: str) -> Toolbox:
-        """See nodes.services.Services."""
+        """See dialgraph.turn.services.Services."""
         return self._toolboxes[name]
 
     def recording(self, name: str) -> BinaryIO:
-        """See nodes.services.Services. A graph names files, never places outside the folder."""
+        """See dialgraph.turn.services.Services. A graph names files, never places outside the folder."""
         return open_recording(self._settings.data_dir / "recordings", name)
 
     def open(self, kind: str, name: str) -> None:
@@ -169,11 +169,11 @@ class _Memory:
         self._services = services
 
     async def load(self, key: CallKey) -> Remembered:
-        """See nodes.memory.MemoryTable."""
+        """See dialgraph.turn.memory.MemoryTable."""
         return await (await in_thread(self._table)).load(key)
 
     async def save(self, key: CallKey, remembered: Remembered, lifetime_seconds: int) -> None:
-        """See nodes.memory.MemoryTable."""
+        """See dialgraph.turn.memory.MemoryTable."""
         await (await in_thread(self._table)).save(key, remembered, lifetime_seconds)
 
     def _table(self) -> MemoryTable:

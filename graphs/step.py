@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dialgraph.turn.events import Timing
+from dialgraph.turn.node import Node, Turn, Update
+from dialgraph.turn.step_place import StepPlace
 from graphs.errors import GraphError, StepTimeoutError
 from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from graphs.spec import Step
-from nodes.contract import Node, Turn, Update
-from nodes.events import Timing
-from nodes.step_place import StepPlace
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from dialgraph.language.words import in_language
 from dialgraph.models.history.text import text_of
-from nodes.contract import State, Turn, Update, node
-from nodes.events import Filler
+from dialgraph.turn.events import Filler
+from dialgraph.turn.node import State, Turn, Update, node
 
 Phrases = tuple[str, ...]
 _PHRASES: dict[str, Phrases] = {

@@ -15,10 +15,10 @@ from dialgraph.models.history.text import text_of
 from dialgraph.models.parts import Part
 from dialgraph.models.port import ChatRequest, Message
 from dialgraph.models.usage import estimate, estimated_usage
-from nodes.contract import State, Turn, Update, node
-from nodes.events import Finish, Relay, Say, ToolCallPart, Usage
-from nodes.messages import upstream_messages
-from nodes.offered import OfferedCalls, offered_tools
+from dialgraph.turn.events import Finish, Relay, Say, ToolCallPart, Usage
+from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.offered_tools import OfferedCalls, offered_tools
+from dialgraph.turn.upstream_messages import upstream_messages
 
 log = logging.getLogger(__name__)
 

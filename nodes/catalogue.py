@@ -5,7 +5,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 import nodes
-from nodes.contract import Node
+from dialgraph.turn.node import Node
 
 
 @cache

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nodes.contract import State, Turn, Update, node
-from nodes.events import Metadata
+from dialgraph.turn.events import Metadata
+from dialgraph.turn.node import State, Turn, Update, node
 
 
 @node()

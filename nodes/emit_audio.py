@@ -1,8 +1,8 @@
 """From here on what is said is heard."""
 
-from nodes.contract import State, Turn, Update, node
-from nodes.manner import FrameMs, SampleRate, SoundFormat
-from nodes.speaking import attach_voice, manner_of
+from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
+from dialgraph.turn.voice_outlet import attach_voice, manner_of
 
 
 @node(uses={"voice": "voice"}, sounds=True)

@@ -8,8 +8,8 @@ from pydantic import Field
 from dialgraph.language.words import in_language
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import Message
-from nodes.actions import Words
-from nodes.contract import State, Turn, Update, node
+from dialgraph.turn.actions import Words
+from dialgraph.turn.node import State, Turn, Update, node
 
 _GREETING = {"en": "Hello! How can I help you?", "zh": "您好！请问有什么可以帮您？"}
 _PROMPTS: tuple[Words, ...] = (

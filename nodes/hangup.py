@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from nodes.actions import FinishReason, Words, act, offered_tool
-from nodes.contract import State, Tool, Turn, Update, node
+from dialgraph.turn.actions import FinishReason, Words, act, offered_tool
+from dialgraph.turn.node import State, Tool, Turn, Update, node
 
 _GOODBYE = {"en": "Goodbye!", "zh": "再见！"}
 

@@ -8,10 +8,10 @@ from typing import Literal
 from dialgraph.environment import in_thread
 from dialgraph.speech.recordings import RecordingError, samples
 from dialgraph.speech.tone import silence, tone
-from nodes.contract import State, Turn, Update, node
-from nodes.events import Audio, Transcript
-from nodes.manner import FrameMs, SampleRate, SoundFormat
-from nodes.speaking import manner_of
+from dialgraph.turn.events import Audio, Transcript
+from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
+from dialgraph.turn.voice_outlet import manner_of
 
 log = logging.getLogger(__name__)
 

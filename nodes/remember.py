@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dialgraph.models.errors import ModelError
-from nodes.actions import arguments_of
-from nodes.contract import State, Tool, Turn, Update, node
+from dialgraph.turn.actions import arguments_of
+from dialgraph.turn.node import State, Tool, Turn, Update, node
 
 _SCHEMAS: dict[str, dict[str, object]] = {
     "text": {"type": "string"},

@@ -8,8 +8,8 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import AfterValidator
 
-from nodes.contract import State, Turn, Update, node
-from nodes.messages import upstream_messages
+from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.upstream_messages import upstream_messages
 
 FOLDER = Path(__file__).parent / "templates"
 # Sandboxed though only a graph's author writes templates: what they fill in comes from callers and documents.

@@ -8,9 +8,9 @@ from dialgraph.language.words import is_chinese, words
 from dialgraph.models.errors import ModelError
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import ChatRequest, Message
-from nodes.contract import State, Turn, Update, node
-from nodes.events import Say, Usage
-from nodes.turn import LONGEST_QUESTION
+from dialgraph.turn.events import Say, Usage
+from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.turn import LONGEST_QUESTION
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
 _POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)

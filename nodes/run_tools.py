@@ -10,8 +10,8 @@ import orjson
 from pydantic import Field
 
 from dialgraph.tools.port import Toolbox, ToolContext, ToolError
-from nodes.contract import State, Turn, Update, node
-from nodes.messages import upstream_messages
+from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.upstream_messages import upstream_messages
 
 log = logging.getLogger(__name__)
 

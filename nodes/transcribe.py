@@ -15,7 +15,7 @@ from dialgraph.models.port import Message
 from dialgraph.speech.port import VoiceError
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.speech.wav import header
-from nodes.contract import State, Turn, Update, node
+from dialgraph.turn.node import State, Turn, Update, node
 
 _EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}
 _NOTHING = {False: "(nothing was understood)", True: "（没有听清）"}

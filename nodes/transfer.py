@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dialgraph.language.words import in_language
-from nodes.actions import FinishReason, Words, act, offered_tool
-from nodes.contract import State, Tool, Turn, Update, node
+from dialgraph.turn.actions import FinishReason, Words, act, offered_tool
+from dialgraph.turn.node import State, Tool, Turn, Update, node
 
 _HANDING_OVER = {"en": "I will put you through. One moment, please.", "zh": "我为您转接，请稍等。"}
 

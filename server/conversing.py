@@ -9,15 +9,15 @@ from dialgraph.models.history.text import last_user_text
 from dialgraph.models.port import ChatModel
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.text import cleaned
+from dialgraph.turn.call import Call
+from dialgraph.turn.events import Say
+from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.accounts.encryption import SealError
 from dialgraph.users.conversations.prompt import messages_for
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import Conversation, KeptTurn
 from graphs.run import State
-from nodes.call import Call
-from nodes.events import Say
-from nodes.turn_request import TurnRequest
 from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down

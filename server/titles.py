@@ -4,11 +4,11 @@ import asyncio
 from contextlib import closing
 
 from dialgraph.models.errors import ModelError
+from dialgraph.turn.call import Call
+from dialgraph.turn.events import Failed, Say
+from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.conversations.values import Conversation
-from nodes.call import Call
-from nodes.events import Failed, Say
-from nodes.turn_request import TurnRequest
 from server.conversing import TEXT, endpoint_of, own_upstream, servers_model
 from server.routes.doors import admitted
 from server.state import ServerState

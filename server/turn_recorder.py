@@ -8,10 +8,10 @@ from typing import Final
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.errors import DatabaseError
 from dialgraph.storage.text import cleaned
+from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 from dialgraph.users.conversations.values import UnknownConversationError
 from graphs.run import Run, State
-from nodes.events import Event, Fallback, Filler, Say, Transcript
 from server.errors import ApiError, conversation_gone
 
 log = logging.getLogger(__name__)

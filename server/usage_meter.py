@@ -5,10 +5,10 @@ from typing import Final
 
 from dialgraph.environment import Environment
 from dialgraph.models.usage import estimate, prompt_estimate
+from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript, Usage
+from dialgraph.turn.request import TurnRequest
 from graphs.errors import StoppedError
 from graphs.run import Run
-from nodes.events import Event, Fallback, Filler, Say, Transcript, Usage
-from nodes.turn_request import TurnRequest
 from server.admission import Admission
 from server.errors import api_error
 from server.ledger import Charge, Entry, Ledger

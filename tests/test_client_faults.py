@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
 from graphs.compile import compile_graph
 from graphs.run import run_turn, running
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
-from nodes.contract import State, Turn, TurnRequest, Update, node
 from tests.serving import Connection, serving
 from tests.upstream import Action, Upstream, delta, says, upstream
 from tests.wire import read_stream

@@ -11,11 +11,11 @@ import yaml
 
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.speech.port import ENGINES as VOICES
+from dialgraph.turn.node import Node
 from docs.generate import PAGES
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.settings import ROOT, GraphSettings
 from graphs.spec import Graph
-from nodes.contract import Node
 from server.settings import PREFIX, Settings
 from tests.serving import serving
 from tests.wire import read_stream

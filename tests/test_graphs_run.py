@@ -12,14 +12,14 @@ import graphs.chat
 import graphs.hangup
 import graphs.rag
 from dialgraph.speech.port import Capabilities
+from dialgraph.turn.events import Event, Failed, Filler, Say, Timing, as_data
+from dialgraph.turn.node import Context, Node, State, Turn, TurnRequest, Update, node
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.errors import GraphError, StepTimeoutError
 from graphs.run import run_turn, running
 from graphs.services import OpenServices, default_services
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
-from nodes.contract import Context, Node, State, Turn, TurnRequest, Update, node
-from nodes.events import Event, Failed, Filler, Say, Timing, as_data
 
 OPENED: list[OpenServices] = []
 

@@ -304,8 +304,8 @@ async def test_cors_is_closed_unless_an_origin_is_named(tmp_path: Path, origins:
 
 
 async def test_an_unforeseen_error_tells_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from dialgraph.turn.node import State, Turn, Update, node
     from graphs.spec import Graph, Step
-    from nodes.contract import State, Turn, Update, node
 
     @node(speaks=True)
     async def breaks(state: State, turn: Turn) -> Update:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from dialgraph.turn.node import State, Turn, Update, node
 from graphs.settings import ROOT
 from graphs.spec import Graph, Step
-from nodes.contract import State, Turn, Update, node
 from tests.serving import serving
 from tests.upstream import Action, says, upstream
 

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from dialgraph.passages import Passage
+from dialgraph.turn import events as said
+from dialgraph.turn.call import Call
+from dialgraph.turn.events import Event, Filler, Say
+from dialgraph.turn.node import Turn, TurnRequest, node
+from dialgraph.turn.upstream_messages import upstream_messages
 from graphs.compile import compile_graph
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
-from nodes import events as said
 from nodes.acknowledge import acknowledge
-from nodes.call import Call
 from nodes.catalogue import catalogue
-from nodes.contract import Turn, TurnRequest, node
-from nodes.events import Event, Filler, Say
 from nodes.hangup import hangup
-from nodes.messages import upstream_messages
 from nodes.retrieve import retrieve
 from nodes.rewrite_messages import rewrite_messages
 from tests.serving import serving

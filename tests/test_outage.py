@@ -143,7 +143,7 @@ async def test_while_one_call_tries_the_others_do_not_wait(tmp_path: Path) -> No
 
 
 async def test_a_step_that_is_late_takes_its_edge_and_the_answer_says_so(tmp_path: Path) -> None:
-    from nodes.contract import State, Turn, Update, node
+    from dialgraph.turn.node import State, Turn, Update, node
 
     @node(writes="passages")
     async def look_up(state: State, turn: Turn) -> Update:
@@ -200,7 +200,7 @@ async def test_a_try_that_is_answered_slowly_does_not_hold_the_others_up(tmp_pat
 
 
 async def test_a_race_that_runs_out_of_its_steps_time_is_left_by_both_at_once(tmp_path: Path) -> None:
-    from nodes.contract import State, Turn, Update, node
+    from dialgraph.turn.node import State, Turn, Update, node
 
     @node(speaks=True)
     async def apologise(state: State, turn: Turn) -> Update:

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from dialgraph.profiles.choose import known_profiles, recognise
+from dialgraph.turn.node import Node
 from graphs.policy import Policy
 from graphs.spec import END, Graph, Step
-from nodes.contract import Node
 from tests.serving import serving
 from tests.upstream import calls, upstream
 from tests.wire import read_stream

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from dialgraph.speech.recordings import RecordingError, open_recording, samples
+from dialgraph.turn.events import Audio, Event, Say, Transcript
+from dialgraph.turn.node import Turn, TurnRequest
 from graphs.services import OpenServices
 from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
-from nodes.contract import Turn, TurnRequest
-from nodes.events import Audio, Event, Say, Transcript
 from nodes.play_recording import play_recording
 from tests.serving import serving
 from tests.sound import samples_of

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from dialgraph.turn.events import Event, Say
+from dialgraph.turn.node import State, Turn, Update, node
 from graphs.channel import Channel
 from graphs.policy import Policy
 from graphs.spec import Graph, Step
-from nodes.contract import State, Turn, Update, node
-from nodes.events import Event, Say
 from tests.serving import Served, serving
 from tests.upstream import says, upstream
 from tests.wire import read_stream

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from dialgraph.turn.node import State, Turn, Update, node
 from graphs.policy import Policy
 from graphs.spec import END, Graph, Step
-from nodes.contract import State, Turn, Update, node
 from tests.serving import Connection, Served, serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream

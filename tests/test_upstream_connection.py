@@ -17,9 +17,9 @@ import pytest
 import trustme
 
 from dialgraph.passages import Filter, Passage, StoreError
+from dialgraph.turn.node import State, Turn, Update, node
 from graphs.spec import END, Graph, Step
 from knowledge.store import ENGINES, Place
-from nodes.contract import State, Turn, Update, node
 from tests.serving import serving
 from tests.upstream import Action, delta, says, upstream
 from tests.wire import read_stream

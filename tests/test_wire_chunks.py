@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodes import events as said
-from nodes.events import Audio, Event, Filler, Finish, Relay, Say, Timing, ToolCallPart, Transcript, Usage
+from dialgraph.turn import events as said
+from dialgraph.turn.events import Audio, Event, Filler, Finish, Relay, Say, Timing, ToolCallPart, Transcript, Usage
 from server.protocols.chat_completions.chunks import ChunkEncoder
 from server.protocols.chat_completions.completion import CompletionFolder
 from server.protocols.sse import DONE, frame

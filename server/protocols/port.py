@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from nodes.events import Event
+from dialgraph.turn.events import Event
 from server.errors import ApiError
 
 

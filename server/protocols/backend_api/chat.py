@@ -5,8 +5,8 @@ from typing import Any, Literal
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from nodes.turn_request import TurnRequest
 from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, converse
 from server.errors import ApiError

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 from starlette.types import Scope
 
 from dialgraph.passages import MAX_TOP_K
+from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.base import BaseStore, shown
-from nodes.turn_request import TurnRequest
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
 from server.protocols.backend_api.chat import Chat, said_in, text_in

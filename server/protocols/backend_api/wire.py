@@ -5,7 +5,7 @@ from typing import Literal
 
 import orjson
 
-from nodes.events import Event, Fallback, Filler, Say
+from dialgraph.turn.events import Event, Fallback, Filler, Say
 from server.errors import ApiError
 from server.protocols.backend_api.texts import Language, told
 from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE

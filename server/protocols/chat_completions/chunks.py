@@ -16,7 +16,7 @@ import orjson
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Profile
 from dialgraph.speech.port import Word
-from nodes.events import (
+from dialgraph.turn.events import (
     Action,
     Audio,
     Citations,

@@ -4,7 +4,7 @@ from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
-from nodes.turn_request import TurnRequest
+from dialgraph.turn.request import TurnRequest
 from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, converse
 from server.errors import ApiError

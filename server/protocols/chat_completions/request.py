@@ -11,8 +11,8 @@ from typing import Any, Final
 from dialgraph.models.history.text import text_of
 from dialgraph.profiles.choose import HEADER, known_profiles, recognise, value_at
 from dialgraph.profiles.profile import Profile
-from nodes.call import Call
-from nodes.messages import INTERRUPTED_TAG
+from dialgraph.turn.call import Call
+from dialgraph.turn.upstream_messages import INTERRUPTED_TAG
 from server.errors import ApiError
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")

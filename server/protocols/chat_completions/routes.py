@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from dialgraph.environment import in_thread
 from dialgraph.profiles.choose import known_profiles
+from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from nodes.turn_request import TurnRequest
 from server.auth import Caller
 from server.bodies import read_body
 from server.body_room import Place

@@ -7,7 +7,7 @@ import orjson
 
 from dialgraph.environment import Environment
 from dialgraph.profiles.profile import Profile
-from nodes.events import Event, Say
+from dialgraph.turn.events import Event, Say
 from server.errors import ApiError
 from server.protocols.chat_completions.chunks import ChunkEncoder
 from server.protocols.chat_completions.completion import CompletionFolder

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nodes.turn_request import TurnRequest
+from dialgraph.turn.request import TurnRequest
 from server.protocols.chat_completions.request import CompletionRequest
 from server.protocols.chat_completions.routes import Completions
 from server.protocols.port import Wire

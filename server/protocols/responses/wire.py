@@ -12,7 +12,7 @@ import orjson
 
 from dialgraph.environment import Environment
 from dialgraph.profiles.profile import Profile
-from nodes.events import Event, Say, Transcript
+from dialgraph.turn.events import Event, Say, Transcript
 from server.errors import ApiError
 from server.protocols.chat_completions.chunks import Chunk, ChunkEncoder
 from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE

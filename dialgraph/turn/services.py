@@ -8,8 +8,8 @@ from dialgraph.passages import Searchable
 from dialgraph.speech.port import Voice
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.tools.port import Toolbox
-from nodes.fillers import Fillers
-from nodes.memory import MemoryTable
+from dialgraph.turn.filler_history import Fillers
+from dialgraph.turn.memory import MemoryTable
 
 
 class Services(Protocol):

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
 
 from dialgraph.profiles.profile import ActionKind
-from nodes.services import Services
-from nodes.turn import Context, Turn
-from nodes.turn_request import TurnRequest
+from dialgraph.turn.request import TurnRequest
+from dialgraph.turn.services import Services
+from dialgraph.turn.turn import Context, Turn
 
 __all__ = ["Context", "Node", "NodeFunction", "Services", "State", "Tool", "Turn", "TurnRequest", "Update", "node"]
 

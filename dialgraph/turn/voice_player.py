@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from dialgraph.speech.port import Voice, Word
-from nodes.events import Audio, Event, Filler, Transcript, Words
-from nodes.frames import Frames
+from dialgraph.turn.events import Audio, Event, Filler, Transcript, Words
+from dialgraph.turn.frames import Frames
 
 _WAITING = 256
 """Sentences: a model that writes faster than a caller listens is slowed down, not stored."""

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nodes.contract import State, Turn
-from nodes.events import ToolCallPart
-from nodes.host_tools import action_form
-from nodes.step_place import Offer, tool_name
+from dialgraph.turn.events import ToolCallPart
+from dialgraph.turn.host_tools import action_form
+from dialgraph.turn.node import State, Turn
+from dialgraph.turn.step_place import Offer, tool_name
 
 PER_REQUEST = ("tools", "tool_choice", "parallel_tool_calls")
 

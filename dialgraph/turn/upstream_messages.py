@@ -11,7 +11,7 @@ from dialgraph.language.words import is_chinese
 from dialgraph.models.history.pairing import joined, paired
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import Message
-from nodes.frames import OURS
+from dialgraph.turn.frames import OURS
 
 INTERRUPTED_TAG = "<ims_agent_interrupted>"
 """Alibaba's mark in an assistant message: the caller broke in here."""

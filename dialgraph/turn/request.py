@@ -12,7 +12,7 @@ from dialgraph.models.port import ChatModel, Message
 from dialgraph.passages import Searchable
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Profile
-from nodes.call import Call
+from dialgraph.turn.call import Call
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from math import inf
 
 from dialgraph.language.spoken import SentenceCutter
 from dialgraph.speech.port import Voice, VoiceError, refuse_unknown
-from nodes.events import Audio, Event, Filler, Say, Transcript
-from nodes.frames import Frames
-from nodes.line import Place, Sink, nowhere
-from nodes.manner import Manner, SoundFormat
-from nodes.speaker import Speaker
-from nodes.turn import Turn
+from dialgraph.turn.events import Audio, Event, Filler, Say, Transcript
+from dialgraph.turn.frames import Frames
+from dialgraph.turn.line import Place, Sink, nowhere
+from dialgraph.turn.sound_format import Manner, SoundFormat
+from dialgraph.turn.turn import Turn
+from dialgraph.turn.voice_player import Speaker
 
 _LONGEST_VOICE = 128
 _LONGEST_WHOLE_SECONDS = 900.0

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from dialgraph.language.words import in_language
 from dialgraph.profiles.profile import ActionKind
-from nodes.contract import State, Tool, Turn
-from nodes.events import Action
-from nodes.host_tools import action_form
+from dialgraph.turn.events import Action
+from dialgraph.turn.host_tools import action_form
+from dialgraph.turn.node import State, Tool, Turn
 
 Words = str | Annotated[dict[str, str], Field(min_length=1)]
 """One text, or one a language: `en`, `zh`."""

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import orjson
 
-from nodes.events import Action, Citations, Event, Finish, Metadata, Relay, Say, Timing, Usage
-from nodes.line import Sink, nowhere
+from dialgraph.turn.events import Action, Citations, Event, Finish, Metadata, Relay, Say, Timing, Usage
+from dialgraph.turn.line import Sink, nowhere
 
 _SILENT = (Timing, Usage, Finish, Metadata, Citations)
 """What may overtake words that are held back: it is not for the ear."""

@@ -13,13 +13,13 @@ from dialgraph.profiles.profile import Profile
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from dialgraph.tools.port import Toolbox, ToolError, ToolSchema
-from nodes.call import Call
-from nodes.events import Event, Say
-from nodes.line import Line
-from nodes.memory import CallMemory
-from nodes.services import Services
-from nodes.step_place import StepPlace, tool_name
-from nodes.turn_request import TurnRequest
+from dialgraph.turn.call import Call
+from dialgraph.turn.events import Event, Say
+from dialgraph.turn.line import Line
+from dialgraph.turn.memory import CallMemory
+from dialgraph.turn.request import TurnRequest
+from dialgraph.turn.services import Services
+from dialgraph.turn.step_place import StepPlace, tool_name
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from dialgraph.profiles.profile import ActionForm, ActionKind
-from nodes.turn import Turn
+from dialgraph.turn.turn import Turn
 
 _NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
     "hangup": ("hangup", "end_call", "endcall", "hang_up", "end_the_call", "terminate_call", "end_conversation"),

@@ -5,10 +5,10 @@ from enum import IntEnum
 from typing import Protocol
 
 from dialgraph.environment import Environment
-from nodes.events import Action, Event, Say, Transcript
-from nodes.frames import Frames
-from nodes.late_words import LateWords
-from nodes.manner import Manner
+from dialgraph.turn.delayed_phrases import LateWords
+from dialgraph.turn.events import Action, Event, Say, Transcript
+from dialgraph.turn.frames import Frames
+from dialgraph.turn.sound_format import Manner
 
 Sink = Callable[[Event], Awaitable[None]]
 """Where events end: our event log when we serve, LangGraph's stream writer in Studio and notebooks."""

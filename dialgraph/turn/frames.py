@@ -6,8 +6,8 @@ from dialgraph.environment import Environment
 from dialgraph.speech.port import VoiceError
 from dialgraph.speech.resample import Resampler
 from dialgraph.speech.wav import header
-from nodes.manner import Manner
-from nodes.pacing import Pace
+from dialgraph.turn.pacing import Pace
+from dialgraph.turn.sound_format import Manner
 
 OURS = "audio_d1a106"
 """How the ids of our sounds begin: no provider knows them."""
