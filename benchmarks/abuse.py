@@ -19,7 +19,7 @@ from typing import Any, cast
 import psutil
 
 from benchmarks.ticks import loop_delays
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from server.process import give_memory_back
 from tests.serving import CHAT, Connection, Served, serving
 from tests.upstream import Upstream, says, upstream

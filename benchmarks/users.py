@@ -19,7 +19,7 @@ from typing import Any, cast
 from sqlalchemy import text as sql
 
 from benchmarks.ticks import loop_delays
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.accounts import answer, somebody
 from tests.postgres import new_database
 from tests.serving import Served, serving

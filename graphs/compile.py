@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
+from dialgraph.services.services import default_services
 from dialgraph.tools.functions import Function, FunctionTools
 from dialgraph.turn.call import Call
 from dialgraph.turn.node import Context, Node, Turn
@@ -26,7 +27,6 @@ from graphs.outlets import Outlets
 from graphs.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
 from graphs.preparation import Preparation, StreamSink
 from graphs.sequence import MOST_STEPS, StepSequence, runs_in_sequence
-from graphs.services import default_services
 from graphs.spec import END, Graph
 from graphs.step import WrappedStep
 from nodes.catalogue import catalogue

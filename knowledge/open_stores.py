@@ -7,10 +7,10 @@ from threading import RLock
 
 from dialgraph.environment import in_thread
 from dialgraph.models.breaker import Health
+from dialgraph.services.lazy_engines import Shelf, known, opened
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from dialgraph.storage.database import Database
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
-from graphs.shelf import Shelf, known, opened
 from knowledge.document import BASE_STORE_NAME
 from knowledge.embed import open_embedder
 from knowledge.ingest import Ingestion

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from dialgraph.services.errors import UnknownServiceError
+from dialgraph.services.services import OpenServices
 from graphs.compile import CompiledGraph
 from graphs.errors import GraphError
-from graphs.service_errors import UnknownServiceError
-from graphs.services import OpenServices
 from graphs.spec import Graph
 
 SUFFIX = "/chat/completions"

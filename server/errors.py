@@ -9,6 +9,7 @@ import orjson
 
 from dialgraph.models.errors import Kind, ModelError
 from dialgraph.passages import QueryError, StoreError
+from dialgraph.services.errors import UnknownServiceError
 from dialgraph.speech.port import VoiceError
 from dialgraph.speech.recordings import RecordingError
 from dialgraph.storage.errors import DatabaseAwayError, DatabaseError, DatabaseFullError
@@ -21,7 +22,6 @@ from dialgraph.users.conversations.values import (
     UnknownConversationError,
 )
 from graphs.errors import StepTimeoutError, StoppedError
-from graphs.service_errors import UnknownServiceError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.document import QueueFullError
 

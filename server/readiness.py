@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from dialgraph.models.breaker import Health
+from dialgraph.services.services import OpenServices
 from dialgraph.storage.cache import Cache
-from graphs.services import OpenServices
 
 _LOOK_SECONDS = 1.0
 

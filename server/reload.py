@@ -6,7 +6,7 @@ import sys
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from server.auth import Authenticator
 from server.errors import ApiError
 from server.http.uvicorn_options import uvicorn_options

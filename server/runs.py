@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from dialgraph.environment import Environment
+from dialgraph.services.user_services import BorrowedServices
 from dialgraph.turn.node import Services, Turn
 from dialgraph.turn.request import TurnRequest
-from graphs.borrowed import BorrowedServices
 from graphs.run import Record, Run
 from server.admission import Admission
 from server.endpoints import Endpoint

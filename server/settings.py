@@ -1,4 +1,4 @@
-"""How the server is reached, beside what `graphs/settings.py` says of models, stores and voices."""
+"""How the server is reached, beside what `dialgraph/services/settings.py` says of models, stores and voices."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from pydantic_settings import SettingsError as UnreadableSetting
 
 from dialgraph.engines import LONGEST_SECONDS
 from dialgraph.models.port import ModelAddress
-from graphs.settings import GraphSettings
+from dialgraph.services.settings import GraphSettings
 
 PREFIX = "DIALGRAPH_"
 OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})

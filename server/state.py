@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from dialgraph.environment import REAL, Environment
 from dialgraph.models.relay.user_upstreams import VettedUpstreams
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import langgraph_file
 from dialgraph.storage.cache import Cache
 from dialgraph.users.accounts.accounts import Accounts
 from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.turns import ConversationTurns
-from graphs.services import OpenServices
-from graphs.settings import langgraph_file
 from knowledge.bases import Bases
 from knowledge.open_stores import OpenStores
 from server.auth import Authenticator

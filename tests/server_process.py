@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 
 RATES = ("login", "login_name", "login_address", "register", "turn", "upload", "request")
 """Of which there are none, unless a test says otherwise."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from dialgraph.services.settings import ROOT
 from dialgraph.users.accounts.key_hash import hash_of
-from graphs.settings import ROOT
 from server.access_token import access_token
 from server.app import create_app
 from server.keys import KeyFile

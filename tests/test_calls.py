@@ -9,13 +9,13 @@ import pytest
 
 from dialgraph.models.history.pairing import NO_RESULT
 from dialgraph.models.port import Message
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.call import Call
 from dialgraph.turn.events import Event, Filler
 from dialgraph.turn.node import Turn, TurnRequest
 from dialgraph.turn.upstream_messages import upstream_messages
 from graphs.policy import Policy
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from nodes.acknowledge import acknowledge
 from server.protocols.chat_completions.request import read_request

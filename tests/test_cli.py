@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.test_settings import run
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
 from graphs.compile import compile_graph
 from graphs.run import run_turn, running
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
 from graphs.spec import Graph, Step
 from tests.serving import Connection, serving
 from tests.upstream import Action, Upstream, delta, says, upstream

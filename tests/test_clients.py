@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.serving import serving
 from tests.upstream import Action, upstream
 

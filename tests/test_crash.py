@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.serving import Connection
 from tests.upstream import calls, says, upstream
 from tests.wire import read_stream

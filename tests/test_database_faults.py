@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
+from dialgraph.services.settings import ROOT
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
 from dialgraph.storage.sqlite import LARGEST_JOURNAL_BYTES
-from graphs.settings import ROOT
 from knowledge.jobs import Jobs
 from tests.accounts import answer, somebody
 from tests.postgres import new_database

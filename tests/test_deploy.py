@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.proxies import in_front
 from tests.serving import CHAT, Served, serving
 from tests.upstream import Action, Upstream, says, upstream

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.accounts import PASSWORD, form
 from tests.server_process import Server
 from tests.test_kills import check, check_places, rows_of

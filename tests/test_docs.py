@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from dialgraph.profiles.choose import known_profiles
+from dialgraph.services.settings import ROOT, GraphSettings
 from dialgraph.speech.port import ENGINES as VOICES
 from dialgraph.turn.node import Node
 from docs.generate import PAGES
 from graphs.compile import CompiledGraph, compile_graph
-from graphs.settings import ROOT, GraphSettings
 from graphs.spec import Graph
 from server.settings import PREFIX, Settings
 from tests.serving import serving

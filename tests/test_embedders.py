@@ -16,9 +16,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from dialgraph.meaning import EmbedderAddress, RerankerAddress
-from graphs.service_errors import UnknownServiceError
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
+from dialgraph.services.errors import UnknownServiceError
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from knowledge.document import Document
 from knowledge.embed import Embedder, EmbedError, open_embedder
 from knowledge.rerank import open_reranker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.serving import Served
 from tests.test_backend_api import backend
 from tests.test_users_api import login

@@ -11,14 +11,14 @@ import graphs.audio
 import graphs.chat
 import graphs.hangup
 import graphs.rag
+from dialgraph.services.services import OpenServices, default_services
+from dialgraph.services.settings import GraphSettings
 from dialgraph.speech.port import Capabilities
 from dialgraph.turn.events import Event, Failed, Filler, Say, Timing, as_data
 from dialgraph.turn.node import Context, Node, State, Turn, TurnRequest, Update, node
 from graphs.compile import CompiledGraph, compile_graph
 from graphs.errors import GraphError, StepTimeoutError
 from graphs.run import run_turn, running
-from graphs.services import OpenServices, default_services
-from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 
 OPENED: list[OpenServices] = []

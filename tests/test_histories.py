@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dialgraph.models.history.accept import accepted
 from dialgraph.models.history.dialect import dialect_of
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.providers import REFUSES, complaints
 from tests.serving import CHAT, serving
 from tests.upstream import upstream

@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dialgraph.services.settings import ROOT
 from dialgraph.users.accounts.key_hash import hash_of
-from graphs.settings import ROOT
 from tests.accounts import PASSWORD
 from tests.server_process import Server, close
 from tests.upstream import Action, upstream

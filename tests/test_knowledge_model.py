@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import text
 
+from dialgraph.services.services import OpenServices
 from dialgraph.users.accounts.passwords import Passwords
 from dialgraph.users.accounts.tokens import Tokens
 from dialgraph.users.accounts.users import Users
-from graphs.services import OpenServices
 from knowledge.base import UnknownBaseError, UnknownDocumentError, shown
 from knowledge.bases import Bases
 from knowledge.faiss import FaissStore

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from dialgraph.services.settings import ROOT
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.settings import ROOT
 from graphs.spec import Graph, Step
 from tests.serving import serving
 from tests.upstream import Action, says, upstream

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 
 FILES = (
     "test_backend_api", "test_users_api", "test_usage", "test_retrieval", "test_documents", "test_graphs_run",

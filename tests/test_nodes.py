@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from dialgraph.passages import Passage
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from dialgraph.turn import events as said
 from dialgraph.turn.call import Call
 from dialgraph.turn.events import Event, Filler, Say
 from dialgraph.turn.node import Turn, TurnRequest, node
 from dialgraph.turn.upstream_messages import upstream_messages
 from graphs.compile import compile_graph
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
 from graphs.spec import END, Graph, Step
 from nodes.acknowledge import acknowledge
 from nodes.catalogue import catalogue

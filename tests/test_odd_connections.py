@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from server import listen
 from server.app import create_app
 from server.settings import Settings

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from graphs.spec import Graph, Step
 from tests.serving import serving
 from tests.upstream import Action, calls, says, upstream

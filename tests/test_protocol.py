@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import server.protocol
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.serving import Served, serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream

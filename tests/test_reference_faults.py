@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from dialgraph.services.settings import ROOT
 from dialgraph.turn.upstream_messages import upstream_messages
-from graphs.settings import ROOT
 from tests.serving import Served, serving
 from tests.upstream import Action, calls, delta, event, says, upstream
 from tests.wire import Answer, read_stream

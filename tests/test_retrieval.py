@@ -9,8 +9,8 @@ import pytest
 from benchmarks.questions import OWN, read
 from dialgraph.language.focus import focus
 from dialgraph.models.extractive import best_sentences
-from graphs.services import OpenServices
-from graphs.settings import GraphSettings
+from dialgraph.services.services import OpenServices
+from dialgraph.services.settings import GraphSettings
 from graphs.spec import Graph, Step
 from knowledge.document import Document
 from knowledge.open_stores import OpenStores

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graphs.settings import DEFAULT_BASE_URL, ROOT
+from dialgraph.services.settings import DEFAULT_BASE_URL, ROOT
 from server.app import create_app
 from server.settings import Settings, SettingsError, load_settings
 

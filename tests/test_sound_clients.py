@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.serving import serving
 
 CLIENTS = ROOT / "tests" / "clients"

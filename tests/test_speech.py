@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dialgraph.services.settings import ROOT
 from dialgraph.speech.tone import tone
 from graphs.policy import Policy
-from graphs.settings import ROOT
 from graphs.spec import Graph, Step
 from tests.serving import Served, serving
 from tests.sound import (

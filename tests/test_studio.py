@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from server.access_token import access_token
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from graphs.settings import ROOT
+from dialgraph.services.settings import ROOT
 from tests.server_process import refused_start, serve_command
 
 OPERATOR = "dg_QKXg5KzoMvKnuQvgo8-iuyiF-eok0tP1LU7gnBNskJk"

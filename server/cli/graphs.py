@@ -42,9 +42,9 @@ def check(
     files: Annotated[list[Path] | None, typer.Argument(help="YAML or JSON graphs; none: langgraph.json's.")] = None,
 ) -> None:
     """Find every mistake of the graphs without running them."""
+    from dialgraph.services.services import OpenServices
     from graphs.compile import compile_graph
     from graphs.errors import GraphError
-    from graphs.services import OpenServices
     from graphs.spec import Graph
     from server.endpoints import open_names
     from server.settings import load_settings
@@ -75,7 +75,7 @@ def schema() -> None:
 
 
 def _endpoints() -> "dict[str, Endpoint]":
-    from graphs.settings import langgraph_file
+    from dialgraph.services.settings import langgraph_file
     from server.endpoints import load_endpoints
 
     return load_endpoints(langgraph_file())

@@ -233,7 +233,7 @@ def _show(passage: "Passage", question: str) -> None:
 
 def _run(work: Callable[["OpenStores"], Coroutine[Any, Any, Any]]) -> Any:
     """What the work gives, with the stores of the settings, which are closed again."""
-    from graphs.services import OpenServices
+    from dialgraph.services.services import OpenServices
     from knowledge.open_stores import OpenStores
     from server.settings import ensure_data_dir, load_settings
 

@@ -75,11 +75,11 @@ def serve(
 def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
     from dialgraph.passages import StoreError
+    from dialgraph.services.errors import UnknownServiceError
     from dialgraph.speech.port import VoiceError
     from dialgraph.storage.errors import DatabaseError
     from dialgraph.users.accounts.errors import AccountError
     from graphs.errors import GraphError
-    from graphs.service_errors import UnknownServiceError
     from server.keys import KeyFileError
     from server.settings import SettingsError
 

@@ -15,7 +15,7 @@ def say(
     output: Annotated[Path, typer.Option(help="The file that is written.")] = Path("say.wav"),
 ) -> None:
     """Write what a voice of the settings makes of a text into a WAV file."""
-    from graphs.services import OpenServices
+    from dialgraph.services.services import OpenServices
     from server.cli.listen import writable
     from server.logs import set_up_logging
     from server.settings import load_settings

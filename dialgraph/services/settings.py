@@ -18,7 +18,7 @@ from dialgraph.speech.espeak import installed as espeak_installed
 from dialgraph.speech.port import VoiceAddress
 from dialgraph.speech.transcriber import TranscriberAddress
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """The checkout: where langgraph.json stands."""
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 

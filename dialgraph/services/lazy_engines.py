@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from graphs.service_errors import UnknownServiceError
+from dialgraph.services.errors import UnknownServiceError
 
 Engine = TypeVar("Engine")
 

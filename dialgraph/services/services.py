@@ -11,6 +11,8 @@ from dialgraph.environment import in_thread
 from dialgraph.models.breaker import Health
 from dialgraph.models.port import ChatModel, open_model
 from dialgraph.passages import Searchable
+from dialgraph.services.lazy_engines import Shelf, opened
+from dialgraph.services.settings import GraphSettings
 from dialgraph.speech.port import Voice, open_voice
 from dialgraph.speech.recordings import open_recording
 from dialgraph.speech.transcriber import Transcriber, open_transcriber
@@ -18,8 +20,6 @@ from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.tools.port import Toolbox, open_toolbox
 from dialgraph.turn.filler_history import Fillers
 from dialgraph.turn.memory import MemoryTable
-from graphs.settings import GraphSettings
-from graphs.shelf import Shelf, opened
 
 if TYPE_CHECKING:
     from dialgraph.storage.database import Database
