@@ -6,7 +6,7 @@ from collections.abc import Callable
 import orjson
 from pydantic import SecretStr
 
-from nodes.catalogue import catalogue
+from dialgraph.graph.catalogue import catalogue
 from server.settings import PREFIX, Settings
 
 _NOTE = "<!-- Written by `make docs`; a test compares it with the code. -->"

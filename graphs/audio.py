@@ -1,7 +1,7 @@
 """`/audio/chat/completions`: the answer as sound, a transcript and PCM16 frames."""
 
-from graphs.compile import compile_graph
-from graphs.spec import Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import Graph, Step
 
 spec = Graph(
     name="audio",

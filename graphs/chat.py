@@ -1,7 +1,7 @@
 """`/chat/completions`: the caller talks with a model."""
 
-from graphs.compile import compile_graph
-from graphs.spec import Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import Graph, Step
 
 spec = Graph(
     name="chat",

@@ -1,7 +1,7 @@
 """`/hangup/chat/completions`: a receptionist who says goodbye and hangs up."""
 
-from graphs.compile import compile_graph
-from graphs.spec import END, Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import END, Graph, Step
 
 spec = Graph(
     name="hangup",

@@ -4,11 +4,11 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
+from dialgraph.graph.policy import Policy
 from dialgraph.language.words import in_language
 from dialgraph.speech.port import VoiceError
 from dialgraph.turn.events import Failed, Fallback
 from dialgraph.turn.node import Turn
-from graphs.policy import Policy
 
 _LAST_WORDS_SECONDS: Final = 120.0
 """For what was said before a turn failed: it takes as long as it is heard."""

@@ -1,7 +1,7 @@
 """`/rag/chat/completions`: answers from a knowledge base, and fills the silence while it looks."""
 
-from graphs.compile import compile_graph
-from graphs.spec import Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import Graph, Step
 
 spec = Graph(
     name="rag",

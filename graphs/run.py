@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, Protocol
 
+from dialgraph.graph.compile import CompiledGraph
+from dialgraph.graph.errors import StoppedError
 from dialgraph.turn.events import Event, Failed, Fallback
 from dialgraph.turn.node import Turn
 from graphs.channel import Channel, Subscription
-from graphs.compile import CompiledGraph
-from graphs.errors import StoppedError
 from graphs.last_words import cut_words, last_words
 from graphs.tasks import forget_frames, outlast
 

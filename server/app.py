@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dialgraph.environment import REAL, Environment
-from graphs.errors import GraphError
+from dialgraph.graph.errors import GraphError
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.ledger import WRITE_SECONDS

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from dialgraph.graph.compile import CompiledGraph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.spec import Graph
 from dialgraph.services.errors import UnknownServiceError
 from dialgraph.services.services import OpenServices
-from graphs.compile import CompiledGraph
-from graphs.errors import GraphError
-from graphs.spec import Graph
 
 SUFFIX = "/chat/completions"
 RESPONSES = "/responses"

@@ -7,6 +7,7 @@ from typing import Final
 
 import orjson
 
+from dialgraph.graph.errors import StepTimeoutError, StoppedError
 from dialgraph.models.errors import Kind, ModelError
 from dialgraph.passages import QueryError, StoreError
 from dialgraph.services.errors import UnknownServiceError
@@ -21,7 +22,6 @@ from dialgraph.users.conversations.values import (
     PassedTurnError,
     UnknownConversationError,
 )
-from graphs.errors import StepTimeoutError, StoppedError
 from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.document import QueueFullError
 

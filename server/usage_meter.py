@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from dialgraph.environment import Environment
+from dialgraph.graph.errors import StoppedError
 from dialgraph.models.usage import estimate, prompt_estimate
 from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
-from graphs.errors import StoppedError
 from graphs.run import Run
 from server.admission import Admission
 from server.errors import api_error

@@ -14,9 +14,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from dialgraph.environment import REAL
+from dialgraph.graph.compile import CompiledGraph, compile_graph
+from dialgraph.graph.spec import Graph
 from dialgraph.turn.node import Node
-from graphs.compile import CompiledGraph, compile_graph
-from graphs.spec import Graph
 from server.app import create_app
 from server.endpoints import Endpoint
 from server.guarded_protocol import guarded

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.models.history.pairing import NO_RESULT
 from dialgraph.models.port import Message
 from dialgraph.services.services import OpenServices
@@ -15,8 +17,6 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.events import Event, Filler
 from dialgraph.turn.node import Turn, TurnRequest
 from dialgraph.turn.upstream_messages import upstream_messages
-from graphs.policy import Policy
-from graphs.spec import END, Graph, Step
 from nodes.acknowledge import acknowledge
 from server.protocols.chat_completions.request import read_request
 from tests.serving import serving

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.spec import Graph, Step
 from server import listen, protocol
 from tests.serving import Connection, serving
 from tests.upstream import Action, says, upstream

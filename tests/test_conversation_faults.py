@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text as sql
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import UnknownConversationError
-from graphs.policy import Policy
-from graphs.spec import Graph, Step
 from tests.accounts import answer, somebody
 from tests.serving import serving
 from tests.test_backend_api import backend, files_with

@@ -15,8 +15,8 @@ GRAPH = '''
 """An endpoint whose tool has an effect."""
 import os, time
 from pathlib import Path
-from graphs.compile import compile_graph
-from graphs.spec import END, Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.tools.port import ToolContext
 
 EFFECTS = Path(os.environ["EFFECTS"])

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dialgraph.graph.compile import CompiledGraph, compile_graph
+from dialgraph.graph.spec import Graph
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.services.settings import ROOT, GraphSettings
 from dialgraph.speech.port import ENGINES as VOICES
 from dialgraph.turn.node import Node
 from docs.generate import PAGES
-from graphs.compile import CompiledGraph, compile_graph
-from graphs.spec import Graph
 from server.settings import PREFIX, Settings
 from tests.serving import serving
 from tests.wire import read_stream

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.compile import compile_graph
-from graphs.errors import GraphError
-from graphs.spec import END, Graph, Step
 
 
 @node()  # type: ignore[arg-type]  # the mistake under test

@@ -8,10 +8,10 @@ import graphs.audio
 import graphs.chat
 import graphs.hangup
 import graphs.rag
-from graphs.errors import GraphError
-from graphs.schema import graph_schema
-from graphs.spec import END, Graph, Step
-from nodes.catalogue import catalogue
+from dialgraph.graph.catalogue import catalogue
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.schema import graph_schema
+from dialgraph.graph.spec import END, Graph, Step
 
 SHIPPED = [graphs.chat.spec, graphs.rag.spec, graphs.audio.spec, graphs.hangup.spec]
 RICH = Graph(

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.models.request_fields import DOCUMENTED
 from dialgraph.profiles.choose import known_profiles
-from graphs.policy import Policy
-from graphs.spec import END, Graph, Step
 from server.protocols.chat_completions.request import read_request
 from tests.serving import CHAT, serving
 from tests.upstream import calls, upstream

@@ -249,7 +249,7 @@ async def test_passthrough_hands_the_callers_key_to_the_model(tmp_path: Path) ->
 
 
 def test_passthrough_refuses_graphs_with_something_to_protect(tmp_path: Path) -> None:
-    from graphs.errors import GraphError
+    from dialgraph.graph.errors import GraphError
 
     def app(**settings: Any) -> Any:
         return create_app(Settings(data_dir=tmp_path, auth="passthrough", **settings))
@@ -304,8 +304,8 @@ async def test_cors_is_closed_unless_an_origin_is_named(tmp_path: Path, origins:
 
 
 async def test_an_unforeseen_error_tells_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from dialgraph.graph.spec import Graph, Step
     from dialgraph.turn.node import State, Turn, Update, node
-    from graphs.spec import Graph, Step
 
     @node(speaks=True)
     async def breaks(state: State, turn: Turn) -> Update:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from graphs.spec import Graph, Step
+from dialgraph.graph.spec import Graph, Step
 from tests.serving import CHAT, Served, serving
 from tests.upstream import Action, Upstream, says, upstream
 

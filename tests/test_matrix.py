@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.settings import ROOT
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.spec import Graph, Step
 from tests.serving import serving
 from tests.upstream import Action, says, upstream
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.policy import Memory, Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.storage.call_memory import CallMemoryTable
 from dialgraph.storage.database import Database
 from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.turn.memory import CallMemory
-from graphs.compile import compile_graph
-from graphs.errors import GraphError
-from graphs.policy import Memory, Policy
-from graphs.spec import END, Graph, Step
 from tests.serving import Served, serving
 from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.catalogue import catalogue
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.passages import Passage
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
@@ -17,10 +20,7 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.events import Event, Filler, Say
 from dialgraph.turn.node import Turn, TurnRequest, node
 from dialgraph.turn.upstream_messages import upstream_messages
-from graphs.compile import compile_graph
-from graphs.spec import END, Graph, Step
 from nodes.acknowledge import acknowledge
-from nodes.catalogue import catalogue
 from nodes.hangup import hangup
 from nodes.retrieve import retrieve
 from nodes.rewrite_messages import rewrite_messages

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from graphs.compile import compile_graph
-from graphs.spec import END, Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.spec import END, Graph, Step
 from tests import odd_streams
 from tests.serving import CHAT, Reply, Served, add_graphs, serving
 from tests.upstream import HEAD, Action, Upstream, calls, delta, event, says, upstream

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
-from graphs.spec import Graph, Step
 from tests.serving import serving
 from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream

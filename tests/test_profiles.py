@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles, recognise
 from dialgraph.turn.node import Node
-from graphs.policy import Policy
-from graphs.spec import END, Graph, Step
 from tests.serving import serving
 from tests.upstream import calls, upstream
 from tests.wire import read_stream

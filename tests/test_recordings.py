@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.speech.recordings import RecordingError, open_recording, samples
 from dialgraph.turn.events import Audio, Event, Say, Transcript
 from dialgraph.turn.node import Turn, TurnRequest
-from graphs.spec import Graph, Step
 from nodes.play_recording import play_recording
 from tests.serving import serving
 from tests.sound import samples_of

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.spec import END, Graph, Step
+from dialgraph.graph.spec import END, Graph, Step
 from server.errors import ApiError
 from server.json_body import json_object
 from server.protocols.chat_completions.request import CompletionRequest, read_request

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from benchmarks.questions import OWN, read
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.language.focus import focus
 from dialgraph.models.extractive import best_sentences
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
-from graphs.spec import Graph, Step
 from knowledge.document import Document
 from knowledge.open_stores import OpenStores
 from knowledge.recent import key_of

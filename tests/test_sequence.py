@@ -10,14 +10,14 @@ import graphs.audio
 import graphs.chat
 import graphs.hangup
 import graphs.rag
+from dialgraph.graph.compile import CompiledGraph, compile_graph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.events import Event
 from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
-from graphs.compile import CompiledGraph, compile_graph
-from graphs.errors import GraphError
 from graphs.run import run_turn
-from graphs.spec import END, Graph, Step
 from tests.fixed import FixedEnvironment
 from tests.serving import serving
 from tests.upstream import says, upstream

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from graphs.compile import compile_graph
-from graphs.policy import Policy
-from graphs.spec import END, Graph, Step
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import END, Graph, Step
 from tests.serving import Served, add_graphs, serving
 from tests.upstream import Action, calls, delta, says, upstream
 from tests.wire import read_stream

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.settings import ROOT
 from dialgraph.speech.tone import tone
-from graphs.policy import Policy
-from graphs.spec import Graph, Step
 from tests.serving import Served, serving
 from tests.sound import (
     cepstra,

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.speech.port import Capabilities, Sound
-from graphs.compile import compile_graph
-from graphs.errors import GraphError
-from graphs.policy import Policy
-from graphs.spec import END, Graph, Step
 from server.app import create_app, prepare
 from server.settings import Settings
 from tests.server_process import Server

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialgraph.graph.compile import compile_graph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.policy import GuardRule, Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.language.guard import Guard, Rule, find_cards, find_identity_numbers, find_phone_numbers, find_words
 from dialgraph.language.numbers import NumberReader, Numbers
 from dialgraph.language.speakable import Speakable, speakable
 from dialgraph.turn.node import State, Turn, Update, node
 from dialgraph.turn.text_outlet import Stage
-from graphs.compile import compile_graph
-from graphs.errors import GraphError
-from graphs.policy import GuardRule, Policy
-from graphs.spec import END, Graph, Step
 from tests.serving import add_graphs, serving
 from tests.upstream import Action, calls, says, upstream
 from tests.wire import read_stream

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.turn.events import Event, Say
 from dialgraph.turn.node import State, Turn, Update, node
 from graphs.channel import Channel
-from graphs.policy import Policy
-from graphs.spec import Graph, Step
 from tests.serving import Served, serving
 from tests.upstream import says, upstream
 from tests.wire import read_stream

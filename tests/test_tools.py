@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
+from dialgraph.graph.compile import CompiledGraph, compile_graph
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.tools.port import ToolContext
-from graphs.compile import CompiledGraph, compile_graph
-from graphs.errors import GraphError
-from graphs.spec import END, Graph, Step
 from tests.serving import Served, add_graphs, serving
 from tests.upstream import Action, Upstream, calls, says, upstream
 from tests.wire import read_stream

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graphs.spec import Graph, Step
+from dialgraph.graph.spec import Graph, Step
 from tests.serving import serving
 from tests.upstream import Action, upstream
 from tests.wire import read_stream

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from dialgraph.graph.policy import Policy
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.policy import Policy
-from graphs.spec import END, Graph, Step
 from tests.serving import Connection, Served, serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream

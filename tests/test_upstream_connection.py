@@ -16,9 +16,9 @@ import psutil
 import pytest
 import trustme
 
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.passages import Filter, Passage, StoreError
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.spec import END, Graph, Step
 from knowledge.store import ENGINES, Place
 from tests.serving import serving
 from tests.upstream import Action, delta, says, upstream

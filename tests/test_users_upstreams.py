@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from dialgraph.graph.spec import Graph, Step
 from dialgraph.models.relay.user_upstreams import AddressError, VettedUpstreams, is_public
-from graphs.spec import Graph, Step
 from tests.accounts import somebody
 from tests.serving import serving
 from tests.test_backend_api import backend

@@ -19,9 +19,9 @@ def chat(
     save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file instead.")] = None,
 ) -> None:
     """Talk to an endpoint: its words as they come, its tool calls, and the time of each step."""
+    from dialgraph.graph.errors import GraphError
     from dialgraph.services.services import OpenServices
     from dialgraph.services.settings import langgraph_file
-    from graphs.errors import GraphError
     from server.endpoints import load_endpoints
     from server.logs import set_up_logging
     from server.settings import load_settings

@@ -29,7 +29,7 @@ def list_graphs() -> None:
 @app.command()
 def show(name: str) -> None:
     """One graph as Mermaid text."""
-    from graphs.errors import GraphError
+    from dialgraph.graph.errors import GraphError
 
     endpoints = _endpoints()
     if name not in endpoints:
@@ -42,10 +42,10 @@ def check(
     files: Annotated[list[Path] | None, typer.Argument(help="YAML or JSON graphs; none: langgraph.json's.")] = None,
 ) -> None:
     """Find every mistake of the graphs without running them."""
+    from dialgraph.graph.compile import compile_graph
+    from dialgraph.graph.errors import GraphError
+    from dialgraph.graph.spec import Graph
     from dialgraph.services.services import OpenServices
-    from graphs.compile import compile_graph
-    from graphs.errors import GraphError
-    from graphs.spec import Graph
     from server.endpoints import open_names
     from server.settings import load_settings
 
@@ -68,8 +68,8 @@ def check(
 @app.command()
 def schema() -> None:
     """The JSON Schema of graph files, for editors."""
-    from graphs.schema import graph_schema
-    from nodes.catalogue import catalogue
+    from dialgraph.graph.catalogue import catalogue
+    from dialgraph.graph.schema import graph_schema
 
     typer.echo(orjson.dumps(graph_schema(catalogue()), option=orjson.OPT_INDENT_2).decode())
 

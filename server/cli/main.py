@@ -74,12 +74,12 @@ def serve(
 
 def main() -> None:
     """The entry point: an error that the user can mend is one line, and exit code 1."""
+    from dialgraph.graph.errors import GraphError
     from dialgraph.passages import StoreError
     from dialgraph.services.errors import UnknownServiceError
     from dialgraph.speech.port import VoiceError
     from dialgraph.storage.errors import DatabaseError
     from dialgraph.users.accounts.errors import AccountError
-    from graphs.errors import GraphError
     from server.keys import KeyFileError
     from server.settings import SettingsError
 

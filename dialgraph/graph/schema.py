@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dialgraph.graph.spec import Graph
 from dialgraph.turn.node import Node
-from graphs.spec import Graph
 
 
 def graph_schema(nodes: Mapping[str, Node]) -> dict[str, Any]:

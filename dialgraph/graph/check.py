@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from dialgraph.graph.paths import END_TURN, Paths, following
+from dialgraph.graph.policy import Memory
+from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.node import GIVEN, Node, Tool
 from dialgraph.turn.step_place import tool_name
-from graphs.paths import END_TURN, Paths, following
-from graphs.policy import Memory
-from graphs.spec import END, Graph, Step
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 

@@ -7,16 +7,16 @@ from typing import Any, cast
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 from langgraph.runtime import Runtime
 
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.outlets import Outlets
+from dialgraph.graph.policy import Memory
+from dialgraph.graph.spec import Graph
 from dialgraph.models.port import Message
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from dialgraph.turn.events import Event, Filler, Say, Transcript, as_data
 from dialgraph.turn.memory import CallMemory
 from dialgraph.turn.node import Context, Turn
-from graphs.errors import GraphError
-from graphs.outlets import Outlets
-from graphs.policy import Memory
-from graphs.spec import Graph
 
 
 class StreamSink:

@@ -5,11 +5,11 @@ a quarter of a millisecond.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
+from dialgraph.graph.spec import END, Graph
+from dialgraph.graph.step import WrappedStep
 from dialgraph.turn.node import Turn
-from graphs.errors import GraphError
-from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
-from graphs.spec import END, Graph
-from graphs.step import WrappedStep
 
 MOST_STEPS: Final = 200
 """A turn that takes more is a loop that nobody meant."""

@@ -13,6 +13,15 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
+from dialgraph.graph.catalogue import catalogue
+from dialgraph.graph.check import mistakes, offered_tool, read_options
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.outlets import Outlets
+from dialgraph.graph.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
+from dialgraph.graph.preparation import Preparation, StreamSink
+from dialgraph.graph.sequence import MOST_STEPS, StepSequence, runs_in_sequence
+from dialgraph.graph.spec import END, Graph
+from dialgraph.graph.step import WrappedStep
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
 from dialgraph.services.services import default_services
@@ -21,15 +30,6 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.node import Context, Node, Turn
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
-from graphs.check import mistakes, offered_tool, read_options
-from graphs.errors import GraphError
-from graphs.outlets import Outlets
-from graphs.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
-from graphs.preparation import Preparation, StreamSink
-from graphs.sequence import MOST_STEPS, StepSequence, runs_in_sequence
-from graphs.spec import END, Graph
-from graphs.step import WrappedStep
-from nodes.catalogue import catalogue
 
 
 class Messages(TypedDict, total=False):

@@ -7,8 +7,8 @@ import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from graphs.errors import GraphError
-from graphs.policy import Policy
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.policy import Policy
 
 END: Literal["END"] = "END"
 """Where a path ends: `then=END`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from graphs.spec import END, Graph, Step
+from dialgraph.graph.spec import END, Graph, Step
 
 END_TURN = "end_turn"
 """The compiled step that every path crosses before the end."""

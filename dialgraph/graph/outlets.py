@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.policy import GuardRule, Policy
 from dialgraph.language.guard import (
     Check,
     Find,
@@ -17,8 +19,6 @@ from dialgraph.turn.line import Place
 from dialgraph.turn.text_outlet import Stage, TextOutlet
 from dialgraph.turn.turn import Turn
 from dialgraph.turn.voice_outlet import attach_voice, manner_of
-from graphs.errors import GraphError
-from graphs.policy import GuardRule, Policy
 
 _FINDERS: Mapping[str, Find] = {
     "cards": find_cards,

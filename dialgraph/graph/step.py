@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dialgraph.graph.errors import GraphError, StepTimeoutError
+from dialgraph.graph.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
+from dialgraph.graph.spec import Step
 from dialgraph.turn.events import Timing
 from dialgraph.turn.node import Node, Turn, Update
 from dialgraph.turn.step_place import StepPlace
-from graphs.errors import GraphError, StepTimeoutError
-from graphs.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
-from graphs.spec import Step
 
 log = logging.getLogger(__name__)
 

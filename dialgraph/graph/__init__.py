@@ -1,0 +1,1 @@
+"""What is declared, checked and compiled."""
