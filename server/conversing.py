@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 from dialgraph.models.history.text import last_user_text
 from dialgraph.models.port import ChatModel
 from dialgraph.profiles.profile import Profile
+from dialgraph.run.run import State
 from dialgraph.storage.text import cleaned
 from dialgraph.turn.call import Call
 from dialgraph.turn.events import Say
@@ -17,7 +18,6 @@ from dialgraph.users.accounts.encryption import SealError
 from dialgraph.users.conversations.prompt import messages_for
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import Conversation, KeptTurn
-from graphs.run import State
 from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from dialgraph.environment import Environment
+from dialgraph.run.run import Record, Run
 from dialgraph.services.user_services import BorrowedServices
 from dialgraph.turn.node import Services, Turn
 from dialgraph.turn.request import TurnRequest
-from graphs.run import Record, Run
 from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import api_error, conversation_gone, shutting_down, superseded

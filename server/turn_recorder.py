@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from dialgraph.profiles.profile import Profile
+from dialgraph.run.run import Run, State
 from dialgraph.storage.errors import DatabaseError
 from dialgraph.storage.text import cleaned
 from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 from dialgraph.users.conversations.values import UnknownConversationError
-from graphs.run import Run, State
 from server.errors import ApiError, conversation_gone
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class TurnRecord:
         return cleaned("".join(self._words))
 
     def heard(self, events: Sequence[Event]) -> None:
-        """See graphs.run.Record."""
+        """See dialgraph.run.run.Record."""
         for event in events:
             if isinstance(event, Say | Transcript | Fallback):
                 self._words.append(event.text)
@@ -58,7 +58,7 @@ class TurnRecord:
                 self._words.append(self._profile.filler(event.text))
 
     async def end(self, state: State) -> None:
-        """See graphs.run.Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""
+        """See dialgraph.run.run.Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""
         try:
             await asyncio.shield(self._recorder.log.end(self.turn, self.answer, state))
         except UnknownConversationError as error:
@@ -67,7 +67,7 @@ class TurnRecord:
         self._over()
 
     async def close(self, state: State) -> None:
-        """See graphs.run.Record."""
+        """See dialgraph.run.run.Record."""
         if not self._ended:
             if not self._streaming:
                 self._words.clear()

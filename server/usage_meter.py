@@ -6,9 +6,9 @@ from typing import Final
 from dialgraph.environment import Environment
 from dialgraph.graph.errors import StoppedError
 from dialgraph.models.usage import estimate, prompt_estimate
+from dialgraph.run.run import Run
 from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
-from graphs.run import Run
 from server.admission import Admission
 from server.errors import api_error
 from server.ledger import Charge, Entry, Ledger

@@ -9,10 +9,10 @@ import pytest
 
 from dialgraph.graph.compile import compile_graph
 from dialgraph.graph.spec import Graph, Step
+from dialgraph.run.run import run_turn, running
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
-from graphs.run import run_turn, running
 from tests.serving import Connection, serving
 from tests.upstream import Action, Upstream, delta, says, upstream
 from tests.wire import read_stream

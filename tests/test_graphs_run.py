@@ -14,12 +14,12 @@ import graphs.rag
 from dialgraph.graph.compile import CompiledGraph, compile_graph
 from dialgraph.graph.errors import GraphError, StepTimeoutError
 from dialgraph.graph.spec import END, Graph, Step
+from dialgraph.run.run import run_turn, running
 from dialgraph.services.services import OpenServices, default_services
 from dialgraph.services.settings import GraphSettings
 from dialgraph.speech.port import Capabilities
 from dialgraph.turn.events import Event, Failed, Filler, Say, Timing, as_data
 from dialgraph.turn.node import Context, Node, State, Turn, TurnRequest, Update, node
-from graphs.run import run_turn, running
 
 OPENED: list[OpenServices] = []
 

@@ -13,11 +13,11 @@ import graphs.rag
 from dialgraph.graph.compile import CompiledGraph, compile_graph
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.spec import END, Graph, Step
+from dialgraph.run.run import run_turn
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.events import Event
 from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
-from graphs.run import run_turn
 from tests.fixed import FixedEnvironment
 from tests.serving import serving
 from tests.upstream import says, upstream

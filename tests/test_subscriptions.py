@@ -8,9 +8,9 @@ import pytest
 
 from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import Graph, Step
+from dialgraph.run.channel import Channel
 from dialgraph.turn.events import Event, Say
 from dialgraph.turn.node import State, Turn, Update, node
-from graphs.channel import Channel
 from tests.serving import Served, serving
 from tests.upstream import says, upstream
 from tests.wire import read_stream

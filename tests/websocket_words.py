@@ -6,10 +6,10 @@ from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
+from dialgraph.run.channel import Subscription
 from dialgraph.turn.call import Call
 from dialgraph.turn.events import Failed, Fallback, Filler, Say
 from dialgraph.turn.node import TurnRequest
-from graphs.channel import Subscription
 from server.auth import Caller
 from server.errors import ApiError, api_error
 from server.reply import headers_of

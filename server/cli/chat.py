@@ -83,11 +83,11 @@ async def _ask(console: Any) -> str:
 async def _turn(
     graph: Any, services: Any, messages: list[dict[str, object]], console: Any, ear: Playing | Keeping | None
 ) -> tuple[str, bool]:
+    from dialgraph.run.run import run_turn
     from dialgraph.turn.call import Call
     from dialgraph.turn.events import Action, Audio, Fallback, Filler, Say, Timing, ToolCallPart, Transcript
     from dialgraph.turn.node import Turn
     from dialgraph.turn.request import TurnRequest
-    from graphs.run import run_turn
 
     heard = {"modalities": ["text", "audio"], "audio": {"format": "wav"}} if ear is not None else {}
     call = Call(id="terminal", principal="terminal")

@@ -8,10 +8,10 @@ from starlette.types import Receive, Scope, Send
 
 from dialgraph.environment import Environment
 from dialgraph.models.errors import ModelError
+from dialgraph.run.channel import Subscription
+from dialgraph.run.run import Run
 from dialgraph.turn.events import Event, Failed, Fallback
 from dialgraph.turn.request import TurnRequest
-from graphs.channel import Subscription
-from graphs.run import Run
 from server.errors import api_error
 from server.http.reply import HttpReply
 from server.protocols.port import Wire

@@ -11,11 +11,11 @@ from typing import Literal, Protocol
 
 from dialgraph.graph.compile import CompiledGraph
 from dialgraph.graph.errors import StoppedError
+from dialgraph.run.channel import Channel, Subscription
+from dialgraph.run.last_words import cut_words, last_words
+from dialgraph.run.tasks import forget_frames, outlast
 from dialgraph.turn.events import Event, Failed, Fallback
 from dialgraph.turn.node import Turn
-from graphs.channel import Channel, Subscription
-from graphs.last_words import cut_words, last_words
-from graphs.tasks import forget_frames, outlast
 
 State = Literal["complete", "interrupted", "failed"]
 

@@ -1,0 +1,1 @@
+"""One run of a turn: its task, its events, its listeners and its end."""
