@@ -1,7 +1,7 @@
 """How well the right paragraph is found: ours beside plain BM25 and plain vectors, set by set and all in one store.
 
-The constants of `knowledge.relevance` and `dialgraph.language.weights` were tuned on every second question of XQuAD,
-from the first on; "held out" are the others. A set that was never seen before is held out as a whole.
+The constants of `knowledge.search.relevance` and `dialgraph.language.weights` were tuned on every second question of
+XQuAD, from the first on; "held out" are the others. A set that was never seen before is held out as a whole.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from dialgraph.language.words import words
 from dialgraph.meaning import EmbedderAddress
 from dialgraph.storage.database import Database
 from knowledge.document import Document
-from knowledge.embed import Embedder, open_embedder
+from knowledge.embedders.embed import Embedder, open_embedder
 from knowledge.store import Place, Store, open_store
 
 Ranking = Callable[[str], Awaitable[list[int]]]

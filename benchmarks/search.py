@@ -20,9 +20,9 @@ import psutil
 
 from dialgraph.storage.database import Database
 from knowledge.document import Document, Piece
-from knowledge.embed import HashingEmbedder
-from knowledge.ingest import Ingestion
-from knowledge.jobs import Jobs
+from knowledge.embedders.embed import HashingEmbedder
+from knowledge.ingest.ingest import Ingestion
+from knowledge.ingest.jobs import Jobs
 from knowledge.store import Place, Store, open_store
 
 _WORDS = 60_000

@@ -25,7 +25,7 @@ class Passage:
     document: str
     heading: str
     score: float
-    """0 to 1: how certain it is that the passage is about the question (see `knowledge.relevance`)."""
+    """0 to 1: how certain it is that the passage is about the question (see `knowledge.search.relevance`)."""
     page: int | None = None
     start: int = 0
     end: int = 0

@@ -12,10 +12,10 @@ from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.storage.database import Database
 from knowledge.document import BASE_STORE_NAME
-from knowledge.embed import open_embedder
-from knowledge.ingest import Ingestion
-from knowledge.jobs import Jobs
-from knowledge.rerank import Reranker, open_reranker
+from knowledge.embedders.embed import open_embedder
+from knowledge.embedders.rerank import Reranker, open_reranker
+from knowledge.ingest.ingest import Ingestion
+from knowledge.ingest.jobs import Jobs
 from knowledge.store import Place, Store, open_store, options_of
 
 MOST_BASES = 64

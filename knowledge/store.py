@@ -9,15 +9,15 @@ from urllib.parse import parse_qs, urlsplit
 from dialgraph.engines import engine_of
 from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, QueryError, Searchable
 from dialgraph.storage.text import cleaned
-from knowledge.analyse import AnalysedPiece
 from knowledge.document import Document, Known, Stats
+from knowledge.passages.analyse import AnalysedPiece
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from dialgraph.storage.database import Database
-    from knowledge.embed import Embedder
-    from knowledge.rerank import Reranker
+    from knowledge.embedders.embed import Embedder
+    from knowledge.embedders.rerank import Reranker
 
 Also = Callable[["AsyncConnection", int], Awaitable[None]]
 """Runs in the transaction in which so many passages become visible. If it raises, they do not."""
@@ -100,9 +100,9 @@ class Place:
 
 
 ENGINES = {
-    "faiss": "knowledge.faiss:FaissStore",
-    "pgvector": "knowledge.pgvector:PgvectorStore",
-    "langchain": "knowledge.langchain:open_langchain",
+    "faiss": "knowledge.stores.faiss:FaissStore",
+    "pgvector": "knowledge.stores.pgvector:PgvectorStore",
+    "langchain": "knowledge.stores.langchain:open_langchain",
 }
 OPTIONS = frozenset({"embedder", "reranker"})
 

@@ -22,8 +22,8 @@ from dialgraph.users.conversations.values import (
     PassedTurnError,
     UnknownConversationError,
 )
-from knowledge.base import QuotaError, UnknownBaseError, UnknownDocumentError
 from knowledge.document import QueueFullError
+from knowledge.knowledge_base import QuotaError, UnknownBaseError, UnknownDocumentError
 
 log = logging.getLogger(__name__)
 

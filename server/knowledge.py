@@ -6,7 +6,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from dialgraph.environment import in_thread
-from knowledge.base import (
+from knowledge.document import QueueFullError
+from knowledge.ingest.ingest import Ingestion
+from knowledge.ingest.jobs import Job
+from knowledge.knowledge_base import (
     Base,
     BaseDocument,
     QuotaError,
@@ -16,10 +19,7 @@ from knowledge.base import (
     kept_name,
     shown,
 )
-from knowledge.bases import Bases
-from knowledge.document import QueueFullError
-from knowledge.ingest import Ingestion
-from knowledge.jobs import Job
+from knowledge.knowledge_bases import Bases
 from knowledge.open_stores import OpenStores
 from knowledge.store import Store
 

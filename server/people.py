@@ -12,8 +12,8 @@ from dialgraph.storage.statement_timeout import patient
 from dialgraph.users.accounts.accounts import Accounts
 from dialgraph.users.accounts.users import User
 from dialgraph.users.conversations.conversations import Conversations
-from knowledge.base import shown
-from knowledge.bases import Bases
+from knowledge.knowledge_base import shown
+from knowledge.knowledge_bases import Bases
 from knowledge.store import Store
 from server.knowledge import UserKnowledge
 from server.ledger import FOR_EVER, Ledger

@@ -11,7 +11,7 @@ from dialgraph.storage.cache import Cache
 from dialgraph.users.accounts.accounts import Accounts
 from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.turns import ConversationTurns
-from knowledge.bases import Bases
+from knowledge.knowledge_bases import Bases
 from knowledge.open_stores import OpenStores
 from server.auth import Authenticator
 from server.body_room import BodyRoom

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from dialgraph.users.accounts.accounts import Identity
-from knowledge.jobs import Job
+from knowledge.ingest.jobs import Job
 from server.bodies import FORM_BYTES
 from server.errors import ApiError
 from server.state import ServerState

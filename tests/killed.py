@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import knowledge.faiss
-import knowledge.rows
+import knowledge.stores.faiss
+import knowledge.stores.rows
 from dialgraph.storage.database import Database
-from knowledge.ingest import Ingestion
-from knowledge.jobs import Jobs
-from knowledge.rows import Rows
-from knowledge.vectors import SegmentFile
+from knowledge.ingest.ingest import Ingestion
+from knowledge.ingest.jobs import Jobs
+from knowledge.search.vectors import SegmentFile
+from knowledge.stores.rows import Rows
 from tests.stores import opened
 
 STEPS = {
@@ -25,14 +25,14 @@ STEPS = {
     "store is made": (Rows, "create", "after"),
     "document begins": (Rows, "begin", "after"),
     "passages arrive": (Rows, "arrive", "before"),
-    "ids are taken": (knowledge.rows, "take_ids", "after"),
-    "rows are written": (knowledge.rows, "bulk", "after"),
-    "words are written": (knowledge.rows, "insert_compared", "after"),
-    "terms are counted": (knowledge.rows, "add_terms", "after"),
+    "ids are taken": (knowledge.stores.rows, "take_ids", "after"),
+    "rows are written": (knowledge.stores.rows, "bulk", "after"),
+    "words are written": (knowledge.stores.rows, "insert_compared", "after"),
+    "terms are counted": (knowledge.stores.rows, "add_terms", "after"),
     "passages have arrived": (Rows, "arrive", "after"),
     "publish": (Rows, "publish", "before"),
     "published": (Rows, "publish", "after"),
-    "words are forgotten": (knowledge.rows, "forget_words", "after"),
+    "words are forgotten": (knowledge.stores.rows, "forget_words", "after"),
     "purge": (Rows, "purge", "before"),
     "purged": (Rows, "purge", "after"),
     "old pages are forgotten": (Database, "forget_old_pages", "before"),
@@ -95,6 +95,6 @@ async def change(folder: Path, operation: str) -> None:
 
 if __name__ == "__main__":
     folder, operation, step, nth = sys.argv[1:]
-    vars(knowledge.faiss)["REST"] = 100  # so that vectors are written to a file
+    vars(knowledge.stores.faiss)["REST"] = 100  # so that vectors are written to a file
     deadly(*STEPS[step], int(nth))
     asyncio.run(change(Path(folder), operation))

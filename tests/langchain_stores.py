@@ -10,7 +10,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
 from dialgraph.language.words import words
-from knowledge.embed import DIMENSION, hashed
+from knowledge.embedders.embed import DIMENSION, hashed
 
 
 class Hashed(Embeddings):

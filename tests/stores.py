@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dialgraph.storage.database import Database
-from knowledge.embed import Embedder, HashingEmbedder
+from knowledge.embedders.embed import Embedder, HashingEmbedder
 from knowledge.store import Place, Store, open_store
 
 SAMPLE = Path(__file__).parent.parent / "knowledge" / "sample"

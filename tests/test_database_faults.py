@@ -15,7 +15,7 @@ from dialgraph.services.settings import ROOT
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
 from dialgraph.storage.sqlite import LARGEST_JOURNAL_BYTES
-from knowledge.jobs import Jobs
+from knowledge.ingest.jobs import Jobs
 from tests.accounts import answer, somebody
 from tests.postgres import new_database
 from tests.test_backend_api import backend

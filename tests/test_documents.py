@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialgraph.passages import StoreError
-from knowledge.blocks import of_text
-from knowledge.chunk import MOST_TOKENS, pieces_of, token_count
 from knowledge.document import Piece
 from knowledge.documents import files_at
 from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import SOURCE_BYTES
 from knowledge.parse.run import frames
+from knowledge.passages.blocks import of_text
+from knowledge.passages.chunk import MOST_TOKENS, pieces_of, token_count
 from tests.accounts import somebody
 from tests.files import assembled, docx, package, paragraph, pdf, pptx, relations, word_table, xlsx
 from tests.serving import serving

@@ -20,8 +20,8 @@ from dialgraph.services.errors import UnknownServiceError
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from knowledge.document import Document
-from knowledge.embed import Embedder, EmbedError, open_embedder
-from knowledge.rerank import open_reranker
+from knowledge.embedders.embed import Embedder, EmbedError, open_embedder
+from knowledge.embedders.rerank import open_reranker
 from tests.stores import opened
 from tests.upstream import Action, upstream
 

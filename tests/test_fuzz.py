@@ -16,15 +16,15 @@ from starlette.types import Message
 
 from dialgraph.models.relay.sse import EventReader, EventTooLargeError
 from dialgraph.users.accounts.tokens import Claims, TokenError, Tokens
-from knowledge.analyse import AnalysedPiece
-from knowledge.chunk import pieces
 from knowledge.document import Piece
-from knowledge.embed import DIMENSION
+from knowledge.embedders.embed import DIMENSION
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import LENGTHS, read_frame, write_kind, write_pieces
 from knowledge.parse.sniff import kind_of
 from knowledge.parse.texts import text_blocks
-from knowledge.vectors import SegmentFile, build
+from knowledge.passages.analyse import AnalysedPiece
+from knowledge.passages.chunk import pieces
+from knowledge.search.vectors import SegmentFile, build
 from server.errors import ApiError
 from server.json_body import json_object
 from server.protocols.chat_completions.request import read_request

@@ -16,8 +16,8 @@ import pytest
 from dialgraph.passages import StoreError
 from dialgraph.storage.database import Database
 from knowledge.document import Document, QueueFullError
-from knowledge.ingest import Ingestion
-from knowledge.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs
+from knowledge.ingest.ingest import Ingestion
+from knowledge.ingest.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs
 from knowledge.store import Store
 from tests.files import docx, paragraph
 from tests.killed import OPERATIONS, STEPS, change, text

@@ -13,10 +13,10 @@ from sqlalchemy import text
 from dialgraph.passages import MAX_TOP_K, Filter, QueryError, StoreError
 from dialgraph.storage.database import Database
 from knowledge.document import Document, Piece
-from knowledge.embed import HashingEmbedder, Vectors
-from knowledge.faiss import FaissStore
-from knowledge.pgvector import PgvectorStore
+from knowledge.embedders.embed import HashingEmbedder, Vectors
 from knowledge.store import Place, Store, open_store
+from knowledge.stores.faiss import FaissStore
+from knowledge.stores.pgvector import PgvectorStore
 from tests.postgres import new_database
 from tests.stores import SAMPLE, opened
 

@@ -16,10 +16,10 @@ from dialgraph.services.services import OpenServices
 from dialgraph.users.accounts.passwords import Passwords
 from dialgraph.users.accounts.tokens import Tokens
 from dialgraph.users.accounts.users import Users
-from knowledge.base import UnknownBaseError, UnknownDocumentError, shown
-from knowledge.bases import Bases
-from knowledge.faiss import FaissStore
+from knowledge.knowledge_base import UnknownBaseError, UnknownDocumentError, shown
+from knowledge.knowledge_bases import Bases
 from knowledge.open_stores import OpenStores
+from knowledge.stores.faiss import FaissStore
 from server.knowledge import UserKnowledge
 from server.settings import Settings
 

@@ -19,7 +19,7 @@ ONLY_IN = {
     "starlette": {"server/"},
     "uvicorn": {"server/"},
     "aiohttp": {
-        "knowledge/http.py",
+        "knowledge/embedders/json_client.py",
         "dialgraph/models/relay/event_stream.py",
         "dialgraph/models/relay/proxy.py",
         "dialgraph/models/relay/relay.py",

@@ -14,7 +14,7 @@ from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from knowledge.document import Document
 from knowledge.open_stores import OpenStores
-from knowledge.recent import key_of
+from knowledge.search.search_cache import key_of
 from nodes.rewrite_question import goes_on
 from tests.serving import Served, serving
 from tests.stores import SAMPLE, opened

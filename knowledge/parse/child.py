@@ -11,9 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from knowledge.analyse import analysed_pieces
-from knowledge.blocks import Block
-from knowledge.chunk import pieces
 from knowledge.parse.docx import of_docx
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import write_end, write_error, write_kind, write_pieces
@@ -24,6 +21,9 @@ from knowledge.parse.pptx import of_pptx
 from knowledge.parse.sniff import kind_of
 from knowledge.parse.texts import text_blocks
 from knowledge.parse.xlsx import of_xlsx
+from knowledge.passages.analyse import analysed_pieces
+from knowledge.passages.blocks import Block
+from knowledge.passages.chunk import pieces
 
 # Readers look codecs up at their first use, which is too late: by then no file can be opened.
 _CODECS = """ascii big5 charmap cp1252 cp437 cp932 cp949 cp950 euc_jp euc_kr gb18030 gb2312 gbk hz idna iso2022_jp

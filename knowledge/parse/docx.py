@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from knowledge.blocks import Block, table_rows
 from knowledge.parse.markup import placed
 from knowledge.parse.package import Package
+from knowledge.passages.blocks import Block, table_rows
 
 # What was deleted, how it looked before, and the second copy of a text box for old programs.
 _SKIPPED = frozenset("del moveFrom Fallback pPrChange rPrChange instrText delText".split())

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import orjson
 
-from knowledge.analyse import AnalysedPiece
 from knowledge.document import Piece
-from knowledge.embed import DIMENSION, Vectors
+from knowledge.embedders.embed import DIMENSION, Vectors
+from knowledge.passages.analyse import AnalysedPiece
 
 LENGTHS = struct.Struct("<III")
 """Bytes of the header, of the codes and of the vectors."""

@@ -4,8 +4,8 @@ import csv
 import io
 from html.parser import HTMLParser
 
-from knowledge.blocks import Block, table_rows
 from knowledge.parse.errors import ParseError
+from knowledge.passages.blocks import Block, table_rows
 
 _HIDDEN = frozenset("script style template title noscript svg head nav iframe object".split())
 _BREAKS = frozenset(

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from pypdf import PdfReader
 from pypdf.errors import LimitReachedError, PyPdfError
 
-from knowledge.blocks import Block
 from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import TEXT_CHARACTERS
 from knowledge.parse.markup import placed
+from knowledge.passages.blocks import Block
 
 _PAGES = 5_000
 _MARGIN = 0.1

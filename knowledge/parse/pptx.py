@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from knowledge.blocks import Block, table_rows
 from knowledge.parse.errors import ParseError
 from knowledge.parse.markup import placed
 from knowledge.parse.package import TOO_LARGE, Package
+from knowledge.passages.blocks import Block, table_rows
 
 _FURNITURE = frozenset("sldNum dt ftr hdr sldImg".split())
 _SLIDES = 5_000

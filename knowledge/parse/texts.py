@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from knowledge.analyse import AnalysedPiece, analysed_pieces
-from knowledge.blocks import Block, of_text
-from knowledge.chunk import pieces
 from knowledge.parse.encoding import text_of
 from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import TEXT_CHARACTERS
 from knowledge.parse.markup import of_csv, of_html
+from knowledge.passages.analyse import AnalysedPiece, analysed_pieces
+from knowledge.passages.blocks import Block, of_text
+from knowledge.passages.chunk import pieces
 
 READERS: dict[str, Callable[[str], list[Block]]] = {"txt": of_text, "md": of_text, "html": of_html, "csv": of_csv}
 PLAIN = frozenset({"txt", "md", "csv"})

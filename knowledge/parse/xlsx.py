@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from knowledge.blocks import Block, table_rows
 from knowledge.parse.errors import ParseError
 from knowledge.parse.markup import placed
 from knowledge.parse.package import TOO_LARGE, Package
+from knowledge.passages.blocks import Block, table_rows
 
 _BUILT_IN_DATES = frozenset({*range(14, 23), 27, 30, 36, 45, 46, 47, 50, 57})
 _COLUMNS = 1_000

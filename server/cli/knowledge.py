@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from dialgraph.passages import Passage
-    from knowledge.jobs import Job
+    from knowledge.ingest.jobs import Job
     from knowledge.open_stores import OpenStores
 
 app = typer.Typer(help="What the endpoints know.", no_args_is_help=True)
@@ -165,7 +165,7 @@ def remove(
 @app.command()
 def export(store: StoreName = "main") -> None:
     """Write every document with its passages to standard output, one JSON object a line."""
-    from knowledge.exchange import exported
+    from knowledge.ingest.exchange import exported
 
     async def work(stores: "OpenStores") -> None:
         async for line in exported(stores.store(store)):
@@ -180,7 +180,7 @@ def import_documents(
     store: StoreName = "main",
 ) -> None:
     """Take in what another store exported, all or none."""
-    from knowledge.exchange import imported
+    from knowledge.ingest.exchange import imported
 
     documents = imported(file.read_bytes().splitlines())
     count = _run(lambda stores: stores.store(store).add(documents))

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from dialgraph.passages import MAX_TOP_K
 from dialgraph.users.accounts.accounts import Identity
-from knowledge.base import Base, BaseDocument, shown
-from knowledge.jobs import Job
+from knowledge.ingest.jobs import Job
+from knowledge.knowledge_base import Base, BaseDocument, shown
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
 from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE, frame

@@ -1,7 +1,8 @@
 """The tables of what is known: stores, documents, passages, their vectors and words, and the jobs that take them in.
 
-A document's passages arrive in several short transactions and are seen all at once, when its row becomes `live`. A
-unit of text is its number (`knowledge.terms`); the words themselves stand in `knowledge_term` only, once a store.
+A document's passages arrive in several short transactions and become visible all at once, when its row becomes `live`.
+A unit of text is its number (`knowledge.passages.terms`); the words themselves are in `knowledge_term` only, once a
+store.
 """
 
 from sqlalchemy import (

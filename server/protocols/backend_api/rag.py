@@ -10,7 +10,7 @@ from starlette.types import Scope
 from dialgraph.passages import MAX_TOP_K
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from knowledge.base import BaseStore, shown
+from knowledge.knowledge_base import BaseStore, shown
 from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
 from server.protocols.backend_api.chat import Chat, said_in, text_in

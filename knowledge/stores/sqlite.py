@@ -9,12 +9,12 @@ import orjson
 from numpy.typing import NDArray
 
 from dialgraph.passages import Filter, Passage
-from knowledge.asking import ALIKE_MOST, Spelling, words_from
-from knowledge.fuse import heaviest, summed
-from knowledge.relevance import Asked
-from knowledge.rows import StoreRow
-from knowledge.terms import token
-from knowledge.vectors import Ids
+from knowledge.passages.terms import token
+from knowledge.search.fuse import heaviest, summed
+from knowledge.search.query import ALIKE_MOST, Spelling, words_from
+from knowledge.search.relevance import Asked
+from knowledge.search.vectors import Ids
+from knowledge.stores.rows import StoreRow
 
 
 class ComparedRow(NamedTuple):

@@ -10,15 +10,17 @@ import numpy as np
 
 from dialgraph.environment import in_thread
 from dialgraph.passages import Filter, Passage, StoreError
-from knowledge.asking import ask, telling, units_of, unknown_prefixes
-from knowledge.elsewhere import Elsewhere, with_others
-from knowledge.embed import Vectors
-from knowledge.fuse import CANDIDATES, best_of, fused
-from knowledge.recent import key_of
-from knowledge.relevance import UNKNOWN, relevance
-from knowledge.rows import StoreRow, unpacked
-from knowledge.sql import SqlStore
-from knowledge.sqlite import (
+from knowledge.embedders.embed import Vectors
+from knowledge.search.fuse import CANDIDATES, best_of, fused
+from knowledge.search.query import ask, telling, units_of, unknown_prefixes
+from knowledge.search.relevance import UNKNOWN, relevance
+from knowledge.search.search_cache import key_of
+from knowledge.search.vectors import REST, Ids, Nearby, SegmentFile
+from knowledge.store import Place, checked
+from knowledge.stores.external_hits import Elsewhere, with_others
+from knowledge.stores.rows import StoreRow, unpacked
+from knowledge.stores.sql import SqlStore
+from knowledge.stores.sqlite import (
     allowed_passages,
     found_by_words,
     last_passage,
@@ -30,9 +32,7 @@ from knowledge.sqlite import (
     store_row,
     unseen_ranges,
 )
-from knowledge.store import Place, checked
-from knowledge.vectors import REST, Ids, Nearby, SegmentFile
-from knowledge.verify import sqlite_faults
+from knowledge.stores.verify import sqlite_faults
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from dialgraph.storage.database import Database
 from dialgraph.storage.tables.knowledge_bases import KNOWLEDGE_BASE
 from dialgraph.storage.text import cleaned
 from dialgraph.users.accounts.user_lock import hold_user
-from knowledge.base import Base, UnknownBaseError
+from knowledge.knowledge_base import Base, UnknownBaseError
 
 
 class Bases:

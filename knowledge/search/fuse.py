@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dialgraph.passages import Passage
-from knowledge.rerank import Reranker
-from knowledge.vectors import Ids
+from knowledge.embedders.rerank import Reranker
+from knowledge.search.vectors import Ids
 
 CANDIDATES = 64
 """Passages that are scored."""

@@ -11,20 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dialgraph.passages import Filter, Passage, StoreError
 from dialgraph.storage.errors import DatabaseAwayError
 from dialgraph.storage.tables.knowledge import pgvector_is_there, prepare_search
-from knowledge.asking import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
-from knowledge.elsewhere import Elsewhere, with_others
-from knowledge.embed import Vectors
-from knowledge.fuse import CANDIDATES, best_of, fused, heaviest, summed
-from knowledge.index_rows import written
-from knowledge.prepared import Prepared
-from knowledge.recent import key_of
-from knowledge.relevance import UNKNOWN, Asked, relevance
-from knowledge.rows import StoreRow, unpacked
-from knowledge.sql import SqlStore
+from knowledge.embedders.embed import Vectors
+from knowledge.passages.terms import token
+from knowledge.search.fuse import CANDIDATES, best_of, fused, heaviest, summed
+from knowledge.search.query import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
+from knowledge.search.relevance import UNKNOWN, Asked, relevance
+from knowledge.search.search_cache import key_of
+from knowledge.search.vectors import Ids
 from knowledge.store import Place, checked
-from knowledge.terms import token
-from knowledge.vectors import Ids
-from knowledge.verify import postgres_faults
+from knowledge.stores.external_hits import Elsewhere, with_others
+from knowledge.stores.index_rows import written
+from knowledge.stores.prepared import Prepared
+from knowledge.stores.rows import StoreRow, unpacked
+from knowledge.stores.sql import SqlStore
+from knowledge.stores.verify import postgres_faults
 
 _MOST_DIMENSIONS = 2_000
 """That an HNSW index of pgvector takes; longer vectors are compared one by one."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from dialgraph.language.sentences import place_to_cut, sentences
 from dialgraph.language.words import HAN
-from knowledge.blocks import Block, of_text
 from knowledge.document import Piece
+from knowledge.passages.blocks import Block, of_text
 
 MOST_TOKENS = 240
 """Of a piece. Small embedding models read 256 tokens and forget the rest."""

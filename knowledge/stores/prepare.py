@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from knowledge.analyse import AnalysedPiece, embedded_text
-from knowledge.embed import Embedder, EmbedError, Vectors
-from knowledge.prepared import Prepared
-from knowledge.rows import Rows, StoreRow
+from knowledge.embedders.embed import Embedder, EmbedError, Vectors
+from knowledge.passages.analyse import AnalysedPiece, embedded_text
+from knowledge.stores.prepared import Prepared
+from knowledge.stores.rows import Rows, StoreRow
 
 
 class Arriving(NamedTuple):

@@ -17,10 +17,10 @@ from dialgraph.environment import in_thread
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
 from knowledge.document import Document, Known, Piece
-from knowledge.embed import Vectors
-from knowledge.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids
-from knowledge.prepared import Prepared, worked_out
-from knowledge.terms import WORDS
+from knowledge.embedders.embed import Vectors
+from knowledge.passages.terms import WORDS
+from knowledge.stores.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids
+from knowledge.stores.prepared import Prepared, worked_out
 
 _PURGED_AT_ONCE = 500
 

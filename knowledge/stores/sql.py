@@ -13,19 +13,19 @@ from dialgraph.environment import in_thread
 from dialgraph.language.focus import focus
 from dialgraph.passages import StoreError
 from dialgraph.storage.text import cleaned
-from knowledge.analyse import AnalysedPiece, analysed_pieces
-from knowledge.arrival import Arrival
-from knowledge.chunk import pieces_of
 from knowledge.document import BASE_STORE_NAME, Document, EmptyDocumentError, Known, Piece, Stats, checked_name
 from knowledge.documents import read_texts
-from knowledge.elsewhere import Elsewhere
-from knowledge.embed import EmbedError, Vectors
-from knowledge.prepared import Prepared
-from knowledge.recent import Recent
-from knowledge.rows import Rows, StoreRow
+from knowledge.embedders.embed import EmbedError, Vectors
+from knowledge.passages.analyse import AnalysedPiece, analysed_pieces
+from knowledge.passages.chunk import pieces_of
+from knowledge.passages.terms import WORDS
+from knowledge.search.search_cache import Recent
 from knowledge.store import Also, Place, nothing_else, unheard
-from knowledge.terms import WORDS
-from knowledge.whole import to_the_end
+from knowledge.stores.document_writer import Arrival
+from knowledge.stores.external_hits import Elsewhere
+from knowledge.stores.prepared import Prepared
+from knowledge.stores.rows import Rows, StoreRow
+from knowledge.stores.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from langchain_core.vectorstores import VectorStore
 
 from dialgraph.environment import in_thread
 from dialgraph.passages import Passage, StoreError
-from knowledge.elsewhere import Elsewhere
-from knowledge.embed import HashingEmbedder
-from knowledge.faiss import FaissStore
-from knowledge.pgvector import PgvectorStore
-from knowledge.prepared import Prepared
-from knowledge.sql import SqlStore
+from knowledge.embedders.embed import HashingEmbedder
 from knowledge.store import Place, Store
+from knowledge.stores.external_hits import Elsewhere
+from knowledge.stores.faiss import FaissStore
+from knowledge.stores.pgvector import PgvectorStore
+from knowledge.stores.prepared import Prepared
+from knowledge.stores.sql import SqlStore
 
 log = logging.getLogger(__name__)
 

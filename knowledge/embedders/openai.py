@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dialgraph.meaning import EmbedderAddress
-from knowledge.embed import EmbedError, Vectors, of_unit_length
-from knowledge.http import HttpError, JsonClient
+from knowledge.embedders.embed import EmbedError, Vectors, of_unit_length
+from knowledge.embedders.json_client import HttpError, JsonClient
 
 _BATCH = 64
 _AT_ONCE = 4

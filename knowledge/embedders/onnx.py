@@ -14,7 +14,7 @@ import numpy as np
 
 from dialgraph.environment import in_thread
 from dialgraph.meaning import EmbedderAddress
-from knowledge.embed import EmbedError, Vectors, of_unit_length
+from knowledge.embedders.embed import EmbedError, Vectors, of_unit_length
 
 _BATCH = 16
 _LONGEST = 256

@@ -9,8 +9,8 @@ from rapidfuzz.distance import DamerauLevenshtein
 from dialgraph.language.focus import focus
 from dialgraph.language.weights import tells, weight
 from dialgraph.language.words import HAN_CHARACTER, is_chinese, words
-from knowledge.relevance import Asked, rarity
-from knowledge.terms import code
+from knowledge.passages.terms import code
+from knowledge.search.relevance import Asked, rarity
 
 MOST_UNITS = 200
 """Of a question: more is no question."""

@@ -13,16 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dialgraph.passages import StoreError
 from dialgraph.storage.errors import DatabaseError
-from knowledge.analyse import AnalysedPiece
 from knowledge.document import Document, EmptyDocumentError
-from knowledge.embed import EmbedError
-from knowledge.jobs import LEASE_SECONDS, Job, Jobs
+from knowledge.embedders.embed import EmbedError
+from knowledge.ingest.jobs import LEASE_SECONDS, Job, Jobs
 from knowledge.parse.errors import ParseError
 from knowledge.parse.frames import Frame
 from knowledge.parse.run import frames
 from knowledge.parse.sniff import MEDIA_TYPES
+from knowledge.passages.analyse import AnalysedPiece
 from knowledge.store import Store
-from knowledge.whole import to_the_end
+from knowledge.stores.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 

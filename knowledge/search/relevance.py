@@ -11,7 +11,7 @@ from math import exp, log1p, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.terms import END, Codes, joined
+from knowledge.passages.terms import END, Codes, joined
 
 SATURATION = 1.2
 _LENGTH_WEIGHT = 0.6

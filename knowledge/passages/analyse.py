@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from knowledge.document import Piece
-from knowledge.embed import Vectors, hashed
-from knowledge.terms import Codes, analysed
+from knowledge.embedders.embed import Vectors, hashed
+from knowledge.passages.terms import Codes, analysed
 
 BATCH = 256
 """Pieces that are analysed, embedded and written together: the database is held for some tens of milliseconds."""

@@ -13,7 +13,7 @@ import numpy as np
 from dialgraph.language.focus import focus
 from dialgraph.language.words import is_stop_word, words
 from dialgraph.passages import Filter, Passage
-from knowledge.embed import Vectors
+from knowledge.embedders.embed import Vectors
 
 _REMEMBERED = 512
 _COMPARED = 64

@@ -7,8 +7,8 @@ import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.rows import StoreRow
-from knowledge.terms import token
+from knowledge.passages.terms import token
+from knowledge.stores.rows import StoreRow
 
 
 def sqlite_faults(connection: sqlite3.Connection, store: StoreRow, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from openai import OpenAIError
 from pydantic import SecretStr
 
 from dialgraph.meaning import EmbedderAddress
-from knowledge.embed import EmbedError, Vectors, of_unit_length
+from knowledge.embedders.embed import EmbedError, Vectors, of_unit_length
 
 
 class LangChainEmbedder:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from knowledge.document import Piece
-from knowledge.embed import Vectors
-from knowledge.terms import END, Codes, code, joined, tokens
+from knowledge.embedders.embed import Vectors
+from knowledge.passages.terms import END, Codes, code, joined, tokens
 
 
 class Prepared(NamedTuple):

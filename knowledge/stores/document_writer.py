@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
 from dialgraph.language.words import is_chinese
-from knowledge.analyse import BATCH, AnalysedPiece
 from knowledge.document import Document
-from knowledge.embed import Embedder
-from knowledge.prepare import Arriving, prepared
-from knowledge.prepared import Prepared
-from knowledge.rows import Rows, StoreRow
+from knowledge.embedders.embed import Embedder
+from knowledge.passages.analyse import BATCH, AnalysedPiece
 from knowledge.store import Also, nothing_else
+from knowledge.stores.prepare import Arriving, prepared
+from knowledge.stores.prepared import Prepared
+from knowledge.stores.rows import Rows, StoreRow
 
 _TELL_LANGUAGE = 32
 """Pieces of a document whose words tell its language: the first one may be a title in another."""

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from knowledge.embed import Vectors
+from knowledge.embedders.embed import Vectors
 
 faiss: Any = faiss_untyped  # its type stubs know half of it
 faiss.omp_set_num_threads(1)  # a search is short: threads would cost more than they save

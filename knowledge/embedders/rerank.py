@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dialgraph.meaning import RerankerAddress
-from knowledge.http import HttpError, JsonClient
+from knowledge.embedders.json_client import HttpError, JsonClient
 
 log = logging.getLogger(__name__)
 

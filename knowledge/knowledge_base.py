@@ -12,7 +12,7 @@ from dialgraph.storage.text import cleaned
 from knowledge.document import Known
 
 if TYPE_CHECKING:
-    from knowledge.jobs import Job
+    from knowledge.ingest.jobs import Job
 
 LONGEST_FILE_NAME = 255
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")

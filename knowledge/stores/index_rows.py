@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from knowledge.embed import Vectors
-from knowledge.prepared import Prepared, packed
-from knowledge.terms import tokens
+from knowledge.embedders.embed import Vectors
+from knowledge.passages.terms import tokens
+from knowledge.stores.prepared import Prepared, packed
 
 
 async def bulk(connection: AsyncConnection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -57,11 +57,11 @@ def of_unit_length(vectors: Vectors) -> Vectors:
 
 
 ENGINES = {
-    "hashing": "knowledge.embed:HashingEmbedder",
-    "http": "knowledge.openai:OpenAIEmbedder",
-    "https": "knowledge.openai:OpenAIEmbedder",
-    "langchain": "knowledge.langchain_embed:LangChainEmbedder",
-    "onnx": "knowledge.onnx:OnnxEmbedder",
+    "hashing": "knowledge.embedders.embed:HashingEmbedder",
+    "http": "knowledge.embedders.openai:OpenAIEmbedder",
+    "https": "knowledge.embedders.openai:OpenAIEmbedder",
+    "langchain": "knowledge.embedders.langchain:LangChainEmbedder",
+    "onnx": "knowledge.embedders.onnx:OnnxEmbedder",
 }
 
 

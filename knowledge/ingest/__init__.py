@@ -1,0 +1,1 @@
+"""Files → passages in a store."""

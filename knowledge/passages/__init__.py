@@ -1,0 +1,1 @@
+"""A document cut into passages, and each passage as search compares it. Pure."""

@@ -1,0 +1,1 @@
+"""Questions → the passages that answer them."""

@@ -1,0 +1,1 @@
+"""The engines of the Store port, and the rows that they share."""
