@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dialgraph.passages import StoreError
 from knowledge.document import Piece
-from knowledge.documents import files_at
+from knowledge.files import files_at
 from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import SOURCE_BYTES
 from knowledge.parse.run import frames

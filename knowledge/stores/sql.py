@@ -14,8 +14,8 @@ from dialgraph.language.focus import focus
 from dialgraph.passages import StoreError
 from dialgraph.storage.text import cleaned
 from knowledge.document import BASE_STORE_NAME, Document, EmptyDocumentError, Known, Piece, Stats, checked_name
-from knowledge.documents import read_texts
 from knowledge.embedders.embed import EmbedError, Vectors
+from knowledge.files import read_texts
 from knowledge.passages.analyse import AnalysedPiece, analysed_pieces
 from knowledge.passages.chunk import pieces_of
 from knowledge.passages.terms import WORDS

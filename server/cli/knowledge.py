@@ -41,7 +41,7 @@ def index(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from knowledge.documents import files_at
+    from knowledge.files import files_at
 
     files = files_at(paths)
 
