@@ -10,8 +10,8 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.app import create_app
+from server.connection.extensions import ABORT
 from server.errors import ApiError
-from server.extensions import ABORT
 from server.logs import set_up_logging
 from server.reply import send_error
 from server.settings import load_settings

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
 from server.access_token import access_token
+from server.connection.extensions import KNOWN
+from server.connection.networks import is_loopback
 from server.errors import ApiError
-from server.extensions import KNOWN
 from server.keys import KeyFile, KeyFileError
-from server.networks import is_loopback
 from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:

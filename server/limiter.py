@@ -16,8 +16,8 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import Scope
 
 from dialgraph.storage.cache import Cache
+from server.connection.networks import address_of, networks
 from server.errors import ApiError
-from server.networks import address_of, networks
 from server.settings import USUAL_RATES, Settings, SettingsError
 
 _RATE = re.compile(r"[1-9]\d{0,8} ?(/|per) ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?", re.ASCII)

@@ -6,7 +6,7 @@ from server.settings import Settings, SettingsError
 
 UNACKNOWLEDGED_MILLISECONDS = 35_000
 """After which the kernel gives a client up. It also counts the time in which a client that is there takes nothing,
-which may be `send_timeout_seconds`; one that has vanished is noticed sooner (server.vanished)."""
+which may be `send_timeout_seconds`; one that has vanished is noticed sooner (server.connection.vanished)."""
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -18,8 +18,8 @@ from dialgraph.storage.errors import DatabaseAwayError
 from dialgraph.users.accounts.keys import holds_keys
 from server.access_token import FILE
 from server.app import create_app, prepare
-from server.guarded_protocol import guarded
-from server.http.uvicorn_options import uvicorn_options
+from server.connection.guarded_protocol import guarded
+from server.connection.uvicorn_options import uvicorn_options
 from server.settings import Settings, SettingsError
 from server.state import ServerState
 

@@ -18,9 +18,9 @@ from dialgraph.graph.compile import CompiledGraph, compile_graph
 from dialgraph.graph.spec import Graph
 from dialgraph.turn.node import Node
 from server.app import create_app
+from server.connection.guarded_protocol import guarded
+from server.connection.uvicorn_options import uvicorn_options
 from server.endpoints import Endpoint
-from server.guarded_protocol import guarded
-from server.http.uvicorn_options import uvicorn_options
 from server.listen import listen
 from server.process import DrainingServer
 from server.settings import Settings

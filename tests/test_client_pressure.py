@@ -14,7 +14,8 @@ import pytest
 
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
-from server import listen, protocol
+from server import listen
+from server.connection import limited_protocol
 from tests.serving import Connection, serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream
@@ -136,8 +137,8 @@ SLOW = {
 async def test_c07_who_sends_too_slowly_is_closed_and_holds_nobody_up(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.6)
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.6)
+    monkeypatch.setattr(limited_protocol, "HEADER_SECONDS", 0.6)
+    monkeypatch.setattr(limited_protocol, "BODY_SECONDS", 0.6)
     async with serving(tmp_path) as served:
         connection = await served.connect()
 
@@ -157,14 +158,14 @@ async def test_c07_who_sends_too_slowly_is_closed_and_holds_nobody_up(
 
 
 def test_c07_the_deadlines_are_those_of_the_catalogue() -> None:
-    assert protocol.HEADER_SECONDS <= 15 and protocol.BODY_SECONDS <= 15
+    assert limited_protocol.HEADER_SECONDS <= 15 and limited_protocol.BODY_SECONDS <= 15
 
 
 async def test_c07_a_large_body_may_take_as_long_as_its_size_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(protocol, "BODY_BYTES_A_SECOND", 100_000)
+    monkeypatch.setattr(limited_protocol, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(limited_protocol, "BODY_BYTES_A_SECOND", 100_000)
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         connection = await served.connect()
         request = served.request("/chat/completions", {**BODY, "padding": "x" * 400_000})

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server import crowd, proxy_protocol
-from server.crowd import most_connections
-from server.networks import address_of, networks
-from server.proxy_protocol import ProxyHeaderError, may_begin, read_header
+from server.connection import crowd, proxy_protocol
+from server.connection.crowd import most_connections
+from server.connection.networks import address_of, networks
+from server.connection.proxy_protocol import ProxyHeaderError, may_begin, read_header
 from tests.accounts import somebody
 from tests.proxies import in_front
 from tests.serving import CHAT, Connection, Served, serving

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from server.app import create_app
+from server.connection.limited_protocol import MAX_HEADER_BYTES
 from server.errors import ApiError
 from server.keys import KeyFile
-from server.protocol import MAX_HEADER_BYTES
 from server.settings import Settings, SettingsError
 from tests.serving import Reply, serving
 from tests.upstream import Action, says, upstream
@@ -100,7 +100,7 @@ async def test_a_large_picture_passes_the_default_limit(tmp_path: Path) -> None:
 
 
 async def test_a_silent_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.protocol.HEADER_SECONDS", 0.2)
+    monkeypatch.setattr("server.connection.limited_protocol.HEADER_SECONDS", 0.2)
     async with serving(tmp_path) as served:
         silent, slow = await served.connect(), await served.connect()
         await slow.send(b"POST /chat/completions HTTP/1.1\r\nhost:")

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-import server.protocol
+import server.connection.limited_protocol
 from dialgraph.services.settings import ROOT
 from tests.serving import Served, serving
 from tests.upstream import Action, says, upstream
@@ -107,8 +107,8 @@ async def test_an_offer_of_http_2_loses_no_body(tmp_path: Path) -> None:
 async def test_bytes_behind_a_request_disturb_no_stream(
     tmp_path: Path, stray: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.protocol.HEADER_SECONDS", 0.2)
-    monkeypatch.setattr("server.protocol.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("server.connection.limited_protocol.HEADER_SECONDS", 0.2)
+    monkeypatch.setattr("server.connection.limited_protocol.BODY_SECONDS", 0.2)
     async with upstream(SLOW) as up, serving(tmp_path, models={"main": up.url}) as served:
         connection = await served.connect()
         await connection.send(served.request(CHAT, HI) + stray)
@@ -148,7 +148,7 @@ async def test_who_closes_behind_his_request_reads_why_it_was_refused(tmp_path: 
 async def test_a_body_without_end_behind_its_refusal_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, close: bool
 ) -> None:
-    monkeypatch.setattr(server.protocol, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(server.connection.limited_protocol, "LINGER_SECONDS", 0.3)
     async with serving(tmp_path, api_keys={"a": "x" * 32}) as served:
         connection = await served.connect()
         headers = {"content-length": "999999999", **({"connection": "close"} if close else {})}
@@ -187,7 +187,7 @@ async def test_leaving_in_the_middle_of_a_body_starts_no_turn(tmp_path: Path) ->
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.protocol.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("server.connection.limited_protocol.BODY_SECONDS", 0.2)
     async with serving(tmp_path) as served:
         connection = await served.connect()
         await connection.send(served.request(CHAT, HI)[:-10])

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from server.protocol import MAX_HEADER_BYTES
+from server.connection.limited_protocol import MAX_HEADER_BYTES
 from tests.serving import CHAT, Served, serving
 from tests.upstream import Action, Upstream, says, upstream
 from tests.websocket_words import ROUTE

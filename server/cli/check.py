@@ -60,7 +60,7 @@ def _access_token(url: str) -> str:
     from urllib.parse import urlsplit
 
     from server.access_token import existing_access_token
-    from server.networks import is_loopback
+    from server.connection.networks import is_loopback
     from server.settings import load_settings
 
     try:

@@ -10,8 +10,8 @@ from typing import Final, Self
 
 from starlette.types import Receive, Scope, Send
 
-from server.extensions import ABORT, BODY_STREAM, VANISHED
-from server.http.body_stream import BodyStream
+from server.connection.body_stream import BodyStream
+from server.connection.extensions import ABORT, BODY_STREAM, VANISHED
 from server.reply import EVENT_HEADERS, send_json, wait_for_disconnect
 
 _LOOK_SECONDS: Final = 2.5

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar
 
-from server.crowd import Crowd, most_connections, raise_file_limit
-from server.extensions import KNOWN
-from server.networks import address_of, networks
-from server.protocol import LimitedProtocol
-from server.proxy_protocol import ProxyHeaderError, may_begin, read_header
+from server.connection.crowd import Crowd, most_connections, raise_file_limit
+from server.connection.extensions import KNOWN
+from server.connection.limited_protocol import LimitedProtocol
+from server.connection.networks import address_of, networks
+from server.connection.proxy_protocol import ProxyHeaderError, may_begin, read_header
 from server.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from server.protocol import MAX_WAITING_BYTES, LimitedProtocol
+from server.connection.limited_protocol import MAX_WAITING_BYTES, LimitedProtocol
 
 
 def _websocket(**given: Any) -> Any:

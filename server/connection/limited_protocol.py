@@ -14,13 +14,13 @@ from typing import Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from server.connection.body_stream import BodyStream
+from server.connection.extensions import ABORT, BODY_STREAM, VANISHED
+from server.connection.heads import is_readable, without_upgrade
+from server.connection.http_1_0 import PlainReply
+from server.connection.vanished import has_vanished
+from server.connection.websockets import asks_for_websocket, has_websocket
 from server.errors import ApiError
-from server.extensions import ABORT, BODY_STREAM, VANISHED
-from server.heads import is_readable, without_upgrade
-from server.http.body_stream import BodyStream
-from server.http.websockets import asks_for_websocket, has_websocket
-from server.http_1_0 import PlainReply
-from server.vanished import has_vanished
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Below ASGI: connections, their limits, and whom a proxy speaks for."""
