@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.app import create_app
 from server.connection.extensions import ABORT
 from server.errors import ApiError
+from server.http.asgi_io import send_error
 from server.logs import set_up_logging
-from server.reply import send_error
 from server.settings import load_settings
 
 REFUSAL = "Start the server with `dialgraph serve`: another ASGI server lacks its limits."

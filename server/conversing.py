@@ -21,9 +21,9 @@ from dialgraph.users.conversations.values import Conversation, KeptTurn
 from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down
-from server.http.telling import tell
+from server.http.asgi_io import send_json, send_stream, watched
+from server.http.send_run import tell
 from server.protocols.port import Wire
-from server.reply import send_json, send_stream, watched
 from server.routes.doors import admitted
 from server.state import ServerState
 from server.turn_recorder import TurnRecord

@@ -10,8 +10,8 @@ from dialgraph.services.settings import ROOT
 from server.auth import Authenticator
 from server.connection.uvicorn_options import uvicorn_options
 from server.errors import ApiError
+from server.http.asgi_io import send_error
 from server.process import token_lines
-from server.reply import send_error
 from server.settings import Settings
 
 

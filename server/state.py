@@ -14,8 +14,8 @@ from dialgraph.users.conversations.turns import ConversationTurns
 from knowledge.knowledge_bases import Bases
 from knowledge.open_stores import OpenStores
 from server.auth import Authenticator
-from server.body_room import BodyRoom
 from server.endpoints import Endpoint, load_endpoints
+from server.http.body_room import BodyRoom
 from server.kept import open_kept
 from server.knowledge import UserKnowledge
 from server.ledger import Ledger

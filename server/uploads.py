@@ -12,8 +12,8 @@ from starlette.datastructures import FormData, UploadFile
 
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.ingest.jobs import Job
-from server.bodies import FORM_BYTES
 from server.errors import ApiError
+from server.http.request_bodies import FORM_BYTES
 from server.state import ServerState
 
 MOST_AT_ONCE = 8

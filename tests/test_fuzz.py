@@ -26,7 +26,7 @@ from knowledge.passages.analyse import AnalysedPiece
 from knowledge.passages.chunk import pieces
 from knowledge.search.vectors import SegmentFile, build
 from server.errors import ApiError
-from server.json_body import json_object
+from server.http.json_body import json_object
 from server.protocols.chat_completions.request import read_request
 from tests.accounts import form
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import json_body
-from server.body_room import FREE_BYTES, BodyRoom
 from server.errors import ApiError
-from server.json_body import json_object
+from server.http import json_body
+from server.http.body_room import FREE_BYTES, BodyRoom
+from server.http.json_body import json_object
 from tests.serving import CHAT, serving
 from tests.test_users_api import login
 from tests.upstream import says, upstream

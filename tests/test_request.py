@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dialgraph.graph.spec import END, Graph, Step
 from server.errors import ApiError
-from server.json_body import json_object
+from server.http.json_body import json_object
 from server.protocols.chat_completions.request import CompletionRequest, read_request
 from tests.serving import serving
 

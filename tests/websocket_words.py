@@ -12,7 +12,7 @@ from dialgraph.turn.events import Failed, Fallback, Filler, Say
 from dialgraph.turn.node import TurnRequest
 from server.auth import Caller
 from server.errors import ApiError, api_error
-from server.reply import headers_of
+from server.http.asgi_io import headers_of
 from server.routes.doors import admitted
 from server.state import ServerState
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from server.connection.body_stream import BodyStream
 from server.connection.extensions import ABORT, BODY_STREAM, VANISHED
-from server.reply import EVENT_HEADERS, send_json, wait_for_disconnect
+from server.http.asgi_io import EVENT_HEADERS, send_json, wait_for_disconnect
 
 _LOOK_SECONDS: Final = 2.5
 """Between two looks for a client that has vanished."""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from server.errors import ApiError
-from server.reply import headers_of
+from server.http.asgi_io import headers_of
 from server.state import ServerState
 
 STARTED = 1_767_225_600

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 from dialgraph.models.relay.user_upstreams import AddressError
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.conversations.values import Conversation, KeptTurn
-from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError
+from server.http.request_bodies import JsonRoute
 from server.routes.about import State
 from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, UpstreamKey, cursor_of, page_of, place_of, user
 from server.state import ServerState

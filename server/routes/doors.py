@@ -10,7 +10,7 @@ from dialgraph.users.accounts.key_hash import hash_of
 from dialgraph.users.accounts.users import key_of
 from server.admission import Admission
 from server.errors import ApiError
-from server.reply import headers_of
+from server.http.asgi_io import headers_of
 from server.state import ServerState
 
 

@@ -11,10 +11,10 @@ from dialgraph.passages import MAX_TOP_K
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.ingest.jobs import Job
 from knowledge.knowledge_base import Base, BaseDocument, shown
-from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
+from server.http.asgi_io import EVENT_HEADERS
+from server.http.request_bodies import JsonRoute, UploadRoute
 from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE, frame
-from server.reply import EVENT_HEADERS
 from server.routes.about import State
 from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
 from server.state import ServerState

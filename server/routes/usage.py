@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from dialgraph.users.accounts.accounts import Identity
-from server.bodies import JsonRoute
+from server.http.request_bodies import JsonRoute
 from server.ledger import FOR_EVER
 from server.routes.about import State
 from server.routes.fields import ERRORS, Cursor, Limit, Page, cursor_of, page_of, place_of, user

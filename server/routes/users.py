@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.accounts.keys import UserKey
 from dialgraph.users.accounts.users import Login, User
-from server.bodies import LET_IN, JsonRoute
 from server.errors import ApiError
+from server.http.request_bodies import LET_IN, JsonRoute
 from server.routes.about import State
 from server.routes.doors import admit_login, admit_password, admit_registration
 from server.routes.fields import ERRORS, Id, Text, user

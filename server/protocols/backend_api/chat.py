@@ -7,10 +7,11 @@ from starlette.types import Receive, Scope, Send
 
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, converse
 from server.errors import ApiError
-from server.json_body import read_object
+from server.http.asgi_io import Replying, headers_of, send_json, told_once
+from server.http.json_body import read_object
+from server.http.request_bodies import JSON_BYTES, read_body
 from server.protocols.backend_api.conversations import number_in
 from server.protocols.backend_api.router import usual_language
 from server.protocols.backend_api.texts import Language, language_of
@@ -18,7 +19,6 @@ from server.protocols.backend_api.wire import BackendApiWire
 from server.protocols.chat_completions.messages import request_key_in
 from server.protocols.chat_completions.wire import ChatWire
 from server.protocols.port import Wire
-from server.reply import Replying, headers_of, send_json, told_once
 from server.state import ServerState
 
 Form = Literal["events", "lines", "openai"]

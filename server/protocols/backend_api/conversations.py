@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.conversations.conversations import LARGEST_NUMBER
 from dialgraph.users.conversations.values import Conversation
-from server.bodies import JsonRoute
 from server.conversing import named_upstream
 from server.errors import ApiError
+from server.http.request_bodies import JsonRoute
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
 from server.routes.about import State

@@ -11,8 +11,8 @@ from dialgraph.passages import MAX_TOP_K
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.knowledge_base import BaseStore, shown
-from server.bodies import JsonRoute, UploadRoute
 from server.errors import ApiError
+from server.http.request_bodies import JsonRoute, UploadRoute
 from server.protocols.backend_api.chat import Chat, said_in, text_in
 from server.protocols.backend_api.conversations import number_in
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route

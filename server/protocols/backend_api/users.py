@@ -6,8 +6,8 @@ from pydantic import BaseModel, Field
 
 from dialgraph.users.accounts.errors import NameTakenError
 from dialgraph.users.accounts.users import DAY
-from server.bodies import LET_IN, JsonRoute
 from server.errors import ApiError
+from server.http.request_bodies import LET_IN, JsonRoute
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
 from server.routes.about import State

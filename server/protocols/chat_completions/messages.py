@@ -5,12 +5,12 @@ from functools import partial
 from starlette.types import Receive, Scope, Send
 
 from dialgraph.turn.request import TurnRequest
-from server.bodies import JSON_BYTES, read_body
 from server.conversing import TEXT, converse
 from server.errors import ApiError
-from server.json_body import read_object
+from server.http.asgi_io import Replying, headers_of, send_error, told_once
+from server.http.json_body import read_object
+from server.http.request_bodies import JSON_BYTES, read_body
 from server.protocols.chat_completions.wire import ChatWire
-from server.reply import Replying, headers_of, send_error, told_once
 from server.state import ServerState
 
 CONVERSATION = "x-dialgraph-conversation"

@@ -15,18 +15,18 @@ from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from server.auth import Caller
-from server.bodies import read_body
-from server.body_room import Place
 from server.conversing import converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
-from server.http.telling import tell
-from server.json_body import read_object
+from server.http.asgi_io import Replying, headers_of, send_error
+from server.http.body_room import Place
+from server.http.json_body import read_object
+from server.http.request_bodies import read_body
+from server.http.send_run import tell
 from server.protocols.chat_completions.messages import CONVERSATION, request_key_in
 from server.protocols.chat_completions.request import CompletionRequest, read_request
 from server.protocols.chat_completions.wire import ChatWire
 from server.protocols.port import Wire
-from server.reply import Replying, headers_of, send_error
 from server.routes.doors import admitted
 from server.state import ServerState
 

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from dialgraph.users.accounts.accounts import Identity
-from server.body_room import BodyRoom, Place
 from server.errors import ApiError
-from server.json_body import check_values
+from server.http.body_room import BodyRoom, Place
+from server.http.json_body import check_values
 
 JSON_BYTES = 1024 * 1024
 """The largest body of a request that brings no file."""
