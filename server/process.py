@@ -16,7 +16,7 @@ import uvicorn
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseAwayError
 from dialgraph.users.accounts.keys import holds_keys
-from server.access_token import FILE
+from server.access.access_token import FILE
 from server.app import create_app, prepare
 from server.connection.guarded_protocol import guarded
 from server.connection.uvicorn_options import uvicorn_options

@@ -7,7 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dialgraph.services.settings import ROOT
-from server.auth import Authenticator
+from server.access.auth import Authenticator
 from server.connection.uvicorn_options import uvicorn_options
 from server.errors import ApiError
 from server.http.asgi_io import send_error

@@ -13,13 +13,13 @@ from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.turns import ConversationTurns
 from knowledge.knowledge_bases import Bases
 from knowledge.open_stores import OpenStores
-from server.auth import Authenticator
+from server.access.auth import Authenticator
+from server.access.limiter import Limiter
 from server.endpoints import Endpoint, load_endpoints
 from server.http.body_room import BodyRoom
 from server.kept import open_kept
 from server.knowledge import UserKnowledge
 from server.ledger import Ledger
-from server.limiter import Limiter
 from server.people import People
 from server.readiness import Readiness
 from server.runs import Runs

@@ -11,9 +11,9 @@ import pytest
 
 from dialgraph.services.settings import ROOT
 from dialgraph.users.accounts.key_hash import hash_of
-from server.access_token import access_token
+from server.access.access_token import access_token
+from server.access.key_file import KeyFile
 from server.app import create_app
-from server.keys import KeyFile
 from server.settings import Settings, SettingsError
 from tests.proxies import in_front
 from tests.server_process import serve_command
@@ -132,7 +132,7 @@ async def test_the_mode_none_says_what_it_means(tmp_path: Path) -> None:
 async def test_a_key_made_while_the_server_runs_takes_the_place_of_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.keys._SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
     async with serving(tmp_path, auth="") as served:
         token = access_token(tmp_path)
         before = await served.post(CHAT, HI, _bearer(token))
@@ -162,7 +162,7 @@ def _key_files() -> list[Any]:
 async def test_a_damaged_key_file_stops_the_start_and_opens_nothing_while_running(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.keys._SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
     key = KeyFile(tmp_path).create("bot")
     async with serving(tmp_path) as served:
         assert (await served.post(CHAT, HI, _bearer(key))).status == 200
@@ -188,7 +188,7 @@ def _damage(path: Path, content: bytes | None) -> None:
 async def test_a_lost_key_file_leaves_a_server_that_only_the_token_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.keys._SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
     key = KeyFile(tmp_path).create("bot")
     async with serving(tmp_path) as served:
         (tmp_path / "keys.json").unlink()

@@ -10,7 +10,7 @@ import pytest
 from dialgraph.storage.cache import NoCache
 from dialgraph.users.accounts import passwords
 from dialgraph.users.accounts.encryption import Sealed
-from server.limiter import Limiter
+from server.access.limiter import Limiter
 from server.logs import LineFormatter, set_up_logging
 from server.settings import Settings
 from tests.accounts import PASSWORD, Somebody

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from server.access.key_file import KeyFile
 from server.app import create_app
 from server.connection.limited_protocol import MAX_HEADER_BYTES
 from server.errors import ApiError
-from server.keys import KeyFile
 from server.settings import Settings, SettingsError
 from tests.serving import Reply, serving
 from tests.upstream import Action, says, upstream
@@ -184,7 +184,7 @@ async def test_keys_let_in_whoever_brings_one(tmp_path: Path, header: str | None
 
 
 async def test_keys_of_the_command_count_for_a_running_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.keys._SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
     keys = KeyFile(tmp_path)
     first = keys.create("first")
     async with serving(tmp_path) as served:

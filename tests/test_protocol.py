@@ -212,10 +212,10 @@ async def test_without_keys_no_foreign_web_page_is_let_in(tmp_path: Path, header
 
 
 async def test_a_first_key_closes_a_server_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from server.access_token import access_token
-    from server.keys import KeyFile
+    from server.access.access_token import access_token
+    from server.access.key_file import KeyFile
 
-    monkeypatch.setattr("server.keys._SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
     async with serving(tmp_path, auth="") as served:
         token = {"authorization": f"Bearer {access_token(tmp_path)}"}
         assert (await served.post(CHAT, HI, token)).status == 200

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from dialgraph.services.settings import ROOT
-from server.access_token import access_token
+from server.access.access_token import access_token
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,7 @@ from dialgraph.run.channel import Subscription
 from dialgraph.turn.call import Call
 from dialgraph.turn.events import Failed, Fallback, Filler, Say
 from dialgraph.turn.node import TurnRequest
-from server.auth import Caller
+from server.access.auth import Caller
 from server.errors import ApiError, api_error
 from server.http.asgi_io import headers_of
 from server.routes.doors import admitted

@@ -59,7 +59,7 @@ def _access_token(url: str) -> str:
     """The token of our own server, sent to this machine only; empty for any other address."""
     from urllib.parse import urlsplit
 
-    from server.access_token import existing_access_token
+    from server.access.access_token import existing_access_token
     from server.connection.networks import is_loopback
     from server.settings import load_settings
 

@@ -7,8 +7,8 @@ import typer
 from server.cli.accounts import with_accounts
 
 if TYPE_CHECKING:
+    from server.access.key_file import KeyFile
     from server.kept import Kept
-    from server.keys import KeyFile
 
 app = typer.Typer(help="The keys that callers must bring.", no_args_is_help=True)
 UserName = Annotated[str, typer.Option("--user", help="Whose key it is; without one it is the operator's.")]
@@ -69,7 +69,7 @@ def _of_user(name: str, user: str, scopes: list[str] | None, token_budget: int |
 
 
 def _file() -> "KeyFile":
-    from server.keys import KeyFile
+    from server.access.key_file import KeyFile
     from server.settings import ensure_data_dir, load_settings
 
     settings = load_settings()

@@ -49,7 +49,7 @@ def serve(
     """Serve the endpoints over HTTP."""
     import gc
 
-    from server.auth import Authenticator
+    from server.access.auth import Authenticator
     from server.listen import listen
     from server.logs import set_up_logging
     from server.settings import ensure_data_dir, load_settings
@@ -80,7 +80,7 @@ def main() -> None:
     from dialgraph.speech.port import VoiceError
     from dialgraph.storage.errors import DatabaseError
     from dialgraph.users.accounts.errors import AccountError
-    from server.keys import KeyFileError
+    from server.access.key_file import KeyFileError
     from server.settings import SettingsError
 
     try:

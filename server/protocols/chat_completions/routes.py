@@ -14,7 +14,7 @@ from dialgraph.environment import in_thread
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from server.auth import Caller
+from server.access.auth import Caller
 from server.conversing import converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
-from server.access_token import access_token
+from server.access.access_token import access_token
+from server.access.key_file import KeyFile, KeyFileError
 from server.connection.extensions import KNOWN
 from server.connection.networks import is_loopback
 from server.errors import ApiError
-from server.keys import KeyFile, KeyFileError
 from server.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
