@@ -18,7 +18,6 @@ from dialgraph.graph.errors import GraphError
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.http.tidy_paths import TidyPaths
-from server.ledger import WRITE_SECONDS
 from server.openapi import describe
 from server.people import GONE_SECONDS
 from server.periodic import every
@@ -30,7 +29,8 @@ from server.protocols.responses.routes import Responses
 from server.routes import about, conversations, knowledge_bases, usage, users
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
-from server.turn_recorder import NOTE_SECONDS
+from server.turns.ledger import WRITE_SECONDS
+from server.turns.turn_recorder import NOTE_SECONDS
 
 log = logging.getLogger(__name__)
 

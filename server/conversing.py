@@ -18,7 +18,6 @@ from dialgraph.users.accounts.encryption import SealError
 from dialgraph.users.conversations.prompt import messages_for
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import Conversation, KeptTurn
-from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down
 from server.http.asgi_io import send_json, send_stream, watched
@@ -26,7 +25,8 @@ from server.http.send_run import tell
 from server.protocols.port import Wire
 from server.routes.doors import admitted
 from server.state import ServerState
-from server.turn_recorder import TurnRecord
+from server.turns.admission import Admission
+from server.turns.turn_recorder import TurnRecord
 
 TEXT: Final = Profile(name="text", fills_silence=True, speakable=False, streams=True)
 """For a person who reads: words stay as the model wrote them, and no silence is filled."""

@@ -16,8 +16,8 @@ from knowledge.knowledge_base import shown
 from knowledge.knowledge_bases import Bases
 from knowledge.store import Store
 from server.knowledge import UserKnowledge
-from server.ledger import FOR_EVER, Ledger
-from server.runs import Runs
+from server.turns.ledger import FOR_EVER, Ledger
+from server.turns.runs import Runs
 
 TABLES: Final[dict[str, str]] = {
     "account": "the user himself",

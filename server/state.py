@@ -19,12 +19,12 @@ from server.endpoints import Endpoint, load_endpoints
 from server.http.body_room import BodyRoom
 from server.kept import open_kept
 from server.knowledge import UserKnowledge
-from server.ledger import Ledger
 from server.people import People
 from server.readiness import Readiness
-from server.runs import Runs
 from server.settings import Settings
-from server.turn_recorder import TurnRecorder
+from server.turns.ledger import Ledger
+from server.turns.runs import Runs
+from server.turns.turn_recorder import TurnRecorder
 
 
 @dataclass

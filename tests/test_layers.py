@@ -33,9 +33,10 @@ ONLY_IN = {
     "langchain_community": set(),
 }
 ON_THE_PATH = (
-    "graphs/", "nodes/", "models/", "language/", "profiles/", "speech/", "tools/", "server/http/",
-    "server/protocols/",
-    "server/admission.py", "server/conversing.py", "server/runs.py", "server/turn_recorder.py", "server/usage_meter.py",
+    "dialgraph/graph/", "dialgraph/language/", "dialgraph/models/", "dialgraph/profiles/", "dialgraph/run/",
+    "dialgraph/speech/", "dialgraph/tools/", "dialgraph/turn/", "graphs/", "nodes/", "server/http/", "server/protocols/",
+    "server/conversing.py", "server/turns/admission.py", "server/turns/runs.py", "server/turns/turn_recorder.py",
+    "server/turns/usage_meter.py",
 )  # fmt: skip
 """What a turn runs through."""
 TAKES_FROM_ELSEWHERE = {"to_thread", "run_in_executor", "today", "utcnow"}

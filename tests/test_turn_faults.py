@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from dialgraph.users.conversations.conversations import LEASE_MILLISECONDS, is_running
-from server.turn_recorder import NOTE_SECONDS
+from server.turns.turn_recorder import NOTE_SECONDS
 from tests.accounts import Somebody, answer, events, somebody
 from tests.serving import Connection, serving
 from tests.test_backend_api import backend

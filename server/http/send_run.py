@@ -16,7 +16,7 @@ from server.errors import api_error
 from server.http.reply import HttpReply
 from server.protocols.port import Wire
 from server.settings import Settings
-from server.usage_meter import outcome_of
+from server.turns.usage_meter import outcome_of
 
 log = logging.getLogger("dialgraph.turns")
 

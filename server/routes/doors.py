@@ -8,10 +8,10 @@ from fastapi import Request
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.accounts.key_hash import hash_of
 from dialgraph.users.accounts.users import key_of
-from server.admission import Admission
 from server.errors import ApiError
 from server.http.asgi_io import headers_of
 from server.state import ServerState
+from server.turns.admission import Admission
 
 
 async def admit_login(request: Request, state: ServerState, name: str) -> None:

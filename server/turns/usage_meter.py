@@ -9,9 +9,9 @@ from dialgraph.models.usage import estimate, prompt_estimate
 from dialgraph.run.run import Run
 from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
-from server.admission import Admission
 from server.errors import api_error
-from server.ledger import Charge, Entry, Ledger
+from server.turns.admission import Admission
+from server.turns.ledger import Charge, Entry, Ledger
 
 _SPOKEN: Final = (Filler, Transcript, Fallback)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dialgraph.users.accounts.accounts import Identity
-from server.ledger import Charge
+from server.turns.ledger import Charge
 
 
 class Admission:

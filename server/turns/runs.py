@@ -16,11 +16,11 @@ from dialgraph.run.run import Record, Run
 from dialgraph.services.user_services import BorrowedServices
 from dialgraph.turn.node import Services, Turn
 from dialgraph.turn.request import TurnRequest
-from server.admission import Admission
 from server.endpoints import Endpoint
 from server.errors import api_error, conversation_gone, shutting_down, superseded
-from server.ledger import Ledger
-from server.usage_meter import UsageMeter
+from server.turns.admission import Admission
+from server.turns.ledger import Ledger
+from server.turns.usage_meter import UsageMeter
 
 log = logging.getLogger("dialgraph.turns")
 

@@ -1,0 +1,1 @@
+"""Turns that run: admitted, counted, recorded, joined."""
