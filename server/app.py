@@ -19,7 +19,6 @@ from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.http.tidy_paths import TidyPaths
 from server.openapi import describe
-from server.people import GONE_SECONDS
 from server.periodic import every
 from server.protocols.backend_api.mount import mount
 from server.protocols.backend_api.router import error_reply
@@ -31,6 +30,7 @@ from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
 from server.turns.ledger import WRITE_SECONDS
 from server.turns.turn_recorder import NOTE_SECONDS
+from server.users.user_data import GONE_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from server.access.auth import Authenticator
 from server.access.limiter import Limiter
 from server.endpoints import Endpoint, load_endpoints
 from server.http.body_room import BodyRoom
-from server.kept import open_kept
-from server.knowledge import UserKnowledge
-from server.people import People
 from server.readiness import Readiness
 from server.settings import Settings
 from server.turns.ledger import Ledger
 from server.turns.runs import Runs
 from server.turns.turn_recorder import TurnRecorder
+from server.users.user_data import People
+from server.users.user_knowledge import UserKnowledge
+from server.users.user_stores import open_kept
 
 
 @dataclass

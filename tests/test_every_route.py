@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import inspect
 
-from server.people import TABLES
+from server.users.user_data import TABLES
 from tests.accounts import Somebody, form
 from tests.serving import Reply
 from tests.test_backend_api import backend

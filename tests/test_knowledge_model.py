@@ -20,8 +20,8 @@ from knowledge.knowledge_base import UnknownBaseError, UnknownDocumentError, sho
 from knowledge.knowledge_bases import Bases
 from knowledge.open_stores import OpenStores
 from knowledge.stores.faiss import FaissStore
-from server.knowledge import UserKnowledge
 from server.settings import Settings
+from server.users.user_knowledge import UserKnowledge
 
 WORDS = ("zebra", "walrus", "heron", "lynx")
 FILES = st.sampled_from(["a.md", "b.md", "c.txt"])

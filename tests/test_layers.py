@@ -34,7 +34,8 @@ ONLY_IN = {
 }
 ON_THE_PATH = (
     "dialgraph/graph/", "dialgraph/language/", "dialgraph/models/", "dialgraph/profiles/", "dialgraph/run/",
-    "dialgraph/speech/", "dialgraph/tools/", "dialgraph/turn/", "graphs/", "nodes/", "server/http/", "server/protocols/",
+    "dialgraph/speech/", "dialgraph/tools/", "dialgraph/turn/", "graphs/", "nodes/",
+    "server/http/", "server/protocols/",
     "server/conversing.py", "server/turns/admission.py", "server/turns/runs.py", "server/turns/turn_recorder.py",
     "server/turns/usage_meter.py",
 )  # fmt: skip

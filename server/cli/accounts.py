@@ -7,7 +7,7 @@ from getpass import getpass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from server.kept import Kept
+    from server.users.user_stores import Kept
 
 Found = TypeVar("Found")
 
@@ -15,8 +15,8 @@ Found = TypeVar("Found")
 def with_accounts(work: "Callable[[Kept], Coroutine[Any, Any, Found]]") -> Found:
     """What the work gives."""
     from dialgraph.storage.database import Database
-    from server.kept import open_kept
     from server.settings import SettingsError, load_settings
+    from server.users.user_stores import open_kept
 
     settings = load_settings()
 

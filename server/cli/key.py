@@ -8,7 +8,7 @@ from server.cli.accounts import with_accounts
 
 if TYPE_CHECKING:
     from server.access.key_file import KeyFile
-    from server.kept import Kept
+    from server.users.user_stores import Kept
 
 app = typer.Typer(help="The keys that callers must bring.", no_args_is_help=True)
 UserName = Annotated[str, typer.Option("--user", help="Whose key it is; without one it is the operator's.")]

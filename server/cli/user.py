@@ -9,7 +9,7 @@ from server.cli.accounts import given_password, with_accounts
 
 if TYPE_CHECKING:
     from dialgraph.users.accounts.users import User
-    from server.kept import Kept
+    from server.users.user_stores import Kept
 
 app = typer.Typer(help="Who can log in.", no_args_is_help=True)
 

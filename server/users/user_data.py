@@ -15,9 +15,9 @@ from dialgraph.users.conversations.conversations import Conversations
 from knowledge.knowledge_base import shown
 from knowledge.knowledge_bases import Bases
 from knowledge.store import Store
-from server.knowledge import UserKnowledge
 from server.turns.ledger import FOR_EVER, Ledger
 from server.turns.runs import Runs
+from server.users.user_knowledge import UserKnowledge
 
 TABLES: Final[dict[str, str]] = {
     "account": "the user himself",

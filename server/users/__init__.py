@@ -1,0 +1,1 @@
+"""What is kept of users, as the routes need it."""
