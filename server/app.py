@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from dialgraph.environment import REAL, Environment
 from dialgraph.graph.errors import GraphError
+from server.api import about, conversations, knowledge_bases, usage, users
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.http.tidy_paths import TidyPaths
@@ -25,7 +26,6 @@ from server.protocols.backend_api.router import error_reply
 from server.protocols.chat_completions.messages import Messages
 from server.protocols.chat_completions.routes import Completions
 from server.protocols.responses.routes import Responses
-from server.routes import about, conversations, knowledge_bases, usage, users
 from server.settings import Settings, ensure_data_dir
 from server.state import ServerState, open_state
 from server.turns.ledger import WRITE_SECONDS

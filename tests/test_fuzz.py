@@ -137,7 +137,7 @@ def test_forms() -> None:
         found = await Request(scope, receive).form(max_files=1, max_fields=16)
         await found.close()
 
-    # What else `server.uploads.received` answers: names of charsets that are none, and bytes that are no text.
+    # What else `server.api.uploads.received` answers: names of charsets that are none, and bytes that are no text.
     known = (HTTPException, MultiPartException, UnicodeError, LookupError)
     assert fuzz(60_000, [body], lambda data: runner.run(parsed(data)), *known) > 1_000
     runner.close()

@@ -36,8 +36,8 @@ ON_THE_PATH = (
     "dialgraph/graph/", "dialgraph/language/", "dialgraph/models/", "dialgraph/profiles/", "dialgraph/run/",
     "dialgraph/speech/", "dialgraph/tools/", "dialgraph/turn/", "graphs/", "nodes/",
     "server/http/", "server/protocols/",
-    "server/conversing.py", "server/turns/admission.py", "server/turns/runs.py", "server/turns/turn_recorder.py",
-    "server/turns/usage_meter.py",
+    "server/api/conversation_turn.py",
+    "server/turns/admission.py", "server/turns/runs.py", "server/turns/turn_recorder.py", "server/turns/usage_meter.py",
 )  # fmt: skip
 """What a turn runs through."""
 TAKES_FROM_ELSEWHERE = {"to_thread", "run_in_executor", "today", "utcnow"}

@@ -11,9 +11,9 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.events import Failed, Fallback, Filler, Say
 from dialgraph.turn.node import TurnRequest
 from server.access.auth import Caller
+from server.api.admit import admitted
 from server.errors import ApiError, api_error
 from server.http.asgi_io import headers_of
-from server.routes.doors import admitted
 from server.state import ServerState
 
 

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from server.conversing import TEXT, converse
+from server.api.conversation_turn import TEXT, converse
 from server.errors import ApiError
 from server.http.asgi_io import Replying, headers_of, send_json, told_once
 from server.http.json_body import read_object

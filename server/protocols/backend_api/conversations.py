@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.conversations.conversations import LARGEST_NUMBER
 from dialgraph.users.conversations.values import Conversation
-from server.conversing import named_upstream
+from server.api.about import State
+from server.api.conversation_turn import named_upstream
+from server.api.fields import Text, UpstreamKey, user
 from server.errors import ApiError
 from server.http.request_bodies import JsonRoute
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
-from server.routes.about import State
-from server.routes.fields import Text, UpstreamKey, user
 
 router = APIRouter(
     prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute, responses=REFUSALS

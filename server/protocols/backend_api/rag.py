@@ -11,15 +11,15 @@ from dialgraph.passages import MAX_TOP_K
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.knowledge_base import BaseStore, shown
+from server.api.about import State
+from server.api.fields import Text, user
+from server.api.uploads import Upload, document_refused, form_of, received
 from server.errors import ApiError
 from server.http.request_bodies import JsonRoute, UploadRoute
 from server.protocols.backend_api.chat import Chat, said_in, text_in
 from server.protocols.backend_api.conversations import number_in
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
-from server.routes.about import State
-from server.routes.fields import Text, user
-from server.uploads import Upload, document_refused, form_of, received
 
 DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")
 """Where the settings name none of these, the embedder `main` takes their place, and says so."""

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from server.api.fields import ERRORS
 from server.errors import ApiError
 from server.protocols.backend_api.texts import Language, language_of, told
-from server.routes.fields import ERRORS
 
 PREFIX = "/api"
 

@@ -6,12 +6,12 @@ from pydantic import BaseModel, Field
 
 from dialgraph.users.accounts.errors import NameTakenError
 from dialgraph.users.accounts.users import DAY
+from server.api.about import State
+from server.api.admit import admit_login, admit_registration
 from server.errors import ApiError
 from server.http.request_bodies import LET_IN, JsonRoute
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
-from server.routes.about import State
-from server.routes.doors import admit_login, admit_registration
 
 router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=JsonRoute, responses=REFUSALS)
 

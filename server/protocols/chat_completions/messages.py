@@ -5,7 +5,7 @@ from functools import partial
 from starlette.types import Receive, Scope, Send
 
 from dialgraph.turn.request import TurnRequest
-from server.conversing import TEXT, converse
+from server.api.conversation_turn import TEXT, converse
 from server.errors import ApiError
 from server.http.asgi_io import Replying, headers_of, send_error, told_once
 from server.http.json_body import read_object

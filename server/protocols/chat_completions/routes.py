@@ -15,7 +15,8 @@ from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from server.access.auth import Caller
-from server.conversing import converse
+from server.api.admit import admitted
+from server.api.conversation_turn import converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.http.asgi_io import Replying, headers_of, send_error
@@ -27,7 +28,6 @@ from server.protocols.chat_completions.messages import CONVERSATION, request_key
 from server.protocols.chat_completions.request import CompletionRequest, read_request
 from server.protocols.chat_completions.wire import ChatWire
 from server.protocols.port import Wire
-from server.routes.doors import admitted
 from server.state import ServerState
 
 

@@ -11,9 +11,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from dialgraph.users.accounts.accounts import Identity
+from server.api.about import State
+from server.api.fields import ERRORS, Cursor, Limit, Page, cursor_of, page_of, place_of, user
 from server.http.request_bodies import JsonRoute
-from server.routes.about import State
-from server.routes.fields import ERRORS, Cursor, Limit, Page, cursor_of, page_of, place_of, user
 from server.turns.ledger import FOR_EVER
 
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=JsonRoute, responses=ERRORS)

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from dialgraph.storage.text import cleaned
 from dialgraph.users.accounts.accounts import Identity
+from server.api.about import State
 from server.errors import ApiError
 from server.http.asgi_io import headers_of
-from server.routes.about import State
 
 MOST_A_PAGE = 200
 Item = TypeVar("Item")

@@ -18,12 +18,12 @@ from dialgraph.users.accounts.encryption import SealError
 from dialgraph.users.conversations.prompt import messages_for
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import Conversation, KeptTurn
+from server.api.admit import admitted
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down
 from server.http.asgi_io import send_json, send_stream, watched
 from server.http.send_run import tell
 from server.protocols.port import Wire
-from server.routes.doors import admitted
 from server.state import ServerState
 from server.turns.admission import Admission
 from server.turns.turn_recorder import TurnRecord

@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field
 from dialgraph.models.relay.user_upstreams import AddressError
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.conversations.values import Conversation, KeptTurn
-from server.conversing import named_upstream
+from server.api.about import State
+from server.api.conversation_turn import named_upstream
+from server.api.fields import ERRORS, Cursor, Id, Limit, Page, Text, UpstreamKey, cursor_of, page_of, place_of, user
+from server.api.titles import title_for
 from server.errors import ApiError
 from server.http.request_bodies import JsonRoute
-from server.routes.about import State
-from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, UpstreamKey, cursor_of, page_of, place_of, user
 from server.state import ServerState
-from server.titles import title_for
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=JsonRoute, responses=ERRORS)
 User = Annotated[Identity, user("conversations")]

@@ -11,14 +11,14 @@ from dialgraph.passages import MAX_TOP_K
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.ingest.jobs import Job
 from knowledge.knowledge_base import Base, BaseDocument, shown
+from server.api.about import State
+from server.api.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
+from server.api.uploads import Upload, form_of, received
 from server.errors import ApiError
 from server.http.asgi_io import EVENT_HEADERS
 from server.http.request_bodies import JsonRoute, UploadRoute
 from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE, frame
-from server.routes.about import State
-from server.routes.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
 from server.state import ServerState
-from server.uploads import Upload, form_of, received
 
 router = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=JsonRoute, responses=ERRORS)
 uploads = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=UploadRoute, responses=ERRORS)

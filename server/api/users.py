@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.accounts.keys import UserKey
 from dialgraph.users.accounts.users import Login, User
+from server.api.about import State
+from server.api.admit import admit_login, admit_password, admit_registration
+from server.api.fields import ERRORS, Id, Text, user
 from server.errors import ApiError
 from server.http.request_bodies import LET_IN, JsonRoute
-from server.routes.about import State
-from server.routes.doors import admit_login, admit_password, admit_registration
-from server.routes.fields import ERRORS, Id, Text, user
 
 ACCESS_SECONDS = 15 * 60
 """Of a token that can be renewed."""

@@ -9,8 +9,8 @@ from dialgraph.turn.events import Failed, Say
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from dialgraph.users.conversations.values import Conversation
-from server.conversing import TEXT, endpoint_of, own_upstream, servers_model
-from server.routes.doors import admitted
+from server.api.admit import admitted
+from server.api.conversation_turn import TEXT, endpoint_of, own_upstream, servers_model
 from server.state import ServerState
 
 LONGEST_TITLE = 60
