@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.ticks import loop_delays
 from dialgraph.services.settings import ROOT
-from server.process import give_memory_back
+from server.process.serve import give_memory_back
 from tests.serving import CHAT, Connection, Served, serving
 from tests.upstream import Upstream, says, upstream
 

@@ -21,8 +21,8 @@ from server.app import create_app
 from server.connection.guarded_protocol import guarded
 from server.connection.uvicorn_options import uvicorn_options
 from server.endpoints import Endpoint
-from server.listen import listen
-from server.process import DrainingServer
+from server.process.serve import DrainingServer
+from server.process.sockets import listen
 from server.settings import Settings
 from server.state import ServerState
 

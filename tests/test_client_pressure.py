@@ -14,8 +14,8 @@ import pytest
 
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
-from server import listen
 from server.connection import limited_protocol
+from server.process import sockets
 from tests.serving import Connection, serving
 from tests.upstream import Action, says, upstream
 from tests.wire import read_stream
@@ -37,7 +37,7 @@ async def small_window(port: int) -> Connection:
 async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
     tmp_path: Path, nothing_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listen, "UNACKNOWLEDGED_MILLISECONDS", 600_000)  # else the kernel would cut them off as well
+    monkeypatch.setattr(sockets, "UNACKNOWLEDGED_MILLISECONDS", 600_000)  # else the kernel would cut them off as well
     count = 50
     async with upstream(default=FLOOD) as up:
         async with serving(tmp_path, models={"main": up.url}, send_timeout_seconds=6) as served:
@@ -259,7 +259,7 @@ async def test_c05_a_client_that_stops_reading_before_the_last_words_is_cut_off_
         await turn.say("x" * 30_000_000)
         return None
 
-    monkeypatch.setattr(listen, "UNACKNOWLEDGED_MILLISECONDS", 600_000)
+    monkeypatch.setattr(sockets, "UNACKNOWLEDGED_MILLISECONDS", 600_000)
     spec = Graph(name="floods", steps=(Step("flood"),))
     async with upstream() as up, serving(tmp_path, (spec, [flood]), send_timeout_seconds=1) as served:
         connection = await small_window(served.port)

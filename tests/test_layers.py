@@ -44,7 +44,12 @@ TAKES_FROM_ELSEWHERE = {"to_thread", "run_in_executor", "today", "utcnow"}
 OF_THE_ENVIRONMENT = {"time", "uuid", "random", "secrets", "concurrent.futures"}
 LONGEST_FILE = 400
 """Lines. A reading aid and no target: a file that is one thought may be as long."""
-READS_ENVIRONMENT = {"dialgraph/services/settings.py", "server/settings.py", "graphs/__init__.py", "server/reload.py"}
+READS_ENVIRONMENT = {
+    "dialgraph/services/settings.py",
+    "server/settings.py",
+    "graphs/__init__.py",
+    "server/process/reload.py",
+}
 
 
 def _files() -> Iterator[tuple[str, ast.Module]]:

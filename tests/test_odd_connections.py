@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dialgraph.services.settings import ROOT
-from server import listen
 from server.app import create_app
+from server.process import sockets
 from server.settings import Settings
 from tests.server_process import Server
 from tests.serving import CHAT, Connection, Served, serving
@@ -87,7 +87,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks(tmp_path: Path) -> None:
 @pytest.mark.long
 async def test_a_client_that_pauses_for_longer_than_ten_seconds_is_not_cut_off(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "word " * 400)] * 400 + says("end")
-    assert Settings().send_timeout_seconds * 1000 < listen.UNACKNOWLEDGED_MILLISECONDS
+    assert Settings().send_timeout_seconds * 1000 < sockets.UNACKNOWLEDGED_MILLISECONDS
     async with upstream(default=script) as up, serving(tmp_path, models={"main": up.url}) as served:
         connection = await small_window(served.port)
         connection.reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio would read ahead

@@ -50,15 +50,15 @@ def serve(
     import gc
 
     from server.access.auth import Authenticator
-    from server.listen import listen
     from server.logs import set_up_logging
+    from server.process.sockets import listen
     from server.settings import ensure_data_dir, load_settings
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**given)
     set_up_logging(settings.log_level)
     if reload:
-        from server.reload import serve_reloading
+        from server.process.reload import serve_reloading
 
         serve_reloading(settings)
     else:
@@ -67,7 +67,7 @@ def serve(
         Authenticator(settings)
         listener = listen(settings)
         gc.disable()  # a sixth of the imports' time was spent looking for garbage among what stays
-        from server.process import serve as serve_process
+        from server.process.serve import serve as serve_process
 
         serve_process(settings, listener)
 

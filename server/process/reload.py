@@ -11,7 +11,7 @@ from server.access.auth import Authenticator
 from server.connection.uvicorn_options import uvicorn_options
 from server.errors import ApiError
 from server.http.asgi_io import send_error
-from server.process import token_lines
+from server.process.serve import token_lines
 from server.settings import Settings
 
 
@@ -23,7 +23,7 @@ def serve_reloading(settings: Settings) -> None:
         sys.stdout.flush()
     os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(settings.port)
     uvicorn.run(
-        "server.reload:make_app",
+        "server.process.reload:make_app",
         factory=True,
         host=settings.host,
         port=settings.port,
