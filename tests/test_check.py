@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from server.check.probes import Target, check, completions_url
-from server.check.rules import RULES
+from server.conformance.probes import Target, check, completions_url
+from server.conformance.rules import RULES
 from tests.serving import serving
 from tests.upstream import HEAD, Action, calls, event, upstream
 

@@ -25,7 +25,7 @@ ONLY_IN = {
         "dialgraph/models/relay/relay.py",
         "dialgraph/models/relay/session.py",
         "dialgraph/models/relay/user_upstreams.py",
-        "server/check/probes.py",
+        "server/conformance/probes.py",
         "server/cli/check.py",
         "dialgraph/speech/http.py",
     },

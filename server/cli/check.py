@@ -7,7 +7,7 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
-    from server.check.rules import Finding
+    from server.conformance.rules import Finding
 
 
 def check(
@@ -30,9 +30,9 @@ def check(
     """
     import aiohttp
 
-    from server.check.probes import Target, completions_url
-    from server.check.probes import check as find
-    from server.check.rules import RULES
+    from server.conformance.probes import Target, completions_url
+    from server.conformance.probes import check as find
+    from server.conformance.rules import RULES
 
     target = Target(completions_url(url), key or _access_token(url), model, say, bye)
     try:
@@ -74,7 +74,7 @@ def _print(findings: list["Finding"]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from server.check.rules import RULES
+    from server.conformance.rules import RULES
 
     marks = {"kept": "[green]✓[/green]", "broken": "[red]✗[/red]", "not seen": "[dim]–[/dim]"}
     table = Table("", "rule", "seen", "whom it breaks", box=None, pad_edge=False)

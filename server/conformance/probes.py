@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from server.check.read import Reading, read_stream
-from server.check.rules import RULES, Finding
+from server.conformance.read import Reading, read_stream
+from server.conformance.rules import RULES, Finding
 
 LONGEST_SECONDS = 60.0
 SLOWEST_FIRST_BYTE_SECONDS = 8.0
