@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.cli.listen import Keeping, Playing, player, writable
+from server.cli.playback import Keeping, Playing, player, writable
 
 
 def chat(

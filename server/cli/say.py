@@ -16,7 +16,7 @@ def say(
 ) -> None:
     """Write what a voice of the settings makes of a text into a WAV file."""
     from dialgraph.services.services import OpenServices
-    from server.cli.listen import writable
+    from server.cli.playback import writable
     from server.logs import set_up_logging
     from server.settings import load_settings
 
