@@ -1,4 +1,4 @@
-"""A folder imports from folders to its right, never to its left; heavy things are imported in one place only."""
+"""A room imports only from rooms below it; heavy libraries are imported in one place only."""
 
 import ast
 from collections.abc import Iterator
@@ -6,13 +6,45 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
+    ("server/cli",),
+    ("server/process",),
+    ("server/asgi.py",),
+    ("server/app.py",),
+    ("server/protocols/backend_api", "server/protocols/responses"),
+    ("server/protocols/chat_completions",),
+    ("server/api",),
+    ("server/state.py",),
+    ("server/users", "server/http", "server/readiness.py"),
+    ("server/turns", "server/access"),
+    ("server/connection", "server/protocols"),
     ("server",),
     ("graphs",),
     ("nodes",),
+    ("knowledge/open_stores.py", "knowledge/knowledge_bases.py"),
+    ("knowledge/knowledge_base.py",),
+    ("knowledge/ingest",),
+    ("knowledge/stores",),
+    ("knowledge/search", "knowledge/parse"),
+    ("knowledge/store.py",),
+    ("knowledge/passages",),
+    ("knowledge/files.py", "knowledge/embedders"),
+    ("knowledge/document.py",),
     ("knowledge",),
+    ("dialgraph/run",),
+    ("dialgraph/graph",),
+    ("dialgraph/services",),
+    ("dialgraph/turn",),
+    ("dialgraph/users/conversations",),
+    ("dialgraph/users/accounts",),
+    ("dialgraph/models/relay",),
+    ("dialgraph/models", "dialgraph/speech", "dialgraph/storage", "dialgraph/tools"),
+    ("dialgraph/models/history", "dialgraph/storage/migrations"),
+    ("dialgraph/language", "dialgraph/profiles", "dialgraph/storage/tables"),
     ("dialgraph",),
 )
-RANK = {folder: rank for rank, layer in enumerate(LAYERS) for folder in layer}
+"""The rooms from the top down. A file belongs to the longest of these names that its path begins with."""
+RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
+PACKAGES = ("dialgraph", "graphs", "knowledge", "nodes", "server")
 ONLY_IN = {
     "langgraph": {"dialgraph/graph/compile.py", "dialgraph/graph/preparation.py"},
     "fastapi": {"server/"},
@@ -47,13 +79,13 @@ LONGEST_FILE = 400
 READS_ENVIRONMENT = {
     "dialgraph/services/settings.py",
     "server/settings.py",
-    "graphs/__init__.py",
+    "dialgraph/__init__.py",
     "server/process/reload.py",
 }
 
 
 def _files() -> Iterator[tuple[str, ast.Module]]:
-    for folder in RANK:
+    for folder in PACKAGES:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
@@ -67,14 +99,24 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield element.module or ""
 
 
-def test_folders_import_only_to_the_right() -> None:
+def _room(file: str) -> str:
+    return max((room for room in RANK if file == room or file.startswith(f"{room}/")), key=len)
+
+
+def _file_of(module: str) -> str | None:
+    path = module.replace(".", "/")
+    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if (ROOT / file).is_file()), None)
+
+
+def test_rooms_import_only_from_rooms_below_them() -> None:
     wrong = []
     for file, tree in _files():
-        here = file.split("/")[0]
+        here = _room(file)
         for module in _imports(tree):
-            there = module.split(".")[0]
-            if there in RANK and there != here and RANK[there] <= RANK[here]:
-                wrong.append(f"{file} imports {module}")
+            if module.split(".")[0] in PACKAGES and (found := _file_of(module)) is not None:
+                there = _room(found)
+                if there != here and RANK[there] <= RANK[here]:
+                    wrong.append(f"{file} ({here}) imports {module} ({there})")
     assert not wrong
 
 
