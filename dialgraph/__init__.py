@@ -1,8 +1,111 @@
-"""The engine: what is declared in a graph, how a turn of it runs, and all that it stands on."""
+"""Dialgraph's engine, and the one import that an author needs: `from dialgraph import Graph, Step, node, …`.
+
+Each name is imported from its room when it is first used, so that `import dialgraph` costs nothing. The names in
+`__all__` are the stable surface: tests/test_surface.py lists them.
+"""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-# Before LangGraph is imported: nothing of a call leaves the machine unless it is asked for, and nothing stored is
+if TYPE_CHECKING:
+    from dialgraph.graph.compile import CompiledGraph, compile_graph
+    from dialgraph.graph.errors import GraphError
+    from dialgraph.graph.policy import GuardRule, Memory, Policy
+    from dialgraph.graph.spec import END, Graph, Step
+    from dialgraph.models.errors import ModelError
+    from dialgraph.models.parts import Finish, Say
+    from dialgraph.passages import Filter, Passage, Searchable, StoreError
+    from dialgraph.profiles.profile import ActionForm, Evidence, Profile
+    from dialgraph.run.run import run_turn
+    from dialgraph.services.services import OpenServices
+    from dialgraph.services.settings import GraphSettings
+    from dialgraph.tools.port import Toolbox, ToolContext, ToolError
+    from dialgraph.turn.call import Call
+    from dialgraph.turn.events import Action, Audio, Citation, Citations, Event, Filler, Metadata, Timing, Transcript
+    from dialgraph.turn.node import Node, State, Update, node
+    from dialgraph.turn.request import TurnRequest
+    from dialgraph.turn.turn import Context, Turn
+
+_ROOMS = {
+    "graph.compile": ("CompiledGraph", "compile_graph"),
+    "graph.errors": ("GraphError",),
+    "graph.policy": ("GuardRule", "Memory", "Policy"),
+    "graph.spec": ("END", "Graph", "Step"),
+    "models.errors": ("ModelError",),
+    "models.parts": ("Finish", "Say"),
+    "passages": ("Filter", "Passage", "Searchable", "StoreError"),
+    "profiles.profile": ("ActionForm", "Evidence", "Profile"),
+    "run.run": ("run_turn",),
+    "services.services": ("OpenServices",),
+    "services.settings": ("GraphSettings",),
+    "tools.port": ("ToolContext", "ToolError", "Toolbox"),
+    "turn.call": ("Call",),
+    "turn.events": ("Action", "Audio", "Citation", "Citations", "Event", "Filler", "Metadata", "Timing", "Transcript"),
+    "turn.node": ("Node", "State", "Update", "node"),
+    "turn.request": ("TurnRequest",),
+    "turn.turn": ("Context", "Turn"),
+}
+_PLACES = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "END",
+    "Action",
+    "ActionForm",
+    "Audio",
+    "Call",
+    "Citation",
+    "Citations",
+    "CompiledGraph",
+    "Context",
+    "Event",
+    "Evidence",
+    "Filler",
+    "Filter",
+    "Finish",
+    "Graph",
+    "GraphError",
+    "GraphSettings",
+    "GuardRule",
+    "Memory",
+    "Metadata",
+    "ModelError",
+    "Node",
+    "OpenServices",
+    "Passage",
+    "Policy",
+    "Profile",
+    "Say",
+    "Searchable",
+    "State",
+    "Step",
+    "StoreError",
+    "Timing",
+    "ToolContext",
+    "ToolError",
+    "Toolbox",
+    "Transcript",
+    "Turn",
+    "TurnRequest",
+    "Update",
+    "compile_graph",
+    "node",
+    "run_turn",
+]
+
+# Before LangGraph is imported: no trace leaves the machine unless the environment asks for it, and nothing stored is
 # unpacked into classes.
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'dialgraph' has no attribute {name!r}. It offers: {', '.join(__all__)}.")
+    value = getattr(import_module(f"dialgraph.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,7 +1,6 @@
 """`/audio/chat/completions`: the answer as sound, a transcript and PCM16 frames."""
 
-from dialgraph.graph.compile import compile_graph
-from dialgraph.graph.spec import Graph, Step
+from dialgraph import Graph, Step, compile_graph
 
 spec = Graph(
     name="audio",

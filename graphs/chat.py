@@ -1,7 +1,6 @@
 """`/chat/completions`: the caller talks with a model."""
 
-from dialgraph.graph.compile import compile_graph
-from dialgraph.graph.spec import Graph, Step
+from dialgraph import Graph, Step, compile_graph
 
 spec = Graph(
     name="chat",

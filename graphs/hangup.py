@@ -1,7 +1,6 @@
 """`/hangup/chat/completions`: a receptionist who says goodbye and hangs up."""
 
-from dialgraph.graph.compile import compile_graph
-from dialgraph.graph.spec import END, Graph, Step
+from dialgraph import END, Graph, Step, compile_graph
 
 spec = Graph(
     name="hangup",

@@ -1,7 +1,6 @@
 """`/rag/chat/completions`: answers from a knowledge base, and fills the silence while it looks."""
 
-from dialgraph.graph.compile import compile_graph
-from dialgraph.graph.spec import Graph, Step
+from dialgraph import Graph, Step, compile_graph
 
 spec = Graph(
     name="rag",

@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dialgraph import Filler, State, Turn, Update, node
 from dialgraph.language.words import in_language
 from dialgraph.models.history.text import text_of
-from dialgraph.turn.events import Filler
-from dialgraph.turn.node import State, Turn, Update, node
 
 Phrases = tuple[str, ...]
 _PHRASES: dict[str, Phrases] = {

@@ -8,15 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from dialgraph import Finish, ModelError, Say, State, Turn, Update, node
 from dialgraph.models.declared_tools import declared_tools
-from dialgraph.models.errors import ModelError
 from dialgraph.models.fallback import stream_first
 from dialgraph.models.history.text import text_of
 from dialgraph.models.parts import Part
 from dialgraph.models.port import ChatRequest, Message
 from dialgraph.models.usage import estimate, estimated_usage
-from dialgraph.turn.events import Finish, Relay, Say, ToolCallPart, Usage
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.events import Relay, ToolCallPart, Usage
 from dialgraph.turn.offered_tools import OfferedCalls, offered_tools
 from dialgraph.turn.upstream_messages import upstream_messages
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from dialgraph.turn.events import Metadata
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph import Metadata, State, Turn, Update, node
 
 
 @node()

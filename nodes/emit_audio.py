@@ -1,6 +1,6 @@
 """From here on what is said is heard."""
 
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph import State, Turn, Update, node
 from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
 from dialgraph.turn.voice_outlet import attach_voice, manner_of
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from dialgraph import State, Turn, Update, node
 from dialgraph.turn.actions import FinishReason, Words, act, offered_tool
-from dialgraph.turn.node import State, Tool, Turn, Update, node
+from dialgraph.turn.node import Tool
 
 _GOODBYE = {"en": "Goodbye!", "zh": "再见！"}
 

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Literal
 
+from dialgraph import Audio, State, Transcript, Turn, Update, node
 from dialgraph.environment import in_thread
 from dialgraph.speech.recordings import RecordingError, samples
 from dialgraph.speech.tone import silence, tone
-from dialgraph.turn.events import Audio, Transcript
-from dialgraph.turn.node import State, Turn, Update, node
 from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
 from dialgraph.turn.voice_outlet import manner_of
 

@@ -1,6 +1,6 @@
 """Go on where the call stands."""
 
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph import State, Turn, Update, node
 
 
 @node(writes="route", needs_memory=True)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dialgraph.models.errors import ModelError
+from dialgraph import ModelError, State, Turn, Update, node
 from dialgraph.turn.actions import arguments_of
-from dialgraph.turn.node import State, Tool, Turn, Update, node
+from dialgraph.turn.node import Tool
 
 _SCHEMAS: dict[str, dict[str, object]] = {
     "text": {"type": "string"},

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, Filter
-from dialgraph.turn.events import Citation, Citations
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph import Citation, Citations, Filter, State, Turn, Update, node
+from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K
 
 _LONGEST = LONGEST_QUESTION // 2
 """Characters of a question: more is no speech, and would hold up every other call. What was said last counts."""

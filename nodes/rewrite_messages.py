@@ -8,7 +8,7 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import AfterValidator
 
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph import State, Turn, Update, node
 from dialgraph.turn.upstream_messages import upstream_messages
 
 FOLDER = Path(__file__).parent / "templates"

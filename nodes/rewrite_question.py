@@ -3,13 +3,12 @@
 import re
 from collections.abc import Sequence
 
+from dialgraph import ModelError, Say, State, Turn, Update, node
 from dialgraph.language.weights import tells
 from dialgraph.language.words import is_chinese, words
-from dialgraph.models.errors import ModelError
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import ChatRequest, Message
-from dialgraph.turn.events import Say, Usage
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph.turn.events import Usage
 from dialgraph.turn.turn import LONGEST_QUESTION
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)

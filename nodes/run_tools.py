@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field
 
-from dialgraph.tools.port import Toolbox, ToolContext, ToolError
-from dialgraph.turn.node import State, Turn, Update, node
+from dialgraph import State, Toolbox, ToolContext, ToolError, Turn, Update, node
 from dialgraph.turn.upstream_messages import upstream_messages
 
 log = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dialgraph.models.errors import ModelError
+from dialgraph import ModelError, State, Turn, Update, node
 from dialgraph.turn.actions import FinishReason, Words, act, arguments_of, offered_tool
 from dialgraph.turn.host_tools import action_form
-from dialgraph.turn.node import State, Tool, Turn, Update, node
+from dialgraph.turn.node import Tool
 
 _NO_KEY = re.compile(r"[^0-9A-D*#wW]")
 """Everything but the sixteen keys, and `w` and `W`, the pauses of half a second and a second."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from dialgraph import State, Turn, Update, node
 from dialgraph.environment import in_thread
 from dialgraph.language.words import is_chinese
 from dialgraph.models.history.text import text_of
@@ -15,7 +16,6 @@ from dialgraph.models.port import Message
 from dialgraph.speech.port import VoiceError
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.speech.wav import header
-from dialgraph.turn.node import State, Turn, Update, node
 
 _EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}
 _NOTHING = {False: "(nothing was understood)", True: "（没有听清）"}

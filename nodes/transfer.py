@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from dialgraph import State, Turn, Update, node
 from dialgraph.language.words import in_language
 from dialgraph.turn.actions import FinishReason, Words, act, offered_tool
-from dialgraph.turn.node import State, Tool, Turn, Update, node
+from dialgraph.turn.node import Tool
 
 _HANDING_OVER = {"en": "I will put you through. One moment, please.", "zh": "我为您转接，请稍等。"}
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from dialgraph.environment import REAL, Environment
 from dialgraph.graph.errors import GraphError
+from dialgraph.shadowing import refuse_shadowed_packages
 from server.api import about, conversations, knowledge_bases, usage, users
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
@@ -42,7 +43,8 @@ WATCH_SECONDS = 10.0
 
 
 def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
-    """Raises SettingsError or GraphError with one clear line a mistake."""
+    """Raises SettingsError, GraphError or ShadowedPackageError, with one clear line for each mistake."""
+    refuse_shadowed_packages()
     state = open_state(settings, environment)
     authenticator, endpoints = state.authenticator, state.endpoints
     if authenticator.mode == "passthrough":

@@ -194,7 +194,7 @@ def test_a_wrong_address_is_a_sentence(tmp_path: Path) -> None:
         ("faiss:?embedder=nope", "No embedder 'nope' in the settings. Accepted: 'main';"),
         ("faiss:?reranker=nope", "No reranker 'nope' in the settings. Accepted: none yet;"),
         ("faiss:?x=1", "store 'main': no option 'x'. Accepted: embedder, reranker."),
-        ("redis:", "store 'main': 'redis:' names no engine. Accepted: `faiss:`, `langchain:`, `pgvector:`."),
+        ("redis:", "store 'main': no engine for 'redis'. Accepted: `faiss:`, `langchain:`, `pgvector:`."),
         ("faiss:/srv/x", "store 'main': 'faiss:/srv/x' names a place. Accepted: `faiss:` alone."),
         ("http://[bad", "store 'main': the address 'http://[bad' cannot be read."),
         ("pgvector:", "store 'main': `pgvector:` needs `database_url` to be a `postgresql://…` address."),

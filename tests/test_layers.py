@@ -30,6 +30,7 @@ LAYERS = (
     ("knowledge/files.py", "knowledge/embedders"),
     ("knowledge/document.py",),
     ("knowledge",),
+    ("dialgraph/__init__.py",),
     ("dialgraph/run",),
     ("dialgraph/graph",),
     ("dialgraph/services",),

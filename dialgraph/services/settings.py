@@ -19,7 +19,7 @@ from dialgraph.speech.port import VoiceAddress
 from dialgraph.speech.transcriber import TranscriberAddress
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: where langgraph.json stands."""
+"""The folder that holds the packages: a checkout, or the place of an install."""
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
@@ -144,5 +144,12 @@ class GraphSettings(BaseSettings):
 
 
 def langgraph_file() -> Path:
-    """The table of contents of the endpoints; DIALGRAPH_GRAPHS_FILE names another one than the checkout's."""
-    return Path(os.environ.get("DIALGRAPH_GRAPHS_FILE", ROOT / "langgraph.json"))
+    """Return the file that lists the endpoints.
+
+    It is the one that DIALGRAPH_GRAPHS_FILE names, or else the checkout's; in an installed package, the one beside the
+    endpoints.
+    """
+    if named := os.environ.get("DIALGRAPH_GRAPHS_FILE"):
+        return Path(named)
+    checkout = ROOT / "langgraph.json"
+    return checkout if checkout.is_file() else ROOT / "graphs" / "langgraph.json"

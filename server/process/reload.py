@@ -7,6 +7,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dialgraph.services.settings import ROOT
+from dialgraph.shadowing import PACKAGES
 from server.access.auth import Authenticator
 from server.connection.uvicorn_options import uvicorn_options
 from server.errors import ApiError
@@ -29,7 +30,7 @@ def serve_reloading(settings: Settings) -> None:
         port=settings.port,
         reload=True,
         timeout_graceful_shutdown=1,  # for development: a change is worth more than a running turn
-        reload_dirs=[str(ROOT / name) for name in ("graphs", "nodes", "models", "knowledge", "speech", "server")],
+        reload_dirs=[str(ROOT / name) for name in PACKAGES],
         **uvicorn_options(),
     )
 

@@ -1,0 +1,36 @@
+"""The names that authors import from `dialgraph`: they stay."""
+
+import subprocess
+import sys
+
+import pytest
+
+import dialgraph
+
+SURFACE = [
+    "END", "Action", "ActionForm", "Audio", "Call", "Citation", "Citations", "CompiledGraph", "Context", "Event",
+    "Evidence", "Filler", "Filter", "Finish", "Graph", "GraphError", "GraphSettings", "GuardRule", "Memory", "Metadata",
+    "ModelError", "Node", "OpenServices", "Passage", "Policy", "Profile", "Say", "Searchable", "State", "Step",
+    "StoreError", "Timing", "ToolContext", "ToolError", "Toolbox", "Transcript", "Turn", "TurnRequest", "Update", "compile_graph",
+    "node", "run_turn",
+]  # fmt: skip
+
+
+def test_authors_find_every_name_of_the_surface() -> None:
+    assert dialgraph.__all__ == SURFACE
+    assert dir(dialgraph) == sorted(SURFACE)
+    for name in SURFACE:
+        assert getattr(dialgraph, name) is not None
+    classes = [value for name in SURFACE if isinstance(value := getattr(dialgraph, name), type)]
+    assert not [one for one in classes if not one.__doc__]
+
+
+def test_the_import_alone_loads_no_library() -> None:
+    code = "import sys, dialgraph; print({'langgraph', 'pydantic', 'aiohttp'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "set()"
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(AttributeError, match=r"'dialgraph' has no attribute 'Grpah'\. It offers: END, Action"):
+        _ = dialgraph.Grpah

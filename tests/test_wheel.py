@@ -1,0 +1,123 @@
+"""The built wheel: five import names, everything it needs inside, and a user's own folders beside it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from zipfile import ZipFile
+
+import httpx2
+import pytest
+
+from dialgraph.services.settings import ROOT
+from dialgraph.shadowing import PACKAGES
+
+SOURCES = (*PACKAGES, "langgraph.json", "pyproject.toml", "setup.py", "README.md", "MANIFEST.in", "LICENSE")
+IN_THE_WHEEL = {
+    "dialgraph/storage/migrations/script.py.mako",
+    "graphs/langgraph.json",
+    "knowledge/parse/warm.pdf",
+    "knowledge/sample/hotel.en.md",
+    "nodes/templates/with_context.j2",
+    "server/protocols/backend_api/chat.py",
+}
+
+
+def _run(*command: str, **options: object) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]  # its own options
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the sources."""
+    copy = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", "dist", ".", cwd=copy)
+    return next((copy / "dist").glob("dialgraph-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed into."""
+    folder = tmp_path_factory.mktemp("installed")
+    with ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's project, whose folders have names that ours had, or could have."""
+    for name in ("accounts", "cache", "database", "language", "models", "speech", "tools", "users"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the project\\'s own {name}')\n")
+    (tmp_path / "nodes").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def started(installed: Path, project: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A server from the wheel, started in the project with the current directory first on the path."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dialgraph", "serve", "--port", "0"],
+        cwd=project,
+        env=_environment(installed),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.terminate()
+    process.communicate(timeout=100)
+
+
+def _environment(installed: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(installed), "DIALGRAPH_AUTH": "none"}
+
+
+def test_the_wheel_installs_five_names_and_all_that_they_need(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    folders = {name.split("/")[0] for name in names}
+    assert {name for name in folders if not name.endswith(".dist-info")} == set(PACKAGES)
+    assert names >= IN_THE_WHEEL
+
+
+def test_a_server_answers_beside_a_users_own_folders(started: "subprocess.Popen[str]") -> None:
+    assert started.stdout is not None and started.stderr is not None
+    address = re.search(r"http://\S+?:\d+", started.stdout.readline())
+    assert address is not None, started.stderr.read()
+    asked = {"messages": [{"role": "user", "content": "When is breakfast?"}], "stream": False}
+    reply = httpx2.post(f"{address[0]}/rag/chat/completions", json=asked, timeout=60)
+    assert reply.status_code == 200 and "breakfast" in reply.text.lower()
+
+
+@pytest.mark.parametrize("foreign", ["server.py", "nodes/__init__.py"])
+def test_a_foreign_file_with_one_of_our_names_is_named_in_one_sentence(
+    installed: Path, project: Path, foreign: str
+) -> None:
+    (project / foreign).write_text("")
+    refused = subprocess.run(
+        [sys.executable, "-m", "dialgraph", "serve", "--port", "0"],
+        cwd=project,
+        env=_environment(installed),
+        capture_output=True,
+        text=True,
+    )
+    package = foreign.partition("/")[0].removesuffix(".py")
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert refused.stderr == (
+        f"dialgraph: {str((project / foreign).resolve())!r} hides Dialgraph's own package {package!r}."
+        " Rename it, or start in another folder.\n"
+    )
