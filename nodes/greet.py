@@ -5,20 +5,18 @@ from typing import Annotated
 
 from pydantic import Field
 
+from dialgraph import State, Turn, Update, node
 from dialgraph.language.words import in_language
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import Message
+from dialgraph.profiles.together import turn_source
 from dialgraph.turn.actions import Words
-from dialgraph.turn.node import State, Turn, Update, node
 
 _GREETING = {"en": "Hello! How can I help you?", "zh": "您好！请问有什么可以帮您？"}
 _PROMPTS: tuple[Words, ...] = (
     {"en": "Are you still there?", "zh": "您还在吗？"},
     {"en": "I cannot hear you. Is there anything I can do for you?", "zh": "我没有听到您的声音，还需要帮助吗？"},
 )
-OPENINGS = frozenset({"greeting", "opening", "call_started", "welcome"})
-SILENCES = frozenset({"silence", "idle", "no_input", "user_idle", "reminder", "timeout", "silence_timeout"})
-VOICEMAILS = frozenset({"voicemail", "answering_machine", "machine", "voicemail_detected"})
 
 
 @node(writes="route", routes=("words", "spoken", "over"), speaks=True)
@@ -39,14 +37,14 @@ async def greet(
     `metadata.source` (`greeting`, `silence`, `voicemail` …); a turn without any user message is an opening. `voicemail`
     is left on a machine. `language` (`en`, `zh`) is spoken while the caller has said nothing; empty: as the history is.
     """
-    source = turn.call.source.lower()
+    source = turn_source(turn.call.source)
     words = _latest_words(turn)
     spoken_to = {"zh": "中文", "en": "English"}.get(language, "") if not turn.question else turn.question
     spoken_to = spoken_to or " ".join(text_of(one.get("content")) for one in turn.messages)
-    if source in VOICEMAILS:
+    if source == "voicemail":
         await turn.say(in_language(voicemail, spoken_to))
         return {"route": "over"}
-    if source in SILENCES or (not words and turn.question and source not in OPENINGS):
+    if source == "silence" or (not words and turn.question and source != "opening"):
         asked = _prompts_since_words(turn, prompts)
         if asked >= most_prompts:
             return {"route": "over"}
@@ -61,7 +59,7 @@ async def greet(
 def _latest_words(turn: Turn) -> str:
     """What the caller said last, if that is what the turn answers."""
     last: Message = turn.messages[-1] if turn.messages else {}
-    if last.get("role") == "assistant" or turn.call.source.lower() in OPENINGS:
+    if last.get("role") == "assistant" or turn_source(turn.call.source) == "opening":
         return ""
     return turn.question
 
@@ -73,9 +71,9 @@ def _prompts_since_words(turn: Turn, prompts: tuple[Words, ...]) -> int:
     for message in reversed(turn.messages):
         text = text_of(message.get("content"))
         metadata = message.get("metadata")
-        source = str(metadata.get("source")) if isinstance(metadata, Mapping) else ""
-        if message.get("role") == "user" and text.strip() and source not in SILENCES:
+        source = turn_source(str(metadata.get("source"))) if isinstance(metadata, Mapping) else None
+        if message.get("role") == "user" and text.strip() and source != "silence":
             break
         if message.get("role") == "assistant":
-            count += any(prompt in text for prompt in texts) or source in SILENCES
+            count += any(prompt in text for prompt in texts) or source == "silence"
     return count

@@ -187,4 +187,4 @@ def test_every_profile_names_its_source() -> None:
 
     for name in known_profiles():
         if name != "openai":
-            assert "Source: " in (import_module(f"profiles.{name}").__doc__ or ""), name
+            assert "Source: " in (import_module(f"dialgraph.profiles.{name}").__doc__ or ""), name

@@ -10,6 +10,15 @@ from dialgraph.profiles.profile import Evidence, Profile
 PROFILE = Profile(
     name="agora",
     evidence=(Evidence(body=("turn_id", "timestamp")), Evidence(messages=("turn_id", "timestamp"))),
+    call_places={
+        "id": ("body.context.call_id", "body.context.channel"),
+        "turn_id": ("body.turn_id",),
+        "channel": ("body.context.channel",),
+        "user_data": ("body.context.userId", "body.context.user_id"),
+    },
+    private_fields=("context", "turn_id", "timestamp", "interruptable"),
+    turn_sources={"asr": "words", "greeting": "opening", "silence": "silence"},
+    interruption_field="metadata.interrupted",
     metadata_chunk=True,
     raw_sound=True,
     streams=True,

@@ -11,6 +11,13 @@ from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 PROFILE = Profile(
     name="elevenlabs",
     evidence=(Evidence(body=("elevenlabs_extra_body",)),),
+    call_places={
+        "id": ("body.elevenlabs_extra_body.call_id", "body.elevenlabs_extra_body.conversation_id"),
+        "caller_number": ("body.elevenlabs_extra_body.caller_id",),
+        "callee_number": ("body.elevenlabs_extra_body.called_number",),
+        "user_data": ("body.user_id",),
+    },
+    private_fields=("elevenlabs_extra_body", "user_id"),
     hangup=ActionForm("end_call", {"reason": "reason", "message": "message"}),
     transfer=ActionForm("transfer_to_number", {"number": "transfer_number", "message": "client_message"}),
     digits=ActionForm("play_keypad_touch_tone", {"digits": "dtmf_tones"}),

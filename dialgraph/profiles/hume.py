@@ -9,6 +9,8 @@ from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 PROFILE = Profile(
     name="hume",
     evidence=(Evidence(query=("custom_session_id",)),),
+    call_places={"id": ("query.custom_session_id",)},
+    private_fields=("custom_session_id",),
     hangup=ActionForm("hang_up"),
     echoes_session=True,
     streams=True,

@@ -9,6 +9,7 @@ from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 PROFILE = Profile(
     name="livekit",
     evidence=(Evidence(headers={"user-agent": "LiveKit Agents"}),),
+    call_places={"channel": ("header.x-livekit-room",)},
     hangup=ActionForm("end_call"),
     transfer=ActionForm("transfer_call", {"number": "number", "message": "message"}),
     digits=ActionForm("send_dtmf_events", {"digits": "events"}, one_by_one=True),

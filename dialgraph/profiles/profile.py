@@ -7,6 +7,10 @@ from typing import Literal
 
 ActionKind = Literal["hangup", "transfer", "digits"]
 """What a host can be told to do with the call."""
+CallField = Literal["id", "turn_id", "caller_number", "callee_number", "channel", "user_data", "source"]
+"""What a host can say of a call: the fields of `dialgraph.turn.call.Call`."""
+TurnSource = Literal["opening", "silence", "voicemail", "words"]
+"""What began a turn: the call itself, a silent caller, an answering machine, or what a person said or typed."""
 _END_MARKS = re.compile(r"[\s.…。,，!！]+$")
 
 
@@ -41,6 +45,20 @@ class Profile:
     name: str
     evidence: tuple[Evidence, ...] = ()
     """Any one of them is enough."""
+    call_places: Mapping[CallField, tuple[str, ...]] = field(default_factory=dict)
+    """Where this host says what it knows of a call, dotted, below `body`, `query` or `header`. The first place that
+    holds something counts.
+    """
+    private_fields: tuple[str, ...] = ()
+    """Fields of the body that only this host's own endpoints understand. They never go upstream: a provider may refuse
+    them.
+    """
+    turn_sources: Mapping[str, TurnSource] = field(default_factory=dict)
+    """This host's words for what began a turn, in lower case."""
+    interruption_tag: str = ""
+    """What the host writes into an assistant message at the point where the caller broke in."""
+    interruption_field: str = ""
+    """The field of an assistant message, dotted, that is true where the caller broke in."""
     hangup: ActionForm = ActionForm("hangup")
     transfer: ActionForm = ActionForm("transfer", {"number": "number", "message": "message"})
     digits: ActionForm = ActionForm("send_digits", {"digits": "digits"})

@@ -14,6 +14,16 @@ PROFILE = Profile(
         Evidence(body=("extra_metadata.telnyx_agent_target",)),
         Evidence(body=("extra_metadata.call_control_id",)),
     ),
+    call_places={
+        "id": (
+            "body.extra_metadata.call_control_id",
+            "body.extra_metadata.telnyx_call_session_id",
+            "body.extra_metadata.telnyx_conversation_id",
+        ),
+        "caller_number": ("body.extra_metadata.telnyx_end_user_target",),
+        "callee_number": ("body.extra_metadata.telnyx_agent_target",),
+    },
+    private_fields=("extra_metadata",),
     digits=ActionForm("send_dtmf", {"digits": "digits"}),
     on_failure="speak",
 )

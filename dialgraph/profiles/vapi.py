@@ -15,6 +15,12 @@ PROFILE = Profile(
         Evidence(body=("call.id", "call.type")),
         Evidence(body=("call.id", "assistant")),
     ),
+    call_places={
+        "id": ("body.call.id",),
+        "caller_number": ("body.customer.number", "body.call.customer.number"),
+        "callee_number": ("body.phoneNumber.number", "body.call.phoneNumber.number"),
+    },
+    private_fields=("call", "phoneNumber", "customer", "assistant"),
     hangup=ActionForm("endCall"),
     transfer=ActionForm("transferCall", {"number": "destination"}),
     digits=ActionForm("dtmf", {"digits": "dtmf"}),

@@ -7,17 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from dialgraph.profiles.profile import ActionForm, ActionKind
+from dialgraph.profiles.together import tools_for
 from dialgraph.turn.turn import Turn
 
 _NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
-    "hangup": ("hangup", "end_call", "endcall", "hang_up", "end_the_call", "terminate_call", "end_conversation"),
-    "transfer": (
-        "transfer", "transfer_call", "transfercall", "transfer_to_number", "forward_call", "transfer_to_human",
-        "transfer_to_agent", "call_transfer",
-    ),
-    "digits": ("send_digits", "dtmf", "send_dtmf", "send_dtmf_events", "play_keypad_touch_tone", "press_digits"),
-}  # fmt: skip
-"""What hosts and their users call it; case and underscores do not count."""
+    "hangup": ("end_call", "end_the_call", "terminate_call", "end_conversation"),
+    "transfer": ("forward_call", "transfer_to_agent", "call_transfer"),
+    "digits": ("press_digits",),
+}
+"""What users call such a tool, beside the hosts' own names. Case and underscores do not count."""
 _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "reason": ("reason",),
     "message": ("message", "client_message", "farewell", "farewell_message", "goodbye"),
@@ -34,7 +32,7 @@ def action_form(turn: Turn, kind: ActionKind) -> ActionForm:
     if usual.tool in requested:
         arguments, one_by_one = _arguments(requested[usual.tool])
         return ActionForm(usual.tool, {**arguments, **usual.arguments}, usual.one_by_one or one_by_one)
-    wanted = {_plain(name) for name in _NAMES[kind]}
+    wanted = {_plain(name) for name in (*_NAMES[kind], *tools_for(kind))}
     declared = next((name for name in requested if _plain(name) in wanted), None)
     if declared is None:
         return usual

@@ -11,10 +11,9 @@ from dialgraph.language.words import is_chinese
 from dialgraph.models.history.pairing import joined, paired
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import Message
+from dialgraph.profiles.together import interruption_tags
 from dialgraph.turn.frames import OURS
 
-INTERRUPTED_TAG = "<ims_agent_interrupted>"
-"""Alibaba's mark in an assistant message: the caller broke in here."""
 _CALL_BEGINS = {False: "(The call begins.)", True: "（通话开始）"}
 _FIELDS = frozenset(
     {
@@ -44,8 +43,10 @@ def _begun_by_the_caller(messages: Iterator[Message]) -> Iterator[Message]:
 
 def _upstream_message(message: Message) -> Message:
     content = message.get("content")
-    if isinstance(content, str) and INTERRUPTED_TAG in content:
-        message = {**message, "content": content.replace(INTERRUPTED_TAG, "").rstrip()}
+    if isinstance(content, str):
+        for tag in interruption_tags():
+            if tag in content:
+                message = {**message, "content": content.replace(tag, "").rstrip()}
     sound = message.get("audio")
     if isinstance(sound, Mapping) and str(sound.get("id")).startswith(OURS):
         message = {key: value for key, value in message.items() if key != "audio"}

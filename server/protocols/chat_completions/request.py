@@ -11,8 +11,14 @@ from typing import Any, Final
 from dialgraph.models.history.text import text_of
 from dialgraph.profiles.choose import HEADER, known_profiles, recognise, value_at
 from dialgraph.profiles.profile import Profile
+from dialgraph.profiles.together import (
+    call_places,
+    interruption_fields,
+    interruption_tags,
+    private_fields,
+    turn_source,
+)
 from dialgraph.turn.call import Call
-from dialgraph.turn.upstream_messages import INTERRUPTED_TAG
 from server.errors import ApiError
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
@@ -27,55 +33,6 @@ MAX_TOOLS: Final = 1_000
 
 OURS: Final = frozenset({"messages", "model", "stream"})
 """Fields that mean the same to every model and are set anew for it."""
-HOSTS: Final = frozenset(
-    {
-        "context", "turn_id", "timestamp", "interruptable",  # Agora
-        "extendData",  # Alibaba
-        "call", "phoneNumber", "customer", "assistant",  # Vapi
-        "elevenlabs_extra_body", "user_id",  # ElevenLabs
-        "custom_session_id", "session_id", "conversation_id", "channel", "appId", "app_id", "userId",
-        "user_uid", "agent_uid", "instanceId", "call_id", "call_sid", "phone_number",
-        "extra_metadata",  # Telnyx
-    }
-)  # fmt: skip
-"""Fields that only the host's own endpoint understands; providers may refuse them."""
-
-_SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
-    "id": (
-        "body.extendData.instanceId", "body.call.id", "body.elevenlabs_extra_body.call_id", "body.conversation_id",
-        "body.elevenlabs_extra_body.conversation_id", "body.extra_metadata.call_control_id",
-        "body.extra_metadata.telnyx_call_session_id", "body.extra_metadata.telnyx_conversation_id",
-        "body.metadata.call_id", "body.metadata.callId", "body.metadata.call_sid", "body.metadata.conversation_id",
-        "body.session_id", "body.custom_session_id", "body.call_id", "body.call_sid",
-        "body.context.call_id", "body.context.channel", "body.channel",
-        "query.custom_session_id", "query.call_id", "query.session_id", "query.task_id",
-        "header.x-call-id", "header.x-session-id", "header.x-conversation-id",
-    ),
-    "turn_id": (
-        "body.turn_id", "body.extendData.sentenceId", "body.metadata.turn_id", "header.x-turn-id", "query.turn_id",
-    ),
-    "caller_number": (
-        "body.extendData.callerNumber", "body.customer.number", "body.call.customer.number",
-        "body.metadata.caller_number", "body.elevenlabs_extra_body.caller_id",
-        "body.extra_metadata.telnyx_end_user_target", "header.x-caller-number",
-        "query.caller_number",
-    ),
-    "callee_number": (
-        "body.extendData.calleeNumber", "body.phoneNumber.number", "body.call.phoneNumber.number",
-        "body.metadata.callee_number", "body.elevenlabs_extra_body.called_number",
-        "body.extra_metadata.telnyx_agent_target", "header.x-callee-number",
-        "query.callee_number",
-    ),
-    "channel": (
-        "body.extendData.channelId", "body.channel", "body.context.channel", "body.metadata.channel",
-        "header.x-livekit-room", "query.channel", "query.room_id",
-    ),
-    "user_data": (
-        "body.extendData.userData", "body.user_id", "body.metadata.user_id", "body.context.userId",
-        "body.context.user_id", "body.userId", "body.user_uid", "body.user", "header.x-user-id", "query.user_id",
-    ),
-    "source": ("body.metadata.source", "header.x-turn-source", "query.source"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +63,7 @@ def read_request(
         if len(_typed(data, name, list, "a list") or ()) > MAX_TOOLS:
             raise _refuse(name, f"`{name}` may hold at most {MAX_TOOLS} entries.")
     _typed(data, "audio", dict, "an object")
+    private = private_fields()
     return CompletionRequest(
         messages=_messages(data),
         model=_model(data),
@@ -114,7 +72,7 @@ def read_request(
         call=_call(data, headers, query, principal),
         profile=_profile(data, headers, query),
         parameters={
-            key: value for key, value in data.items() if value is not None and key not in OURS and key not in HOSTS
+            key: value for key, value in data.items() if value is not None and key not in OURS and key not in private
         },
     )
 
@@ -159,28 +117,31 @@ def _model(data: Mapping[str, Any]) -> str:
 
 def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str) -> Call:
     sources: dict[str, Mapping[str, Any]] = {"body": data, "query": query, "header": headers}
-    found = {name: _first(sources, places) for name, places in _SPELLINGS.items()}
+    found: dict[str, Any] = {name: _first(sources, places) for name, places in call_places().items()}
     found["source"] = found["source"] or _source(data["messages"])
     extras = {**query, **{key: value for key, value in data.items() if key != "messages"}}
     return Call(principal=principal, extras=extras, interrupted=_interrupted(data["messages"]), **found)
 
 
 def _source(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What began the turn, where a host writes it on the last message; what a person said or typed is no source."""
+    """Return what began the turn, where a host writes it on the last message; empty if a person's words did."""
     source = value_at(messages[-1], "metadata.source")
-    return source if isinstance(source, str) and source not in ("asr", "llm", "user", "text") else ""
+    return source if isinstance(source, str) and turn_source(source) != "words" else ""
 
 
 def _interrupted(messages: Sequence[Mapping[str, Any]]) -> str:
-    """What the caller heard of our last answer before he broke in, where a host marks it.
+    """Return what the caller heard of our last answer before breaking in, where a host marks it.
 
-    Agora marks the message, Alibaba puts a tag where the voice stopped.
+    Some hosts set a field of the message, others write a tag at the point where the voice stopped.
     """
     for message in reversed(messages):
         if message["role"] == "assistant":
             text = text_of(message.get("content"))
-            heard, tag, _ = text.partition(INTERRUPTED_TAG)
-            return heard.rstrip() if tag or value_at(message, "metadata.interrupted") is True else ""
+            for tag in interruption_tags():
+                heard, found, _ = text.partition(tag)
+                if found:
+                    return heard.rstrip()
+            return text.rstrip() if any(value_at(message, name) is True for name in interruption_fields()) else ""
     return ""
 
 
