@@ -20,7 +20,7 @@ serve: install $(VENV)/installed-espeak ## serve the endpoints; PORT=8000 and HO
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
 
 test: $(VENV)/installed-test debian ## run every test but the long proofs
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-all: $(VENV)/installed-test debian $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
 	@$(BIN)/python -m pytest -m "(clients or long) and not soak"
