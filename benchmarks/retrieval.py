@@ -25,7 +25,7 @@ from dialgraph.meaning import EmbedderAddress
 from dialgraph.storage.database import Database
 from knowledge.document import Document
 from knowledge.embedders.embed import Embedder, open_embedder
-from knowledge.store import Place, Store, open_store
+from knowledge.store import Store, StoreConfig, open_store
 
 Ranking = Callable[[str], Awaitable[list[int]]]
 """A question → paragraphs, best first."""
@@ -111,7 +111,7 @@ async def filled(paragraphs: Sequence[str], url: str) -> AsyncIterator[tuple[Sto
     embedder = open_embedder("bench", EmbedderAddress(url))
     with tempfile.TemporaryDirectory() as folder:
         database = Database("sqlite:", Path(folder))
-        store = open_store(Place("bench", "faiss:", database, Path(folder), embedder))
+        store = open_store(StoreConfig("bench", "faiss:", database, Path(folder), embedder))
         await store.add([Document(str(at), paragraph) for at, paragraph in enumerate(paragraphs)])
         yield store, embedder
         await store.aclose()

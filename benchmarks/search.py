@@ -23,7 +23,7 @@ from knowledge.document import Document, Piece
 from knowledge.embedders.embed import HashingEmbedder
 from knowledge.ingest.ingest import Ingestion
 from knowledge.ingest.jobs import Jobs
-from knowledge.store import Place, Store, open_store
+from knowledge.store import Store, StoreConfig, open_store
 
 _WORDS = 60_000
 _PASSAGES_A_DOCUMENT = 500
@@ -66,7 +66,7 @@ async def opened(folder: Path, url: str) -> AsyncIterator[tuple[Store, Database]
     """A store in this folder or in this database, of whatever engine suits it."""
     database = Database(url, folder)
     engine = "faiss:" if database.engine == "sqlite" else "pgvector:"
-    store = open_store(Place("bench", engine, database, folder, HashingEmbedder()))
+    store = open_store(StoreConfig("bench", engine, database, folder, HashingEmbedder()))
     try:
         yield store, database
     finally:

@@ -58,7 +58,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredDocument:
     """A document that a store holds."""
 
     name: str

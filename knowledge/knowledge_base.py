@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from dialgraph.passages import Filter, Passage, Searchable, StoreError
 from dialgraph.storage.text import cleaned
-from knowledge.document import Known
+from knowledge.document import StoredDocument
 
 if TYPE_CHECKING:
     from knowledge.ingest.jobs import Job
@@ -31,7 +31,7 @@ class QuotaError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class KnowledgeBase:
     """A knowledge base."""
 
     id: str
@@ -67,7 +67,7 @@ class BaseDocument:
         return PurePosixPath(self.name).suffix[1:].lower()
 
 
-class BaseStore:
+class OneKnowledgeBase:
     """A knowledge base as a turn searches it: so many passages, each under the name that its user gave the document."""
 
     def __init__(self, store: Searchable, top_k: int | None = None) -> None:
@@ -94,7 +94,7 @@ def shown(kept: str) -> tuple[str, str]:
     return number, name
 
 
-def documents_of(known: Sequence[Known], jobs: "Sequence[Job]") -> list[BaseDocument]:
+def documents_of(known: Sequence[StoredDocument], jobs: "Sequence[Job]") -> list[BaseDocument]:
     """The documents that are there, and those on their way or refused."""
     found = [BaseDocument(*shown(one.name), "live", one.passages, one.characters, one.added_at) for one in known]
     live = {one.name for one in known}

@@ -9,35 +9,37 @@ from sqlalchemy import Select, delete, insert, select, tuple_, update
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.knowledge_bases import KNOWLEDGE_BASE
 from dialgraph.storage.text import cleaned
-from dialgraph.users.accounts.user_lock import hold_user
-from knowledge.knowledge_base import Base, UnknownBaseError
+from dialgraph.users.accounts.user_lock import lock_user
+from knowledge.knowledge_base import KnowledgeBase, UnknownBaseError
 
 
-class Bases:
+class KnowledgeBases:
     """The rows of knowledge bases."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, user_id: str, name: str, embedder: str) -> Base:
+    async def create(self, user_id: str, name: str, embedder: str) -> KnowledgeBase:
         """A new one, empty."""
         values = {
             "id": str(uuid4()), "user_id": user_id, "name": name, "embedder": embedder,
             "created_at": time.time_ns() // 1_000_000,
         }  # fmt: skip
         async with self._database.transaction() as connection:
-            await hold_user(connection, user_id)
+            await lock_user(connection, user_id)
             return _base(
                 (await connection.execute(insert(KNOWLEDGE_BASE).values(values).returning(KNOWLEDGE_BASE))).one()
             )
 
-    async def get(self, user_id: str, base: str) -> Base:
+    async def get(self, user_id: str, base: str) -> KnowledgeBase:
         """The one of this id. Raises UnknownBaseError."""
         async with self._database.reading() as connection:
             row = (await connection.execute(select(KNOWLEDGE_BASE).where(*_owned(user_id, base)))).first()
         return _known(row)
 
-    async def page(self, user_id: str, limit: int | None = None, before: tuple[int, str] | None = None) -> list[Base]:
+    async def page(
+        self, user_id: str, limit: int | None = None, before: tuple[int, str] | None = None
+    ) -> list[KnowledgeBase]:
         """The user's, newest first, from behind the one that `before` names by time and id."""
         table = KNOWLEDGE_BASE.c
         where: list[Any] = [table.user_id == user_id, table.deleted_at.is_(None)]
@@ -47,13 +49,13 @@ class Bases:
         async with self._database.reading() as connection:
             return [_base(row) for row in await connection.execute(wanted)]
 
-    async def rename(self, user_id: str, base: str, name: str) -> Base:
+    async def rename(self, user_id: str, base: str, name: str) -> KnowledgeBase:
         """Another name. Raises UnknownBaseError."""
         changed = update(KNOWLEDGE_BASE).where(*_owned(user_id, base)).values(name=name).returning(KNOWLEDGE_BASE)
         async with self._database.transaction() as connection:
             return _known((await connection.execute(changed)).first())
 
-    async def hide(self, user_id: str, base: str) -> Base:
+    async def hide(self, user_id: str, base: str) -> KnowledgeBase:
         """Nobody finds it any more; what it holds is forgotten next. Raises UnknownBaseError."""
         hidden = update(KNOWLEDGE_BASE).where(*_owned(user_id, base)).values(deleted_at=int(time.time()))
         async with self._database.transaction() as connection:
@@ -63,7 +65,7 @@ class Bases:
         """The row of a knowledge base that is not hidden, held so that it stays so to the transaction's end."""
         return select(KNOWLEDGE_BASE.c.id).where(*_owned(user_id, base)).with_for_update()
 
-    async def hidden(self, user_id: str = "") -> list[Base]:
+    async def hidden(self, user_id: str = "") -> list[KnowledgeBase]:
         """Those, of all users or of one, whose deletion was begun and perhaps not ended."""
         where: list[Any] = [KNOWLEDGE_BASE.c.deleted_at.is_not(None)]
         if user_id:
@@ -72,7 +74,7 @@ class Bases:
             rows = await connection.execute(select(KNOWLEDGE_BASE).where(*where))
             return [_base(row) for row in rows]
 
-    async def forget(self, base: Base) -> None:
+    async def forget(self, base: KnowledgeBase) -> None:
         """Delete the row of a hidden one."""
         gone = (KNOWLEDGE_BASE.c.id == base.id, KNOWLEDGE_BASE.c.deleted_at.is_not(None))
         async with self._database.transaction() as connection:
@@ -85,11 +87,11 @@ def _owned(user_id: str, base: str) -> tuple[Any, ...]:
     return table.id == cleaned(base), table.user_id == user_id, table.deleted_at.is_(None)
 
 
-def _known(row: Any) -> Base:
+def _known(row: Any) -> KnowledgeBase:
     if row is None:
         raise UnknownBaseError("There is no such knowledge base.")
     return _base(row)
 
 
-def _base(row: Any) -> Base:
-    return Base(row.id, row.name, row.embedder, row.created_at)
+def _base(row: Any) -> KnowledgeBase:
+    return KnowledgeBase(row.id, row.name, row.embedder, row.created_at)

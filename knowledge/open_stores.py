@@ -7,7 +7,7 @@ from threading import RLock
 
 from dialgraph.environment import in_thread
 from dialgraph.models.breaker import Health
-from dialgraph.services.lazy_engines import Shelf, known, opened
+from dialgraph.services.lazy_engines import LazyEngines, open_engine, setting_of
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.storage.database import Database
@@ -16,7 +16,7 @@ from knowledge.embedders.embed import open_embedder
 from knowledge.embedders.rerank import Reranker, open_reranker
 from knowledge.ingest.ingest import Ingestion
 from knowledge.ingest.jobs import Jobs
-from knowledge.store import Place, Store, open_store, options_of
+from knowledge.store import Store, StoreConfig, open_store, options_of
 
 MOST_BASES = 64
 """Users' knowledge bases that are open at once; the one that was not used for longest is closed first."""
@@ -32,7 +32,7 @@ class OpenStores:
         self._folder = settings.data_dir / "knowledge"
         self._stores: dict[str, Store] = {}
         self._bases: dict[str, Store] = {}
-        self._embedders = Shelf("embedder", open_embedder, settings.embedder_addresses)
+        self._embedders = LazyEngines("embedder", open_embedder, settings.embedder_addresses)
         self._ingestion: Ingestion | None = None
         self._warm: set[str] = set()
         self._opening = RLock()
@@ -51,7 +51,7 @@ class OpenStores:
             if base := BASE_STORE_NAME.fullmatch(name):
                 return self._base(name, base[2])
             if name not in self._stores:
-                self._stores[name] = opened(open_store, self._place(name))
+                self._stores[name] = open_engine(open_store, self._place(name))
             return self._stores[name]
 
     def to_delete(self, name: str) -> Store:
@@ -101,13 +101,13 @@ class OpenStores:
     def _opened_base(self, name: str, embedder: str) -> Store:
         database = self._database()
         scheme = "faiss:" if database.engine == "sqlite" else "pgvector:"
-        return opened(open_store, Place(name, scheme, database, self._folder, self._embedders[embedder]))
+        return open_engine(open_store, StoreConfig(name, scheme, database, self._folder, self._embedders[embedder]))
 
-    def _place(self, name: str) -> Place:
+    def _place(self, name: str) -> StoreConfig:
         """Return what a store of the settings is opened with."""
-        url = known("store", name, self._settings.store_urls())
-        options = opened(options_of, name, url)
-        return Place(
+        url = setting_of("store", name, self._settings.store_urls())
+        options = open_engine(options_of, name, url)
+        return StoreConfig(
             name,
             url,
             self._database(),
@@ -118,4 +118,4 @@ class OpenStores:
         )
 
     def _reranker(self, name: str) -> Reranker:
-        return opened(open_reranker, name, known("reranker", name, self._settings.rerankers))
+        return open_engine(open_reranker, name, setting_of("reranker", name, self._settings.rerankers))

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from dialgraph.engines import engine_of
 from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K, QueryError, Searchable
 from dialgraph.storage.text import cleaned
-from knowledge.document import Document, Known, Stats
+from knowledge.document import Document, Stats, StoredDocument
 from knowledge.passages.analyse import AnalysedPiece
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def nothing_else(connection: "AsyncConnection", passages: int) -> None:
     """Do nothing."""
 
 
-def unheard(done: int) -> None:
+def ignore_progress(done: int) -> None:
     """A progress that nobody follows."""
 
 
@@ -36,13 +36,13 @@ class Store(Searchable, Protocol):
 
     embedder: "Embedder"
 
-    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
+    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
         """Take the documents in, all or none; one whose name is there is replaced, the same content costs nothing.
 
         `progress` hears how many passages are done. Returns how many passages the documents have.
         """
 
-    async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
+    async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
         """Like `add`, and what else the store holds is gone at the same moment."""
 
     async def remove(self, names: Sequence[str]) -> int:
@@ -51,7 +51,7 @@ class Store(Searchable, Protocol):
     async def answers(self) -> bool:
         """Return whether it can be searched now, as far as a quick look tells."""
 
-    async def documents(self) -> list[Known]:
+    async def documents(self) -> list[StoredDocument]:
         """What is held, by name."""
 
     async def stats(self) -> Stats:
@@ -63,7 +63,7 @@ class Store(Searchable, Protocol):
     async def verify(self) -> list[str]:
         """What is wrong, a sentence each: rows, words and vectors that do not agree."""
 
-    async def rebuild(self, progress: Callable[[int], None] = unheard) -> int:
+    async def rebuild(self, progress: Callable[[int], None] = ignore_progress) -> int:
         """Make words and vectors again from the passages, with the embedder of the settings. Returns their number."""
 
     async def holds(self, document: Document) -> bool:
@@ -85,7 +85,7 @@ class Store(Searchable, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoreConfig:
     """What an engine is opened with."""
 
     name: str
@@ -119,7 +119,7 @@ def options_of(name: str, url: str) -> dict[str, str]:
     return options
 
 
-def open_store(place: Place) -> Store:
+def open_store(place: StoreConfig) -> Store:
     """Return the engine that the URL names. Raises ValueError."""
     parts = urlsplit(place.url)
     if parts.scheme in ENGINES and parts.scheme != "langchain" and (parts.path or parts.netloc):

@@ -2,7 +2,7 @@
 
 from dialgraph import State, Turn, Update, node
 from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
-from dialgraph.turn.voice_outlet import attach_voice, manner_of
+from dialgraph.turn.voice_outlet import attach_voice, sound_format_of
 
 
 @node(uses={"voice": "voice"}, sounds=True)
@@ -23,6 +23,6 @@ async def emit_audio(
     and in a reply that is not streamed, as fast as they are made.
     """
     if turn.asks_for("audio", absent=True) and not turn.line.voiced:
-        manner = manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
+        manner = sound_format_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
         attach_voice(turn, voice, manner)
     return None

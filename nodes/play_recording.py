@@ -10,7 +10,7 @@ from dialgraph.environment import in_thread
 from dialgraph.speech.recordings import RecordingError, samples
 from dialgraph.speech.tone import silence, tone
 from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
-from dialgraph.turn.voice_outlet import manner_of
+from dialgraph.turn.voice_outlet import sound_format_of
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ async def play_recording(
     line = turn.line
     # Of what was said before it: one turn's sound has one id, one rate and one header.
     frames = line.sound(
-        lambda: manner_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
+        lambda: sound_format_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
     )
     manner = frames.manner
     words, blocks = await _found(turn, text, recording, missing, raw_rate, manner.sample_rate)

@@ -128,7 +128,7 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
     return ApiError(500, "The server failed to answer.", "server_error", "internal_error")
 
 
-def told_of(error: Exception, where: str) -> ApiError:
+def error_reply_for(error: Exception, where: str) -> ApiError:
     """The same at the boundary of a request: what nobody foresaw goes to the log, where its words stay ours."""
     told = api_error(error)
     if told.status == 500:

@@ -4,14 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from dialgraph.environment import REAL, Environment
-from dialgraph.models.relay.user_upstreams import VettedUpstreams
+from dialgraph.models.relay.user_upstreams import UserUpstreams
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import langgraph_file
 from dialgraph.storage.cache import Cache
 from dialgraph.users.accounts.accounts import Accounts
 from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.turns import ConversationTurns
-from knowledge.knowledge_bases import Bases
+from knowledge.knowledge_bases import KnowledgeBases
 from knowledge.open_stores import OpenStores
 from server.access.auth import Authenticator
 from server.access.limiter import Limiter
@@ -22,9 +22,9 @@ from server.settings import Settings
 from server.turns.ledger import Ledger
 from server.turns.runs import Runs
 from server.turns.turn_recorder import TurnRecorder
-from server.users.user_data import People
+from server.users.user_data import UserData
 from server.users.user_knowledge import UserKnowledge
-from server.users.user_stores import open_kept
+from server.users.user_stores import open_user_stores
 
 
 @dataclass
@@ -40,10 +40,10 @@ class ServerState:
     conversations: Conversations
     conversation_turns: ConversationTurns
     recorder: TurnRecorder
-    upstreams: VettedUpstreams
-    bases: Bases
+    upstreams: UserUpstreams
+    bases: KnowledgeBases
     knowledge: UserKnowledge
-    people: People
+    people: UserData
     cache: Cache
     limiter: Limiter
     ledger: Ledger
@@ -71,11 +71,11 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
     """Open what the settings name, as far as that needs no event loop. Raises SettingsError and GraphError."""
     services = OpenServices(settings)
     stores = OpenStores.of(services)
-    kept = open_kept(settings, services.database)
+    kept = open_user_stores(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
     runs = Runs(services, ledger, environment)
-    bases = Bases(services.database)
+    bases = KnowledgeBases(services.database)
     knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(
         settings,
@@ -87,10 +87,10 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
         kept.conversations,
         turns,
         TurnRecorder(turns),
-        VettedUpstreams(settings.private_hosts),
+        UserUpstreams(settings.private_hosts),
         bases,
         knowledge,
-        People(kept.accounts, kept.conversations, bases, knowledge, runs, ledger),
+        UserData(kept.accounts, kept.conversations, bases, knowledge, runs, ledger),
         kept.cache,
         Limiter(settings, kept.cache),
         ledger,

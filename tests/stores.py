@@ -7,7 +7,7 @@ from typing import Any
 
 from dialgraph.storage.database import Database
 from knowledge.embedders.embed import Embedder, HashingEmbedder
-from knowledge.store import Place, Store, open_store
+from knowledge.store import Store, StoreConfig, open_store
 
 SAMPLE = Path(__file__).parent.parent / "knowledge" / "sample"
 
@@ -24,7 +24,7 @@ async def opened(
 ) -> AsyncIterator[Store]:
     """A store whose database is in this folder; closed again at the end."""
     rows = Database(database, folder)
-    store = open_store(Place(name, url, rows, folder / "knowledge", embedder or HashingEmbedder(), **options))
+    store = open_store(StoreConfig(name, url, rows, folder / "knowledge", embedder or HashingEmbedder(), **options))
     try:
         yield store
     finally:

@@ -9,14 +9,14 @@ from pathlib import Path
 from dialgraph.storage.cache import NoCache
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseError
-from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.encryption import Encryption
 from dialgraph.users.accounts.errors import UnknownUserError
 from dialgraph.users.accounts.key_hash import hash_of
 from dialgraph.users.accounts.passwords import Passwords
 from dialgraph.users.accounts.tokens import Tokens
 from dialgraph.users.accounts.users import Users
 from dialgraph.users.conversations.conversations import Conversations
-from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 
 KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -32,8 +32,8 @@ def tell(line: str) -> None:
 async def main(folder: Path, url: str = "sqlite:") -> None:
     """Talk in several conversations at once; each line is a promise."""
     database = Database(url, folder)
-    sealed = Sealed([KEY])
-    copies = Copies(NoCache(), sealed)
+    sealed = Encryption([KEY])
+    copies = ConversationCache(NoCache(), sealed)
     users = Users(database, Passwords(), Tokens(b"x" * 32))
     conversations = Conversations(database, sealed, copies)
     turns = ConversationTurns(database, copies)

@@ -9,7 +9,7 @@ import pytest
 
 from dialgraph.storage.cache import NoCache
 from dialgraph.users.accounts import passwords
-from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.encryption import Encryption
 from server.access.limiter import Limiter
 from server.logs import LineFormatter, set_up_logging
 from server.settings import Settings
@@ -159,7 +159,7 @@ async def test_nothing_secret_is_logged_at_debug(tmp_path: Path, caplog: pytest.
 
 
 def test_a_sealed_key_opens_in_its_own_row_only() -> None:
-    sealed = Sealed([ENCRYPTION_KEY])
+    sealed = Encryption([ENCRYPTION_KEY])
     data = sealed.seal("sk-1", "row-1")
     assert sealed.open(data, "row-1") == "sk-1"
     with pytest.raises(Exception, match="belongs to another row"):

@@ -11,12 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dialgraph.storage.cache import NoCache
 from dialgraph.storage.database import Database
-from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.encryption import Encryption
 from dialgraph.users.accounts.passwords import Passwords
 from dialgraph.users.accounts.tokens import Tokens
 from dialgraph.users.accounts.users import Users
 from dialgraph.users.conversations.conversations import Conversations
-from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.prompt import MOST_CHARACTERS, messages_for
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 from dialgraph.users.conversations.values import (
@@ -53,8 +53,8 @@ class Talk(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.database = Database("sqlite:", Path(self.folder.name))
-        sealed = Sealed([KEY])
-        copies = Copies(NoCache(), sealed)
+        sealed = Encryption([KEY])
+        copies = ConversationCache(NoCache(), sealed)
         self.conversations = Conversations(self.database, sealed, copies)
         self.turns = ConversationTurns(self.database, copies, wait_seconds=0)
 

@@ -6,12 +6,12 @@ import pytest
 
 from dialgraph.storage.cache import NoCache
 from dialgraph.storage.database import Database
-from dialgraph.users.accounts.encryption import Sealed
+from dialgraph.users.accounts.encryption import Encryption
 from dialgraph.users.accounts.passwords import Passwords
 from dialgraph.users.accounts.tokens import Tokens
 from dialgraph.users.accounts.users import Users
 from dialgraph.users.conversations.conversations import Conversations
-from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 from tests.storing import KEY
 from tests.test_kills import report
@@ -27,8 +27,8 @@ async def test_ten_thousand_turns_take_no_more_room_than_their_words_allow(tmp_p
     """At most three times the text and 4 KiB a turn."""
     turns, text = 10_000, "What was said of it. " * 24
     database = Database("sqlite:", tmp_path)
-    sealed = Sealed([KEY])
-    copies = Copies(NoCache(), sealed)
+    sealed = Encryption([KEY])
+    copies = ConversationCache(NoCache(), sealed)
     user = (await Users(database, Passwords(), Tokens(b"x" * 32)).register("ann", "correct horse battery")).id
     conversations, running = Conversations(database, sealed, copies), ConversationTurns(database, copies)
     for _ in range(turns // 500):

@@ -14,7 +14,7 @@ from dialgraph.passages import MAX_TOP_K, Filter, QueryError, StoreError
 from dialgraph.storage.database import Database
 from knowledge.document import Document, Piece
 from knowledge.embedders.embed import HashingEmbedder, Vectors
-from knowledge.store import Place, Store, open_store
+from knowledge.store import Store, StoreConfig, open_store
 from knowledge.stores.faiss import FaissStore
 from knowledge.stores.pgvector import PgvectorStore
 from tests.postgres import new_database
@@ -295,7 +295,7 @@ async def test_a_retriever_is_searched_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tests.nothing:x", "tests.langchain_stores:nothing", "tests.langchain_stores:words"])
 def test_a_langchain_name_that_is_none_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"store 'main': {name}"):
-        open_store(Place("main", f"langchain:{name}", Database("sqlite:", tmp_path), tmp_path, HashingEmbedder()))
+        open_store(StoreConfig("main", f"langchain:{name}", Database("sqlite:", tmp_path), tmp_path, HashingEmbedder()))
 
 
 # What only the embedded store promises.
@@ -395,7 +395,7 @@ async def test_a_writer_who_is_cancelled_sweeps_before_the_next_one_begins(tmp_p
 
     async with opened(tmp_path) as store:
         assert isinstance(store, FaissStore)
-        slow = Slow(Place("main", "faiss:", store.database, tmp_path / "knowledge", HashingEmbedder()))
+        slow = Slow(StoreConfig("main", "faiss:", store.database, tmp_path / "knowledge", HashingEmbedder()))
         await slow.add([Document("a.md", "Lions sleep.")])
         changing = asyncio.create_task(slow.add([Document("a.md", "Lions roar.")]))
         async with asyncio.timeout(5):

@@ -17,7 +17,7 @@ from dialgraph.users.accounts.passwords import Passwords
 from dialgraph.users.accounts.tokens import Tokens
 from dialgraph.users.accounts.users import Users
 from knowledge.knowledge_base import UnknownBaseError, UnknownDocumentError, shown
-from knowledge.knowledge_bases import Bases
+from knowledge.knowledge_bases import KnowledgeBases
 from knowledge.open_stores import OpenStores
 from knowledge.stores.faiss import FaissStore
 from server.settings import Settings
@@ -53,7 +53,7 @@ class Library(RuleBasedStateMachine):
     def open(self) -> None:
         self.services = OpenServices(Settings(data_dir=Path(self.folder.name), sample_handbook=False))
         self.stores = OpenStores.of(self.services)
-        self.rows = Bases(self.services.database)
+        self.rows = KnowledgeBases(self.services.database)
         self.knowledge = UserKnowledge(self.stores, self.rows)
 
     def run(self, work: Any) -> Any:

@@ -19,7 +19,7 @@ import trustme
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.passages import Filter, Passage, StoreError
 from dialgraph.turn.node import State, Turn, Update, node
-from knowledge.store import ENGINES, Place
+from knowledge.store import ENGINES, StoreConfig
 from tests.serving import serving
 from tests.upstream import Action, delta, says, upstream
 from tests.wire import read_stream
@@ -171,7 +171,7 @@ async def test_u23_a_kept_connection_that_was_closed_costs_no_turn_and_doubles_n
 class FailingStore:
     """A store whose embedder is away: another engine, as its address names it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreConfig) -> None:
         self._searched = False
 
     async def search(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dialgraph.graph.spec import Graph, Step
-from dialgraph.models.relay.user_upstreams import AddressError, VettedUpstreams, is_public
+from dialgraph.models.relay.user_upstreams import AddressError, UserUpstreams, is_public
 from tests.accounts import somebody
 from tests.serving import serving
 from tests.test_backend_api import backend
@@ -29,7 +29,7 @@ from tests.upstream import Action, upstream
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
     with pytest.raises(AddressError):
-        VettedUpstreams().check(f"https://[{address}]/v1" if ":" in address else f"https://{address}/v1")
+        UserUpstreams().check(f"https://[{address}]/v1" if ":" in address else f"https://{address}/v1")
 
 
 def test_addresses_that_are_public() -> None:

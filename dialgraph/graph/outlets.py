@@ -15,10 +15,10 @@ from dialgraph.language.guard import (
     find_words,
 )
 from dialgraph.language.speakable import Speakable
-from dialgraph.turn.line import Place
+from dialgraph.turn.line import OutletStage
 from dialgraph.turn.text_outlet import Stage, TextOutlet
 from dialgraph.turn.turn import Turn
-from dialgraph.turn.voice_outlet import attach_voice, manner_of
+from dialgraph.turn.voice_outlet import attach_voice, sound_format_of
 
 _FINDERS: Mapping[str, Find] = {
     "cards": find_cards,
@@ -47,9 +47,9 @@ class Outlets:
         if speakable or self._rules:
             markers = turn.profile.turn_markers
             outlet = TextOutlet(lambda: self._stages(markers, speakable=speakable), keeps_reasoning=not speakable)
-            turn.line.attach(outlet, Place.TEXT)
+            turn.line.attach(outlet, OutletStage.TEXT)
         if self._voice and turn.asks_for("audio", absent=False):
-            attach_voice(turn, self._voice, manner_of(turn))
+            attach_voice(turn, self._voice, sound_format_of(turn))
 
     def _stages(self, turn_markers: str, *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []

@@ -8,24 +8,24 @@ from dialgraph.services.errors import UnknownServiceError
 Engine = TypeVar("Engine")
 
 
-class Shelf(dict[str, Engine]):
-    """`shelf[name]` opens what the settings say of the name. Raises UnknownServiceError."""
+class LazyEngines(dict[str, Engine]):
+    """`engines[name]` opens the engine that the settings give that name. Raises UnknownServiceError."""
 
     def __init__(
-        self, kind: str, open_engine: Callable[[str, Any], Engine], addresses: Callable[[], Mapping[str, Any]]
+        self, kind: str, opener: Callable[[str, Any], Engine], addresses: Callable[[], Mapping[str, Any]]
     ) -> None:
         super().__init__()
         self._kind = kind
-        self._open = open_engine
+        self._opener = opener
         self._addresses = addresses
 
     def __missing__(self, name: str) -> Engine:
-        engine = self[name] = opened(self._open, name, known(self._kind, name, self._addresses()))
+        engine = self[name] = open_engine(self._opener, name, setting_of(self._kind, name, self._addresses()))
         return engine
 
 
-def known(kind: str, name: str, addresses: Mapping[str, Engine]) -> Engine:
-    """What the settings say of a name. Raises UnknownServiceError."""
+def setting_of(kind: str, name: str, addresses: Mapping[str, Engine]) -> Engine:
+    """Return what the settings say of a name. Raises UnknownServiceError."""
     if name not in addresses:
         raise UnknownServiceError(
             f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(addresses))) or 'none yet'};"
@@ -34,9 +34,9 @@ def known(kind: str, name: str, addresses: Mapping[str, Engine]) -> Engine:
     return addresses[name]
 
 
-def opened(open_engine: Callable[..., Engine], *arguments: Any) -> Engine:
-    """The engine. Raises UnknownServiceError."""
+def open_engine(opener: Callable[..., Engine], *arguments: Any) -> Engine:
+    """Return what `opener` returns for these arguments. Raises UnknownServiceError."""
     try:
-        return open_engine(*arguments)
+        return opener(*arguments)
     except ValueError as error:
         raise UnknownServiceError(str(error)) from error

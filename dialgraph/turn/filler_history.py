@@ -11,7 +11,7 @@ CallKey = tuple[str, str]
 """Principal and call id."""
 
 
-class Fillers:
+class FillerHistory:
     """Bounded, in memory: what is lost at a restart costs one repeated phrase."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from dialgraph.speech.port import VoiceError
 from dialgraph.speech.resample import Resampler
 from dialgraph.speech.wav import header
 from dialgraph.turn.pacing import Pace
-from dialgraph.turn.sound_format import Manner
+from dialgraph.turn.sound_format import FrameFormat
 
 OURS = "audio_d1a106"
 """How the ids of our sounds begin: no provider knows them."""
@@ -16,7 +16,7 @@ OURS = "audio_d1a106"
 class Frames:
     """One turn's sound, from its first sample to its last, whoever makes it: one id, one header, one clock."""
 
-    def __init__(self, manner: Manner, environment: Environment) -> None:
+    def __init__(self, manner: FrameFormat, environment: Environment) -> None:
         self.id = environment.id(OURS, 18)
         self.manner = manner
         self.pace = Pace(manner.frame_seconds, environment.now) if manner.paced else None

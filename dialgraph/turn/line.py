@@ -5,16 +5,16 @@ from enum import IntEnum
 from typing import Protocol
 
 from dialgraph.environment import Environment
-from dialgraph.turn.delayed_phrases import LateWords
+from dialgraph.turn.delayed_phrases import DelayedPhrases
 from dialgraph.turn.events import Action, Event, Say, Transcript
 from dialgraph.turn.frames import Frames
-from dialgraph.turn.sound_format import Manner
+from dialgraph.turn.sound_format import FrameFormat
 
 Sink = Callable[[Event], Awaitable[None]]
 """Where events end: our event log when we serve, LangGraph's stream writer in Studio and notebooks."""
 
 
-class Place(IntEnum):
+class OutletStage(IntEnum):
     """Where on the line an outlet stands, whenever it comes: text is made fit to be said before it becomes sound."""
 
     TEXT = 0
@@ -57,7 +57,7 @@ class Line:
         """Whether anything was heard."""
         self.answered = False
         """Whether words were heard; an acknowledgement that came by itself does not count."""
-        self.late = LateWords(lambda: not self.spoken)
+        self.late = DelayedPhrases(lambda: not self.spoken)
         self._frames: Frames | None = None
         self._environment = environment
         self._started = environment.now()
@@ -65,7 +65,7 @@ class Line:
         self._on_failure: Callable[[BaseException], None] | None = None
         self.sink: Sink = nowhere
         """Where it ends; see `connect`."""
-        self._outlets: list[tuple[Place, Outlet]] = []
+        self._outlets: list[tuple[OutletStage, Outlet]] = []
         self.send: Sink = self._hear
         """Pass one event through the outlets to the sink."""
 
@@ -77,7 +77,7 @@ class Line:
     @property
     def voiced(self) -> bool:
         """Whether words leave as sound of ours; then no model is asked for its own."""
-        return any(place is Place.SOUND for place, _ in self._outlets)
+        return any(place is OutletStage.SOUND for place, _ in self._outlets)
 
     @property
     def connected(self) -> bool:
@@ -98,7 +98,7 @@ class Line:
         if self._on_failure is not None:
             self._on_failure(error)
 
-    def sound(self, manner: Callable[[], Manner]) -> Frames:
+    def sound(self, manner: Callable[[], FrameFormat]) -> Frames:
         """Return the turn's sound. The first call makes it, with this manner; later calls get the same one."""
         if self._frames is None:
             self._frames = Frames(manner(), self._environment)
@@ -120,7 +120,7 @@ class Line:
             await self._frames.pace.heard()  # a host that hangs up must not cut off the goodbye
         await self.sink(event)
 
-    def attach(self, outlet: Outlet, place: Place) -> None:
+    def attach(self, outlet: Outlet, place: OutletStage) -> None:
         """Put an outlet on the line, in front of the sink and of the places behind its own."""
         self._outlets.append((place, outlet))
         self._outlets.sort(key=lambda placed: placed[0])

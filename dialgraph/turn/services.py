@@ -8,7 +8,7 @@ from dialgraph.passages import Searchable
 from dialgraph.speech.port import Voice
 from dialgraph.speech.transcriber import Transcriber
 from dialgraph.tools.port import Toolbox
-from dialgraph.turn.filler_history import Fillers
+from dialgraph.turn.filler_history import FillerHistory
 from dialgraph.turn.memory import MemoryTable
 
 
@@ -41,5 +41,5 @@ class Services(Protocol):
         """Where what is known of calls is kept."""
 
     @property
-    def fillers(self) -> Fillers:
+    def fillers(self) -> FillerHistory:
         """What is known of silences."""

@@ -12,7 +12,7 @@ SoundFormat = Literal["pcm16", "wav"]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class FrameFormat:
     """One turn's sound."""
 
     voice: str

@@ -8,27 +8,27 @@ from dialgraph.language.spoken import SentenceCutter
 from dialgraph.speech.port import Voice, VoiceError, refuse_unknown
 from dialgraph.turn.events import Audio, Event, Filler, Say, Transcript
 from dialgraph.turn.frames import Frames
-from dialgraph.turn.line import Place, Sink, nowhere
-from dialgraph.turn.sound_format import Manner, SoundFormat
+from dialgraph.turn.line import OutletStage, Sink, nowhere
+from dialgraph.turn.sound_format import FrameFormat, SoundFormat
 from dialgraph.turn.turn import Turn
-from dialgraph.turn.voice_player import Speaker
+from dialgraph.turn.voice_player import VoicePlayer
 
 _LONGEST_VOICE = 128
 _LONGEST_WHOLE_SECONDS = 900.0
 _FORMATS: Mapping[str, SoundFormat] = {"pcm16": "pcm16", "pcm": "pcm16", "wav": "wav"}
 
 
-def attach_voice(turn: Turn, voice: str, manner: Manner) -> None:
+def attach_voice(turn: Turn, voice: str, manner: FrameFormat) -> None:
     """From here on what is said in this turn is heard. Raises VoiceError for a voice that the engine does not have."""
     engine = turn.services.voice(voice)
     refuse_unknown(voice, engine, manner.voice)
     line = turn.line
-    line.attach(SpeakingOutlet(engine, line.sound(lambda: manner), line.fail), Place.SOUND)
+    line.attach(VoiceOutlet(engine, line.sound(lambda: manner), line.fail), OutletStage.SOUND)
 
 
-def manner_of(
+def sound_format_of(
     turn: Turn, *, sample_rate: int = 16_000, frame_ms: int = 40, real_time: bool = True, sound: SoundFormat = "pcm16"
-) -> Manner:
+) -> FrameFormat:
     """What the request says counts before the endpoint. Raises VoiceError for a format that nobody speaks here.
 
     A reply that is not streamed is not paced. A host whose contract is raw PCM gets it whatever it calls it.
@@ -46,7 +46,7 @@ def manner_of(
         voice = voice.get("id")
     if voice is not None and not (isinstance(voice, str) and len(voice) <= _LONGEST_VOICE and voice.isprintable()):
         raise VoiceError("rejected", f"`audio.voice` must be a name of at most {_LONGEST_VOICE} characters.")
-    return Manner(
+    return FrameFormat(
         voice=voice or "",
         format=form,
         sample_rate=sample_rate,
@@ -56,7 +56,7 @@ def manner_of(
     )
 
 
-class SpeakingOutlet:
+class VoiceOutlet:
     """See the module."""
 
     def __init__(self, voice: Voice, frames: Frames, failed: Callable[[BaseException], None]) -> None:
@@ -71,7 +71,7 @@ class SpeakingOutlet:
         self._blank = ""
         """White space behind the last sentence: a model's empty lines are no sound, but no words may run together."""
         self._pause: asyncio.TimerHandle | None = None
-        self._speaker: Speaker | None = None
+        self._speaker: VoicePlayer | None = None
 
     async def push(self, event: Event) -> None:
         """Hold words until their sentence ends; anything else that is heard comes behind what is held."""
@@ -131,9 +131,9 @@ class SpeakingOutlet:
             self._blank, sentence = sentence, ""
         return sentence
 
-    def _the_speaker(self) -> Speaker:
+    def _the_speaker(self) -> VoicePlayer:
         if self._speaker is None:
-            self._speaker = Speaker(self._voice, self._frames, self.sink, self._failed)
+            self._speaker = VoicePlayer(self._voice, self._frames, self.sink, self._failed)
         return self._speaker
 
     def _stop_waiting(self) -> None:

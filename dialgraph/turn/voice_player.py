@@ -23,7 +23,7 @@ _Played = asyncio.Future[None]
 """Done when all that was put in up to it has left; among the sounds it stands behind them."""
 
 
-class Speaker:
+class VoicePlayer:
     """One turn's voice."""
 
     def __init__(

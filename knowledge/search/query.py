@@ -10,7 +10,7 @@ from dialgraph.language.focus import focus
 from dialgraph.language.weights import tells, weight
 from dialgraph.language.words import HAN_CHARACTER, is_chinese, words
 from knowledge.passages.terms import code
-from knowledge.search.relevance import Asked, rarity
+from knowledge.search.relevance import Query, rarity
 
 MOST_UNITS = 200
 """Of a question: more is no question."""
@@ -81,7 +81,7 @@ def ask(
     units: Mapping[int, str],
     held: Mapping[int, int],
     alike: Mapping[str, Sequence[Spelling]],
-) -> tuple[Asked, Holding]:
+) -> tuple[Query, Holding]:
     """What the question asks, and how many passages hold each unit of it.
 
     `alike` gives the store's words by their prefix. A recogniser writes names as it hears them: a word that the store
@@ -115,7 +115,7 @@ def ask(
                 weights[one.code] = value
                 holding[one.code] = one.passages
     known = {number: value for number, value in weights.items() if number in holding}
-    return Asked(known, perfect, is_chinese(question), passages), holding
+    return Query(known, perfect, is_chinese(question), passages), holding
 
 
 def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
@@ -130,7 +130,7 @@ def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
     ][:_UNKNOWN_LOOKED_UP]
 
 
-def telling(asked: Asked, held: Holding, passages: int, share: float) -> list[int]:
+def telling(asked: Query, held: Holding, passages: int, share: float) -> list[int]:
     """The units to look for in a store of so many passages, the most telling first; one at least.
 
     Together they stand in 1,200 passages at most, in this share of a large store, or in 60,000 of a very large one.

@@ -26,7 +26,7 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Query:
     """A question's units and how much each one says: its own weight by its rarity in the store."""
 
     weights: Mapping[int, float]
@@ -44,7 +44,7 @@ def rarity(passages: int, holding: int) -> float:
 
 
 def relevance(
-    asked: Asked,
+    asked: Query,
     passages: Sequence[Codes],
     usual_length: float,
     likeness: NDArray[np.float32] | None = None,
@@ -59,7 +59,7 @@ def relevance(
     return _calibrated(raw + counts * likeness, asked, counts)
 
 
-def _words_say(asked: Asked, passages: Sequence[Codes], usual_length: float) -> Scores:
+def _words_say(asked: Query, passages: Sequence[Codes], usual_length: float) -> Scores:
     """What the passages hold of all that was asked, and their best sentences beside them."""
     numbers = np.array(sorted(asked.weights), dtype=np.uint32)
     weights = np.array([asked.weights[number] for number in numbers.tolist()])
@@ -115,7 +115,7 @@ UNKNOWN = 0.31
 with MiniLM."""
 
 
-def _calibrated(raw: NDArray[np.float64], asked: Asked, counts: float) -> Scores:
+def _calibrated(raw: NDArray[np.float64], asked: Query, counts: float) -> Scores:
     steep = _CHINESE_STEEP if asked.chinese else _STEEP
     middle = _by_chance(asked) + UNKNOWN * counts
     nothing = 1 / (1 + exp(steep))
@@ -123,7 +123,7 @@ def _calibrated(raw: NDArray[np.float64], asked: Asked, counts: float) -> Scores
     return np.clip(scores, 0.0, 1.0)
 
 
-def _by_chance(asked: Asked) -> float:
+def _by_chance(asked: Query) -> float:
     """The share of what was asked that speaks as much for a passage as against it.
 
     Of many words chance finds a smaller share than of a few, by the square root; and less in a small store.

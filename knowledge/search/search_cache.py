@@ -39,7 +39,7 @@ def key_of(question: str, most: int, only: Filter | None) -> Key:
     return Key(units, asked, frozenset(unit for unit in units if any(map(str.isdigit, unit))), most, only)
 
 
-class Recent:
+class SearchCache:
     """One store's questions. Used by several threads."""
 
     def __init__(self) -> None:

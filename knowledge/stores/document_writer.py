@@ -15,7 +15,7 @@ _TELL_LANGUAGE = 32
 """Pieces of a document whose words tell its language: the first one may be a title in another."""
 
 
-class Arrival:
+class DocumentWriter:
     """One change of a store. The caller is the store's only writer, and purges when this fails."""
 
     def __init__(

@@ -7,7 +7,7 @@ from dialgraph.passages import Filter, Passage
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class ExternalHits:
     """What another store found near a question."""
 
     ours: Mapping[int, float]
@@ -18,7 +18,7 @@ class Elsewhere:
     """What it holds that never came through us."""
 
 
-def with_others(passages: list[Passage], found: Elsewhere | None, only: Filter | None) -> list[Passage]:
+def with_external_hits(passages: list[Passage], found: ExternalHits | None, only: Filter | None) -> list[Passage]:
     """Our passages and those of another store, best first; a filter knows only ours."""
     if found is None or not found.others or only:
         return passages

@@ -16,8 +16,8 @@ from knowledge.search.query import ask, telling, units_of, unknown_prefixes
 from knowledge.search.relevance import UNKNOWN, relevance
 from knowledge.search.search_cache import key_of
 from knowledge.search.vectors import REST, Ids, Nearby, SegmentFile
-from knowledge.store import Place, checked
-from knowledge.stores.external_hits import Elsewhere, with_others
+from knowledge.store import StoreConfig, checked
+from knowledge.stores.external_hits import ExternalHits, with_external_hits
 from knowledge.stores.rows import StoreRow, unpacked
 from knowledge.stores.sql import SqlStore
 from knowledge.stores.sqlite import (
@@ -45,7 +45,7 @@ FEW = 2_000
 class FaissStore(SqlStore):
     """See the module. The segment of vectors in the data folder is a cache, made again when in doubt."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreConfig) -> None:
         super().__init__(place)
         if place.database.engine != "sqlite":
             raise ValueError(f"store {place.name!r}: `faiss:` keeps its rows in SQLite. Use `pgvector:` on PostgreSQL.")
@@ -69,7 +69,7 @@ class FaissStore(SqlStore):
         except sqlite3.Error as error:
             raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
         self._build_when_due()
-        passages = with_others(passages, found, only)
+        passages = with_external_hits(passages, found, only)
         return await best_of(passages, text, top_k, min_score, self.reranker)
 
     async def verify(self) -> list[str]:
@@ -109,7 +109,7 @@ class FaissStore(SqlStore):
         vector: Vectors | None,
         top_k: int,
         only: Filter | None,
-        found: Elsewhere | None,
+        found: ExternalHits | None,
     ) -> list[Passage]:
         store = store_row(connection, self.name)
         if store is None or not store.passages:

@@ -7,6 +7,7 @@ before, or a retriever finds, is passed on as it is, with the score that it give
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from math import isfinite
 from typing import Any
@@ -20,8 +21,8 @@ from langchain_core.vectorstores import VectorStore
 from dialgraph.environment import in_thread
 from dialgraph.passages import Passage, StoreError
 from knowledge.embedders.embed import HashingEmbedder
-from knowledge.store import Place, Store
-from knowledge.stores.external_hits import Elsewhere
+from knowledge.store import Store, StoreConfig
+from knowledge.stores.external_hits import ExternalHits
 from knowledge.stores.faiss import FaissStore
 from knowledge.stores.pgvector import PgvectorStore
 from knowledge.stores.prepared import Prepared
@@ -35,14 +36,14 @@ _COUNTS, _UNRELATED = 0.6, 0.3
 """What full likeness adds to a score, and the likeness that adds nothing: of the usual models of sentences."""
 
 
-def open_langchain(place: Place) -> Store:
+def open_langchain(place: StoreConfig) -> Store:
     """The store that the URL names, over rows in the project's database."""
     named = _named(place)
     base: type[SqlStore] = FaissStore if place.database.engine == "sqlite" else PgvectorStore
     kind = type(
         "LangChainStore", (_Proposals, base), {"named": named, "likeness_of": staticmethod(_likeness_of(named))}
     )
-    store: Store = kind(Place(place.name, place.url, place.database, place.folder, HashingEmbedder(), place.reranker))
+    store: Store = kind(replace(place, embedder=HashingEmbedder(), sample=None))
     return store
 
 
@@ -67,7 +68,7 @@ async def _near(named: VectorStore, question: str, most: int, likeness_of: Calla
     return [(document, likeness_of(float(score))) for document, score in near]
 
 
-def _named(place: Place) -> VectorStore | BaseRetriever:
+def _named(place: StoreConfig) -> VectorStore | BaseRetriever:
     module, _, attribute = urlsplit(place.url).path.partition(":")
     try:
         found: Any = getattr(import_module(module), attribute)
@@ -109,7 +110,7 @@ class _Proposals(SqlStore):
             except Exception as error:  # noqa: BLE001  # many stores cannot; our rows say what is still there
                 log.warning("vectors stay in a store", extra={"store": self.name, "reason": type(error).__name__})
 
-    async def elsewhere(self, question: str, most: int) -> Elsewhere | None:
+    async def elsewhere(self, question: str, most: int) -> ExternalHits | None:
         """See SqlStore."""
         try:
             if isinstance(self.named, BaseRetriever):
@@ -120,7 +121,7 @@ class _Proposals(SqlStore):
             scored = [(document, float(np.squeeze(score))) for document, score in scored]
         except Exception as error:  # noqa: BLE001  # the boundary to code of others: words go on without it
             log.warning("a search goes by words alone", extra={"store": self.name, "reason": type(error).__name__})
-            return Elsewhere({})
+            return ExternalHits({})
         ours: dict[int, float] = {}
         others = []
         for document, score in scored:
@@ -131,7 +132,7 @@ class _Proposals(SqlStore):
                 ours[int(document.metadata[_OURS])] = likeness
             else:
                 others.append(_passage(document, score))
-        return Elsewhere(ours, _COUNTS, others)
+        return ExternalHits(ours, _COUNTS, others)
 
     def _key(self, number: int) -> str:
         return f"{self.name}-{number}"

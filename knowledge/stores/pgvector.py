@@ -15,11 +15,11 @@ from knowledge.embedders.embed import Vectors
 from knowledge.passages.terms import token
 from knowledge.search.fuse import CANDIDATES, best_of, fused, heaviest, summed
 from knowledge.search.query import ALIKE_MOST, Spelling, ask, telling, units_of, unknown_prefixes, words_from
-from knowledge.search.relevance import UNKNOWN, Asked, relevance
+from knowledge.search.relevance import UNKNOWN, Query, relevance
 from knowledge.search.search_cache import key_of
 from knowledge.search.vectors import Ids
-from knowledge.store import Place, checked
-from knowledge.stores.external_hits import Elsewhere, with_others
+from knowledge.store import StoreConfig, checked
+from knowledge.stores.external_hits import ExternalHits, with_external_hits
 from knowledge.stores.index_rows import written
 from knowledge.stores.prepared import Prepared
 from knowledge.stores.rows import StoreRow, unpacked
@@ -37,7 +37,7 @@ _SHARE_READ = 0.06
 class PgvectorStore(SqlStore):
     """See the module. `pgvector:` is the project's own database, `database_url`."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreConfig) -> None:
         super().__init__(place)
         if place.database.engine != "postgresql":
             raise ValueError(
@@ -63,7 +63,7 @@ class PgvectorStore(SqlStore):
                 passages = await self._search(connection, asked_for, vector, top_k, only, found)
         except (DBAPIError, DatabaseAwayError) as error:
             raise StoreError(f"store {self.name!r}: its rows cannot be read.") from error
-        passages = with_others(passages, found, only)
+        passages = with_external_hits(passages, found, only)
         return await best_of(passages, asked_for, top_k, min_score, self.reranker)
 
     async def verify(self) -> list[str]:
@@ -111,7 +111,7 @@ class PgvectorStore(SqlStore):
         vector: Vectors | None,
         top_k: int,
         only: Filter | None,
-        elsewhere: Elsewhere | None,
+        elsewhere: ExternalHits | None,
     ) -> list[Passage]:
         row = (await connection.execute(_STORE, {"name": self.name})).first()
         if row is None or not row.passages:
@@ -232,7 +232,7 @@ async def _spellings(connection: AsyncConnection, store: StoreRow, prefix: str) 
 async def _found_by_words(
     connection: AsyncConnection,
     store: StoreRow,
-    asked: Asked,
+    asked: Query,
     numbers: Sequence[int],
     unseen: Sequence[int],
     allowed: Sequence[int] | None,

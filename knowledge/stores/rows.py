@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dialgraph.environment import in_thread
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.knowledge import COMPARED, DOCUMENT, JOB, PASSAGE, STORE, TERM
-from knowledge.document import Document, Known, Piece
+from knowledge.document import Document, Piece, StoredDocument
 from knowledge.embedders.embed import Vectors
 from knowledge.passages.terms import WORDS
 from knowledge.stores.index_rows import add_terms, bulk, forget_words, insert_compared, take_ids
@@ -73,12 +73,14 @@ class Rows:
             found = await connection.execute(select(DOCUMENT.c.name, DOCUMENT.c.digest).where(*_live(store)))
             return {row.name: row.digest for row in found}
 
-    async def known(self, store: StoreRow) -> list[Known]:
+    async def known(self, store: StoreRow) -> list[StoredDocument]:
         """The documents, by name."""
         async with self._database.transaction() as connection:
             rows = (await connection.execute(select(DOCUMENT).where(*_live(store)).order_by(DOCUMENT.c.name))).all()
         return [
-            Known(row.name, row.passages, row.characters, row.language, row.media_type, row.added_at, tuple(row.tags))
+            StoredDocument(
+                row.name, row.passages, row.characters, row.language, row.media_type, row.added_at, tuple(row.tags)
+            )
             for row in rows
         ]
 
@@ -203,7 +205,7 @@ class Rows:
             await connection.execute(delete(TERM).where(TERM.c.store_id.in_(select(STORE.c.id).where(*empty))))
             await connection.execute(delete(STORE).where(*empty))
 
-    async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[Known, str, list[Piece]], None]:
+    async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[StoredDocument, str, list[Piece]], None]:
         """Each live document with its digest and its pieces, one document at a time."""
         digests = await self.live(store)
         for known in await self.known(store):

@@ -13,16 +13,16 @@ from dialgraph.environment import in_thread
 from dialgraph.language.focus import focus
 from dialgraph.passages import StoreError
 from dialgraph.storage.text import cleaned
-from knowledge.document import BASE_STORE_NAME, Document, EmptyDocumentError, Known, Piece, Stats, checked_name
+from knowledge.document import BASE_STORE_NAME, Document, EmptyDocumentError, Piece, Stats, StoredDocument, checked_name
 from knowledge.embedders.embed import EmbedError, Vectors
 from knowledge.files import read_texts
 from knowledge.passages.analyse import AnalysedPiece, analysed_pieces
 from knowledge.passages.chunk import pieces_of
 from knowledge.passages.terms import WORDS
-from knowledge.search.search_cache import Recent
-from knowledge.store import Also, Place, nothing_else, unheard
-from knowledge.stores.document_writer import Arrival
-from knowledge.stores.external_hits import Elsewhere
+from knowledge.search.search_cache import SearchCache
+from knowledge.store import Also, StoreConfig, ignore_progress, nothing_else
+from knowledge.stores.document_writer import DocumentWriter
+from knowledge.stores.external_hits import ExternalHits
 from knowledge.stores.prepared import Prepared
 from knowledge.stores.rows import Rows, StoreRow
 from knowledge.stores.tasks import to_the_end
@@ -38,7 +38,7 @@ _INLINE = 8
 class SqlStore:
     """Writes and lists. One writer at a time, of all processes; readers wait for nobody."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreConfig) -> None:
         self.name = place.name
         self.database = place.database
         self.embedder = place.embedder
@@ -48,14 +48,14 @@ class SqlStore:
         # Users make and delete bases: a lock each would be left behind each time.
         base = BASE_STORE_NAME.fullmatch(place.name)
         self.lock = f"knowledge-bases-{crc32(base[1].encode()) % _BASE_LOCKS}" if base else f"knowledge-{place.name}"
-        self.recent = Recent()
+        self.recent = SearchCache()
         self._beginning = asyncio.Lock()
 
-    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
+    async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
         """See the port."""
         return await self._take_in(documents, False, progress)
 
-    async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = unheard) -> int:
+    async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
         """See the port."""
         return await self._take_in(documents, True, progress)
 
@@ -84,7 +84,7 @@ class SqlStore:
         """See the port."""
         return await self.database.answers()
 
-    async def documents(self) -> list[Known]:
+    async def documents(self) -> list[StoredDocument]:
         """See the port."""
         store = await self.begun()
         return await self.rows.known(store) if store else []
@@ -108,7 +108,7 @@ class SqlStore:
                     known_digest=digest,
                 )
 
-    async def rebuild(self, progress: Callable[[int], None] = unheard) -> int:
+    async def rebuild(self, progress: Callable[[int], None] = ignore_progress) -> int:
         """See the port. Each document arrives again beside itself, and all change over at one moment."""
         async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is None:
@@ -116,7 +116,7 @@ class SqlStore:
             await self._purge(store)
             await self._forget_index()
             try:
-                arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived, anew=True)
+                arrival = DocumentWriter(self.rows, store, self.embedder, progress, self.arrived, anew=True)
                 async for document in self.export():
                     await arrival.take(document, self._batches(document))
                 return await arrival.publish(None)
@@ -168,7 +168,7 @@ class SqlStore:
     async def forgetting(self, ids: list[int]) -> None:
         """Passages are about to go."""
 
-    async def elsewhere(self, question: str, most: int) -> Elsewhere | None:
+    async def elsewhere(self, question: str, most: int) -> ExternalHits | None:
         """What is near the question, where vectors are kept elsewhere; None: the rows have them."""
         return None
 
@@ -188,7 +188,7 @@ class SqlStore:
     ) -> int:
         """Like `add`, for one document whose pieces are still being read; what fails to be read leaves no trace."""
         async with self._alone() as store:
-            arrival = Arrival(self.rows, store, self.embedder, unheard, self.arrived)
+            arrival = DocumentWriter(self.rows, store, self.embedder, ignore_progress, self.arrived)
             if not await arrival.take(document, batches):
                 raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
             return await arrival.publish([document.name], also=also)
@@ -233,7 +233,7 @@ class SqlStore:
             live = await self.rows.live(store)
             fresh = [document for document in documents if live.get(document.name) != document.digest]
             if fresh or (alone and len(live) > len(documents)):
-                arrival = Arrival(self.rows, store, self.embedder, progress, self.arrived)
+                arrival = DocumentWriter(self.rows, store, self.embedder, progress, self.arrived)
                 for document in fresh:
                     await arrival.take(document, self._batches(document))
                 new = {document.name for document in fresh}

@@ -12,7 +12,7 @@ from dialgraph.passages import Filter, Passage
 from knowledge.passages.terms import token
 from knowledge.search.fuse import heaviest, summed
 from knowledge.search.query import ALIKE_MOST, Spelling, words_from
-from knowledge.search.relevance import Asked
+from knowledge.search.relevance import Query
 from knowledge.search.vectors import Ids
 from knowledge.stores.rows import StoreRow
 
@@ -73,7 +73,7 @@ def spellings(connection: sqlite3.Connection, store: StoreRow, prefix: str) -> l
 def found_by_words(
     connection: sqlite3.Connection,
     store: StoreRow,
-    asked: Asked,
+    asked: Query,
     numbers: Sequence[int],
     allowed: Ids | None,
     unseen: Sequence[tuple[int, int]],

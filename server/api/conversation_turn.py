@@ -14,7 +14,7 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.events import Say
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from dialgraph.users.accounts.encryption import SealError
+from dialgraph.users.accounts.encryption import EncryptionError
 from dialgraph.users.conversations.prompt import messages_for
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import Conversation, KeptTurn
@@ -22,7 +22,7 @@ from server.api.admit import admitted
 from server.endpoints import Endpoint
 from server.errors import ApiError, shutting_down
 from server.http.asgi_io import send_json, send_stream, watched
-from server.http.send_run import tell
+from server.http.send_run import send_run
 from server.protocols.port import Wire
 from server.state import ServerState
 from server.turns.admission import Admission
@@ -96,7 +96,7 @@ async def _run(
         run = state.runs.start_or_join(endpoint, asked, admission, record)
         ended = "interrupted"
         record.follow(run)
-        await tell(run, asked, wire, state.settings, state.environment, scope, receive, send)
+        await send_run(run, asked, wire, state.settings, state.environment, scope, receive, send)
     finally:
         await record.close(ended)  # the run has done so, unless it could not be begun or was stopped before
 
@@ -105,7 +105,7 @@ def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatMo
     """The user's own model and his key for it; None where the conversation uses the server's."""
     try:
         key = state.conversations.key_of(conversation)
-    except SealError as error:
+    except EncryptionError as error:
         message = f"The conversation's key cannot be read: {error}"
         raise ApiError(409, message, code="key_unreadable") from error
     if conversation.base_url:

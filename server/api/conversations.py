@@ -17,7 +17,7 @@ from server.http.request_bodies import JsonRoute
 from server.state import ServerState
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=JsonRoute, responses=ERRORS)
-User = Annotated[Identity, user("conversations")]
+CurrentUser = Annotated[Identity, user("conversations")]
 Talker = Annotated[Identity, user("chat")]
 Title = Annotated[Text, Field(max_length=256, examples=["A trip to Suzhou"])]
 Graph = Annotated[Text, Field(max_length=64, examples=["chat"], description="An endpoint; empty: the settings' own.")]
@@ -48,7 +48,7 @@ class Change(BaseModel):
     instructions: Instructions | None = None
 
 
-class Told(BaseModel):
+class ConversationReply(BaseModel):
     """A conversation, without its messages and without its key."""
 
     id: str
@@ -78,54 +78,54 @@ class Message(BaseModel):
 
 
 @router.post("", status_code=201, summary="Begin a conversation.")
-async def create(given: NewConversation, state: State, who: User) -> Told:
+async def create(given: NewConversation, state: State, who: CurrentUser) -> ConversationReply:
     """The key is never shown again."""
     graph = _graph(state, given.graph or state.settings.conversation_graph)
     base_url = _checked(state, given.base_url) if given.base_url else ""
     if given.api_key and not base_url:
         named_upstream(state, given.model)
     values = given.model_dump(include={"title", "model", "instructions", "api_key"})
-    return _told(await state.conversations.create(who.user.id, graph=graph, base_url=base_url, **values))
+    return _reply(await state.conversations.create(who.user.id, graph=graph, base_url=base_url, **values))
 
 
 @router.get("", summary="The user's conversations, newest first.")
 async def listed(
     state: State,
-    who: User,
+    who: CurrentUser,
     limit: Limit = 50,
     cursor: Cursor = "",
     search: Annotated[Text, Query(max_length=256, description="In titles and messages.")] = "",
-) -> Page[Told]:
+) -> Page[ConversationReply]:
     """Each is on one page, whatever is written meanwhile."""
     found = await state.conversations.page(who.user.id, limit + 1, place_of(cursor), search)
     cursors = [cursor_of(one.created_at, one.id) for one in found]
-    return Page[Told](**page_of([_told(one) for one in found], limit, cursors))
+    return Page[ConversationReply](**page_of([_reply(one) for one in found], limit, cursors))
 
 
 @router.get("/{conversation_id}", summary="One conversation.")
-async def get(conversation_id: Id, state: State, who: User) -> Told:
+async def get(conversation_id: Id, state: State, who: CurrentUser) -> ConversationReply:
     """Without its messages."""
-    return _told(await state.conversations.get(who.user.id, conversation_id))
+    return _reply(await state.conversations.get(who.user.id, conversation_id))
 
 
 @router.patch("/{conversation_id}", summary="Rename a conversation, or let it go on otherwise.")
-async def change(conversation_id: Id, given: Change, state: State, who: User) -> Told:
+async def change(conversation_id: Id, given: Change, state: State, who: CurrentUser) -> ConversationReply:
     """What is set counts from the next turn on."""
     values = {name: value for name, value in given.model_dump().items() if value is not None}
     if "graph" in values:
         values["graph"] = _graph(state, values["graph"] or state.settings.conversation_graph)
-    return _told(await state.conversations.change(who.user.id, conversation_id, values))
+    return _reply(await state.conversations.change(who.user.id, conversation_id, values))
 
 
 @router.delete("/{conversation_id}", status_code=204, summary="Delete a conversation.", response_class=Response)
-async def delete(conversation_id: Id, state: State, who: User) -> None:
+async def delete(conversation_id: Id, state: State, who: CurrentUser) -> None:
     """With all that was said; a turn that runs ends."""
     await state.conversations.delete(who.user.id, conversation_id)
 
 
 @router.get("/{conversation_id}/messages", summary="What was said, in order.")
 async def messages(
-    conversation_id: Id, state: State, who: User, limit: Limit = 100, cursor: Cursor = ""
+    conversation_id: Id, state: State, who: CurrentUser, limit: Limit = 100, cursor: Cursor = ""
 ) -> Page[Message]:
     """`limit` counts turns: a question with its answer."""
     place = place_of(cursor)
@@ -137,11 +137,11 @@ async def messages(
 
 
 @router.post("/{conversation_id}/title", summary="Let the model find a title.")
-async def generate_title(conversation_id: Id, state: State, who: Talker) -> Told:
+async def generate_title(conversation_id: Id, state: State, who: Talker) -> ConversationReply:
     """Without a model, or words to go by, the beginning of the first message."""
     conversation = await state.conversations.get(who.user.id, conversation_id)
     title = await title_for(state, who, conversation)
-    return _told(await state.conversations.change(who.user.id, conversation_id, {"title": title}))
+    return _reply(await state.conversations.change(who.user.id, conversation_id, {"title": title}))
 
 
 def _graph(state: ServerState, name: str) -> str:
@@ -170,8 +170,8 @@ def _messages(turn: KeptTurn) -> list[Message]:
     return [asked, message("assistant", turn.answer, turn.state)] if turn.answer or turn.state == "open" else [asked]
 
 
-def _told(one: Conversation) -> Told:
-    return Told(
+def _reply(one: Conversation) -> ConversationReply:
+    return ConversationReply(
         id=one.id, number=one.number, title=one.title, graph=one.graph, model=one.model,
         instructions=one.instructions, base_url=one.base_url, has_api_key=one.sealed_key is not None, turns=one.turns,
         created_at=one.created_at, updated_at=one.updated_at,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from dialgraph.passages import MAX_TOP_K
 from dialgraph.users.accounts.accounts import Identity
 from knowledge.ingest.jobs import Job
-from knowledge.knowledge_base import Base, BaseDocument, shown
+from knowledge.knowledge_base import BaseDocument, KnowledgeBase, shown
 from server.api.about import State
 from server.api.fields import ERRORS, Cursor, Id, Limit, Page, Text, cursor_of, page_of, place_of, user
 from server.api.uploads import Upload, form_of, received
@@ -22,7 +22,7 @@ from server.state import ServerState
 
 router = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=JsonRoute, responses=ERRORS)
 uploads = APIRouter(prefix="/v1/knowledge-bases", tags=["knowledge"], route_class=UploadRoute, responses=ERRORS)
-User = Annotated[Identity, user("knowledge")]
+CurrentUser = Annotated[Identity, user("knowledge")]
 BaseName = Annotated[Text, Field(min_length=1, max_length=256, examples=["Handbook"])]
 
 
@@ -39,7 +39,7 @@ class Rename(BaseModel):
     name: BaseName
 
 
-class ToldBase(BaseModel):
+class KnowledgeBaseReply(BaseModel):
     """A knowledge base."""
 
     id: str
@@ -48,7 +48,7 @@ class ToldBase(BaseModel):
     created_at: int = Field(description="Milliseconds since 1970.")
 
 
-class ToldDocument(BaseModel):
+class DocumentReply(BaseModel):
     """A document: there, on its way, or refused."""
 
     id: str
@@ -60,7 +60,7 @@ class ToldDocument(BaseModel):
     error: str
 
 
-class ToldJob(BaseModel):
+class JobReply(BaseModel):
     """How far a file is on its way."""
 
     id: str
@@ -80,7 +80,7 @@ class Question(BaseModel):
     min_score: float | None = Field(default=None, ge=0, le=1, description="In the place of the store's own threshold.")
 
 
-class Found(BaseModel):
+class FoundPassage(BaseModel):
     """A passage."""
 
     text: str
@@ -94,42 +94,42 @@ class Found(BaseModel):
 
 
 @router.post("", status_code=201, summary="Make a knowledge base.")
-async def create(given: NewBase, state: State, who: User) -> ToldBase:
+async def create(given: NewBase, state: State, who: CurrentUser) -> KnowledgeBaseReply:
     """Empty."""
     if given.embedder not in (known := state.stores.embedders()):
         message = f"No embedder {given.embedder[:64]!r}. Accepted: {', '.join(known)}."
         raise ApiError(400, message, param="embedder", code="unknown_embedder")
-    return _told(await state.bases.create(who.user.id, given.name, given.embedder))
+    return _reply(await state.bases.create(who.user.id, given.name, given.embedder))
 
 
 @router.get("", summary="The user's knowledge bases, newest first.")
-async def listed(state: State, who: User, limit: Limit = 50, cursor: Cursor = "") -> Page[ToldBase]:
+async def listed(state: State, who: CurrentUser, limit: Limit = 50, cursor: Cursor = "") -> Page[KnowledgeBaseReply]:
     """Each is on one page, whatever is written meanwhile."""
     found = await state.bases.page(who.user.id, limit + 1, place_of(cursor))
     cursors = [cursor_of(one.created_at, one.id) for one in found]
-    return Page[ToldBase](**page_of([_told(one) for one in found], limit, cursors))
+    return Page[KnowledgeBaseReply](**page_of([_reply(one) for one in found], limit, cursors))
 
 
 @router.get("/{base_id}", summary="One knowledge base.")
-async def get(base_id: Id, state: State, who: User) -> ToldBase:
+async def get(base_id: Id, state: State, who: CurrentUser) -> KnowledgeBaseReply:
     """Without its documents."""
-    return _told(await state.bases.get(who.user.id, base_id))
+    return _reply(await state.bases.get(who.user.id, base_id))
 
 
 @router.patch("/{base_id}", summary="Rename a knowledge base.")
-async def rename(base_id: Id, given: Rename, state: State, who: User) -> ToldBase:
+async def rename(base_id: Id, given: Rename, state: State, who: CurrentUser) -> KnowledgeBaseReply:
     """Its documents stay."""
-    return _told(await state.bases.rename(who.user.id, base_id, given.name))
+    return _reply(await state.bases.rename(who.user.id, base_id, given.name))
 
 
 @router.delete("/{base_id}", status_code=204, summary="Delete a knowledge base.", response_class=Response)
-async def delete(base_id: Id, state: State, who: User) -> None:
+async def delete(base_id: Id, state: State, who: CurrentUser) -> None:
     """With all of its documents, and the files on their way."""
     await state.knowledge.delete_base(who.user.id, base_id)
 
 
 @router.post("/{base_id}/search", summary="What a knowledge base says to a question.")
-async def search(base_id: Id, given: Question, state: State, who: User) -> list[Found]:
+async def search(base_id: Id, given: Question, state: State, who: CurrentUser) -> list[FoundPassage]:
     """Nothing rather than what has nothing to do with it."""
     store = await state.knowledge.store(who.user.id, base_id)
     passages = await store.search(given.query, given.top_k, None, given.min_score)
@@ -137,7 +137,7 @@ async def search(base_id: Id, given: Question, state: State, who: User) -> list[
     for one in passages:
         number, name = shown(one.document)
         found.append(
-            Found(
+            FoundPassage(
                 text=one.text, document_id=number, document=name, heading=one.heading, page=one.page, start=one.start,
                 end=one.end, score=round(one.score, 4),
             )
@@ -151,7 +151,7 @@ async def search(base_id: Id, given: Question, state: State, who: User) -> list[
     summary="Send a file.",
     openapi_extra=form_of({"file": {"type": "string", "format": "binary"}}),
 )
-async def send(base_id: Id, request: Request, state: State, who: User) -> ToldJob:
+async def send(base_id: Id, request: Request, state: State, who: CurrentUser) -> JobReply:
     """It is taken in by a job, whose progress can be asked for or followed. What cannot be read is refused there."""
     await state.bases.get(who.user.id, base_id)
     async with received(request, state, who) as form:
@@ -159,60 +159,62 @@ async def send(base_id: Id, request: Request, state: State, who: User) -> ToldJo
         if file is None:
             raise ApiError(400, "`file` is missing.", param="file", code="missing_file")
         source, name = await file.read(), file.filename or ""
-    return _told_job(await state.knowledge.take_in(who.user.id, base_id, name, source))
+    return _job_reply(await state.knowledge.take_in(who.user.id, base_id, name, source))
 
 
 @router.get("/{base_id}/documents", summary="The documents of a knowledge base, by name.")
-async def documents(base_id: Id, state: State, who: User, limit: Limit = 50, cursor: Cursor = "") -> Page[ToldDocument]:
+async def documents(
+    base_id: Id, state: State, who: CurrentUser, limit: Limit = 50, cursor: Cursor = ""
+) -> Page[DocumentReply]:
     """Those that can be found in, those on their way, and those that were refused with the reason."""
     place = place_of(cursor)
     found = sorted(await state.knowledge.documents(who.user.id, base_id), key=lambda one: (one.added_at, one.id))
     behind = [one for one in found if place is None or (one.added_at, one.id) > place][: limit + 1]
     cursors = [cursor_of(one.added_at, one.id) for one in behind]
-    return Page[ToldDocument](**page_of([_told_document(one) for one in behind], limit, cursors))
+    return Page[DocumentReply](**page_of([_document_reply(one) for one in behind], limit, cursors))
 
 
 @router.get("/{base_id}/documents/{document_id}", summary="One document.")
-async def document(base_id: Id, document_id: Id, state: State, who: User) -> ToldDocument:
+async def document(base_id: Id, document_id: Id, state: State, who: CurrentUser) -> DocumentReply:
     """There, on its way, or refused."""
     for one in await state.knowledge.documents(who.user.id, base_id):
         if one.id == document_id:
-            return _told_document(one)
+            return _document_reply(one)
     raise ApiError(404, "There is no such document.", code="unknown_document")
 
 
 @router.delete(
     "/{base_id}/documents/{document_id}", status_code=204, summary="Delete a document.", response_class=Response
 )
-async def delete_document(base_id: Id, document_id: Id, state: State, who: User) -> None:
+async def delete_document(base_id: Id, document_id: Id, state: State, who: CurrentUser) -> None:
     """What was found in it is found no more."""
     await state.knowledge.delete_document(who.user.id, base_id, document_id)
 
 
 @router.get("/{base_id}/jobs/{job_id}", summary="How far a file is.")
-async def job(base_id: Id, job_id: Id, state: State, who: User) -> ToldJob:
+async def job(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> JobReply:
     """For those who ask again and again."""
-    return _told_job(await _job(state, who, base_id, job_id))
+    return _job_reply(await _job(state, who, base_id, job_id))
 
 
 @router.get("/{base_id}/jobs/{job_id}/events", summary="Follow a file.", response_class=StreamingResponse)
-async def follow(base_id: Id, job_id: Id, state: State, who: User) -> StreamingResponse:
+async def follow(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> StreamingResponse:
     """A server-sent event whenever it is further, until it is over."""
     begun = await _job(state, who, base_id, job_id)
     return StreamingResponse(_events(state, begun), media_type=EVENT_STREAM, headers=EVENT_HEADERS)
 
 
 @router.post("/{base_id}/jobs/{job_id}/retry", status_code=202, summary="Read a file again that failed.")
-async def retry(base_id: Id, job_id: Id, state: State, who: User) -> ToldJob:
+async def retry(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> JobReply:
     """A file that failed is kept for a day."""
     found = await _job(state, who, base_id, job_id)
     if not await state.knowledge.retry_job(found):
         raise ApiError(409, "Only a job that failed can be tried again.", code="job_not_failed")
-    return _told_job(await _job(state, who, base_id, job_id))
+    return _job_reply(await _job(state, who, base_id, job_id))
 
 
 @router.delete("/{base_id}/jobs/{job_id}", status_code=204, summary="Stop a file.", response_class=Response)
-async def cancel(base_id: Id, job_id: Id, state: State, who: User) -> None:
+async def cancel(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> None:
     """What was written of it is gone."""
     await state.knowledge.cancel_job(await _job(state, who, base_id, job_id))
 
@@ -225,22 +227,22 @@ async def _job(state: ServerState, who: Identity, base: str, job_id: str) -> Job
 
 async def _events(state: ServerState, begun: Job) -> AsyncGenerator[bytes, None]:
     async for now in state.knowledge.progress(begun):
-        yield KEEP_ALIVE if now is None else frame(_told_job(now).model_dump())
+        yield KEEP_ALIVE if now is None else frame(_job_reply(now).model_dump())
 
 
-def _told(base: Base) -> ToldBase:
-    return ToldBase(id=base.id, name=base.name, embedder=base.embedder, created_at=base.created_at)
+def _reply(base: KnowledgeBase) -> KnowledgeBaseReply:
+    return KnowledgeBaseReply(id=base.id, name=base.name, embedder=base.embedder, created_at=base.created_at)
 
 
-def _told_document(one: BaseDocument) -> ToldDocument:
-    return ToldDocument(
+def _document_reply(one: BaseDocument) -> DocumentReply:
+    return DocumentReply(
         id=one.id, name=one.name, state=one.state, passages=one.passages, characters=one.characters,
         added_at=one.added_at, error=one.error,
     )  # fmt: skip
 
 
-def _told_job(job: Job) -> ToldJob:
+def _job_reply(job: Job) -> JobReply:
     number, name = shown(job.document)
-    return ToldJob(
+    return JobReply(
         id=job.id, document_id=number, name=name, state=job.state, done=job.done, total=job.total, error=job.error
     )

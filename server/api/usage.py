@@ -17,7 +17,7 @@ from server.http.request_bodies import JsonRoute
 from server.turns.ledger import FOR_EVER
 
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=JsonRoute, responses=ERRORS)
-User = Annotated[Identity, user("usage")]
+CurrentUser = Annotated[Identity, user("usage")]
 Since = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970.")]
 Until = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970; 0: now.")]
 _AT_ONCE = 500
@@ -44,7 +44,7 @@ class Used(BaseModel):
 
 @router.get("/usage", summary="What the user's turns have used, oldest first.")
 async def usage(
-    state: State, who: User, since: Since = 0, until: Until = 0, limit: Limit = 100, cursor: Cursor = ""
+    state: State, who: CurrentUser, since: Since = 0, until: Until = 0, limit: Limit = 100, cursor: Cursor = ""
 ) -> Page[Used]:
     """Written a second behind the turn."""
     rows = await state.ledger.of_user(who.user.id, since, until or FOR_EVER, limit + 1, place_of(cursor))
@@ -53,7 +53,7 @@ async def usage(
 
 
 @router.get("/usage.csv", summary="The same as CSV.", response_class=StreamingResponse)
-async def usage_csv(state: State, who: User, since: Since = 0, until: Until = 0) -> StreamingResponse:
+async def usage_csv(state: State, who: CurrentUser, since: Since = 0, until: Until = 0) -> StreamingResponse:
     """All of that time, up to now."""
     end = until or time.time_ns() // 1_000_000 + 1
 

@@ -7,16 +7,16 @@ from getpass import getpass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from server.users.user_stores import Kept
+    from server.users.user_stores import UserStores
 
 Found = TypeVar("Found")
 
 
-def with_accounts(work: "Callable[[Kept], Coroutine[Any, Any, Found]]") -> Found:
+def with_accounts(work: "Callable[[UserStores], Coroutine[Any, Any, Found]]") -> Found:
     """What the work gives."""
     from dialgraph.storage.database import Database
     from server.settings import SettingsError, load_settings
-    from server.users.user_stores import open_kept
+    from server.users.user_stores import open_user_stores
 
     settings = load_settings()
 
@@ -26,7 +26,7 @@ def with_accounts(work: "Callable[[Kept], Coroutine[Any, Any, Found]]") -> Found
         except ValueError as error:
             raise SettingsError(f"Setting {error}") from None
         try:
-            kept = open_kept(settings, database)
+            kept = open_user_stores(settings, database)
             try:
                 return await work(kept)
             finally:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from server.cli.playback import Keeping, Playing, player, writable
+from server.cli.playback import Playing, WavFile, player, writable
 
 
 def chat(
@@ -32,18 +32,18 @@ def chat(
         raise GraphError(f"No graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
     services = OpenServices(load_settings())
     command = player()
-    ear: Playing | Keeping | None = None
+    ear: Playing | WavFile | None = None
     if listen and command is not None and save is None:
         ear = Playing(command)
     elif listen or save is not None:
         path = save or Path("call.wav")
         writable(path)
-        ear = Keeping(path)
+        ear = WavFile(path)
     if not asyncio.run(_converse(endpoints[graph].graph, services, say, ear)):
         raise typer.Exit(1)
 
 
-async def _converse(graph: Any, services: Any, say: str, ear: Playing | Keeping | None) -> bool:
+async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile | None) -> bool:
     """Whether every turn was answered."""
     from rich.console import Console
 
@@ -66,7 +66,7 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | Keeping 
                 break
     finally:
         await services.aclose()
-        if isinstance(ear, Keeping):
+        if isinstance(ear, WavFile):
             ear.close()
             if ear.seconds:
                 console.print(f"[dim]{ear.path}: {ear.seconds:.1f} s[/dim]")
@@ -81,7 +81,7 @@ async def _ask(console: Any) -> str:
 
 
 async def _turn(
-    graph: Any, services: Any, messages: list[dict[str, object]], console: Any, ear: Playing | Keeping | None
+    graph: Any, services: Any, messages: list[dict[str, object]], console: Any, ear: Playing | WavFile | None
 ) -> tuple[str, bool]:
     from dialgraph.run.run import run_turn
     from dialgraph.turn.call import Call
@@ -92,7 +92,7 @@ async def _turn(
     heard = {"modalities": ["text", "audio"], "audio": {"format": "wav"}} if ear is not None else {}
     call = Call(id="terminal", principal="terminal")
     # What is only kept need not be waited for.
-    asked = TurnRequest(messages, heard, call, streaming=not isinstance(ear, Keeping))
+    asked = TurnRequest(messages, heard, call, streaming=not isinstance(ear, WavFile))
     words: list[str] = []
     steps: list[str] = []
     hung_up, sound = False, 0

@@ -8,7 +8,7 @@ from server.cli.accounts import with_accounts
 
 if TYPE_CHECKING:
     from server.access.key_file import KeyFile
-    from server.users.user_stores import Kept
+    from server.users.user_stores import UserStores
 
 app = typer.Typer(help="The keys that callers must bring.", no_args_is_help=True)
 UserName = Annotated[str, typer.Option("--user", help="Whose key it is; without one it is the operator's.")]
@@ -32,7 +32,7 @@ def create(name: str, user: UserName = "", scope: Scopes = None, token_budget: B
 def list_keys(user: UserName = "") -> None:
     """The names of the keys."""
 
-    async def work(kept: "Kept") -> list[str]:
+    async def work(kept: "UserStores") -> list[str]:
         keys = await kept.accounts.keys.of_user((await kept.accounts.users.known(user)).id)
         return [f"{key.name}  …{key.ending}  {' '.join(key.scopes)}" for key in keys]
 
@@ -44,7 +44,7 @@ def list_keys(user: UserName = "") -> None:
 def revoke(name: str, user: UserName = "") -> None:
     """Take a key back; a running server refuses it within a second."""
 
-    async def work(kept: "Kept") -> bool:
+    async def work(kept: "UserStores") -> bool:
         owner = (await kept.accounts.users.known(user)).id
         named = [key.id for key in await kept.accounts.keys.of_user(owner) if key.name == name]
         return bool(named) and await kept.accounts.keys.revoke(owner, named[0])
@@ -59,7 +59,7 @@ def revoke(name: str, user: UserName = "") -> None:
 
 
 def _of_user(name: str, user: str, scopes: list[str] | None, token_budget: int | None) -> str:
-    async def work(kept: "Kept") -> str:
+    async def work(kept: "UserStores") -> str:
         from dialgraph.users.accounts.keys import SCOPES
 
         owner = (await kept.accounts.users.known(user)).id

@@ -61,7 +61,7 @@ class Playing:
             self._process = None
 
 
-class Keeping:
+class WavFile:
     """The answers of a call, one behind the other, into a WAV file."""
 
     def __init__(self, path: Path) -> None:

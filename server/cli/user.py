@@ -9,7 +9,7 @@ from server.cli.accounts import given_password, with_accounts
 
 if TYPE_CHECKING:
     from dialgraph.users.accounts.users import User
-    from server.users.user_stores import Kept
+    from server.users.user_stores import UserStores
 
 app = typer.Typer(help="Who can log in.", no_args_is_help=True)
 
@@ -46,7 +46,7 @@ def password(name: str) -> None:
     """Give a user another password; his sessions end."""
     given = given_password()
 
-    async def work(kept: "Kept") -> None:
+    async def work(kept: "UserStores") -> None:
         await kept.accounts.users.set_password((await _named(kept, name)).id, given)
 
     with_accounts(work)
@@ -64,7 +64,7 @@ def delete(name: str, yes: bool = typer.Option(False, "--yes", help="Do not ask.
 
 
 def _set(name: str, *, disabled: bool) -> None:
-    async def work(kept: "Kept") -> None:
+    async def work(kept: "UserStores") -> None:
         await _named(kept, name)
         await kept.accounts.users.set_disabled(name, disabled)
 
@@ -83,5 +83,5 @@ async def _erase(name: str) -> None:
         await state.aclose()
 
 
-async def _named(kept: "Kept", name: str) -> "User":
+async def _named(kept: "UserStores", name: str) -> "User":
     return await kept.accounts.users.known(name)

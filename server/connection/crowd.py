@@ -47,7 +47,7 @@ def most_connections(files: int) -> int:
     return max(FEWEST, (files - KEPT_BACK) // FILES_A_CALL)
 
 
-class Crowd:
+class ConnectionLimit:
     """The connections of one server."""
 
     def __init__(self, most: int) -> None:

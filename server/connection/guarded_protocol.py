@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar
 
-from server.connection.crowd import Crowd, most_connections, raise_file_limit
+from server.connection.crowd import ConnectionLimit, most_connections, raise_file_limit
 from server.connection.extensions import KNOWN
 from server.connection.limited_protocol import LimitedProtocol
 from server.connection.networks import address_of, networks
@@ -16,7 +16,7 @@ from server.settings import Settings
 class GuardedProtocol(LimitedProtocol):
     """One connection."""
 
-    crowd: ClassVar[Crowd]
+    crowd: ClassVar[ConnectionLimit]
     proxies: ClassVar[Sequence[IPv4Network | IPv6Network]] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -34,7 +34,7 @@ class GuardedProtocol(LimitedProtocol):
         super().connection_lost(exc)
 
     def close_idle(self) -> None:
-        """See Crowd."""
+        """See ConnectionLimit."""
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -101,7 +101,7 @@ class GuardedProtocol(LimitedProtocol):
 def guarded(settings: Settings, most: int | None = None) -> type[GuardedProtocol]:
     """Return the protocol of a server with these settings; `most`: connections at once, else what the system allows."""
     fields: dict[str, Any] = {
-        "crowd": Crowd(most or most_connections(raise_file_limit())),
+        "crowd": ConnectionLimit(most or most_connections(raise_file_limit())),
         "proxies": networks(settings.trusted_proxies),
     }
     return type("GuardedProtocol", (GuardedProtocol,), fields)

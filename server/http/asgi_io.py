@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from server.errors import ApiError, shutting_down, told_of
+from server.errors import ApiError, error_reply_for, shutting_down
 
 EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold the words back
 _ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
@@ -38,7 +38,9 @@ class Replying:
 
 
 @asynccontextmanager
-async def told_once(send: Replying, where: str, refuse: Callable[[ApiError], Awaitable[None]]) -> AsyncIterator[None]:
+async def run_with_one_reply(
+    send: Replying, where: str, refuse: Callable[[ApiError], Awaitable[None]]
+) -> AsyncIterator[None]:
     """The boundary of a request: whatever is wrong is told to the client, unless his reply has begun."""
     try:
         yield
@@ -51,7 +53,7 @@ async def told_once(send: Replying, where: str, refuse: Callable[[ApiError], Awa
     except Exception as error:
         if send.begun:
             raise
-        await refuse(told_of(error, where))
+        await refuse(error_reply_for(error, where))
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:

@@ -21,9 +21,9 @@ class BodyRoom:
         self._held: Counter[str] = Counter()
 
     @contextmanager
-    def place(self, principal: str) -> Iterator["Place"]:
+    def place(self, principal: str) -> Iterator["HeldBytes"]:
         """A request's place, given back at the end of the block."""
-        place = Place(self, principal)
+        place = HeldBytes(self, principal)
         try:
             yield place
         finally:
@@ -48,7 +48,7 @@ class BodyRoom:
             del self._held[principal]
 
 
-class Place:
+class HeldBytes:
     """The bytes of one request."""
 
     def __init__(self, room: BodyRoom, principal: str) -> None:

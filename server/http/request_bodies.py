@@ -11,7 +11,7 @@ from starlette.types import Message, Receive
 
 from dialgraph.users.accounts.accounts import Identity
 from server.errors import ApiError
-from server.http.body_room import BodyRoom, Place
+from server.http.body_room import BodyRoom, HeldBytes
 from server.http.json_body import check_values
 
 JSON_BYTES = 1024 * 1024
@@ -91,7 +91,7 @@ def body_too_large(limit: int) -> ApiError:
     return ApiError(413, f"The body is larger than {limit} bytes.", code="body_too_large")
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, place: Place | None = None) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, place: HeldBytes | None = None) -> bytes:
     """Return the body, counted at its place if it has one.
 
     Raises ApiError 413 and 503, before it is read if its length is given, and ClientDisconnect.

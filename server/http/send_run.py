@@ -25,7 +25,7 @@ _FINAL: Final[Mapping[str, str]] = {"x-should-retry": "false"}
 """The graph has had its retries: another try of the client's own would only make the caller wait."""
 
 
-async def tell(
+async def send_run(
     run: Run,
     asked: TurnRequest,
     wire: Wire,
@@ -48,7 +48,7 @@ async def tell(
         patience_seconds=settings.send_timeout_seconds,
         leave=subscription.close,
     )
-    telling = _Telling(subscription, asked, wire, reply, environment)
+    telling = _Sender(subscription, asked, wire, reply, environment)
     try:
         async with reply:
             await telling.serve()
@@ -58,7 +58,7 @@ async def tell(
         telling.log(joined=joined)
 
 
-class _Telling:
+class _Sender:
     def __init__(
         self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply, environment: Environment
     ) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from dialgraph.environment import Environment
 from dialgraph.run.run import Record, Run
-from dialgraph.services.user_services import BorrowedServices
+from dialgraph.services.user_services import UserServices
 from dialgraph.turn.node import Services, Turn
 from dialgraph.turn.request import TurnRequest
 from server.endpoints import Endpoint
@@ -112,7 +112,7 @@ class Runs:
     ) -> Run:
         services = self._services
         if asked.upstream is not None or asked.store is not None:
-            services = BorrowedServices(services, asked.upstream, asked.store)
+            services = UserServices(services, asked.upstream, asked.store)
         run = Run(
             endpoint.graph,
             Turn(services, asked, environment=self._environment),

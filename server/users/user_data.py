@@ -13,7 +13,7 @@ from dialgraph.users.accounts.accounts import Accounts
 from dialgraph.users.accounts.users import User
 from dialgraph.users.conversations.conversations import Conversations
 from knowledge.knowledge_base import shown
-from knowledge.knowledge_bases import Bases
+from knowledge.knowledge_bases import KnowledgeBases
 from knowledge.store import Store
 from server.turns.ledger import FOR_EVER, Ledger
 from server.turns.runs import Runs
@@ -45,14 +45,14 @@ _USER = "user:"
 GONE_SECONDS = 1.0
 
 
-class People:
+class UserData:
     """See the module."""
 
     def __init__(
         self,
         accounts: Accounts,
         conversations: Conversations,
-        bases: Bases,
+        bases: KnowledgeBases,
         knowledge: UserKnowledge,
         runs: Runs,
         ledger: Ledger,

@@ -10,8 +10,8 @@ from knowledge.document import QueueFullError
 from knowledge.ingest.ingest import Ingestion
 from knowledge.ingest.jobs import Job
 from knowledge.knowledge_base import (
-    Base,
     BaseDocument,
+    KnowledgeBase,
     QuotaError,
     UnknownBaseError,
     UnknownDocumentError,
@@ -19,7 +19,7 @@ from knowledge.knowledge_base import (
     kept_name,
     shown,
 )
-from knowledge.knowledge_bases import Bases
+from knowledge.knowledge_bases import KnowledgeBases
 from knowledge.open_stores import OpenStores
 from knowledge.store import Store
 
@@ -36,7 +36,7 @@ _KEEP_ALIVE_SECONDS = 5.0
 class UserKnowledge:
     """See the module."""
 
-    def __init__(self, stores: OpenStores, bases: Bases, most_bytes: int = 0) -> None:
+    def __init__(self, stores: OpenStores, bases: KnowledgeBases, most_bytes: int = 0) -> None:
         """`most_bytes`: of one user's files and documents; 0: no bound."""
         self._stores = stores
         self._most_bytes = most_bytes
@@ -162,12 +162,12 @@ class UserKnowledge:
                 # The boundary of one deletion: the others go on.
                 log.exception("a knowledge base could not be deleted")
 
-    async def _forget(self, base: Base) -> None:
+    async def _forget(self, base: KnowledgeBase) -> None:
         store = await in_thread(self._stores.to_delete, base.store)
         await store.forget()
         await self._bases.forget(base)
 
-    async def _open(self, base: Base) -> Store:
+    async def _open(self, base: KnowledgeBase) -> Store:
         return await in_thread(self._stores.store, base.store)
 
     @property

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from dialgraph.storage.cache import Cache, open_cache
 from dialgraph.storage.database import Database
 from dialgraph.users.accounts.accounts import Accounts
-from dialgraph.users.accounts.secrets import SecretError, open_sealed, open_tokens
+from dialgraph.users.accounts.secrets import SecretError, open_encryption, open_tokens
 from dialgraph.users.conversations.conversations import Conversations
-from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.copies import ConversationCache
 from server.settings import Settings, SettingsError, ensure_data_dir
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class UserStores:
     """Accounts and conversations, and the cache before them."""
 
     accounts: Accounts
     conversations: Conversations
-    copies: Copies
+    copies: ConversationCache
     cache: Cache
 
     async def aclose(self) -> None:
@@ -26,16 +26,16 @@ class Kept:
         await self.cache.aclose()
 
 
-def open_kept(settings: Settings, database: Database) -> Kept:
+def open_user_stores(settings: Settings, database: Database) -> UserStores:
     """Raises SettingsError for a secret or an address that cannot be used."""
     try:
         ensure_data_dir(settings)
         tokens = open_tokens(settings.token_secret.get_secret_value(), settings.data_dir)
-        sealed = open_sealed(settings.encryption_keys.get_secret_value(), settings.data_dir)
+        sealed = open_encryption(settings.encryption_keys.get_secret_value(), settings.data_dir)
         cache = open_cache(settings.redis_url.get_secret_value())
     except SecretError as error:
         raise SettingsError(str(error)) from None
     except ValueError as error:
         raise SettingsError(f"Setting {error}") from None
-    copies = Copies(cache, sealed)
-    return Kept(Accounts(database, tokens, sealed, cache), Conversations(database, sealed, copies), copies, cache)
+    copies = ConversationCache(cache, sealed)
+    return UserStores(Accounts(database, tokens, sealed, cache), Conversations(database, sealed, copies), copies, cache)

@@ -15,7 +15,7 @@ KNOWN: Final = frozenset({"stream_options", *_RENAMED})
 """Fields without which, or under another name, a request means the same."""
 
 
-class Habits:
+class LearnedRefusals:
     """Of one server, by the upstream's name of a model."""
 
     def __init__(self) -> None:

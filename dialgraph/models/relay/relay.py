@@ -22,7 +22,7 @@ from dialgraph.models.port import ChatRequest, ModelAddress
 from dialgraph.models.relay.completion import CompletionReader
 from dialgraph.models.relay.event_stream import EventStream, Opened
 from dialgraph.models.relay.failures import error_of, kind_of_error
-from dialgraph.models.relay.learned_refusals import Habits, adapted
+from dialgraph.models.relay.learned_refusals import LearnedRefusals, adapted
 from dialgraph.models.relay.model_loading import Loading
 from dialgraph.models.relay.odd_events import OddEvents
 from dialgraph.models.relay.session import RefusedError, UpstreamSession
@@ -52,7 +52,7 @@ class RelayModel:
         self._session = UpstreamSession(name, address, connector)
         self.running = 0
         """Answers that are under way."""
-        self._habits = Habits()
+        self._habits = LearnedRefusals()
         self._dialect = frozenset(address.dialect) or dialect_of(self._session.host)
         self._loading = Loading(name, address.load_seconds, self._load)
         self.breaker = Breaker(name, address.away_seconds, self._looks)

@@ -40,7 +40,7 @@ class AddressError(Exception):
     """An address that is not connected to. The message is for the user who gave it."""
 
 
-class VettedUpstreams:
+class UserUpstreams:
     """The models at users' addresses. They have no key of the server's, so none can be sent to them."""
 
     def __init__(self, private_hosts: Collection[str] = ()) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from dialgraph.storage.cache import Cache
 from dialgraph.storage.database import Database
-from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.accounts.encryption import Encryption, EncryptionError
 from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
 from dialgraph.users.accounts.keys import SCOPES, UserKey, UserKeys
 from dialgraph.users.accounts.passwords import Passwords
@@ -41,7 +41,7 @@ class Identity:
 class Accounts:
     """See the module."""
 
-    def __init__(self, database: Database, tokens: Tokens, sealed: Sealed, cache: Cache) -> None:
+    def __init__(self, database: Database, tokens: Tokens, sealed: Encryption, cache: Cache) -> None:
         self.passwords = Passwords()
         self.users = Users(database, self.passwords, tokens)
         self.keys = UserKeys(database)
@@ -94,7 +94,7 @@ class Accounts:
             return 0.0, None
         try:
             until, user, name, scopes, session, key = json.loads(self._sealed.open(found, kept))
-        except (SealError, ValueError):
+        except (EncryptionError, ValueError):
             return 0.0, None
         if not 0 < (seconds := until - time.time()) <= KNOWN_SECONDS:
             return 0.0, None

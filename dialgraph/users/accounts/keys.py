@@ -15,7 +15,7 @@ from dialgraph.storage.tables.accounts import KEY, USER
 from dialgraph.storage.text import cleaned
 from dialgraph.users.accounts.errors import InvalidAccountError, NameTakenError
 from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
-from dialgraph.users.accounts.user_lock import hold_user
+from dialgraph.users.accounts.user_lock import lock_user
 from dialgraph.users.accounts.users import User
 
 SCOPES = ("chat", "conversations", "knowledge", "usage")
@@ -69,7 +69,7 @@ class UserKeys:
         }  # fmt: skip
         try:
             async with self._database.transaction() as connection:
-                await hold_user(connection, user_id)
+                await lock_user(connection, user_id)
                 row = (await connection.execute(insert(KEY).values(values).returning(*_SHOWN))).one()
         except IntegrityError:
             raise NameTakenError(f"There is a key {name!r} already.") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.accounts.encryption import Encryption, EncryptionError
 from dialgraph.users.accounts.tokens import FEWEST_SECRET_BYTES, Tokens
 
 _WELL_KNOWN = ("secret", "changeme", "change-me", "example", "s3curek3y", "your-", "password")
@@ -33,12 +33,12 @@ def can_be_guessed(secret: str) -> bool:
     return len(set(secret)) < 12 or secret[:-1] in secret[1:] or secret in (secret + secret)[1:-1]
 
 
-def open_sealed(given: str, data_dir: Path) -> Sealed:
+def open_encryption(given: str, data_dir: Path) -> Encryption:
     """With the settings' keys, the newest first and separated by commas, or with the data folder's own."""
     keys = given or kept_secret(data_dir / "encryption.key", lambda: Fernet.generate_key().decode())
     try:
-        return Sealed([key.strip() for key in keys.replace("\n", ",").split(",") if key.strip()])
-    except SealError as error:
+        return Encryption([key.strip() for key in keys.replace("\n", ",").split(",") if key.strip()])
+    except EncryptionError as error:
         raise SecretError(f"Setting 'encryption_keys': {error}") from None
 
 

@@ -7,7 +7,7 @@ from dialgraph.storage.tables.accounts import USER
 from dialgraph.users.accounts.errors import GoneUserError
 
 
-async def hold_user(connection: AsyncConnection, user_id: str) -> None:
+async def lock_user(connection: AsyncConnection, user_id: str) -> None:
     """Raises GoneUserError."""
     wanted = select(USER.c.id).where(USER.c.id == user_id, USER.c.disabled.is_(False)).with_for_update(read=True)
     if await connection.scalar(wanted) is None:

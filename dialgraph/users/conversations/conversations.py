@@ -13,9 +13,9 @@ from dialgraph.storage.call_memory import TABLE as CALL_MEMORY
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.conversations import CONVERSATION, TURN
 from dialgraph.storage.text import cleaned
-from dialgraph.users.accounts.encryption import Sealed, SealError
-from dialgraph.users.accounts.user_lock import hold_user
-from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.accounts.encryption import Encryption, EncryptionError
+from dialgraph.users.accounts.user_lock import lock_user
+from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.values import Conversation, KeptTurn, UnknownConversationError
 
 LARGEST_NUMBER = 2**53 - 1
@@ -26,7 +26,7 @@ _TRIES = 8
 class Conversations:
     """One database's conversations."""
 
-    def __init__(self, database: Database, sealed: Sealed, copies: Copies) -> None:
+    def __init__(self, database: Database, sealed: Encryption, copies: ConversationCache) -> None:
         self._database = database
         self._sealed = sealed
         self._copies = copies
@@ -54,7 +54,7 @@ class Conversations:
             values["number"] = 1 + secrets.randbelow(LARGEST_NUMBER)
             try:
                 async with self._database.transaction() as connection:
-                    await hold_user(connection, user_id)
+                    await lock_user(connection, user_id)
                     row = (await connection.execute(insert(CONVERSATION).values(values).returning(CONVERSATION))).one()
                 return _conversation(row)
             except IntegrityError as error:  # the number is taken
@@ -155,7 +155,7 @@ class Conversations:
             if not self._sealed.is_newest(old):
                 try:
                     new = self._sealed.seal(self._sealed.open(old, number), number)
-                except SealError:
+                except EncryptionError:
                     unread += 1
                     continue
                 same = (CONVERSATION.c.id == number, CONVERSATION.c.api_key == old)
@@ -166,7 +166,7 @@ class Conversations:
         return changed, unread
 
     def key_of(self, conversation: Conversation) -> str:
-        """The user's own key for the upstream; empty if there is none. Raises SealError."""
+        """The user's own key for the upstream; empty if there is none. Raises EncryptionError."""
         return self._sealed.open(conversation.sealed_key, conversation.id) if conversation.sealed_key else ""
 
 

@@ -7,7 +7,7 @@ miss.
 import orjson
 
 from dialgraph.storage.cache import Cache
-from dialgraph.users.accounts.encryption import Sealed, SealError
+from dialgraph.users.accounts.encryption import Encryption, EncryptionError
 from dialgraph.users.conversations.prompt import MOST_TURNS
 from dialgraph.users.conversations.values import KeptTurn
 
@@ -15,10 +15,10 @@ LIFETIME_SECONDS = 600
 _LARGEST_BYTES = 256 * 1024
 
 
-class Copies:
+class ConversationCache:
     """See the module."""
 
-    def __init__(self, cache: Cache, sealed: Sealed) -> None:
+    def __init__(self, cache: Cache, sealed: Encryption) -> None:
         self._cache = cache
         self._sealed = sealed
 
@@ -30,7 +30,7 @@ class Copies:
         try:
             changed, turns = orjson.loads(self._sealed.open(found, _key(conversation)))
             return int(changed), [KeptTurn(*turn) for turn in turns]
-        except (SealError, ValueError, TypeError):
+        except (EncryptionError, ValueError, TypeError):
             return None
 
     async def keep(self, conversation: str, changed: int, turns: list[KeptTurn]) -> None:

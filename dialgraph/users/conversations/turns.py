@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from dialgraph.storage.database import Database
 from dialgraph.storage.tables.conversations import CONVERSATION, TURN
 from dialgraph.users.conversations.conversations import LEASE_MILLISECONDS, is_running, kept, owned
-from dialgraph.users.conversations.copies import Copies
+from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.prompt import MOST_TURNS
 from dialgraph.users.conversations.values import (
     BusyConversationError,
@@ -48,7 +48,7 @@ class BegunTurn:
 class ConversationTurns:
     """The rows of the turns that run."""
 
-    def __init__(self, database: Database, copies: Copies, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, database: Database, copies: ConversationCache, wait_seconds: float = WAIT_SECONDS) -> None:
         self._database = database
         self._copies = copies
         self.wait_seconds = wait_seconds

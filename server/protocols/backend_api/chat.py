@@ -9,7 +9,7 @@ from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
 from server.api.conversation_turn import TEXT, converse
 from server.errors import ApiError
-from server.http.asgi_io import Replying, headers_of, send_json, told_once
+from server.http.asgi_io import Replying, headers_of, run_with_one_reply, send_json
 from server.http.json_body import read_object
 from server.http.request_bodies import JSON_BYTES, read_body
 from server.protocols.backend_api.conversations import number_in
@@ -42,7 +42,7 @@ class Chat:
             body = BackendApiWire("events", language).refusal(error)
             await send_json(send, error.status, body, error.headers)
 
-        async with told_once(send, "/api/chat", refuse):
+        async with run_with_one_reply(send, "/api/chat", refuse):
             headers = headers_of(scope)
             language = language_of(headers.get("accept-language"), language)
             wire = self._wire(scope, headers, language)

@@ -19,7 +19,7 @@ from server.protocols.backend_api.texts import text
 router = APIRouter(
     prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute, responses=REFUSALS
 )
-User = Annotated[Identity, user("conversations")]
+CurrentUser = Annotated[Identity, user("conversations")]
 Number = Annotated[str, Path(description="The conversation's number.", examples=["329629"])]
 MOST_LISTED = 1000
 
@@ -33,7 +33,7 @@ class NewConversation(BaseModel):
 
 
 @route(router, "POST", "/create", summary="Begin a conversation.")
-async def create(given: NewConversation, state: State, who: User) -> dict[str, Any]:
+async def create(given: NewConversation, state: State, who: CurrentUser) -> dict[str, Any]:
     """The key is shown here and never again."""
     if given.api_key:
         named_upstream(state, given.model)
@@ -51,7 +51,7 @@ async def create(given: NewConversation, state: State, who: User) -> dict[str, A
 
 
 @route(router, "GET", "/list", summary="The user's conversations, newest first.")
-async def listed(state: State, who: User) -> list[dict[str, Any]]:
+async def listed(state: State, who: CurrentUser) -> list[dict[str, Any]]:
     """The newest thousand."""
     return [
         {"conversation_id": one.number, "title": one.title, "created_time": _seconds(one)}
@@ -60,7 +60,7 @@ async def listed(state: State, who: User) -> list[dict[str, Any]]:
 
 
 @route(router, "GET", "/history/{conversation_id}", summary="What was said.")
-async def history(conversation_id: Number, state: State, who: User) -> dict[str, Any]:
+async def history(conversation_id: Number, state: State, who: CurrentUser) -> dict[str, Any]:
     """Without the system's own messages; the user's first one has the id 1."""
     conversation = await state.conversations.get(who.user.id, number_in(conversation_id))
     messages = []
@@ -75,7 +75,7 @@ async def history(conversation_id: Number, state: State, who: User) -> dict[str,
 
 
 @route(router, "POST", "/del/{conversation_id}", summary="Delete a conversation.")
-async def delete(conversation_id: Number, state: State, who: User, language: InLanguage) -> dict[str, str]:
+async def delete(conversation_id: Number, state: State, who: CurrentUser, language: InLanguage) -> dict[str, str]:
     """With all that was said in it."""
     await state.conversations.delete(who.user.id, number_in(conversation_id))
     return {"message": text("conversation_deleted", language)}

@@ -10,7 +10,7 @@ from starlette.types import Scope
 from dialgraph.passages import MAX_TOP_K
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from knowledge.knowledge_base import BaseStore, shown
+from knowledge.knowledge_base import OneKnowledgeBase, shown
 from server.api.about import State
 from server.api.fields import Text, user
 from server.api.uploads import Upload, document_refused, form_of, received
@@ -26,7 +26,7 @@ DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")
 USUAL_TOP_K = 5
 
 router = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=JsonRoute, responses=REFUSALS)
-User = Annotated[Identity, user("knowledge")]
+CurrentUser = Annotated[Identity, user("knowledge")]
 BaseId = Annotated[str, Field(min_length=1, max_length=64, examples=["a1b2c3d4-5678-90ab-cdef-123456789abc"])]
 
 
@@ -57,7 +57,7 @@ class Wanted(OfBase):
 
 
 @route(router, "POST", "/kb/create", summary="Make a knowledge base.")
-async def create(given: NewBase, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def create(given: NewBase, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """A documented embedding model that is not configured is told to be `main`."""
     known = state.stores.embedders()
     asked = given.embedding_model
@@ -71,7 +71,7 @@ async def create(given: NewBase, state: State, who: User, language: InLanguage) 
 
 
 @route(router, "GET", "/kb/list", summary="The user's knowledge bases, newest first.")
-async def listed(state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def listed(state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """All of them."""
     kbs = [
         {"kb_id": base.id, "kb_name": base.name, "embedding_model": base.embedder}
@@ -81,7 +81,7 @@ async def listed(state: State, who: User, language: InLanguage) -> dict[str, Any
 
 
 @route(router, "POST", "/kb/delete", summary="Delete a knowledge base.")
-async def delete(given: OfBase, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def delete(given: OfBase, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """With all of its documents."""
     await state.knowledge.delete_base(who.user.id, given.kb_id)
     return {"success": True, "message": text("base_deleted", language)}
@@ -89,7 +89,7 @@ async def delete(given: OfBase, state: State, who: User, language: InLanguage) -
 
 @route(router, "GET", "/doc/list", summary="The documents of a knowledge base.")
 async def documents(
-    state: State, who: User, language: InLanguage, kb_id: Annotated[str, Query(max_length=64)] = ""
+    state: State, who: CurrentUser, language: InLanguage, kb_id: Annotated[str, Query(max_length=64)] = ""
 ) -> dict[str, Any]:
     """Those that can be found in."""
     if not kb_id:
@@ -103,14 +103,14 @@ async def documents(
 
 
 @route(router, "POST", "/doc/delete", summary="Delete a document.")
-async def delete_document(given: OfDocument, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def delete_document(given: OfDocument, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """What was found in it is found no more."""
     await state.knowledge.delete_document(who.user.id, given.kb_id, given.doc_id)
     return {"success": True, "message": text("document_deleted", language)}
 
 
 @route(router, "POST", "/retrieve", summary="What a knowledge base says to a question.")
-async def retrieve(given: Wanted, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def retrieve(given: Wanted, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """Nothing rather than what has nothing to do with it."""
     store = await state.knowledge.store(who.user.id, given.kb_id)
     results = []
@@ -122,7 +122,7 @@ async def retrieve(given: Wanted, state: State, who: User, language: InLanguage)
 
 
 @route(router, "GET", "/models", summary="The embedding models.")
-async def models(state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def models(state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """Those of the settings, and the documented names, which stand for `main` where the settings have none."""
     names = list(dict.fromkeys([*DOCUMENTED_EMBEDDERS, *state.stores.embedders()]))
     return {"success": True, "models": names, "message": text("embedders", language)}
@@ -138,7 +138,7 @@ uploads = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_cla
     summary="Add a document to a knowledge base.",
     openapi_extra=form_of({"kb_id": {"type": "string"}, "file": {"type": "string", "format": "binary"}}),
 )
-async def upload(request: Request, state: State, who: User, language: InLanguage) -> dict[str, Any]:
+async def upload(request: Request, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
     """Answered when it can be found in. What cannot be read is refused with 422 and the reason."""
     async with received(request, state, who) as form:
         given = Upload.of(form, "kb_id")
@@ -173,7 +173,7 @@ class KnowledgeChat(Chat):
         return replace(
             said_in(body, number_in(body.get("conversation_id")), headers),
             endpoint=self._state.settings.knowledge_graph,
-            store=BaseStore(store, _top_k(top_k)),
+            store=OneKnowledgeBase(store, _top_k(top_k)),
         )
 
 

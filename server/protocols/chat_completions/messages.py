@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 from dialgraph.turn.request import TurnRequest
 from server.api.conversation_turn import TEXT, converse
 from server.errors import ApiError
-from server.http.asgi_io import Replying, headers_of, send_error, told_once
+from server.http.asgi_io import Replying, headers_of, run_with_one_reply, send_error
 from server.http.json_body import read_object
 from server.http.request_bodies import JSON_BYTES, read_body
 from server.protocols.chat_completions.wire import ChatWire
@@ -28,7 +28,7 @@ class Messages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the module."""
         send = Replying(send)
-        async with told_once(send, "/v1/conversations/…/messages", partial(send_error, send)):
+        async with run_with_one_reply(send, "/v1/conversations/…/messages", partial(send_error, send)):
             headers = headers_of(scope)
             identity = await self._state.authenticator.identify(scope, headers, "chat")
             with self._state.body_room.place(identity.principal) as place:

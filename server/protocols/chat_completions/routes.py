@@ -20,10 +20,10 @@ from server.api.conversation_turn import converse
 from server.endpoints import Endpoint
 from server.errors import FORESEEN, ApiError, api_error, shutting_down
 from server.http.asgi_io import Replying, headers_of, send_error
-from server.http.body_room import Place
+from server.http.body_room import HeldBytes
 from server.http.json_body import read_object
 from server.http.request_bodies import read_body
-from server.http.send_run import tell
+from server.http.send_run import send_run
 from server.protocols.chat_completions.messages import CONVERSATION, request_key_in
 from server.protocols.chat_completions.request import CompletionRequest, read_request
 from server.protocols.chat_completions.wire import ChatWire
@@ -66,7 +66,9 @@ class Completions:
                 async with admitted(self._state, caller.identity, asked.messages, asked.parameters) as admission:
                     run = self._state.runs.start_or_join(endpoint, asked, admission)
                     serving = True
-                    await tell(run, asked, wire, self._state.settings, self._state.environment, scope, receive, send)
+                    await send_run(
+                        run, asked, wire, self._state.settings, self._state.environment, scope, receive, send
+                    )
         except ClientDisconnect:
             return
         except FORESEEN as error:
@@ -93,7 +95,7 @@ class Completions:
         )
 
     async def _read(
-        self, scope: Scope, receive: Receive, headers: dict[str, str], caller: Caller, place: Place
+        self, scope: Scope, receive: Receive, headers: dict[str, str], caller: Caller, place: HeldBytes
     ) -> CompletionRequest:
         content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
