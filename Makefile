@@ -60,7 +60,7 @@ soak: $(VENV)/installed-test debian $(VENV)/community/installed ## run the long 
 	@KILLS_REPORT=docs/kills.md $(BIN)/python -m pytest -m soak --timeout 3600
 
 docs: $(VENV)/installed-test ## generate docs/settings.md and docs/nodes.md
-	@$(BIN)/python -m docs
+	@$(BIN)/python -m docgen
 
 lock: $(VENV)/installed-test ## pin every dependency with its hashes
 	@$(LOCK) --upgrade --extra build pyproject.toml -o requirements.lock

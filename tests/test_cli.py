@@ -175,7 +175,7 @@ def test_the_guide_puts_a_manual_in(page: str) -> None:
     block = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("```bash\n")[2].partition("```")[0]
     lines = [line.partition("  #")[0].strip() for line in block.splitlines() if not line.startswith("make ")]
     written = subprocess.run(
-        [sys.executable, "-m", "docs.manual", str(Path("data/manual").resolve())],
+        [sys.executable, "-m", "docgen.manual", str(Path("data/manual").resolve())],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from dialgraph.profiles.choose import known_profiles
 from dialgraph.services.settings import ROOT, GraphSettings
 from dialgraph.speech.port import ENGINES as VOICES
 from dialgraph.turn.node import Node
-from docs.generate import PAGES
+from docgen.pages import PAGES
 from server.settings import PREFIX, Settings
 from tests.serving import serving
 from tests.wire import read_stream

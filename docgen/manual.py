@@ -1,4 +1,4 @@
-"""The manual of a coffee machine as a Word document and a PDF, in English and Chinese: `python -m docs.manual FOLDER`.
+"""The manual of a coffee machine as Word and PDF, in English and Chinese: `python -m docgen.manual FOLDER`.
 
 For the guide docs/knowledge.md: real files of real programs, which nobody has to download.
 """

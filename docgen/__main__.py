@@ -1,0 +1,7 @@
+"""`python -m docgen`: write the pages that are generated from the code."""
+
+from dialgraph.services.settings import ROOT
+from docgen.pages import PAGES
+
+for name, make in PAGES.items():
+    (ROOT / "docs" / name).write_text(make(), encoding="utf-8")
