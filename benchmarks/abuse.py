@@ -21,8 +21,8 @@ import psutil
 from benchmarks.ticks import loop_delays
 from dialgraph.services.settings import ROOT
 from server.process.serve import give_memory_back
-from tests.serving import CHAT, Connection, Served, serving
-from tests.upstream import Upstream, says, upstream
+from tests.support.serving import CHAT, Connection, Served, serving
+from tests.support.upstream import Upstream, says, upstream
 
 MB = 1_000_000
 TURNS = 1_000

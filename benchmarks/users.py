@@ -20,10 +20,10 @@ from sqlalchemy import text as sql
 
 from benchmarks.ticks import loop_delays
 from dialgraph.services.settings import ROOT
-from tests.accounts import answer, somebody
-from tests.postgres import new_database
-from tests.serving import Served, serving
-from tests.upstream import Action, says, upstream
+from tests.support.accounts import answer, somebody
+from tests.support.postgres import new_database
+from tests.support.serving import Served, serving
+from tests.support.upstream import Action, says, upstream
 
 LOGINS_A_SECOND = 10
 LOGINS = 120

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Generator
 import pytest
 
 from dialgraph.users.accounts import passwords
-from tests import postgres
+from tests.support import postgres
 
 vars(passwords)["COST"] = 4  # a hash takes a millisecond; what it takes in truth is a test of its own
 

@@ -15,11 +15,11 @@ from server.access.access_token import access_token
 from server.access.key_file import KeyFile
 from server.app import create_app
 from server.settings import Settings, SettingsError
-from tests.proxies import in_front
-from tests.server_process import serve_command
-from tests.serving import CHAT, serving
-from tests.upstream import says, upstream
-from tests.wire import read_stream
+from tests.support.proxies import in_front
+from tests.support.server_process import serve_command
+from tests.support.serving import CHAT, serving
+from tests.support.upstream import says, upstream
+from tests.support.wire import read_stream
 
 HI = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 OPEN = {"/health", "/ready", "/ping"}

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import answer, events, somebody
-from tests.redis_server import redis_server
-from tests.serving import Served, serving
-from tests.upstream import Upstream, says, upstream
-from tests.wire import read_stream
+from dialgraph.services.settings import ROOT
+from tests.support.accounts import answer, events, somebody
+from tests.support.redis_server import redis_server
+from tests.support.serving import Served, serving
+from tests.support.upstream import Upstream, says, upstream
+from tests.support.wire import read_stream
 
-SCRIPT = Path(__file__).parent.parent / "examples" / "backend-api.sh"
+SCRIPT = ROOT / "examples" / "backend-api.sh"
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 
 from dialgraph.storage.cache import open_cache
 from dialgraph.storage.redis_cache import RedisCache
-from tests.accounts import Somebody, answer, somebody
-from tests.redis_server import redis_server
-from tests.serving import Served
+from tests.support.accounts import Somebody, answer, somebody
+from tests.support.redis_server import redis_server
+from tests.support.serving import Served
 from tests.test_backend_api import backend
 
 

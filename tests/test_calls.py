@@ -19,9 +19,9 @@ from dialgraph.turn.node import Turn, TurnRequest
 from dialgraph.turn.upstream_messages import upstream_messages
 from nodes.acknowledge import acknowledge
 from server.protocols.chat_completions.request import read_request
-from tests.serving import serving
-from tests.upstream import Action, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import Action, says, upstream
+from tests.support.wire import read_stream
 
 SLOW: list[Action] = [("sleep", 0.15), *says("The answer.")]
 FILLED = Graph(

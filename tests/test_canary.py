@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.accounts import form
-from tests.redis_server import redis_server
-from tests.server_process import Server
-from tests.upstream import Action, says, upstream
+from tests.support.accounts import form
+from tests.support.redis_server import redis_server
+from tests.support.server_process import Server
+from tests.support.upstream import Action, says, upstream
 
 PASSWORD = "canary-password-7f3a91"
 UPSTREAM_KEY = "sk-canary-upstream-key-5521"

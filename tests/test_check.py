@@ -10,8 +10,8 @@ import pytest
 
 from server.conformance.probes import Target, check, completions_url
 from server.conformance.rules import RULES
-from tests.serving import serving
-from tests.upstream import HEAD, Action, calls, event, upstream
+from tests.support.serving import serving
+from tests.support.upstream import HEAD, Action, calls, event, upstream
 
 
 @pytest.mark.parametrize("graph", ["chat", "rag", "hangup"])

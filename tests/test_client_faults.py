@@ -13,9 +13,9 @@ from dialgraph.run.run import run_turn, running
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
-from tests.serving import Connection, serving
-from tests.upstream import Action, Upstream, delta, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Connection, serving
+from tests.support.upstream import Action, Upstream, delta, says, upstream
+from tests.support.wire import read_stream
 
 STREAMS = 100
 

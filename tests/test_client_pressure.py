@@ -16,9 +16,9 @@ from dialgraph.graph.spec import Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
 from server.connection import limited_protocol
 from server.process import sockets
-from tests.serving import Connection, serving
-from tests.upstream import Action, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Connection, serving
+from tests.support.upstream import Action, says, upstream
+from tests.support.wire import read_stream
 
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 FLOOD: list[Action] = [("chunk", "word " * 400)] * 20_000

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.serving import serving
-from tests.upstream import Action, upstream
+from tests.support.serving import serving
+from tests.support.upstream import Action, upstream
 
 TESTS = ROOT / "tests"
 CLIENTS = {

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import PASSWORD
-from tests.server_process import Server
-from tests.upstream import upstream
+from tests.support.accounts import PASSWORD
+from tests.support.server_process import Server
+from tests.support.upstream import upstream
 
 LIBRARIES = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 CREDENTIALS = {"name": "ann", "password": PASSWORD}

@@ -11,12 +11,12 @@ from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import UnknownConversationError
-from tests.accounts import answer, somebody
-from tests.serving import serving
+from tests.support.accounts import answer, somebody
+from tests.support.serving import serving
+from tests.support.upstream import Action, says, upstream
 from tests.test_backend_api import backend, files_with
 from tests.test_turn_faults import listen, words
 from tests.test_users_api import delete, login
-from tests.upstream import Action, says, upstream
 
 
 async def test_an_answer_with_nul_harms_nobody(tmp_path: Path, database: str) -> None:
@@ -143,8 +143,8 @@ async def test_a_turn_that_was_taken_for_dead_changes_nothing_any_more(tmp_path:
 
 
 async def test_deleting_a_conversation_deletes_what_was_remembered_of_it(tmp_path: Path) -> None:
+    from tests.support.upstream import calls
     from tests.test_memory import FLOW
-    from tests.upstream import calls
 
     script: list[list[Action]] = [[*calls("remember", '{"name":"Zebrafish"}')], says("Which day?")]
     async with upstream(*script) as up, serving(tmp_path, (FLOW, []), models={"main": up.url}) as served:

@@ -27,7 +27,7 @@ from dialgraph.users.conversations.values import (
     State,
     UnknownConversationError,
 )
-from tests.storing import KEY
+from tests.support.storing import KEY
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
 STATES: list[State] = ["complete", "interrupted", "failed"]

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from dialgraph.services.settings import ROOT
-from tests.serving import Connection
-from tests.upstream import calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Connection
+from tests.support.upstream import calls, says, upstream
+from tests.support.wire import read_stream
 
 GRAPH = '''
 """An endpoint whose tool has an effect."""

@@ -15,10 +15,10 @@ from server.connection import crowd, proxy_protocol
 from server.connection.crowd import most_connections
 from server.connection.networks import address_of, networks
 from server.connection.proxy_protocol import ProxyHeaderError, may_begin, read_header
-from tests.accounts import somebody
-from tests.proxies import in_front
-from tests.serving import CHAT, Connection, Served, serving
-from tests.upstream import says, upstream
+from tests.support.accounts import somebody
+from tests.support.proxies import in_front
+from tests.support.serving import CHAT, Connection, Served, serving
+from tests.support.upstream import says, upstream
 
 KEY = "k" * 20
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -236,7 +236,7 @@ async def _done_job(served: Served) -> str | None:
 
 
 async def _failed_job(served: Served, ann: Any, base: str) -> str:
-    from tests.accounts import form
+    from tests.support.accounts import form
 
     body, kind = form({}, "broken.pdf", b"%PDF-1.7 " + b"x" * 700_000)
     reply = await ann.post(f"/v1/knowledge-bases/{base}/documents", body, **{"content-type": kind})

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.proxies import in_front
-from tests.serving import CHAT, Served, serving
-from tests.upstream import Action, Upstream, says, upstream
+from tests.support.proxies import in_front
+from tests.support.serving import CHAT, Served, serving
+from tests.support.upstream import Action, Upstream, says, upstream
 
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def snippet(language: str) -> str:
     text = re.sub(r"bind :443 ssl crt \S+", "bind 127.0.0.1:{port}", text)
     head = "{{\n  admin off\n  auto_https off\n}}\n" if language == "caddyfile" else ""
     text = text.replace("YOUR-HOST {{", "http://:{port} {{\n  bind 127.0.0.1") if language == "caddyfile" else text
-    if language == "nginx":  # tests/proxies.py has the server around it
+    if language == "nginx":  # tests/support/proxies.py has the server around it
         inner = text.removeprefix("server {{\n").removesuffix("}}\n").splitlines()
         text = "\n".join(line for line in inner if not line.strip().startswith(("listen", "server_name")))
     return head + text

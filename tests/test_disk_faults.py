@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.accounts import PASSWORD, form
-from tests.server_process import Server
+from tests.support.accounts import PASSWORD, form
+from tests.support.server_process import Server
+from tests.support.upstream import upstream
 from tests.test_kills import check, check_places, rows_of
 from tests.test_settings import run
-from tests.upstream import upstream
 
 
 def told_until_killed(folder: Path, lines: int, under: tuple[str, ...] = ()) -> list[str]:
     """Let a process keep turns until it has told so much, then kill it. Returns what it told."""
-    command = [*under, sys.executable, "-m", "tests.storing", str(folder)]
+    command = [*under, sys.executable, "-m", "tests.support.storing", str(folder)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, process_group=0
     )

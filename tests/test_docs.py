@@ -17,8 +17,8 @@ from dialgraph.speech.port import ENGINES as VOICES
 from dialgraph.turn.node import Node
 from docgen.pages import PAGES
 from server.settings import PREFIX, Settings
-from tests.serving import serving
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.wire import read_stream
 
 READMES = ["README.md", "README.zh-CN.md"]
 

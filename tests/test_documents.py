@@ -19,11 +19,11 @@ from knowledge.parse.limits import SOURCE_BYTES
 from knowledge.parse.run import frames
 from knowledge.passages.blocks import of_text
 from knowledge.passages.chunk import MOST_TOKENS, pieces_of, token_count
-from tests.accounts import somebody
-from tests.files import assembled, docx, package, paragraph, pdf, pptx, relations, word_table, xlsx
-from tests.serving import serving
-from tests.upstream import upstream
-from tests.wire import read_stream
+from tests.support.accounts import somebody
+from tests.support.files import assembled, docx, package, paragraph, pdf, pptx, relations, word_table, xlsx
+from tests.support.serving import serving
+from tests.support.upstream import upstream
+from tests.support.wire import read_stream
 
 
 async def read(data: bytes, name: str = "file") -> tuple[str, list[Piece]]:

@@ -22,8 +22,8 @@ from dialgraph.services.settings import GraphSettings
 from knowledge.document import Document
 from knowledge.embedders.embed import Embedder, EmbedError, open_embedder
 from knowledge.embedders.rerank import open_reranker
-from tests.stores import opened
-from tests.upstream import Action, upstream
+from tests.support.stores import opened
+from tests.support.upstream import Action, upstream
 
 REFUSED = "http://127.0.0.1:9/v1"
 ANIMALS = [

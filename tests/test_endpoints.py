@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import serving
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.wire import read_stream
 
 RAG, AUDIO, HANGUP = "/rag/chat/completions", "/audio/chat/completions", "/hangup/chat/completions"
 

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import inspect
 
 from server.users.user_data import TABLES
-from tests.accounts import Somebody, form
-from tests.serving import Reply
+from tests.support.accounts import Somebody, form
+from tests.support.serving import Reply
 from tests.test_backend_api import backend
 from tests.test_http import _routes as routes_of
 from tests.test_users_api import login

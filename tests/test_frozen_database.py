@@ -15,11 +15,11 @@ import pytest
 
 from server.app import create_app
 from server.settings import Settings
-from tests import postgres
-from tests.accounts import somebody
-from tests.server_process import serve_command
-from tests.serving import CHAT, serving
-from tests.upstream import upstream
+from tests.support import postgres
+from tests.support.accounts import somebody
+from tests.support.server_process import serve_command
+from tests.support.serving import CHAT, serving
+from tests.support.upstream import upstream
 
 pytestmark = pytest.mark.long
 _GUARD_SECONDS = 20

@@ -28,7 +28,7 @@ from knowledge.search.vectors import SegmentFile, build
 from server.errors import ApiError
 from server.http.json_body import json_object
 from server.protocols.chat_completions.request import read_request
-from tests.accounts import form
+from tests.support.accounts import form
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 

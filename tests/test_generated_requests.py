@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.serving import Served
+from tests.support.serving import Served
 from tests.test_backend_api import backend
 from tests.test_users_api import login
 

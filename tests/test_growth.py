@@ -13,7 +13,7 @@ from dialgraph.users.accounts.users import Users
 from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
-from tests.storing import KEY
+from tests.support.storing import KEY
 from tests.test_kills import report
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from dialgraph.models.history.accept import accepted
 from dialgraph.models.history.dialect import dialect_of
 from dialgraph.services.settings import ROOT
-from tests.providers import REFUSES, complaints
-from tests.serving import CHAT, serving
-from tests.upstream import upstream
+from tests.support.providers import REFUSES, complaints
+from tests.support.serving import CHAT, serving
+from tests.support.upstream import upstream
 
 Message = dict[str, Any]
 SYSTEM: Message = {"role": "system", "content": "Be brief."}

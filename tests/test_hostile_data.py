@@ -11,12 +11,12 @@ from urllib.parse import quote
 from redis.asyncio import Redis
 from sqlalchemy import Engine, event
 
-from tests.accounts import PASSWORD, events, form, somebody
-from tests.redis_server import redis_server
-from tests.server_process import Server
-from tests.serving import serving
+from tests.support.accounts import PASSWORD, events, form, somebody
+from tests.support.redis_server import redis_server
+from tests.support.server_process import Server
+from tests.support.serving import serving
+from tests.support.upstream import calls, says, upstream
 from tests.test_backend_api import backend
-from tests.upstream import calls, says, upstream
 
 HOOK = '''
 """Notes what a program does that data must not bring about."""

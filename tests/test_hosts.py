@@ -11,9 +11,9 @@ from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.models.request_fields import DOCUMENTED
 from dialgraph.profiles.choose import known_profiles
 from server.protocols.chat_completions.request import read_request
-from tests.serving import CHAT, serving
-from tests.upstream import calls, upstream
-from tests.wire import read_stream
+from tests.support.serving import CHAT, serving
+from tests.support.upstream import calls, upstream
+from tests.support.wire import read_stream
 
 TELNYX = {
     "telnyx_end_user_target": "+4915112345", "telnyx_agent_target": "+49301234",

@@ -12,9 +12,9 @@ from server.app import create_app
 from server.connection.limited_protocol import MAX_HEADER_BYTES
 from server.errors import ApiError
 from server.settings import Settings, SettingsError
-from tests.serving import Reply, serving
-from tests.upstream import Action, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Reply, serving
+from tests.support.upstream import Action, says, upstream
+from tests.support.wire import read_stream
 
 CHAT = "/chat/completions"
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}

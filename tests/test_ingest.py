@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from dialgraph.passages import StoreError
+from dialgraph.services.settings import ROOT
 from dialgraph.storage.database import Database
 from knowledge.document import Document, QueueFullError
 from knowledge.ingest.ingest import Ingestion
 from knowledge.ingest.jobs import MOST_TRIES, MOST_WAITING, Job, Jobs
 from knowledge.store import Store
-from tests.files import docx, paragraph
-from tests.killed import OPERATIONS, STEPS, change, text
-from tests.serving import serving
-from tests.stores import opened
-from tests.wire import read_stream
+from tests.support.files import docx, paragraph
+from tests.support.killed import OPERATIONS, STEPS, change, text
+from tests.support.serving import serving
+from tests.support.stores import opened
+from tests.support.wire import read_stream
 
-ROOT = Path(__file__).parent.parent
 RAG = "/rag/chat/completions"
 MANUAL = docx(
     "".join(paragraph(f"Chapter {at}", "H1") + paragraph(f"Lever {at} opens flap {at}.") for at in range(700))
@@ -226,7 +226,7 @@ async def _let_leases_end(folder: Path) -> None:
 async def _killed(folder: Path, operation: str, step: str, nth: int) -> bool:
     """Whether the process got so far that it was killed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.killed", str(folder), operation, step, str(nth),
+        sys.executable, "-m", "tests.support.killed", str(folder), operation, step, str(nth),
         cwd=ROOT, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, errors = await process.communicate()

@@ -17,9 +17,9 @@ import pytest
 
 from dialgraph.services.settings import ROOT
 from dialgraph.users.accounts.key_hash import hash_of
-from tests.accounts import PASSWORD
-from tests.server_process import Server, close
-from tests.upstream import Action, upstream
+from tests.support.accounts import PASSWORD
+from tests.support.server_process import Server, close
+from tests.support.upstream import Action, upstream
 
 REPORT = os.environ.get("KILLS_REPORT", "")
 """A file to which the long runs write what they found."""
@@ -69,7 +69,10 @@ def kill_the_store(folder: Path, times: int, database: str = "sqlite:") -> tuple
     lines: list[str] = []
     for _ in range(times):
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.storing", str(folder), database], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-m", "tests.support.storing", str(folder), database],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         time.sleep(dice.random() * 0.2)

@@ -17,8 +17,8 @@ from knowledge.embedders.embed import HashingEmbedder, Vectors
 from knowledge.store import Store, StoreConfig, open_store
 from knowledge.stores.faiss import FaissStore
 from knowledge.stores.pgvector import PgvectorStore
-from tests.postgres import new_database
-from tests.stores import SAMPLE, opened
+from tests.support.postgres import new_database
+from tests.support.stores import SAMPLE, opened
 
 ANIMALS = [
     Document("lions.md", "# Lions\n\nLions sleep at noon.\n\n## Food\n\nLions hunt gazelles at dawn.", tags=("cats",)),
@@ -27,8 +27,8 @@ ANIMALS = [
 ]
 
 
-LANGCHAIN = "langchain:tests.langchain_stores:in_memory"
-COMMUNITY = "langchain:tests.langchain_stores:of_community"
+LANGCHAIN = "langchain:tests.support.langchain_stores:in_memory"
+COMMUNITY = "langchain:tests.support.langchain_stores:of_community"
 
 
 @pytest.fixture(params=["faiss:", "pgvector:", LANGCHAIN, pytest.param(COMMUNITY, marks=pytest.mark.community)])
@@ -276,7 +276,7 @@ async def test_an_embedder_of_another_dimension_takes_over(store: Store, tmp_pat
 
 
 async def test_what_a_langchain_store_held_before_is_found_too(tmp_path: Path) -> None:
-    async with opened(tmp_path, "langchain:tests.langchain_stores:filled") as store:
+    async with opened(tmp_path, "langchain:tests.support.langchain_stores:filled") as store:
         (found,) = await store.search("Lions sleep at noon", 3)
         assert (found.text, found.document, found.page) == ("Lions sleep at noon.", "zoo.pdf", 3) and found.score > 0.9
         await store.add([Document("mine.md", "Zebras graze.")])
@@ -284,7 +284,7 @@ async def test_what_a_langchain_store_held_before_is_found_too(tmp_path: Path) -
 
 
 async def test_a_retriever_is_searched_and_nothing_else(tmp_path: Path) -> None:
-    async with opened(tmp_path, "langchain:tests.langchain_stores:retriever") as store:
+    async with opened(tmp_path, "langchain:tests.support.langchain_stores:retriever") as store:
         found = await store.search("anything", 3)
         assert [(one.text, one.document, one.score) for one in found] == [("First.", "a", 1.0), ("Second.", "b", 0.5)]
         with pytest.raises(StoreError, match="is a retriever: it can be searched"):
@@ -292,7 +292,9 @@ async def test_a_retriever_is_searched_and_nothing_else(tmp_path: Path) -> None:
         assert await store.documents() == []
 
 
-@pytest.mark.parametrize("name", ["tests.nothing:x", "tests.langchain_stores:nothing", "tests.langchain_stores:words"])
+@pytest.mark.parametrize(
+    "name", ["tests.nothing:x", "tests.support.langchain_stores:nothing", "tests.support.langchain_stores:words"]
+)
 def test_a_langchain_name_that_is_none_is_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"store 'main': {name}"):
         open_store(StoreConfig("main", f"langchain:{name}", Database("sqlite:", tmp_path), tmp_path, HashingEmbedder()))

@@ -2,9 +2,9 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from dialgraph.services.settings import ROOT
+
 LAYERS = (
     ("server/cli",),
     ("server/process",),

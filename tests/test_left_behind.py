@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from dialgraph.graph.spec import Graph, Step
-from tests.serving import CHAT, Served, serving
-from tests.upstream import Action, Upstream, says, upstream
+from tests.support.serving import CHAT, Served, serving
+from tests.support.upstream import Action, Upstream, says, upstream
 
 LARGE = 3_000_000
 SLOW = Graph(name="slow", steps=(Step("call_model", timeout_ms=200),))

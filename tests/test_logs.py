@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.logs import LineFormatter
-from tests.server_process import Server
-from tests.serving import CHAT
-from tests.upstream import upstream
+from tests.support.server_process import Server
+from tests.support.serving import CHAT
+from tests.support.upstream import upstream
 
 FORGED = "x\r\n2026-01-01 00:00:00,000 INFO server: a forged line \u001b[31m"
 

@@ -16,8 +16,8 @@ import pytest
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.settings import ROOT
 from dialgraph.turn.node import State, Turn, Update, node
-from tests.serving import serving
-from tests.upstream import Action, says, upstream
+from tests.support.serving import serving
+from tests.support.upstream import Action, says, upstream
 
 TESTS = ROOT / "tests"
 THIS = sys.executable

@@ -15,9 +15,9 @@ from dialgraph.storage.call_memory import CallMemoryTable
 from dialgraph.storage.database import Database
 from dialgraph.storage.remembered import CallKey, Remembered
 from dialgraph.turn.memory import CallMemory
-from tests.serving import Served, serving
-from tests.upstream import Action, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Served, serving
+from tests.support.upstream import Action, calls, says, upstream
+from tests.support.wire import read_stream
 
 FLOW = Graph(
     name="booking",

@@ -17,7 +17,7 @@ from dialgraph.models.langchain import LangChainModel
 from dialgraph.models.parts import Finish, Part, Relay, Say, ToolCallPart, Usage
 from dialgraph.models.port import ENGINES, ChatModel, ChatRequest, ModelAddress, open_model
 from dialgraph.models.relay.sse import EventReader, EventTooLargeError
-from tests.upstream import calls, says, upstream
+from tests.support.upstream import calls, says, upstream
 
 
 def read(*pieces: bytes, limit: int = 1000) -> list[tuple[bytes, bytes]]:

@@ -23,7 +23,7 @@ def test_no_packet_goes_elsewhere() -> None:
         pytest.skip("this machine makes no network namespaces")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     run = subprocess.run(
-        [unshare, "-rn", sys.executable, "-m", "tests.alone", *(f"tests/{name}.py" for name in FILES)],
+        [unshare, "-rn", sys.executable, "-m", "tests.support.alone", *(f"tests/{name}.py" for name in FILES)],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.stdout.splitlines()[-1:] == ["exit 0 counted 1 away 0"], run.stdout[-3000:] + run.stderr[-1000:]

@@ -24,9 +24,9 @@ from nodes.acknowledge import acknowledge
 from nodes.hangup import hangup
 from nodes.retrieve import retrieve
 from nodes.rewrite_messages import rewrite_messages
-from tests.serving import serving
-from tests.upstream import Action, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import Action, calls, says, upstream
+from tests.support.wire import read_stream
 
 OPENED: list[OpenServices] = []
 

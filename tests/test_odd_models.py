@@ -13,10 +13,10 @@ import pytest
 
 from dialgraph.graph.compile import compile_graph
 from dialgraph.graph.spec import END, Graph, Step
-from tests import odd_streams
-from tests.serving import CHAT, Reply, Served, add_graphs, serving
-from tests.upstream import HEAD, Action, Upstream, calls, delta, event, says, upstream
-from tests.wire import Answer, read_stream
+from tests.support import odd_streams
+from tests.support.serving import CHAT, Reply, Served, add_graphs, serving
+from tests.support.upstream import HEAD, Action, Upstream, calls, delta, event, says, upstream
+from tests.support.wire import Answer, read_stream
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 TIME = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from server.settings import USUAL_RATES
-from tests.accounts import somebody
-from tests.serving import serving
+from tests.support.accounts import somebody
+from tests.support.serving import serving
 from tests.test_users_api import login
 
 

@@ -9,9 +9,9 @@ import pytest
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
-from tests.serving import serving
-from tests.upstream import Action, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import Action, calls, says, upstream
+from tests.support.wire import read_stream
 
 REFUSED = "http://127.0.0.1:9/v1"
 BACKED = Graph(name="backed", steps=(Step("call_model", options={"fallbacks": ["second", "third"]}),))

@@ -10,9 +10,9 @@ from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles, recognise
 from dialgraph.turn.node import Node
-from tests.serving import serving
-from tests.upstream import calls, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import calls, upstream
+from tests.support.wire import read_stream
 
 BYE = {"messages": [{"role": "user", "content": "Thanks, goodbye!"}], "stream": True}
 SPOKEN = {"metadata": {"source": "asr"}}

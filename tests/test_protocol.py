@@ -17,9 +17,9 @@ import pytest
 
 import server.connection.limited_protocol
 from dialgraph.services.settings import ROOT
-from tests.serving import Served, serving
-from tests.upstream import Action, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Served, serving
+from tests.support.upstream import Action, says, upstream
+from tests.support.wire import read_stream
 
 CHAT = "/chat/completions"
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}

@@ -20,8 +20,8 @@ from dialgraph.speech.recordings import RecordingError, open_recording, samples
 from dialgraph.turn.events import Audio, Event, Say, Transcript
 from dialgraph.turn.node import Turn, TurnRequest
 from nodes.play_recording import play_recording
-from tests.serving import serving
-from tests.sound import samples_of
+from tests.support.serving import serving
+from tests.support.sound import samples_of
 
 OPENED: list[Turn] = []
 

@@ -17,9 +17,9 @@ import pytest
 
 from dialgraph.services.settings import ROOT
 from dialgraph.turn.upstream_messages import upstream_messages
-from tests.serving import Served, serving
-from tests.upstream import Action, calls, delta, event, says, upstream
-from tests.wire import Answer, read_stream
+from tests.support.serving import Served, serving
+from tests.support.upstream import Action, calls, delta, event, says, upstream
+from tests.support.wire import Answer, read_stream
 
 CHAT, RAG, AUDIO, HANGUP = (f"{name}/chat/completions" for name in ("", "/rag", "/audio", "/hangup"))
 KEY = "a-key-of-32-characters-or-so-0001"

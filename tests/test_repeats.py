@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import PASSWORD
-from tests.server_process import Server
+from tests.support.accounts import PASSWORD
+from tests.support.server_process import Server
+from tests.support.upstream import Action, upstream
 from tests.test_kills import report
-from tests.upstream import Action, upstream
 
 CLIENTS = 20
 

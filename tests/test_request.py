@@ -13,7 +13,7 @@ from dialgraph.graph.spec import END, Graph, Step
 from server.errors import ApiError
 from server.http.json_body import json_object
 from server.protocols.chat_completions.request import CompletionRequest, read_request
-from tests.serving import serving
+from tests.support.serving import serving
 
 USER = [{"role": "user", "content": "hi"}]
 

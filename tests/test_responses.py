@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.serving import Reply, serving
-from tests.upstream import Action, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Reply, serving
+from tests.support.upstream import Action, calls, says, upstream
+from tests.support.wire import read_stream
 
 PATH = "/v1/responses"
 USAGE: Action = ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})

@@ -16,10 +16,10 @@ from knowledge.document import Document
 from knowledge.open_stores import OpenStores
 from knowledge.search.search_cache import key_of
 from nodes.rewrite_question import goes_on
-from tests.serving import Served, serving
-from tests.stores import SAMPLE, opened
-from tests.upstream import calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Served, serving
+from tests.support.stores import SAMPLE, opened
+from tests.support.upstream import calls, says, upstream
+from tests.support.wire import read_stream
 
 LOOK = Graph(
     name="look",

@@ -18,9 +18,9 @@ from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.events import Event
 from dialgraph.turn.node import State, Turn, TurnRequest, Update, node
-from tests.fixed import FixedEnvironment
-from tests.serving import serving
-from tests.upstream import says, upstream
+from tests.support.fixed import FixedEnvironment
+from tests.support.serving import serving
+from tests.support.upstream import says, upstream
 
 
 @node(writes=("count", "route"), may_read="count", routes=("again", "enough"))

@@ -13,9 +13,9 @@ import pytest
 from dialgraph.graph.compile import compile_graph
 from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import END, Graph, Step
-from tests.serving import Served, add_graphs, serving
-from tests.upstream import Action, calls, delta, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Served, add_graphs, serving
+from tests.support.upstream import Action, calls, delta, says, upstream
+from tests.support.wire import read_stream
 
 pytestmark = pytest.mark.soak
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.serving import serving
+from tests.support.serving import serving
 
 CLIENTS = ROOT / "tests" / "clients"
 WORDS = "The sauna is heated from 4 to 9 p.m."

@@ -15,8 +15,8 @@ from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.services.settings import ROOT
 from dialgraph.speech.tone import tone
-from tests.serving import Served, serving
-from tests.sound import (
+from tests.support.serving import Served, serving
+from tests.support.sound import (
     cepstra,
     debian_says,
     distance,
@@ -27,8 +27,8 @@ from tests.sound import (
     steadiness,
     voiced_share,
 )
-from tests.upstream import Action, says, upstream
-from tests.wire import read_stream
+from tests.support.upstream import Action, says, upstream
+from tests.support.wire import read_stream
 
 AUDIO, CHAT, RAG = "/audio/chat/completions", "/chat/completions", "/rag/chat/completions"
 RATE = 16_000

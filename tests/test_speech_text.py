@@ -17,9 +17,9 @@ from dialgraph.language.numbers import NumberReader, Numbers
 from dialgraph.language.speakable import Speakable, speakable
 from dialgraph.turn.node import State, Turn, Update, node
 from dialgraph.turn.text_outlet import Stage
-from tests.serving import add_graphs, serving
-from tests.upstream import Action, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import add_graphs, serving
+from tests.support.upstream import Action, calls, says, upstream
+from tests.support.wire import read_stream
 
 SPOKEN = {
     "**Hello** _there_, *you*!": "Hello there, you!",

@@ -11,9 +11,9 @@ from dialgraph.graph.spec import Graph, Step
 from dialgraph.run.channel import Channel
 from dialgraph.turn.events import Event, Say
 from dialgraph.turn.node import State, Turn, Update, node
-from tests.serving import Served, serving
-from tests.upstream import says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Served, serving
+from tests.support.upstream import says, upstream
+from tests.support.wire import read_stream
 
 SECONDS = 7.0
 """For what takes no time."""

@@ -14,9 +14,9 @@ from dialgraph.graph.compile import CompiledGraph, compile_graph
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.tools.port import ToolContext
-from tests.serving import Served, add_graphs, serving
-from tests.upstream import Action, Upstream, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Served, add_graphs, serving
+from tests.support.upstream import Action, Upstream, calls, says, upstream
+from tests.support.wire import read_stream
 
 PATH = "/agent/chat/completions"
 EFFECTS: list[str] = []

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dialgraph.graph.spec import Graph, Step
-from tests.serving import serving
-from tests.upstream import Action, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import Action, upstream
+from tests.support.wire import read_stream
 
 CHAT = "/chat/completions"
 

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 
 from server.connection.limited_protocol import MAX_HEADER_BYTES
-from tests.serving import CHAT, Served, serving
-from tests.upstream import Action, Upstream, says, upstream
-from tests.websocket_words import ROUTE
-from tests.wire import read_stream
+from tests.support.serving import CHAT, Served, serving
+from tests.support.upstream import Action, Upstream, says, upstream
+from tests.support.websocket_words import ROUTE
+from tests.support.wire import read_stream
 
 SLOW: list[Action] = [("chunk", "One "), ("sleep", 0.3), *says("two.")]
 

@@ -9,9 +9,9 @@ import pytest
 from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.turn.node import State, Turn, Update, node
-from tests.serving import Connection, Served, serving
-from tests.upstream import Action, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import Connection, Served, serving
+from tests.support.upstream import Action, says, upstream
+from tests.support.wire import read_stream
 
 CALL = {"x-call-id": "call-1"}
 SLOW: list[Action] = [("chunk", "One "), ("sleep", 0.3), *says("two.")]

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.server_process import refused_start, serve_command
+from tests.support.server_process import refused_start, serve_command
 
 OPERATOR = "dg_QKXg5KzoMvKnuQvgo8-iuyiF-eok0tP1LU7gnBNskJk"
 BOT = "dg_KFMgodLUuw9ZZCujNiGnzo-l2JJngol1z0PCkUizboo"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import text as sql
 
-from tests.accounts import Somebody, somebody
-from tests.serving import serving
+from tests.support.accounts import Somebody, somebody
+from tests.support.serving import serving
 from tests.test_backend_api import files_with
 from tests.test_users_api import delete, login
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.server_process import refused_start
-from tests.serving import serving
-from tests.upstream import says, upstream
-from tests.wire import read_stream
+from tests.support.server_process import refused_start
+from tests.support.serving import serving
+from tests.support.upstream import says, upstream
+from tests.support.wire import read_stream
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

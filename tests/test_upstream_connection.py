@@ -20,9 +20,9 @@ from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.passages import Filter, Passage, StoreError
 from dialgraph.turn.node import State, Turn, Update, node
 from knowledge.store import ENGINES, StoreConfig
-from tests.serving import serving
-from tests.upstream import Action, delta, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import Action, delta, says, upstream
+from tests.support.wire import read_stream
 
 
 async def test_u18_a_connection_that_is_never_made_is_504_at_its_deadline(tmp_path: Path) -> None:

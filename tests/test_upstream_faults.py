@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from dialgraph.models.relay.relay import MAX_ATTEMPTS
-from tests.serving import Reply, Served, serving
-from tests.upstream import Action, Upstream, calls, delta, event, says, upstream
-from tests.wire import Answer, read_stream
+from tests.support.serving import Reply, Served, serving
+from tests.support.upstream import Action, Upstream, calls, delta, event, says, upstream
+from tests.support.wire import Answer, read_stream
 
 CANARY = "sk-canary-5f1d8a0c77"
 FAST = {"connect_seconds": 0.5, "first_byte_seconds": 0.6, "idle_seconds": 0.4, "total_seconds": 1.5}

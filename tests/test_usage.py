@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import select
 
 from dialgraph.storage.tables.usage import BUDGET
-from tests.accounts import Somebody
-from tests.serving import Served, add_graphs, serving
+from tests.support.accounts import Somebody
+from tests.support.serving import Served, add_graphs, serving
+from tests.support.upstream import Action, calls, says, upstream
 from tests.test_backend_api import backend
 from tests.test_tools import agent
 from tests.test_users_api import login
-from tests.upstream import Action, calls, says, upstream
 
 COUNTED: Action = ("usage", {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14})
 

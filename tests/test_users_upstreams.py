@@ -7,12 +7,12 @@ import pytest
 
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.models.relay.user_upstreams import AddressError, UserUpstreams, is_public
-from tests.accounts import somebody
-from tests.serving import serving
+from tests.support.accounts import somebody
+from tests.support.serving import serving
+from tests.support.upstream import Action, upstream
 from tests.test_backend_api import backend
 from tests.test_turn_faults import listen, words
 from tests.test_users_api import login
-from tests.upstream import Action, upstream
 
 
 @pytest.mark.parametrize(

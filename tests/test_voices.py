@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,16 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from dialgraph.services.settings import ROOT
 from dialgraph.speech.espeak import AT_ONCE
 from dialgraph.speech.port import Sound, Voice, VoiceAddress, VoiceError, open_voice
 from dialgraph.speech.resample import Resampler
 from dialgraph.speech.wav import header
-from tests.sound import cepstra, distance, longest_gap, samples_of, voiced_share
-from tests.upstream import Action, Upstream, upstream
+from tests.support.sound import cepstra, distance, longest_gap, samples_of, voiced_share
+from tests.support.upstream import Action, Upstream, upstream
 
 HELLO = "Good morning, how can I help you today?"
 NIHAO = "早上好，请问有什么可以帮您？"
-ROOT = Path(__file__).parent.parent
 
 
 async def spoken(voice: Voice, text: str, name: str = "") -> list[Sound]:

@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dialgraph.services.settings import ROOT
 from dialgraph.turn import events as said
 from dialgraph.turn.events import Audio, Event, Filler, Finish, Relay, Say, Timing, ToolCallPart, Transcript, Usage
 from server.protocols.chat_completions.chunks import ChunkEncoder
 from server.protocols.chat_completions.completion import CompletionFolder
 from server.protocols.sse import DONE, frame
-from tests.serving import serving
-from tests.upstream import Action, calls, says, upstream
-from tests.wire import read_stream
+from tests.support.serving import serving
+from tests.support.upstream import Action, calls, says, upstream
+from tests.support.wire import read_stream
 
-WIRES = Path(__file__).parent / "wires"
+WIRES = ROOT / "tests" / "wires"
 
 
 def stream(events: list[Event], *, include_usage: bool = True) -> bytes:

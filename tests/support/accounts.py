@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.serving import Reply, Served
+from tests.support.serving import Reply, Served
 
 PASSWORD = "SecureP@ssw0rd!"
 

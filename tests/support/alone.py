@@ -1,4 +1,4 @@
-"""Run tests where there is no network but the machine's own: `unshare -rn python -m tests.alone FILES`.
+"""Run tests where there is no network but the machine's own: `unshare -rn python -m tests.support.alone FILES`.
 
 Prints last how many packets found no way out: the kernel counts each name that somebody tried to look up and each
 connection that somebody tried to make.

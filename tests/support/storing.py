@@ -1,4 +1,7 @@
-"""A process that keeps turns until it is killed: `python -m tests.storing FOLDER [DATABASE]`. It prints promises."""
+"""A process that stores turns until it is killed, and prints what it promises.
+
+`python -m tests.support.storing FOLDER [DATABASE]`
+"""
 
 import asyncio
 import random

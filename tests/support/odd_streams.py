@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.serving import Reply, serving
-from tests.upstream import Action, upstream
-from tests.wire import read_stream
+from tests.support.serving import Reply, serving
+from tests.support.upstream import Action, upstream
+from tests.support.wire import read_stream
 
 AT_ONCE = 20
 WORDS = ("Hello ", "there. ", "你好。", "It is 3 < 4. ", "a\u2028b ", "\U0001f600 ", "\\", '"quoted" ', "\n")

@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from dialgraph.services.settings import ROOT
 from dialgraph.storage.database import Database
 from knowledge.embedders.embed import Embedder, HashingEmbedder
 from knowledge.store import Store, StoreConfig, open_store
 
-SAMPLE = Path(__file__).parent.parent / "knowledge" / "sample"
+SAMPLE = ROOT / "knowledge" / "sample"
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A process that changes a store and kills itself: `python -m tests.killed FOLDER OPERATION STEP NTH`."""
+"""A process that changes a store and kills itself: `python -m tests.support.killed FOLDER OPERATION STEP NTH`."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from knowledge.ingest.ingest import Ingestion
 from knowledge.ingest.jobs import Jobs
 from knowledge.search.vectors import SegmentFile
 from knowledge.stores.rows import Rows
-from tests.stores import opened
+from tests.support.stores import opened
 
 STEPS = {
     "job is claimed": (Jobs, "claim", "after"),

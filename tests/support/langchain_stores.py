@@ -1,4 +1,4 @@
-"""LangChain stores that tests name in a URL: `langchain:tests.langchain_stores:in_memory`."""
+"""LangChain stores that tests name in a URL: `langchain:tests.support.langchain_stores:in_memory`."""
 
 from collections import Counter
 from typing import Any

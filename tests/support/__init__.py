@@ -1,0 +1,1 @@
+"""What tests share: servers, upstreams, databases, readers of the wire."""
