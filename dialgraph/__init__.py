@@ -1,7 +1,7 @@
 """Dialgraph's engine, and the one import that an author needs: `from dialgraph import Graph, Step, node, …`.
 
 Each name is imported from its room when it is first used, so that `import dialgraph` costs nothing. The names in
-`__all__` are the stable surface: tests/test_surface.py lists them.
+`__all__` are the stable surface: tests/dialgraph/test_surface.py lists them.
 """
 
 import os

@@ -143,8 +143,8 @@ async def test_a_turn_that_was_taken_for_dead_changes_nothing_any_more(tmp_path:
 
 
 async def test_deleting_a_conversation_deletes_what_was_remembered_of_it(tmp_path: Path) -> None:
+    from tests.dialgraph.test_memory import FLOW
     from tests.support.upstream import calls
-    from tests.test_memory import FLOW
 
     script: list[list[Action]] = [[*calls("remember", '{"name":"Zebrafish"}')], says("Which day?")]
     async with upstream(*script) as up, serving(tmp_path, (FLOW, []), models={"main": up.url}) as served:

@@ -19,11 +19,11 @@ from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.speech.port import Capabilities, Sound
 from server.app import create_app, prepare
 from server.settings import Settings
+from tests.dialgraph.test_voices import children, until
 from tests.support.server_process import Server
 from tests.support.serving import Connection, Served, add_graphs, serving
 from tests.support.upstream import Action, calls, says, upstream
 from tests.support.wire import read_stream
-from tests.test_voices import children, until
 
 
 @pytest.fixture(autouse=True)
