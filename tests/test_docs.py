@@ -82,7 +82,7 @@ def test_the_guide_to_calls_runs() -> None:
 @pytest.mark.parametrize("name", ["docs/speech.md", "docs/speech.zh-CN.md"])
 def test_the_guide_to_speech_runs(name: str) -> None:
     client, block = blocks(name, "python")
-    compile(client, name, "exec")  # tests/test_speech_faults.py runs it
+    compile(client, name, "exec")  # tests/nodes/test_speech_faults.py runs it
     made: dict[str, object] = {}
     exec(compile(block, name, "exec"), made)
     assert isinstance(made["graph"], CompiledGraph)
@@ -120,7 +120,9 @@ async def test_curl_lines_answer(name: str, tmp_path: Path) -> None:
     commands = [
         shlex.split(command.replace("\\\n", ""))
         for block in blocks(name, "bash")
-        for command in re.findall(r"curl -N .*?'\n", block, re.DOTALL)  # tests/test_speech.py listens to the other one
+        for command in re.findall(
+            r"curl -N .*?'\n", block, re.DOTALL
+        )  # tests/nodes/test_speech.py listens to the other one
     ]
     assert len(commands) == 3
     answers = {}

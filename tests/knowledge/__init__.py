@@ -1,0 +1,1 @@
+"""Documents, stores and search."""

@@ -1,0 +1,1 @@
+"""The steps, in calls and by themselves."""
