@@ -16,12 +16,12 @@ from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
 from dialgraph.storage.sqlite import LARGEST_JOURNAL_BYTES
 from knowledge.ingest.jobs import Jobs
+from tests.server.test_backend_api import backend
+from tests.server.test_settings import run
+from tests.server.test_users_api import login
 from tests.support.accounts import answer, somebody
 from tests.support.postgres import new_database
 from tests.support.upstream import says
-from tests.test_backend_api import backend
-from tests.test_settings import run
-from tests.test_users_api import login
 
 
 def _small(connection: Any, record: object) -> None:

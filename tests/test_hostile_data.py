@@ -11,12 +11,12 @@ from urllib.parse import quote
 from redis.asyncio import Redis
 from sqlalchemy import Engine, event
 
+from tests.server.test_backend_api import backend
 from tests.support.accounts import PASSWORD, events, form, somebody
 from tests.support.redis_server import redis_server
 from tests.support.server_process import Server
 from tests.support.serving import serving
 from tests.support.upstream import calls, says, upstream
-from tests.test_backend_api import backend
 
 HOOK = '''
 """Notes what a program does that data must not bring about."""

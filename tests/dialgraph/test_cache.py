@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 
 from dialgraph.storage.cache import open_cache
 from dialgraph.storage.redis_cache import RedisCache
+from tests.server.test_backend_api import backend
 from tests.support.accounts import Somebody, answer, somebody
 from tests.support.redis_server import redis_server
 from tests.support.serving import Served
-from tests.test_backend_api import backend
 
 
 async def turns(who: Somebody, number: int, count: int) -> list[float]:

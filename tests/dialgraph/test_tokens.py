@@ -14,11 +14,11 @@ from cryptography.fernet import Fernet
 from dialgraph.users.accounts.tokens import Claims, TokenError, Tokens
 from server.settings import USUAL_RATES, Settings, SettingsError
 from server.state import open_state
+from tests.server.test_backend_api import backend
+from tests.server.test_settings import run
+from tests.server.test_users_api import login
 from tests.support.accounts import Somebody
 from tests.support.serving import serving
-from tests.test_backend_api import backend
-from tests.test_settings import run
-from tests.test_users_api import login
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-and-ABCDEFGHIJKLMNOPQRSTUVWXYZ-too"
 

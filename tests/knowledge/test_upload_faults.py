@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sqlalchemy import text as sql
 
+from tests.server.test_backend_api import files_with
+from tests.server.test_users_api import delete, login
 from tests.support.accounts import Somebody, somebody
 from tests.support.serving import serving
-from tests.test_backend_api import files_with
-from tests.test_users_api import delete, login
 
 
 async def test_a_refused_file_leaves_no_byte(tmp_path: Path) -> None:

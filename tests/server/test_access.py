@@ -30,7 +30,7 @@ def _bearer(key: str) -> dict[str, str]:
 
 
 async def test_without_keys_nothing_but_the_health_routes_is_answered(tmp_path: Path) -> None:
-    from tests.test_http import _routes
+    from tests.server.test_http import _routes
 
     async with serving(tmp_path, auth="") as served:
         token = access_token(tmp_path)

@@ -13,10 +13,10 @@ from server.errors import ApiError
 from server.http import json_body
 from server.http.body_room import FREE_BYTES, BodyRoom
 from server.http.json_body import json_object
+from tests.server.test_users_api import login
 from tests.support.serving import CHAT, serving
 from tests.support.upstream import says, upstream
 from tests.support.wire import read_stream
-from tests.test_users_api import login
 
 HEAD = b'{"messages": [{"role": "user", "content": "hi"}], "stream": true, "x": '
 

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import inspect
 
 from server.users.user_data import TABLES
+from tests.server.test_backend_api import backend
+from tests.server.test_http import _routes as routes_of
+from tests.server.test_users_api import login
 from tests.support.accounts import Somebody, form
 from tests.support.serving import Reply
-from tests.test_backend_api import backend
-from tests.test_http import _routes as routes_of
-from tests.test_users_api import login
 
 OF_A_USER = {
     "conversation_id", "base_id", "document_id", "job_id", "key_id",

@@ -13,12 +13,12 @@ from dialgraph.users.accounts.encryption import Encryption
 from server.access.limiter import Limiter
 from server.logs import LineFormatter, set_up_logging
 from server.settings import Settings
+from tests.server.test_backend_api import backend
+from tests.server.test_turn_faults import ENCRYPTION_KEY, words
+from tests.server.test_users_api import delete, login
 from tests.support.accounts import PASSWORD, Somebody
 from tests.support.serving import serving
 from tests.support.upstream import upstream
-from tests.test_backend_api import backend
-from tests.test_turn_faults import ENCRYPTION_KEY, words
-from tests.test_users_api import delete, login
 
 
 @pytest.fixture

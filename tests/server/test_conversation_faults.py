@@ -11,12 +11,12 @@ from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.users.conversations.turns import BegunTurn
 from dialgraph.users.conversations.values import UnknownConversationError
+from tests.server.test_backend_api import backend, files_with
+from tests.server.test_turn_faults import listen, words
+from tests.server.test_users_api import delete, login
 from tests.support.accounts import answer, somebody
 from tests.support.serving import serving
 from tests.support.upstream import Action, says, upstream
-from tests.test_backend_api import backend, files_with
-from tests.test_turn_faults import listen, words
-from tests.test_users_api import delete, login
 
 
 async def test_an_answer_with_nul_harms_nobody(tmp_path: Path, database: str) -> None:

@@ -7,12 +7,12 @@ import pytest
 
 from dialgraph.graph.spec import Graph, Step
 from dialgraph.models.relay.user_upstreams import AddressError, UserUpstreams, is_public
+from tests.server.test_backend_api import backend
+from tests.server.test_turn_faults import listen, words
+from tests.server.test_users_api import login
 from tests.support.accounts import somebody
 from tests.support.serving import serving
 from tests.support.upstream import Action, upstream
-from tests.test_backend_api import backend
-from tests.test_turn_faults import listen, words
-from tests.test_users_api import login
 
 
 @pytest.mark.parametrize(

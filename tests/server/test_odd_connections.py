@@ -15,11 +15,11 @@ from dialgraph.services.settings import ROOT
 from server.app import create_app
 from server.process import sockets
 from server.settings import Settings
+from tests.server.test_client_pressure import small_window
 from tests.support.server_process import Server
 from tests.support.serving import CHAT, Connection, Served, serving
 from tests.support.upstream import Action, says, upstream
 from tests.support.wire import read_stream
-from tests.test_client_pressure import small_window
 
 HI = b'{"messages": [{"role": "user", "content": "hi"}], "stream": true}'
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}

@@ -12,10 +12,10 @@ from sqlalchemy.pool import Pool
 
 from dialgraph.users.conversations.conversations import LEASE_MILLISECONDS, is_running
 from server.turns.turn_recorder import NOTE_SECONDS
+from tests.server.test_backend_api import backend
 from tests.support.accounts import Somebody, answer, events, somebody
 from tests.support.serving import Connection, serving
 from tests.support.upstream import Action, says, upstream
-from tests.test_backend_api import backend
 
 
 def words(count: int, seconds: float = 0.02) -> list[Action]:

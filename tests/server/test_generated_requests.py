@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dialgraph.services.settings import ROOT
+from tests.server.test_backend_api import backend
+from tests.server.test_users_api import login
 from tests.support.serving import Served
-from tests.test_backend_api import backend
-from tests.test_users_api import login
 
 pytestmark = pytest.mark.clients
 PROGRAM = ROOT / ".venv" / "schemathesis" / "bin" / "schemathesis"

@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from server.settings import USUAL_RATES
+from tests.server.test_users_api import login
 from tests.support.accounts import somebody
 from tests.support.serving import serving
-from tests.test_users_api import login
 
 
 @pytest.mark.parametrize("path", ["/v1/conversations", "/v1/knowledge-bases"])

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import String, func, select
 
 from dialgraph.storage.tables.accounts import METADATA
+from tests.server.test_backend_api import backend, files_with
 from tests.support.accounts import PASSWORD, Somebody, form
 from tests.support.serving import Reply, Served, serving
 from tests.support.upstream import says
 from tests.support.wire import read_stream
-from tests.test_backend_api import backend, files_with
 
 
 async def login(served: Served, name: str = "ann") -> tuple[Somebody, dict[str, Any]]:

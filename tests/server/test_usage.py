@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from dialgraph.storage.tables.usage import BUDGET
 from tests.dialgraph.test_tools import agent
+from tests.server.test_backend_api import backend
+from tests.server.test_users_api import login
 from tests.support.accounts import Somebody
 from tests.support.serving import Served, add_graphs, serving
 from tests.support.upstream import Action, calls, says, upstream
-from tests.test_backend_api import backend
-from tests.test_users_api import login
 
 COUNTED: Action = ("usage", {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14})
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dialgraph.services.settings import ROOT
-from tests.test_settings import run
+from tests.server.test_settings import run
 
 
 def test_help_names_every_command() -> None:
