@@ -14,7 +14,7 @@ import pytest
 from tests.support.accounts import PASSWORD
 from tests.support.server_process import Server
 from tests.support.upstream import Action, upstream
-from tests.test_kills import report
+from tests.whole.test_kills import report
 
 CLIENTS = 20
 

@@ -10,8 +10,8 @@ import pytest
 from dialgraph.services.settings import ROOT
 
 FILES = (
-    "test_backend_api", "test_users_api", "test_usage", "test_retrieval", "test_documents", "test_graphs_run",
-    "test_http", "test_canary",
+    "server/test_backend_api", "server/test_users_api", "server/test_usage", "nodes/test_retrieval",
+    "knowledge/test_documents", "dialgraph/test_graph_run", "server/test_http", "whole/test_canary",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from tests.server.test_settings import run
 from tests.support.accounts import PASSWORD, form
 from tests.support.server_process import Server
 from tests.support.upstream import upstream
-from tests.test_kills import check, check_places, rows_of
+from tests.whole.test_kills import check, check_places, rows_of
 
 
 def told_until_killed(folder: Path, lines: int, under: tuple[str, ...] = ()) -> list[str]:

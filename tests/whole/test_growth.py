@@ -14,7 +14,7 @@ from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.turns import BegunTurn, ConversationTurns
 from tests.support.storing import KEY
-from tests.test_kills import report
+from tests.whole.test_kills import report
 
 
 def bytes_of(folder: Path) -> int:

@@ -170,7 +170,7 @@ def table() -> str:
     lines = [
         "# Clients",
         "",
-        "<!-- Held against tests/test_matrix.py by a test. -->",
+        "<!-- Held against tests/whole/test_matrix.py by a test. -->",
         "",
         "Each client goes through the same cases against the real server, over sockets. It must be left with the",
         "very words, tool calls, finish, usage and error that the server told. `make test-all` runs them.",
@@ -187,7 +187,7 @@ def table() -> str:
         "  SDK's own limit counts words only, so it goes through this case without one.",
         "- The same turn: sent twice in one call; the second hears it from its first word, the model is asked once.",
         "- LiveKit and Pipecat show no finish reason to their user.",
-        "- Sound (`tests/test_clients.py`, `tests/test_sound_clients.py`): openai-python 2 and 3, raw and accumulated,",
+        "- Sound (`tests/whole/test_clients.py`, `test_sound_clients.py`): openai-python 2 and 3, raw and accumulated,",
         "  openai-node and litellm take every frame; where `modalities` asks for text, litellm, Pipecat and",
         "  openai-agents read the words of an endpoint that else answers in sound.",
         "",

@@ -1,0 +1,1 @@
+"""The whole product: its package, docs, crashes, and real clients."""
