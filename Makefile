@@ -8,7 +8,7 @@ CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/live
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help debian install serve test test-all check format bench bench-full peers soak lock docs clean
+.PHONY: help debian install serve test test-fast test-all check format bench bench-full peers soak lock docs clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ serve: install $(VENV)/installed-espeak ## serve the endpoints; PORT=8000 and HO
 
 test: $(VENV)/installed-test debian ## run every test but the long proofs
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
+
+test-fast: $(VENV)/installed-test ## run the unit tests, in less than a minute
+	@$(BIN)/python -m pytest -n 2 -m "unit and not long and not soak and not community"
 
 test-all: $(VENV)/installed-test debian $(CLIENTS) ## run what `make test` leaves out: the matrix of real clients, and what takes long
 	@$(BIN)/python -m pytest -m "(clients or long) and not soak"

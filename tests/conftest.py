@@ -45,6 +45,31 @@ def database(request: pytest.FixtureRequest) -> str:
     return "sqlite:" if request.param == "sqlite" else postgres.new_database()
 
 
+_NOT_UNIT = (
+    "serving",
+    "upstream",
+    "server_process",
+    "proxies",
+    "redis_server",
+    "postgres",
+    "accounts",
+    "stores",
+    "killed",
+)
+"""What `tests.support` offers of servers, databases and processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `unit` every test in a module that starts nothing: no server, no database, no process."""
+    starting = {f"tests.support.{name}" for name in _NOT_UNIT}
+    for item in items:
+        if isinstance(item, pytest.Function):
+            used = {getattr(value, "__module__", None) for value in vars(item.module).values()}
+            modules = {getattr(value, "__name__", None) for value in vars(item.module).values()}
+            if not starting & used and not (starting | {"subprocess"}) & modules:
+                item.add_marker(pytest.mark.unit)
+
+
 @pytest.fixture
 async def nothing_left() -> AsyncIterator[None]:
     """No task outlives the test."""

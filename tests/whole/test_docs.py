@@ -13,6 +13,7 @@ from dialgraph.graph.compile import CompiledGraph, compile_graph
 from dialgraph.graph.spec import Graph
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.services.settings import ROOT, GraphSettings
+from dialgraph.shadowing import PACKAGES
 from dialgraph.speech.port import ENGINES as VOICES
 from dialgraph.turn.node import Node
 from docgen.pages import PAGES
@@ -178,7 +179,7 @@ def test_the_changelog_and_the_version_agree() -> None:
 
 
 def test_decisions_are_dated_and_decide() -> None:
-    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    pages = sorted((ROOT / "docs" / "decisions").glob("2*.md"))
     assert len(pages) >= 6
     for page in pages:
         assert re.match(r"\d{4}-\d{2}-\d{2}-[a-z-]+\.md", page.name)
@@ -198,3 +199,20 @@ async def test_the_guide_to_users_runs(name: str, tmp_path: Path) -> None:
     told, used = printed.split("data: [DONE]")
     assert '"content":' in told, printed
     assert '"outcome":"complete"' in used and ",complete," in used, printed
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = re.findall(r"\]\((2026-[\w-]+\.md)\)", text("docs/decisions/README.md"))
+    assert index == sorted((file.name for file in (ROOT / "docs" / "decisions").glob("2026-*.md")), reverse=True)
+
+
+def test_the_page_of_architecture_names_every_room_and_file_that_exists() -> None:
+    page = text("docs/architecture.md")
+    for room in re.findall(r"^\| `([\w/]+)/` \|", page, re.M):
+        assert (ROOT / room).is_dir(), room
+    for file in re.findall(r"`((?:server|dialgraph|nodes|knowledge|tests)/[a-z_/]+\.py)`", page):
+        assert (ROOT / file).is_file(), file
+    rooms = {path.parent for top in PACKAGES for path in (ROOT / top).rglob("__init__.py")}
+    named = {ROOT / room for room in re.findall(r"`([a-z_/]+)/`", page)}
+    below = {room for room in rooms if any(parent in named for parent in room.parents)}
+    assert not {room for room in rooms - named - below if room.name not in PACKAGES}
