@@ -2,6 +2,9 @@
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
 
 from dialgraph.services.settings import ROOT
 
@@ -169,3 +172,30 @@ def test_files_say_what_they_promise_and_stay_readable() -> None:
         assert ast.get_docstring(tree), f"{file} has no docstring that says its promise"
         length = len((ROOT / file).read_text(encoding="utf-8").splitlines())
         assert length <= LONGEST_FILE, f"{file} has {length} lines: can it be read in one go?"
+
+
+def _private_names(tree: ast.Module) -> set[str]:
+    attributes = {element.attr for element in ast.walk(tree) if isinstance(element, ast.Attribute)}
+    return {name for name in attributes if name.startswith("_") and not name.startswith("__")}
+
+
+def _own_names(tree: ast.Module) -> set[str]:
+    stored = {
+        element.attr
+        for element in ast.walk(tree)
+        if isinstance(element, ast.Attribute) and isinstance(element.ctx, ast.Store)
+    }
+    return stored | {
+        element.name for element in ast.walk(tree) if isinstance(element, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_private_names_of_uvicorn_are_used_in_one_file() -> None:
+    library = Path(uvicorn.__file__).parent
+    private = set().union(*(_private_names(ast.parse(file.read_text())) for file in library.rglob("*.py")))
+    using = {
+        file
+        for file, tree in _files()
+        if file.startswith("server/") and (_private_names(tree) - _own_names(tree)) & private
+    }
+    assert using == {"server/connection/limited_protocol.py"}
