@@ -1,1 +1,1 @@
-"""Measurements: figures as ratios taken side by side in one run, because machines are noisy."""
+"""Benchmarks. They compare servers in one run and report ratios, because the speed of machines varies."""

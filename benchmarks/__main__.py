@@ -1,4 +1,4 @@
-"""`make bench`: the tables, side by side figures of one run; `--write` puts them into benchmarks/README.md."""
+"""`make bench`: runs all benchmarks and prints their tables; `--write` puts them into benchmarks/README.md."""
 
 import argparse
 import platform
@@ -16,12 +16,12 @@ MARK = "<!-- figures: written by `python -m benchmarks --write` -->"
 
 
 def main() -> None:
-    """Measure, and print or write."""
+    """Run the benchmarks, and print or write the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--questions", type=Path, help="a folder of SQuAD-format files")
     parser.add_argument("--write", action="store_true", help="write the figures into benchmarks/README.md")
     parser.add_argument(
-        "--full", action="store_true", help="the million passages too, which takes a quarter of an hour"
+        "--full", action="store_true", help="also measure a million passages, which takes a quarter of an hour"
     )
     arguments = parser.parse_args()
     asked = questions.sets(arguments.questions)

@@ -1,6 +1,7 @@
-"""What one caller can do to all others: delay of the event loop, memory and sockets under hostile requests.
+"""What one client can do to all others: delay of the event loop, memory and sockets under hostile requests.
 
-`python -m benchmarks.abuse` prints a table. The load and the model are in this process, the server in one of its own.
+`python -m benchmarks.abuse` prints the tables. The load and the model run in this process, the server in a process of
+its own.
 """
 
 import asyncio
@@ -27,31 +28,31 @@ from tests.support.upstream import Upstream, says, upstream
 MB = 1_000_000
 TURNS = 1_000
 AT_ONCE = 4
-"""Large requests that are sent at a time."""
+"""Number of large requests in flight at the same time."""
 IDLE_SOCKETS = 3_000
 
 
 def messages(content: Any, **more: Any) -> bytes:
-    """A request with one message of the caller's."""
+    """Return a request with one user message."""
     body = {"messages": [{"role": "user", "content": content}], "stream": True, **more}
     return json.dumps(body, ensure_ascii=False).encode()
 
 
 def stuffed(filling: bytes, size: int = 19_900_000) -> bytes:
-    """A request with a field that no model needs, filled with this."""
+    """Return a request with an unused field that is filled with `filling` up to `size` bytes."""
     head = b'{"messages": [{"role": "user", "content": "hi"}], "stream": true, "x": ['
     return head + filling * ((size - len(head)) // len(filling)) + b"0]}"
 
 
 def many_calls() -> list[dict[str, Any]]:
-    """As many calls as a request may hold, all of one id, each with a result."""
+    """Return as many tool calls as a request may contain, all with the same id, each with its result."""
     call = {"id": "", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     made = {"role": "assistant", "content": "", "tool_calls": [call]}
     return [made, {"role": "tool", "tool_call_id": "", "content": "x"}] * 1_024
 
 
 def bodies() -> dict[str, tuple[str, bytes]]:
-    """Name → path and body; each is as large as the server accepts, or as what it holds can be."""
+    """Return name → path and body. Each body is as large as the server, or its kind of content, allows."""
     part = {"type": "text", "text": "a"}
     return {
         "numbers": (CHAT, stuffed(b"0,")),
@@ -89,14 +90,16 @@ def bodies() -> dict[str, tuple[str, bytes]]:
 
 
 async def serve(folder: Path, model: str, *settings: str) -> None:
-    """The server under measurement, and a tick of a millisecond in its loop. Each line read prints the delays since."""
-    give_memory_back()  # as the server's own process does
+    """Run the server, with a tick of one millisecond in its loop. For each line on stdin, print the delays since the
+    last one.
+    """
+    give_memory_back()  # as `dialgraph serve` does
     more = dict(setting.split("=", 1) for setting in settings)
     async with serving(folder, models={"main": model}, rates=dict.fromkeys(("turn",), ""), **more) as served:
         sys.stdout.write(f"{served.port}\n")
         sys.stdout.flush()
         gc.collect()
-        gc.freeze()  # as the server's own process does
+        gc.freeze()  # as `dialgraph serve` does
         async with loop_delays() as late:
             while await asyncio.to_thread(sys.stdin.readline):
                 found = sorted(late) or [0.0]
@@ -106,7 +109,7 @@ async def serve(folder: Path, model: str, *settings: str) -> None:
 
 
 class Measured:
-    """The server's process, asked for its delays and its memory."""
+    """The process of the measured server: reports its loop delays and its memory."""
 
     def __init__(self, process: asyncio.subprocess.Process, served: Served) -> None:
         self._process = process
@@ -114,7 +117,7 @@ class Measured:
         self._memory = psutil.Process(process.pid)
 
     async def delays(self) -> tuple[float, float]:
-        """p99.9 and the worst, in milliseconds, since the last time."""
+        """Return p99.9 and maximum of the loop delays since the last call, in milliseconds."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(b"\n")
         await self._process.stdin.drain()
@@ -122,13 +125,13 @@ class Measured:
         return share * 1000, worst * 1000
 
     def megabytes(self) -> float:
-        """Its resident memory."""
+        """Return the resident memory of the server, in MB."""
         return float(self._memory.memory_info().rss) / MB
 
 
 @asynccontextmanager
 async def measured(model: str, *settings: str) -> AsyncIterator[Measured]:
-    """A fresh server."""
+    """Start a new server in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.abuse", "serve", folder, model, *settings, cwd=ROOT,
@@ -150,7 +153,7 @@ async def measured(model: str, *settings: str) -> AsyncIterator[Measured]:
 
 @asynccontextmanager
 async def forgetful(script: Sequence[Any]) -> AsyncIterator[Upstream]:
-    """A model that keeps no request, large as they are."""
+    """Start a model that forgets each request, because they are large."""
     async with upstream(default=script, strict=False) as up:
 
         def forget(body: dict[str, Any]) -> Sequence[Any] | None:
@@ -162,7 +165,7 @@ async def forgetful(script: Sequence[Any]) -> AsyncIterator[Upstream]:
 
 
 async def loop() -> list[str]:
-    """A row a body: what it is answered with, and how late the loop was."""
+    """Send each body. Return rows with its status and the delay of the loop."""
     rows = ["| body | MB | status | loop p99.9 | worst |", "|---|---|---|---|---|"]
     async with forgetful(says("Hello there.")) as up, measured(up.url) as server:
         for name, (path, body) in bodies().items():
@@ -184,12 +187,12 @@ async def _many(times: int, work: Any) -> None:
 
 
 async def memory() -> list[str]:
-    """RSS before, and ten seconds after failed turns and barge-ins with large requests."""
+    """Return the RSS before, and ten seconds after, failed turns and barge-ins with large requests."""
     rows = ["| load | RSS before | 10 s after |", "|---|---|---|"]
     body = messages("a" * 10 * MB)
     script: list[tuple[Any, ...]] = [("status", 400, {}, b'{"error": {"message": "no"}}')]
     async with forgetful(script) as up, measured(up.url) as server:
-        for _ in range(20):  # allocators and pools reach their size
+        for _ in range(20):  # until allocators and pools have reached their size
             await server.served.post(CHAT, body)
         await asyncio.sleep(2)
         before = server.megabytes()
@@ -219,7 +222,7 @@ async def memory() -> list[str]:
 
 
 async def crowd() -> list[str]:
-    """Forty of the largest bodies at once: the peak, and what they are answered with."""
+    """Send forty of the largest bodies at the same time. Return the peak of the memory and the statuses."""
     rows = ["| load | RSS before | peak | statuses |", "|---|---|---|---|"]
     body = messages("a" * 19_800_000)
     async with forgetful([("sleep", 2.0), *says("Hi.")]) as up, measured(up.url) as server:
@@ -241,7 +244,7 @@ async def crowd() -> list[str]:
 
 
 async def sockets() -> list[str]:
-    """Sockets that send one GET and stay, and a call with a key among them."""
+    """Open sockets that send one GET and stay open. Return how a call is answered while they are open."""
     rows = ["| idle sockets | still open | a call is answered with | in |", "|---|---|---|---|"]
     async with upstream(default=says("Hi.")) as up, measured(up.url) as server:
         idle: list[Connection] = []
@@ -261,7 +264,7 @@ PARTS = {"loop": loop, "memory": memory, "crowd": crowd, "sockets": sockets}
 
 
 def measure(names: Sequence[str] = tuple(PARTS)) -> list[str]:
-    """The tables of these parts."""
+    """Return the tables of these parts, as Markdown lines."""
     lines: list[str] = []
     for name in names:
         lines += [*asyncio.run(PARTS[name]()), ""]
@@ -269,7 +272,7 @@ def measure(names: Sequence[str] = tuple(PARTS)) -> list[str]:
 
 
 def main() -> None:
-    """Measure what is named, or all; or be the server."""
+    """Run the named parts, or all; with `serve`, run the server."""
     if sys.argv[1:2] == ["serve"]:
         asyncio.run(serve(Path(sys.argv[2]), *sys.argv[3:]))
     else:

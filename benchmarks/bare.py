@@ -1,4 +1,4 @@
-"""The yardstick: a bare Starlette + aiohttp relay on uvicorn, as one would write it by hand. It understands nothing."""
+"""The baseline: a bare Starlette + aiohttp relay on uvicorn, as one would write it by hand. It does not read events."""
 
 import os
 import socket
@@ -18,14 +18,14 @@ UPSTREAM = os.environ["UPSTREAM"]
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """One session a process."""
+    """Open one session for the process."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=75)) as session:
         app.state.session = session
         yield
 
 
 async def relay(request: Request) -> StreamingResponse:
-    """Event by event, as it comes."""
+    """Forward the response event by event."""
     body = await request.body()
     session: aiohttp.ClientSession = request.app.state.session
     headers = {"Content-Type": "application/json"}

@@ -1,6 +1,7 @@
-"""What our graphs cost on the way of a word, beside a bare relay in the same run, and with `--peers` beside others.
+"""Cost of a chunk, a request and the first word, compared with a bare relay and, with `--peers`, with other servers.
 
-CPU is the server process's own (user and system), divided by the chunks it forwarded; the load comes from this process.
+CPU is the user and system time of the server process, divided by the chunks that it forwarded. The load comes from this
+process.
 """
 
 import asyncio
@@ -22,12 +23,12 @@ import psutil
 from benchmarks.peers.started import started_peers
 
 ROUNDS = 3
-"""Each measurement is taken this often, the servers in turn; the median counts."""
+"""How often each measurement is repeated, with the servers in turn. The median counts."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """So many streams at once, each of so many tokens, with a pause between two; and that several times."""
+    """`streams` streams at the same time, each of `tokens` tokens with `pause` seconds between them, `times` times."""
 
     name: str
     streams: int
@@ -37,7 +38,7 @@ class Load:
 
 
 VOICE = {"x-dialgraph-profile": "agora"}
-"""Words pass the outlets; each stream is a call of its own, so that its turn is kept to be joined."""
+"""With this header, words pass the outlets. Each stream is a call of its own, so its run can be joined."""
 PACED = Load("paced", 50, 250, 0.02)
 BACK_TO_BACK = Load("back to back", 10, 200, 0.0, times=20)
 REQUEST = Load("per request", 1, 1, 0.0, times=400)
@@ -48,7 +49,7 @@ BEGUN_LOAD = Load("begun at 200/s", 1, 40, 0.05)
 
 @dataclass(frozen=True)
 class Server:
-    """A server under measurement."""
+    """A server to measure."""
 
     name: str
     base: str
@@ -60,7 +61,7 @@ class Server:
 
 @contextmanager
 def started(command: list[str], pattern: str, environment: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
-    """A process, and what its first line tells of its address."""
+    """Start a process. Yield its address, read from its first line with `pattern`, and the process."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}
     )
@@ -76,7 +77,7 @@ def started(command: list[str], pattern: str, environment: dict[str, str]) -> It
 
 @contextmanager
 def servers(*, peers: bool = False) -> Iterator[tuple[list[Server], str]]:
-    """The bare relay, our server and the other ones, and the upstream that all of them talk to."""
+    """Start all servers: the bare relay, ours and the others. Yield them and the upstream that all of them call."""
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory())
         port, _ = stack.enter_context(started([sys.executable, "-m", "benchmarks.upstream"], r"(\d+)", {}))
@@ -111,7 +112,7 @@ def servers(*, peers: bool = False) -> Iterator[tuple[list[Server], str]]:
 
 
 def wait_until_ready(url: str) -> None:
-    """Poll until the server takes calls."""
+    """Poll until the server is ready. Raise TimeoutError after a minute."""
 
     async def poll() -> None:
         async with aiohttp.ClientSession() as session:
@@ -129,14 +130,14 @@ def wait_until_ready(url: str) -> None:
 
 
 async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) -> tuple[float, int]:
-    """Seconds to the first word, and the number of words."""
+    """Return the seconds to the first word, and the number of words."""
     body: dict[str, object] = {
         "messages": [{"role": "user", "content": f"When is breakfast? ?tokens={load.tokens}&pause={load.pause}"}],
         "stream": True,
     }
     if server.model:
         body["model"] = server.model
-    else:  # a prompt of ours ends in other words
+    else:  # our graphs put other text at the end of the prompt
         body["user"] = f"?tokens={load.tokens}&pause={load.pause}"
     headers = {**server.headers, "x-call-id": uuid4().hex} if server.headers else {}
     began = time.perf_counter()
@@ -144,14 +145,14 @@ async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) ->
     async with session.post(server.base + server.path, json=body, headers=headers) as response:
         assert response.status == 200, await response.text()
         async for block in response.content.iter_any():
-            words += block.count(b'word"')  # a voice begins without the space
+            words += block.count(b'word"')  # for a voice, the first word has no space
             if words and not first:
                 first = time.perf_counter() - began
     return first, words
 
 
 async def _run(server: Server, load: Load) -> tuple[float, float]:
-    """CPU microseconds a chunk, and the median time to the first word in milliseconds."""
+    """Return CPU microseconds for a chunk, and the median time to the first word in milliseconds."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         before = server.process.cpu_times()
         results: list[tuple[float, int]] = []
@@ -165,14 +166,14 @@ async def _run(server: Server, load: Load) -> tuple[float, float]:
 
 
 async def _first_words(server: Server) -> float:
-    """Milliseconds to the first word, one stream at a time on one connection."""
+    """Return the median milliseconds to the first word, one stream at a time on one connection."""
     async with aiohttp.ClientSession() as session:
         times = [(await _stream(session, server, Load("", 1, 3, 0.0)))[0] * 1000 for _ in range(120)]
     return statistics.median(times[20:])
 
 
 async def _begun(server: Server) -> float:
-    """Milliseconds to the first word, the 99th of a hundred, when so many turns begin every second."""
+    """Return the p99 of milliseconds to the first word while `BEGUN_A_SECOND` turns begin every second."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         started, turns = time.perf_counter(), []
         for number in range(BEGUN):
@@ -191,7 +192,7 @@ def _connections(upstream: str) -> int:
 
 
 def measure(*, peers: bool = False) -> list[str]:
-    """The table, as Markdown lines."""
+    """Return the table, as Markdown lines."""
     rows: dict[str, dict[str, list[float]]] = {}
     with servers(peers=peers) as (all_servers, upstream):
         for server in all_servers:

@@ -1,6 +1,6 @@
-"""How soon an upstream's connection is closed when the caller leaves: `python -m benchmarks.leaving`.
+"""How soon the upstream's connection is closed after the client leaves: `python -m benchmarks.leaving`.
 
-A barge-in must stop the model at once: what it writes from then on is paid for and heard by nobody.
+A barge-in must stop the model immediately. Tokens that it writes after that cost money, and nobody hears them.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ LONGEST_WAIT = 10.0
 
 
 class Model(asyncio.Protocol):
-    """Says a word and no more. Knows when each connection was closed, by the number in its request."""
+    """A model that says one word and then waits. It records when each connection is closed, by the request's number."""
 
     closed: dict[str, float]
     all_closed: asyncio.Event
@@ -48,7 +48,7 @@ class Model(asyncio.Protocol):
 
 
 async def _leave(base: str, path: str, *, reset: bool) -> list[float]:
-    """Seconds between the caller's close and the upstream's, of each stream."""
+    """Return, for each stream, the seconds between the close by the client and the close of the upstream."""
     host, port = base.removeprefix("http://").split(":")
     Model.closed, Model.all_closed = {}, asyncio.Event()
     writers = []
@@ -86,7 +86,7 @@ def _served(upstream: str) -> Iterator[str]:
 
 
 async def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     listening = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0, backlog=1024)
     Model.closed, Model.all_closed = {}, asyncio.Event()
     lines = ["| endpoint | how the caller leaves | p50 | p99 | most |", "|---|---|---|---|---|"]

@@ -1,6 +1,6 @@
-"""A BERT model of sentences as `safetensors` → the folder that `onnx:FOLDER` opens, without what it was trained in.
+"""Converts a BERT sentence model from `safetensors` to a folder for `onnx:FOLDER`, without its training framework.
 
-`python -m benchmarks.onnx_model FROM TO`: FROM holds `model.safetensors`, `config.json` and `tokenizer.json`.
+`python -m benchmarks.onnx_model FROM TO`: FROM contains `model.safetensors`, `config.json` and `tokenizer.json`.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 _OPSET = 20
-"""The first one with Gelu."""
+"""The first opset with Gelu."""
 _KINDS = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
 Tensors = dict[str, NDArray[Any]]
 
 
 def tensors(file: Path) -> Tensors:
-    """The arrays of a safetensors file: eight bytes of length, a JSON header, the bytes of all arrays."""
+    """Return the arrays of a safetensors file: eight bytes of length, a JSON header, the bytes of all arrays."""
     data = file.read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
@@ -36,7 +36,7 @@ def tensors(file: Path) -> Tensors:
 
 
 class _Graph:
-    """Nodes and constants as they are put down; each call returns the name of what it makes."""
+    """The nodes and constants of a graph. Each method adds one and returns the name of its output."""
 
     def __init__(self, weights: Tensors) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -44,34 +44,34 @@ class _Graph:
         self._weights = weights
 
     def make(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """The output of a new node."""
+        """Add a node."""
         name = f"{kind}-{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name, **attributes))
         return name
 
     def constant(self, value: Any, kind: Any = np.int64) -> str:
-        """A number or an array."""
+        """Add a number or an array."""
         name = f"constant-{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=kind), name))
         return name
 
     def weight(self, name: str) -> str:
-        """An array of the model; matrices as they are multiplied from the right."""
+        """Add an array of the model, in float32."""
         return self.constant(self._weights[name].astype(np.float32), np.float32)
 
     def linear(self, value: str, name: str) -> str:
-        """`value` times the layer's matrix, with its bias."""
+        """Add a linear layer: `value` times the transposed matrix of the layer, plus its bias."""
         matrix = self.constant(self._weights[f"{name}.weight"].astype(np.float32).T, np.float32)
         return self.make("Add", self.make("MatMul", value, matrix), self.weight(f"{name}.bias"))
 
     def normalised(self, value: str, name: str, epsilon: float) -> str:
-        """A layer norm over the last axis."""
+        """Add a layer norm over the last axis."""
         scale, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
         return self.make("LayerNormalization", value, scale, bias, axis=-1, epsilon=epsilon)
 
 
 def bert(weights: Tensors, config: dict[str, Any]) -> onnx.ModelProto:
-    """The encoder: token ids, mask and types, each (texts, tokens), to hidden states (texts, tokens, dimension)."""
+    """Return the encoder: token ids, mask and types, each (texts, tokens), to states (texts, tokens, dimension)."""
     graph = _Graph({name.removeprefix("bert."): array for name, array in weights.items()})
     heads, width, epsilon = config["num_attention_heads"], config["hidden_size"], config["layer_norm_eps"]
     split = graph.constant([0, 0, heads, width // heads])
@@ -120,7 +120,7 @@ def bert(weights: Tensors, config: dict[str, Any]) -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Convert a folder."""
+    """Convert the folder that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.onnx_model", description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)

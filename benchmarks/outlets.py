@@ -1,4 +1,4 @@
-"""What the outlets of a voice cost on words that need nothing, and what the guard holds back."""
+"""What the outlets of a voice cost for words that need no change, and what the guard holds back."""
 
 import asyncio
 import statistics
@@ -29,11 +29,11 @@ def _guard() -> Guard:
 
 
 async def _nowhere(event: Event) -> None:
-    """Where it ends."""
+    """Drop the event."""
 
 
 async def _spent(make: Callable[[], Sequence[Stage]] | None) -> float:
-    """Microseconds a chunk, from the node to the sink."""
+    """Return the microseconds for a chunk, from the node to the sink."""
     push = _nowhere
     if make is not None:
         outlet = TextOutlet(make, keeps_reasoning=False)
@@ -47,7 +47,7 @@ async def _spent(make: Callable[[], Sequence[Stage]] | None) -> float:
 
 
 def measure() -> list[str]:
-    """The table, as Markdown lines: each way in turn, several times, the medians."""
+    """Return the table, as Markdown lines. Each combination is measured in turn, several times; the medians count."""
     reader = NumberReader()
     ways: dict[str, Callable[[], Sequence[Stage]] | None] = {
         "none": None,

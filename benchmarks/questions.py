@@ -1,6 +1,6 @@
-"""How well questions are answered, on SQuAD-format files: a folder of them, or the bilingual set of our own.
+"""How well questions are answered without a model, on files in SQuAD's format: a given folder, or our bilingual set.
 
-With the right paragraph given: how often the one or two spoken sentences hold the answer.
+The right paragraph is given. The figure is how often the one or two spoken sentences contain the answer.
 """
 
 import json
@@ -16,17 +16,17 @@ OWN = Path(__file__).parent / "questions"
 
 
 class Question(NamedTuple):
-    """One question, its paragraph, and the texts that answer it."""
+    """A question, its paragraph, and the texts that count as the answer."""
 
     text: str
     paragraph: str
     answers: list[str]
     held_out: bool = False
-    """Whether nothing was tuned on it: every second one of its set."""
+    """Whether it was not used for tuning. This is every second question of its set."""
 
 
 def read(file: Path) -> Iterator[Question]:
-    """The questions of one file."""
+    """Yield the questions of one file."""
     held_out = cycle((False, True))
     for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
@@ -36,7 +36,7 @@ def read(file: Path) -> Iterator[Question]:
 
 
 def spoken(questions: list[Question]) -> tuple[float, float]:
-    """The share of answers that the spoken sentences hold, and how many sentences are spoken on average."""
+    """Return the share of questions whose spoken sentences contain the answer, and the average number of sentences."""
     held, count = 0, 0
     for question in questions:
         said = best_sentences(question.text, [question.paragraph])
@@ -46,15 +46,15 @@ def spoken(questions: list[Question]) -> tuple[float, float]:
 
 
 def sets(folder: Path | None) -> dict[str, list[Question]]:
-    """The questions of each file, ours first."""
+    """Return the questions of each file by its name, our own set first. Raise SystemExit if the folder has no file."""
     given = sorted(folder.glob("*.json")) if folder else []
     if folder and not given:
-        raise SystemExit(f"{str(folder)!r} holds no .json file. Accepted: files in SQuAD's format.")
+        raise SystemExit(f"{str(folder)!r} contains no .json file. Accepted: files in SQuAD's format.")
     return {file.stem: list(read(file)) for file in [*sorted(OWN.glob("*.json")), *given]}
 
 
 def measure(questions: dict[str, list[Question]]) -> list[str]:
-    """The table, as Markdown lines."""
+    """Return the table, as Markdown lines."""
     lines = ["| set | questions | the spoken sentences hold the answer | sentences |", "|---|---|---|---|"]
     for name, asked in questions.items():
         share, count = spoken(asked)

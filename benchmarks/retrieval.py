@@ -1,7 +1,7 @@
-"""How well the right paragraph is found: ours beside plain BM25 and plain vectors, set by set and all in one store.
+"""How well the right paragraph is found, compared with plain BM25 and vectors: each set alone, and all in one store.
 
 The constants of `knowledge.search.relevance` and `dialgraph.language.weights` were tuned on every second question of
-XQuAD, from the first on; "held out" are the others. A set that was never seen before is held out as a whole.
+XQuAD, beginning with the first. "Held out" are the other questions. In a new set, no question was used for tuning.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from knowledge.embedders.embed import Embedder, open_embedder
 from knowledge.store import Store, StoreConfig, open_store
 
 Ranking = Callable[[str], Awaitable[list[int]]]
-"""A question → paragraphs, best first."""
+"""A function: question → indexes of paragraphs, best first."""
 HEADER = [
     "| set | paragraphs | questions | order by | first | in five | MRR@10 | held out: first | in five |",
     "|---|---|---|---|---|---|---|---|---|",
@@ -36,13 +36,13 @@ HEADER = [
 
 
 class Result(NamedTuple):
-    """Ranks of the right paragraphs, from 0; 10 is nowhere."""
+    """The ranks of the right paragraphs, from 0. A rank of 10 means not found."""
 
     ranks: list[int]
     held_out: list[bool]
 
     def cells(self) -> str:
-        """The figures of a row."""
+        """Return the figures of a table row."""
         held_out = [rank for rank, held in zip(self.ranks, self.held_out, strict=True) if held]
         mrr = sum(1 / (rank + 1) for rank in self.ranks if rank < 10) / len(self.ranks)
         return (
@@ -52,18 +52,18 @@ class Result(NamedTuple):
 
 
 def share(ranks: Sequence[int], below: int) -> float:
-    """How many of the ranks are below."""
+    """Return the share of the ranks that are less than `below`."""
     return sum(rank < below for rank in ranks) / len(ranks)
 
 
 def best_ten(scores: NDArray[np.floating]) -> list[int]:
-    """The places of the highest scores."""
+    """Return the indexes of the ten highest scores."""
     places: list[int] = np.argsort(-scores, kind="stable")[:10].tolist()
     return places
 
 
 def bm25(paragraphs: Sequence[str]) -> Ranking:
-    """Textbook BM25 (k1 1.2, b 0.75) over the same units."""
+    """Return a ranking by textbook BM25 (k1 1.2, b 0.75) over the same units as our search."""
     counts = [Counter(words(paragraph)) for paragraph in paragraphs]
     lengths = [sum(count.values()) for count in counts]
     usual = sum(lengths) / len(lengths)
@@ -85,7 +85,7 @@ def bm25(paragraphs: Sequence[str]) -> Ranking:
 
 
 async def by_vectors(paragraphs: Sequence[str], embedder: Embedder) -> Ranking:
-    """The embedder's similarity alone."""
+    """Return a ranking by the embedder's similarity alone."""
     vectors = await embedder.passages(paragraphs)
 
     async def rank(question: str) -> list[int]:
@@ -95,7 +95,7 @@ async def by_vectors(paragraphs: Sequence[str], embedder: Embedder) -> Ranking:
 
 
 async def ranks(questions: Sequence[Question], paragraphs: Sequence[str], rank: Ranking) -> Result:
-    """Where the right paragraph stands, for each question."""
+    """Return the rank of the right paragraph for each question."""
     place = {paragraph: at for at, paragraph in enumerate(paragraphs)}
     found = []
     for question in questions:
@@ -107,7 +107,7 @@ async def ranks(questions: Sequence[Question], paragraphs: Sequence[str], rank: 
 
 @asynccontextmanager
 async def filled(paragraphs: Sequence[str], url: str) -> AsyncIterator[tuple[Store, Embedder]]:
-    """A store of these paragraphs, each a document, and its embedder."""
+    """Open a store with each of these paragraphs as a document. Yield the store and its embedder."""
     embedder = open_embedder("bench", EmbedderAddress(url))
     with tempfile.TemporaryDirectory() as folder:
         database = Database("sqlite:", Path(folder))
@@ -119,7 +119,7 @@ async def filled(paragraphs: Sequence[str], url: str) -> AsyncIterator[tuple[Sto
 
 
 async def rows(name: str, asked: Sequence[Question], url: str) -> list[str]:
-    """The three rows of a set."""
+    """Return the three table rows of a set."""
     paragraphs = list(dict.fromkeys(question.paragraph for question in asked))
     async with filled(paragraphs, url) as (store, embedder):
 
@@ -140,7 +140,7 @@ async def rows(name: str, asked: Sequence[Question], url: str) -> list[str]:
 
 
 async def thresholds(sets: dict[str, list[Question]], url: str) -> list[str]:
-    """What the threshold costs and saves: each set's questions asked of a store of every other set, and of its own."""
+    """Return how often nothing is found: the questions of each set, asked of a store of each set, including its own."""
     lines = ["| questions of | asked of | nothing was found |", "|---|---|---|"]
     for asked, questions in sets.items():
         for known in sets:
@@ -153,7 +153,7 @@ async def thresholds(sets: dict[str, list[Question]], url: str) -> list[str]:
 
 
 def measure(sets: dict[str, list[Question]], url: str = "hashing:") -> list[str]:
-    """Both tables, as Markdown lines; `url` is the embedder's."""
+    """Return both tables, as Markdown lines. `url` is the URL of the embedder."""
 
     async def all_sets() -> list[str]:
         lines = [*HEADER]
@@ -168,7 +168,7 @@ def measure(sets: dict[str, list[Question]], url: str = "hashing:") -> list[str]
 
 
 def main() -> None:
-    """Only these tables, with any embedder."""
+    """Measure only these tables, with any embedder."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
     parser.add_argument("--questions", type=Path, help="a folder of SQuAD-format files")
     parser.add_argument("--embedder", default="hashing:", help="an embedder's URL, such as onnx:FOLDER")

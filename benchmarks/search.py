@@ -1,7 +1,7 @@
-"""How fast a large store is searched and filled, embedding of the query included: the embedded engine, in this process.
+"""How fast a large store is searched and filled. A search includes the embedding, and the engine runs in this process.
 
-The text is made up: a Zipf distribution over 60,000 words, 45 to 95 words a passage. A question is six words of one
-passage and three that carry no matter. `make bench-full` adds the million.
+The text is generated: a Zipf distribution over 60,000 words, 45 to 95 words in a passage. A question consists of six
+words of one passage and three words without content. `make bench-full` adds a million passages.
 """
 
 import argparse
@@ -29,11 +29,11 @@ _WORDS = 60_000
 _PASSAGES_A_DOCUMENT = 500
 _QUESTIONS = 500
 _OF_A_FILE = 10_000
-"""Passages of a file that comes in."""
+"""The number of passages in a file that is indexed."""
 
 
 def passages(count: int) -> Iterator[str]:
-    """Made-up passages, the same each time."""
+    """Yield generated passages, the same ones each time."""
     chance = np.random.default_rng(1)
     sounds = [
         a + b for a in "b c d f g h k l m n p r s t v w z br st tr ch sh".split() for b in "a e i o u ai ou en".split()
@@ -48,7 +48,7 @@ def passages(count: int) -> Iterator[str]:
 
 
 def documents(count: int, kept: list[str]) -> Iterator[Document]:
-    """Documents of five hundred passages; a sample of the passages is kept for questions."""
+    """Yield documents of five hundred passages. Append a sample of the passages to `kept`, for the questions."""
     batch: list[Piece] = []
     for at, text in enumerate(passages(count)):
         if at % max(1, count // 2000) == 0:
@@ -63,7 +63,7 @@ def documents(count: int, kept: list[str]) -> Iterator[Document]:
 
 @asynccontextmanager
 async def opened(folder: Path, url: str) -> AsyncIterator[tuple[Store, Database]]:
-    """A store in this folder or in this database, of whatever engine suits it."""
+    """Open a store in this folder or database, with the engine that fits the database."""
     database = Database(url, folder)
     engine = "faiss:" if database.engine == "sqlite" else "pgvector:"
     store = open_store(StoreConfig("bench", engine, database, folder, HashingEmbedder()))
@@ -75,7 +75,7 @@ async def opened(folder: Path, url: str) -> AsyncIterator[tuple[Store, Database]
 
 
 async def _fill(store: Store, count: int) -> tuple[float, list[str]]:
-    """Passages a second, and a sample of them."""
+    """Fill the store. Return the passages per second, and a sample of the passages."""
     kept: list[str] = []
     begun = time.perf_counter()
     batch: list[Document] = []
@@ -90,7 +90,9 @@ async def _fill(store: Store, count: int) -> tuple[float, list[str]]:
 
 
 async def _search(store: Store, kept: list[str], seed: int = 3) -> tuple[float, float]:
-    """p50 and p99 of a search, in milliseconds; each seed asks other questions, since the same ones are remembered."""
+    """Return p50 and p99 of a search, in milliseconds. Use a new seed for each call: it gives other questions, because
+    repeated ones come from the cache.
+    """
     chance = random.Random(seed)
     questions = [
         "what is the " + " ".join(chance.sample(chance.choice(kept).replace(".", "").split(), 6)) + "?"
@@ -105,7 +107,7 @@ async def _search(store: Store, kept: list[str], seed: int = 3) -> tuple[float, 
 
 
 async def _take_in(store: Store, database: Database, name: str) -> float:
-    """Passages a second of a file that a child reads."""
+    """Index a file that a child process reads. Return the passages per second."""
     ingestion = Ingestion(Jobs(database), lambda _: store)
     text = "\n\n".join(f"# {name} {at}\n\n{passage}" for at, passage in enumerate(passages(_OF_A_FILE)))
     await ingestion.submit("bench", name, text.encode())
@@ -115,7 +117,7 @@ async def _take_in(store: Store, database: Database, name: str) -> float:
 
 
 async def _while_filling(store: Store, database: Database, kept: list[str]) -> tuple[float, float, float]:
-    """p50 and p99 of searches while a file comes in, the loop's worst delay."""
+    """Return p50 and p99 of searches while a file is indexed, and the worst delay of the loop, in milliseconds."""
     worst, done = 0.0, asyncio.Event()
 
     async def tick() -> None:
@@ -162,16 +164,16 @@ async def _measure(sizes: Sequence[int], url: str) -> list[str]:
 
 
 def measure(sizes: Sequence[int], url: str = "sqlite:") -> list[str]:
-    """The table, as Markdown lines."""
+    """Return the table, as Markdown lines."""
     gc.collect()
-    gc.freeze()  # as the server does once it has started, and so the next line
+    gc.freeze()  # this and the next line: as the server does after its start
     sys.setswitchinterval(0.0005)
     return asyncio.run(_measure(sizes, url))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
-    parser.add_argument("sizes", type=int, nargs="+", help="passages of a store")
+    parser.add_argument("sizes", type=int, nargs="+", help="number of passages in a store; give one or more")
     parser.add_argument("--database", default="sqlite:", help="the address of an empty PostgreSQL database")
     arguments = parser.parse_args()
     sys.stdout.write("\n".join(measure(arguments.sizes, arguments.database)) + "\n")

@@ -1,9 +1,11 @@
-"""What a caller hears of an endpoint that answers in sound, and when; the server and its voice on one core.
+"""When the sound of an endpoint arrives. The server and its voice run on one core.
 
-The model is `benchmarks/upstream.py` at 50 tokens a second. First sound: from the request to the first frame, beside
-the moment in which the model has said its first sentence. Pacing: how far each frame is from where real time and the
-lead of 0.2 s put it, by a clock that its stream's median frame sets, 50 streams at once. Breaking in: from the caller's
-reset to the closed request at a voice that is a server of its own and in the middle of a sentence.
+The model is `benchmarks/upstream.py` at 50 tokens a second.
+
+- First sound: the time from the end of the model's first sentence to the first frame.
+- Pacing, with 50 streams at the same time: how far each frame is from its ideal time, which follows from real time and
+  the lead of 0.2 s. The median frame of a stream sets its clock.
+- Breaking in: the time from the client's reset to the closed request at a voice server in the middle of a sentence.
 """
 
 import asyncio
@@ -38,7 +40,7 @@ _FIRST, _STREAMS, _CANCELS = 30, 50, 200
 
 @contextmanager
 def _server(voice: str = "") -> Iterator[str]:
-    """Our server on one core, the model on the other."""
+    """Start our server on one core and the model on another. Yield the URL of the server."""
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory())
         port, model = stack.enter_context(started([sys.executable, "-m", "benchmarks.upstream"], r"(\d+)", {}))
@@ -69,7 +71,7 @@ def _body(text: str) -> dict[str, object]:
 
 
 async def _frames(session: aiohttp.ClientSession, base: str, text: str) -> tuple[float, list[float]]:
-    """When the request was sent, and when each frame came."""
+    """Return when the request was sent, and when each frame arrived."""
     began, times = time.perf_counter(), list[float]()
     async with session.post(f"{base}/audio/chat/completions", json=_body(text)) as response:
         assert response.status == 200, await response.text()
@@ -79,7 +81,7 @@ async def _frames(session: aiohttp.ClientSession, base: str, text: str) -> tuple
 
 
 async def _first_sounds(base: str) -> list[float]:
-    """Milliseconds behind the moment in which the first sentence has been said."""
+    """Return the milliseconds from the end of the model's first sentence to the first frame."""
     said = len(re.findall(r"\S+", SENTENCES[0])) * _PAUSE
     found = []
     async with aiohttp.ClientSession() as session:
@@ -95,11 +97,13 @@ async def _first_sounds(base: str) -> list[float]:
 
 
 async def _pacing_errors(base: str, streams: int) -> tuple[list[float], float]:
-    """Milliseconds, a frame each, and the longest wait between two frames beyond what the caller still had to hear."""
+    """Return the error of each frame, and the longest time that a caller heard nothing because a frame was late, in
+    milliseconds.
+    """
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def one(number: int) -> list[float]:
-            await asyncio.sleep(number * 0.013)  # callers do not call in one moment
+            await asyncio.sleep(number * 0.013)  # callers do not all call at the same moment
             return (await _frames(session, base, " ".join(SENTENCES)))[1]
 
         every = await asyncio.gather(*(one(number) for number in range(streams)))
@@ -113,13 +117,13 @@ async def _pacing_errors(base: str, streams: int) -> tuple[list[float], float]:
 
 
 class _SlowVoice:
-    """A server with `/audio/speech` that speaks for ever, and notes when each caller was gone."""
+    """A server with `/audio/speech` that speaks without end, and records when each client left."""
 
     def __init__(self) -> None:
         self.gone: list[float] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             if head.startswith(b"GET"):
@@ -148,7 +152,7 @@ class _SlowVoice:
 
 
 async def _cancellations(base: str, listener: socket.socket) -> list[float]:
-    """Milliseconds from a caller's reset to the end of his sentence's request."""
+    """Return the milliseconds from a client's reset to the end of the request for its sentence."""
     found = []
     voice = _SlowVoice()
     server = await asyncio.start_server(voice.serve, sock=listener)
@@ -159,11 +163,11 @@ async def _cancellations(base: str, listener: socket.socket) -> list[float]:
         head = f"POST /audio/chat/completions HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-length: {len(body)}\r\n"
         writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
         while b'"data":"' not in (line := await reader.readline()):
-            assert line, "the answer has ended without a sound"
+            assert line, "the answer ended without sound"
         before, left = len(voice.gone), time.perf_counter()
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
-        while len(voice.gone) == before:  # noqa: ASYNC110  # the note is the time, whenever it is read
+        while len(voice.gone) == before:  # noqa: ASYNC110  # the recorded time counts, not when it is read
             await asyncio.sleep(0.0005)
         found.append((voice.gone[-1] - left) * 1000)
     server.close()
@@ -171,7 +175,7 @@ async def _cancellations(base: str, listener: socket.socket) -> list[float]:
 
 
 async def _loop_delay() -> float:
-    """The loop's worst delay, in milliseconds, while four long sentences at a time are spoken in this process."""
+    """Return the worst delay of the loop, in milliseconds, while this process has four long texts spoken."""
     voice = open_voice("main", VoiceAddress("espeak:"))
     worst, done = 0.0, False
 
@@ -201,7 +205,7 @@ def _p99(values: Sequence[float]) -> float:
 
 
 def measure() -> list[str]:
-    """The table, as Markdown lines."""
+    """Return the table, as Markdown lines."""
     with _server() as base:
         first = asyncio.run(_first_sounds(base))
         errors, late = asyncio.run(_pacing_errors(base, _STREAMS))

@@ -1,4 +1,4 @@
-"""How late an event loop is, measured from inside it."""
+"""Measures the delay of an event loop from inside it."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def loop_delays() -> AsyncIterator[list[float]]:
-    """How late each tick of a millisecond was, in seconds; the list grows until the end of the block."""
+    """Yield a list of how late each tick of one millisecond was, in seconds. It grows until the block ends."""
     late: list[float] = []
 
     async def tick() -> None:

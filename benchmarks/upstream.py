@@ -1,4 +1,4 @@
-"""A model that talks at a given pace, as cheaply as Python can: `python -m benchmarks.upstream`, prints its port."""
+"""A cheap model that talks at a given pace. `python -m benchmarks.upstream` prints its port."""
 
 import asyncio
 import json
@@ -29,14 +29,14 @@ connections = 0
 
 
 class Model(asyncio.Protocol):
-    """`POST /…?tokens=N&pause=S` talks, with `text=…` in the place of `tokens` in these words; `GET /connections` tells
-    how many there were.
+    """The model. `POST /…?tokens=N&pause=S` streams N words with S seconds between two; `text=…` instead of `tokens`
+    gives the words. `GET /connections` returns how many connections there were.
     """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         global connections
         connections += 1
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass
         self._buffer = b""
         self._room = asyncio.Event()
         self._room.set()
@@ -91,7 +91,7 @@ class Model(asyncio.Protocol):
 
 
 def _asked(path: str, body: dict[str, object]) -> str:
-    """Where the pace and the words stand: in `user`, in the last message for servers that pass on no more, or in the
+    """Return the text that contains the query: `user`, the last message (for servers that forward only that), or the
     path.
     """
     if "user" in body:
@@ -102,7 +102,7 @@ def _asked(path: str, body: dict[str, object]) -> str:
 
 
 async def main() -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     server = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

@@ -1,8 +1,8 @@
-"""Users and conversations: `python -m benchmarks.users [PART…]`: logins, delay, turns. Ratios, side by side in one run.
+"""Users and conversations. `python -m benchmarks.users [PART…]` runs these parts, and prints ratios within one run:
 
-logins: how long a wrong password takes for a user who exists, for nobody, for a disabled one, and with 73 bytes.
-delay: the event loop's worst delay while logins, uploads and 100 streams run.
-turns: what the 500th turn of a conversation costs beside the 10th, and how much room 500 turns take.
+logins: the time of a wrong password for an existing, an unknown and a disabled user, and for one of 73 bytes.
+delay: the delay of the event loop while logins, uploads and 100 streams run.
+turns: the time of the 500th turn of a conversation compared with the 10th, and the space that 500 turns take.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ TURNS = 500
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value below which that share lies."""
+    """Return the value below which `share` of the values are."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 async def logins(folder: Path) -> None:
-    """Interleaved, so that noise is everybody's."""
+    """Time all kinds of failed logins. They are interleaved, so that noise affects all of them."""
     async with serving(folder, rates={"login": "", "login_address": "", "register": ""}) as served:
         for name in ("ann", "ben"):
             assert (await served.post("/v1/users", {"name": name, "password": "correct horse"})).status == 201
@@ -58,7 +58,7 @@ async def logins(folder: Path) -> None:
                 reply = await served.post("/v1/sessions", wrong[kind])
                 took[kind].append(time.perf_counter() - began)
                 replies.add((reply.status, reply.body))
-        assert len(replies) == 1, "the answers differ"
+        assert len(replies) == 1, "the replies differ"
         usual = statistics.median(took["exists"])
         print(f"logins: {LOGINS} of each, a wrong password of a user who exists takes {usual * 1000:.1f} ms")
         for kind, times in took.items():
@@ -67,13 +67,13 @@ async def logins(folder: Path) -> None:
 
 
 async def serve(folder: Path, model: str) -> None:
-    """The server under measurement, and a tick of a millisecond in its loop, until nobody writes to it any more."""
+    """Run the server, with a tick of one millisecond in its loop, until its stdin is closed. Print the delays."""
     rates = dict.fromkeys(("login", "login_address", "upload"), "")
     async with serving(folder, models={"main": model}, rates=rates, user_streams=0) as served:
         sys.stdout.write(f"{served.port}\n")
         sys.stdout.flush()
         gc.collect()
-        gc.freeze()  # as the server's own process does
+        gc.freeze()  # as `dialgraph serve` does
         async with loop_delays() as late:
             await asyncio.to_thread(sys.stdin.read)
     shares = ", ".join(f"p{share * 100:g} {percentile(late, share) * 1000:.1f} ms" for share in (0.5, 0.99, 0.999))
@@ -81,7 +81,7 @@ async def serve(folder: Path, model: str) -> None:
 
 
 async def delay(folder: Path) -> None:
-    """The load and the model are in this process, the server in one of its own."""
+    """Measure the delay of a server in another process, with the load and the model in this one."""
     words: list[Action] = [("chunk", "word "), ("sleep", 0.05)] * 60
     text = "".join(f"# Part {at}\n\nIt tells of number {at} and of its neighbours.\n\n" for at in range(2000))
     stop, uploads = asyncio.Event(), 0
@@ -127,13 +127,13 @@ async def delay(folder: Path) -> None:
 
 
 async def turns(folder: Path) -> None:
-    """One conversation, turn after turn, on each database."""
+    """Measure the turns of one conversation on each database."""
     for database in ("sqlite:", new_database()):
         await turns_on(database, folder / database.partition(":")[0])
 
 
 async def turns_on(database: str, folder: Path) -> None:
-    """See `turns`."""
+    """Measure the turns of one conversation on this database."""
     question, reply = "q" * 300, "a" * 700
     async with upstream(default=says(reply)) as up:
         settings: dict[str, Any] = {"models": {"main": up.url}, "upstreams": {"gpt": up.url}, "rates": {"turn": ""}}
@@ -156,7 +156,7 @@ async def turns_on(database: str, folder: Path) -> None:
 
 
 async def room_of(served: Served) -> int:
-    """Bytes of the database, without its journal."""
+    """Return the size of the database in bytes, without its journal."""
     database = served.state.services.database
     await database.forget_old_pages()
     pages = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
@@ -166,7 +166,7 @@ async def room_of(served: Served) -> int:
 
 
 async def main(parts: list[str]) -> None:
-    """Run these parts, or all."""
+    """Run these parts, or all of them."""
     for part in parts or ["logins", "delay", "turns"]:
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)

@@ -1,7 +1,7 @@
-"""Dialgraph's engine, and the one import that an author needs: `from dialgraph import Graph, Step, node, …`.
+"""The engine of Dialgraph. An author needs only this import: `from dialgraph import Graph, Step, node, …`.
 
-Each name is imported from its room when it is first used, so that `import dialgraph` costs nothing. The names in
-`__all__` are the stable surface: tests/dialgraph/test_surface.py lists them.
+Each name is imported from its module when it is first used, so `import dialgraph` is fast. The names in `__all__` are
+the stable API; tests/dialgraph/test_surface.py lists them.
 """
 
 import os
@@ -93,15 +93,15 @@ __all__ = [
     "run_turn",
 ]
 
-# Before LangGraph is imported: no trace leaves the machine unless the environment asks for it, and nothing stored is
-# unpacked into classes.
+# Set before LangGraph is imported. No trace leaves this machine unless the environment asks for it, and stored data is
+# not loaded as instances of classes.
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
-        raise AttributeError(f"module 'dialgraph' has no attribute {name!r}. It offers: {', '.join(__all__)}.")
+        raise AttributeError(f"module 'dialgraph' has no attribute {name!r}. Available: {', '.join(__all__)}.")
     value = getattr(import_module(f"dialgraph.{_PLACES[name]}"), name)
     globals()[name] = value
     return value

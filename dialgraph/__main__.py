@@ -7,7 +7,7 @@ from dialgraph.shadowing import ShadowedPackageError, refuse_shadowed_packages
 
 
 def main() -> None:
-    """Run the command line, once it is certain that it is ours."""
+    """Run the command line. Exit with an error if another file hides one of our packages."""
     try:
         refuse_shadowed_packages()
     except ShadowedPackageError as error:

@@ -1,6 +1,6 @@
-"""What a run takes from the world beside its model: the time, new ids, chance, and threads.
+"""The environment of a run: the time, new ids, chance and threads.
 
-Everything on the path of a turn asks here, so that a turn can be run again with the same time, ids and chance.
+All code on the path of a turn takes them from here, so that a turn can be replayed with the same time, ids and chance.
 """
 
 import asyncio
@@ -18,38 +18,38 @@ Found = TypeVar("Found")
 
 
 class Environment(Protocol):
-    """The world of one run. Times are in seconds."""
+    """The port of the environment of one run. Times are in seconds."""
 
     def now(self) -> float:
-        """Seconds on a clock that only moves forward; its zero means nothing."""
+        """Return the seconds on a clock that only moves forward. Its zero has no meaning."""
 
     def date(self) -> float:
-        """Seconds since 1970, as the wall clock says."""
+        """Return the seconds since 1970, by the wall clock."""
 
     def id(self, prefix: str = "", digits: int = 32) -> str:
-        """A new id: the prefix, then so many random hexadecimal digits."""
+        """Return a new id: the prefix, followed by this number of random hexadecimal digits."""
 
     def chance(self) -> float:
-        """A random number from 0 up to 1; not for secrets."""
+        """Return a random number from 0 up to, but not including, 1. Do not use it for secrets."""
 
 
 class RealEnvironment:
-    """The world as it is."""
+    """The real clock, real ids and real chance."""
 
     def now(self) -> float:
-        """See Environment."""
+        """Return the seconds on the monotonic clock."""
         return time.monotonic()
 
     def date(self) -> float:
-        """See Environment."""
+        """Return the seconds since 1970."""
         return time.time()
 
     def id(self, prefix: str = "", digits: int = 32) -> str:
-        """See Environment."""
+        """Return a new random id."""
         return prefix + uuid4().hex[:digits]
 
     def chance(self) -> float:
-        """See Environment."""
+        """Return a random number from 0 to 1."""
         return random.random()  # noqa: S311 (for jitter)
 
 
@@ -59,9 +59,9 @@ REAL = RealEnvironment()
 async def in_thread(
     function: Callable[[Unpack[Given]], Found], *args: *Given, executor: Executor | None = None
 ) -> Found:
-    """What the function returns, computed beside the event loop: for what takes a millisecond or more.
+    """Run the function in a thread and return its result. Use it for work that takes a millisecond or more.
 
-    `executor`: threads of one's own; without it those of the event loop.
+    `executor`: the threads to use. None: the default threads of the event loop.
     """
     work = partial(copy_context().run, function, *args)
     return await asyncio.get_running_loop().run_in_executor(executor, work)

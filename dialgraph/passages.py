@@ -1,4 +1,4 @@
-"""A passage, and the port of what finds passages: all that a turn needs of a knowledge store."""
+"""A passage, and the port that finds passages. A turn needs nothing else of a store."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,35 +10,35 @@ LONGEST_QUESTION = 4_000
 
 
 class StoreError(Exception):
-    """A store cannot do what it was asked to do. The message names the store and no path."""
+    """A store cannot do what it was asked to do. The message names the store, but no path."""
 
 
 class QueryError(StoreError):
-    """The question cannot be searched for: the fault lies in the question."""
+    """The question cannot be searched for, because the question itself is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document that answers a question."""
+    """A piece of a document that a search returns."""
 
     text: str
     document: str
     heading: str
     score: float
-    """0 to 1: how certain it is that the passage is about the question (see `knowledge.search.relevance`)."""
+    """From 0 to 1: how likely the passage is about the question (see `knowledge.search.relevance`)."""
     page: int | None = None
     start: int = 0
     end: int = 0
-    """Its place in the document's text, in characters."""
+    """`start` and `end` are positions in the document's text, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which documents may answer. An empty field accepts all of them."""
+    """The documents to search. An empty field accepts all documents."""
 
     documents: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    """A document must have all of them."""
+    """A document must have all of these tags."""
     language: str = ""
     """`en` or `zh`."""
 
@@ -47,12 +47,12 @@ class Filter:
 
 
 class Searchable(Protocol):
-    """Finds passages."""
+    """The port that finds passages."""
 
     async def search(
         self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
     ) -> list[Passage]:
-        """Return the best passages, best first, or none if no passage answers the question.
+        """Return the best passages, best first. The list is empty if no passage answers the question.
 
-        `min_score` replaces the store's own threshold; with 0 even poor matches are returned. Raises QueryError.
+        `min_score` replaces the store's own threshold; with 0, even poor matches are returned. Raise QueryError.
         """

@@ -1,4 +1,4 @@
-"""Whether the five installed packages are ours: a file or folder of the same name may stand before them."""
+"""Checks that Python imports our five packages, and not another file or folder with the same name."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,11 +8,11 @@ _HOME = Path(__file__).resolve().parents[1]
 
 
 class ShadowedPackageError(Exception):
-    """A foreign file or folder has the name of one of our packages. The message says which."""
+    """Another file or folder has the name of one of our packages. The message names it."""
 
 
 def refuse_shadowed_packages() -> None:
-    """Raise ShadowedPackageError if Python would import another file for one of the five names."""
+    """Raise ShadowedPackageError if Python would import something else for one of the five names."""
     for name in PACKAGES:
         found = find_spec(name)
         place = Path(found.origin).resolve() if found is not None and found.origin else None

@@ -1,1 +1,1 @@
-"""Guides, decisions, and the pages that are generated from the code."""
+"""Writes the pages of the documentation that are generated from the code."""

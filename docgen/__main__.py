@@ -1,4 +1,4 @@
-"""`python -m docgen`: write the pages that are generated from the code."""
+"""`python -m docgen` writes the pages that are generated from the code."""
 
 from dialgraph.services.settings import ROOT
 from docgen.pages import PAGES

@@ -1,6 +1,6 @@
-"""The manual of a coffee machine as Word and PDF, in English and Chinese: `python -m docgen.manual FOLDER`.
+"""Writes the manual of a coffee machine as Word and PDF, in English and Chinese: `python -m docgen.manual FOLDER`.
 
-For the guide docs/knowledge.md: real files of real programs, which nobody has to download.
+The guide docs/knowledge.md uses these files, so that readers do not have to download any.
 """
 
 import sys
@@ -16,7 +16,7 @@ from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate
 
 
 class Manual(NamedTuple):
-    """A title, chapters of paragraphs, and a table of prices."""
+    """A manual: a title, chapters of paragraphs, a table of prices, and the font for the PDF."""
 
     title: str
     chapters: dict[str, list[str]]
@@ -65,7 +65,7 @@ CHINESE = Manual(
 
 
 def write(folder: Path) -> None:
-    """The four files."""
+    """Write the four files into this folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for language, manual in (("en", ENGLISH), ("zh", CHINESE)):
         _word(manual, folder / f"manual.{language}.docx")

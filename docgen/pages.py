@@ -1,4 +1,4 @@
-"""Settings and nodes as Markdown, from the declarations themselves."""
+"""Generates the pages of settings and nodes, as Markdown, from their declarations."""
 
 import inspect
 from collections.abc import Callable
@@ -13,16 +13,16 @@ _NOTE = "<!-- Written by `make docs`; a test compares it with the code. -->"
 
 
 def settings_page() -> str:
-    """Every setting with its variable, its default and its meaning."""
+    """Return the page of all settings: variable, default and meaning."""
     lines = [
         "# Settings",
         "",
         _NOTE,
         "",
-        "Each is read from the environment, then from `.env`, then from `dialgraph.yaml` (there in lower case and",
-        "without the prefix); the first place that has it wins. In the environment tables are JSON, lists may be",
-        "written `a, b`, and a field of a table can be named with two underscores: `DIALGRAPH_MODELS__MAIN__URL`.",
-        "An unknown name stops the start, with the nearest known one.",
+        "This page lists every setting. The server reads a setting from the environment, then from `.env`, then from",
+        "`dialgraph.yaml` (there in lower case and without the prefix), and uses the first value it finds. In the",
+        "environment, write tables as JSON and lists as `a, b`. Two underscores name a field of a table:",
+        "`DIALGRAPH_MODELS__MAIN__URL`. An unknown name stops the start, and the error names the nearest known one.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
@@ -38,8 +38,8 @@ def settings_page() -> str:
 
 
 def nodes_page() -> str:
-    """Every node with what it reads and writes, and its options."""
-    lines = ["# Nodes", "", _NOTE, ""]
+    """Return the page of all nodes: what each reads and writes, its routes and its options."""
+    lines = ["# Nodes\n\nThis page lists every node with its options.", "", _NOTE, ""]
     for name, node in catalogue().items():
         lines += [f"## {name}", "", inspect.getdoc(node.run) or "", ""]
         if node.reads or node.may_read:
@@ -64,7 +64,7 @@ def _accepted(schema: dict[str, object]) -> str:
     if isinstance(variants, list):
         return " or ".join(_accepted(variant) for variant in variants)
     if isinstance(schema.get("enum"), list):
-        return " or ".join(f"`{value}`" for value in schema["enum"])  # type: ignore[attr-defined]  # looked at above
+        return " or ".join(f"`{value}`" for value in schema["enum"])  # type: ignore[attr-defined]  # checked above
     words = {
         "string": "text",
         "integer": "whole number",
@@ -78,4 +78,4 @@ def _accepted(schema: dict[str, object]) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "nodes.md": nodes_page}
-"""File below `docs/` → what it must hold."""
+"""File in `docs/` → the function that returns its content."""

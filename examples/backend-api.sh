@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Every documented curl line of system 003 (`llm-backend-api`), unchanged but for host, token, ids and file path.
-# Prints each line with its answer:  HOST=http://localhost:8000 bash examples/backend-api.sh [FILE]
+# Runs every curl line in the documentation of `llm-backend-api`. Only host, token, ids and file path are changed.
+# Prints each line with its answer. Usage: HOST=http://localhost:8000 bash examples/backend-api.sh [FILE]
 set -euo pipefail
 HOST=${HOST:-http://localhost:8000}
 FILE=${1:-$(mktemp -d)/document.md}
 [ -e "$FILE" ] || printf '# 不可抗力\n\n不可抗力条款是指因不能预见、不能避免的情况，合同无法履行时，免除当事人责任的条款。\n' > "$FILE"
 
-show() { # NAME COMMAND…: run it, print both, keep the answer
+show() { # NAME COMMAND…: print both, run the command, print and store its answer in ANSWER
 	printf '\n## %s\n$ %s\n' "$1" "${*:2}"
 	ANSWER=$("${@:2}" --silent --show-error --write-out '\n%{http_code}')
 	printf '%s\n' "$ANSWER"
 }
-field() { # NAME: the value of a field of the last answer
+field() { # NAME: print the value of this field in the last answer
 	printf '%s' "$ANSWER" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p" | head -n 1
 }
 

@@ -1,1 +1,1 @@
-"""Which steps, in which order. One endpoint a file: its `spec` declares it, its `graph` runs it."""
+"""The endpoints, one per file. `spec` declares the steps and their order; `graph` is the compiled graph."""

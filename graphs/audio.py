@@ -1,4 +1,4 @@
-"""`/audio/chat/completions`: the answer as sound, a transcript and PCM16 frames."""
+"""`/audio/chat/completions`: answers in sound, with transcripts and PCM16 frames."""
 
 from dialgraph import Graph, Step, compile_graph
 

@@ -1,4 +1,4 @@
-"""`/chat/completions`: the caller talks with a model."""
+"""`/chat/completions`: lets the caller talk with a model."""
 
 from dialgraph import Graph, Step, compile_graph
 

@@ -1,10 +1,10 @@
-"""`/hangup/chat/completions`: a receptionist who says goodbye and hangs up."""
+"""`/hangup/chat/completions`: a receptionist that answers questions, says goodbye and hangs up."""
 
 from dialgraph import END, Graph, Step, compile_graph
 
 spec = Graph(
     name="hangup",
-    summary="A receptionist who answers from the handbook, says goodbye and hangs up.",
+    summary="A receptionist that answers from the handbook, says goodbye and hangs up.",
     steps=(
         Step("retrieve", options={"top_k": 4}, timeout_ms=400, on_timeout="rewrite_messages"),
         Step("rewrite_messages", options={"template": "receptionist"}),

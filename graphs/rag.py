@@ -1,4 +1,4 @@
-"""`/rag/chat/completions`: answers from a knowledge base, and fills the silence while it looks."""
+"""`/rag/chat/completions`: answers from a knowledge store, and fills the silence while it searches."""
 
 from dialgraph import Graph, Step, compile_graph
 

@@ -1,1 +1,1 @@
-"""What is known: the Store port and its engines, opened by URL; documents, passages, embeddings."""
+"""What a server knows: the Store port with its engines, opened by URL, and documents, passages and embeddings."""

@@ -9,29 +9,29 @@ from dialgraph.passages import StoreError
 from dialgraph.storage.text import cleaned
 
 BASE_STORE_NAME = re.compile(r"base-([0-9a-f-]{36})-(.+)")
-"""The name of the store behind a user's knowledge base: the base's id, and the name of its embedder."""
+"""The name of a knowledge base's store: the id of the base, and the name of its embedder."""
 CUTTING = "pieces-1"
-"""Part of every digest: with other rules for reading and cutting, the same file is no longer the same content."""
+"""Part of every digest. Change it when the rules for reading or cutting change: then every file counts as new."""
 LONGEST_NAME = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a document that is found as one passage."""
+    """A part of a document that a search returns as one passage."""
 
     text: str
     heading: str = ""
-    """The headings it stands under, joined by " › "."""
+    """The headings above it, joined by " › "."""
     page: int | None = None
-    """From 1; None where a document has no pages."""
+    """Counted from 1; None if the document has no pages."""
     start: int = 0
-    """Where it begins and ends in the document's text, in characters."""
+    """Where the piece begins and ends in the document's text, in characters."""
     end: int = 0
 
 
 @dataclass(frozen=True)
 class Document:
-    """What is to be known under a name: a text, or its pieces where something has cut it already."""
+    """A document to store under a name: its text, or its pieces if it has been cut already."""
 
     name: str
     text: str = ""
@@ -39,13 +39,13 @@ class Document:
     tags: tuple[str, ...] = ()
     media_type: str = "text/plain"
     source_digest: str = ""
-    """The SHA-256 of the file that it was read from; the same content is not taken in twice."""
+    """The SHA-256 of the file that the text was read from. The same content is not stored twice."""
     known_digest: str = ""
-    """What `digest` was when it was first taken in, of a document that comes out of a store."""
+    """The `digest` from when the document was first added. Set only for a document that comes out of a store."""
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same content and tags."""
+        """A digest that is equal for equal content and tags."""
         if self.known_digest:
             return self.known_digest
         content = (
@@ -59,7 +59,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document that a store holds."""
+    """A document in a store, without its text."""
 
     name: str
     passages: int
@@ -73,7 +73,7 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a store holds."""
+    """How much a store holds."""
 
     documents: int
     passages: int
@@ -83,17 +83,17 @@ class Stats:
 
 
 def checked_name(name: str) -> str:
-    """A document's name, if it can be kept. Raises StoreError."""
+    """Return the name if it is valid for a document. Raises StoreError."""
     if not 0 < len(name) <= LONGEST_NAME or "\0" in name or cleaned(name) != name:
         raise StoreError(
-            f"{name[:40]!a}… cannot be a document's name. Accepted: 1 to {LONGEST_NAME} characters of text."
+            f"{name[:40]!a}… is not a valid document name. Accepted: 1 to {LONGEST_NAME} characters of valid text."
         )
     return name
 
 
 class QueueFullError(Exception):
-    """No more files are accepted now."""
+    """The queue of files is full."""
 
 
 class EmptyDocumentError(StoreError):
-    """A document without a word of text."""
+    """The document has no text."""

@@ -1,4 +1,4 @@
-"""Paths → the files they stand for, each under the name by which it is known."""
+"""Paths → files, each with the name of its document."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from dialgraph.passages import StoreError
 from knowledge.document import Document
 
 SUFFIXES = frozenset(".txt .md .markdown .html .htm .csv .tsv .docx .pdf .pptx .xlsx".split())
-"""Of files that are taken from a folder, hidden ones left out; a file that is named itself is read in any case."""
+"""The files that are taken from a folder, except hidden ones. A file that is named directly is always read."""
 
 
 def files_at(paths: list[Path]) -> dict[str, Path]:
-    """The files at these paths by name; a folder stands for all that it holds, in a fixed order. Raises StoreError."""
+    """Return the files at these paths by document name. A folder gives all its documents, sorted. Raises StoreError."""
     found: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
@@ -19,7 +19,7 @@ def files_at(paths: list[Path]) -> dict[str, Path]:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if _is_document(path, file))
             if not files:
-                raise StoreError(f"{str(path)!r} holds no document. Accepted: {', '.join(sorted(SUFFIXES))}.")
+                raise StoreError(f"{str(path)!r} contains no supported file. Accepted: {', '.join(sorted(SUFFIXES))}.")
         for file in files:
             name = file.relative_to(path).as_posix() if path.is_dir() else file.name
             if name in found:
@@ -29,7 +29,7 @@ def files_at(paths: list[Path]) -> dict[str, Path]:
 
 
 def read_texts(folder: Path) -> list[Document]:
-    """The Markdown files of a folder of ours."""
+    """Return the Markdown files of one of our own folders as documents."""
     return [
         Document(name, file.read_text(encoding="utf-8"), media_type="text/markdown")
         for name, file in files_at([folder]).items()

@@ -1,4 +1,4 @@
-"""What a user's knowledge base is, as values, and how a turn sees it."""
+"""The values of a user's knowledge base, and the view that a turn has of it."""
 
 import re
 from collections.abc import Sequence
@@ -19,37 +19,37 @@ _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u206
 
 
 class UnknownBaseError(StoreError):
-    """There is none of this id that belongs to this user."""
+    """The user has no knowledge base with this id."""
 
 
 class UnknownDocumentError(StoreError):
-    """The knowledge base has no document of this id."""
+    """The knowledge base has no document with this id."""
 
 
 class QuotaError(StoreError):
-    """A user keeps as much as one may. The message is for that user."""
+    """The user has reached a limit. The message is written for that user."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeBase:
-    """A knowledge base."""
+    """A user's knowledge base."""
 
     id: str
     name: str
     embedder: str
-    """Of the settings."""
+    """A name from the settings."""
     created_at: int
-    """In milliseconds since 1970."""
+    """Milliseconds since 1970."""
 
     @property
     def store(self) -> str:
-        """The store's name."""
+        """The name of its store."""
         return f"base-{self.id}-{self.embedder}"
 
 
 @dataclass(frozen=True, slots=True)
 class BaseDocument:
-    """A document of a knowledge base: there, or on its way."""
+    """A document of a knowledge base: stored, waiting, being read, or failed."""
 
     id: str
     name: str
@@ -58,17 +58,20 @@ class BaseDocument:
     passages: int
     characters: int = 0
     added_at: int = 0
-    """In seconds since 1970."""
+    """Seconds since 1970."""
     error: str = ""
 
     @property
     def kind(self) -> str:
-        """The ending of its name, in lower case."""
+        """The suffix of the name, in lower case and without the dot."""
         return PurePosixPath(self.name).suffix[1:].lower()
 
 
 class OneKnowledgeBase:
-    """A knowledge base as a turn searches it: so many passages, each under the name that its user gave the document."""
+    """A knowledge base as a turn searches it.
+
+    It can fix the number of passages. Each passage carries the name that the user gave to the document.
+    """
 
     def __init__(self, store: Searchable, top_k: int | None = None) -> None:
         self._store = store
@@ -77,25 +80,25 @@ class OneKnowledgeBase:
     async def search(
         self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
     ) -> list[Passage]:
-        """See the port."""
+        """Search the store, and show each document under the name that its user gave it."""
         found = await self._store.search(question, self._top_k or top_k, only, min_score)
         return [replace(passage, document=shown(passage.document)[1]) for passage in found]
 
 
 def kept_name(file_name: str) -> str:
-    """Under which a new document is kept: an id of ours, then the name as it may be shown."""
+    """Return the name that a new document is stored under: a new id, a slash, and the file name, safe to show."""
     name = _UNSHOWN.sub("", cleaned(file_name)).replace("\\", "/").rpartition("/")[2].strip()[-LONGEST_FILE_NAME:]
     return f"{uuid4()}/{name if name.strip('.') else 'document'}"
 
 
 def shown(kept: str) -> tuple[str, str]:
-    """The id of a document and the name that its user gave it."""
+    """Return the id of a document and the name that its user gave it."""
     number, _, name = kept.partition("/")
     return number, name
 
 
 def documents_of(known: Sequence[StoredDocument], jobs: "Sequence[Job]") -> list[BaseDocument]:
-    """The documents that are there, and those on their way or refused."""
+    """Return the stored documents, then those that are waiting, being read, or failed."""
     found = [BaseDocument(*shown(one.name), "live", one.passages, one.characters, one.added_at) for one in known]
     live = {one.name for one in known}
     waiting = [job for job in jobs if job.document not in live and job.state in ("queued", "running", "failed")]

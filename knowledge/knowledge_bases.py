@@ -1,4 +1,4 @@
-"""Users' knowledge bases: each is a store of one user, and each query names him."""
+"""The table of users' knowledge bases. Each is a store of one user, and a query for a user filters by that user."""
 
 import time
 from typing import Any
@@ -14,13 +14,13 @@ from knowledge.knowledge_base import KnowledgeBase, UnknownBaseError
 
 
 class KnowledgeBases:
-    """The rows of knowledge bases."""
+    """Reads and writes the rows of knowledge bases."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, user_id: str, name: str, embedder: str) -> KnowledgeBase:
-        """A new one, empty."""
+        """Create an empty knowledge base."""
         values = {
             "id": str(uuid4()), "user_id": user_id, "name": name, "embedder": embedder,
             "created_at": time.time_ns() // 1_000_000,
@@ -32,7 +32,7 @@ class KnowledgeBases:
             )
 
     async def get(self, user_id: str, base: str) -> KnowledgeBase:
-        """The one of this id. Raises UnknownBaseError."""
+        """Return the knowledge base with this id. Raises UnknownBaseError."""
         async with self._database.reading() as connection:
             row = (await connection.execute(select(KNOWLEDGE_BASE).where(*_owned(user_id, base)))).first()
         return _known(row)
@@ -40,7 +40,10 @@ class KnowledgeBases:
     async def page(
         self, user_id: str, limit: int | None = None, before: tuple[int, str] | None = None
     ) -> list[KnowledgeBase]:
-        """The user's, newest first, from behind the one that `before` names by time and id."""
+        """Return the user's knowledge bases, newest first.
+
+        `before` is the `created_at` and the id of the last one on the previous page.
+        """
         table = KNOWLEDGE_BASE.c
         where: list[Any] = [table.user_id == user_id, table.deleted_at.is_(None)]
         if before is not None:
@@ -50,23 +53,29 @@ class KnowledgeBases:
             return [_base(row) for row in await connection.execute(wanted)]
 
     async def rename(self, user_id: str, base: str, name: str) -> KnowledgeBase:
-        """Another name. Raises UnknownBaseError."""
+        """Change the name. Raises UnknownBaseError."""
         changed = update(KNOWLEDGE_BASE).where(*_owned(user_id, base)).values(name=name).returning(KNOWLEDGE_BASE)
         async with self._database.transaction() as connection:
             return _known((await connection.execute(changed)).first())
 
     async def hide(self, user_id: str, base: str) -> KnowledgeBase:
-        """Nobody finds it any more; what it holds is forgotten next. Raises UnknownBaseError."""
+        """Hide the knowledge base, so that nobody finds it while its content is deleted. Raises UnknownBaseError."""
         hidden = update(KNOWLEDGE_BASE).where(*_owned(user_id, base)).values(deleted_at=int(time.time()))
         async with self._database.transaction() as connection:
             return _known((await connection.execute(hidden.returning(KNOWLEDGE_BASE))).first())
 
     def there(self, user_id: str, base: str) -> Select[Any]:
-        """The row of a knowledge base that is not hidden, held so that it stays so to the transaction's end."""
+        """Return a query that finds the knowledge base if it is not hidden.
+
+        It locks the row, so that the knowledge base stays visible until the transaction ends.
+        """
         return select(KNOWLEDGE_BASE.c.id).where(*_owned(user_id, base)).with_for_update()
 
     async def hidden(self, user_id: str = "") -> list[KnowledgeBase]:
-        """Those, of all users or of one, whose deletion was begun and perhaps not ended."""
+        """Return the hidden knowledge bases of one user, or of all users.
+
+        Their deletion began, and may not have finished.
+        """
         where: list[Any] = [KNOWLEDGE_BASE.c.deleted_at.is_not(None)]
         if user_id:
             where.append(KNOWLEDGE_BASE.c.user_id == user_id)
@@ -75,7 +84,7 @@ class KnowledgeBases:
             return [_base(row) for row in rows]
 
     async def forget(self, base: KnowledgeBase) -> None:
-        """Delete the row of a hidden one."""
+        """Delete the row of a hidden knowledge base."""
         gone = (KNOWLEDGE_BASE.c.id == base.id, KNOWLEDGE_BASE.c.deleted_at.is_not(None))
         async with self._database.transaction() as connection:
             await connection.execute(delete(KNOWLEDGE_BASE).where(*gone))

@@ -1,4 +1,4 @@
-"""The stores of one process, opened at their first use: those of the settings, and users' knowledge bases."""
+"""The stores of one process, opened at first use: those of the settings, and users' knowledge bases."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -19,12 +19,15 @@ from knowledge.ingest.jobs import Jobs
 from knowledge.store import Store, StoreConfig, open_store, options_of
 
 MOST_BASES = 64
-"""Users' knowledge bases that are open at once; the one that was not used for longest is closed first."""
+"""The most knowledge bases that stay open. When there are more, the least recently used one is dropped."""
 SAMPLE = Path(__file__).parent / "sample"
 
 
 class OpenStores:
-    """Opens stores, their embedders and rerankers. Methods that are not async may block, and be called in a thread."""
+    """Opens stores, their embedders and rerankers.
+
+    Methods that are not async may block, and may be called in a thread.
+    """
 
     def __init__(self, settings: GraphSettings, database: Callable[[], Database]) -> None:
         self._settings = settings
@@ -42,11 +45,11 @@ class OpenStores:
         """Return the stores of a process's services."""
         stores = services.stores
         if not isinstance(stores, cls):
-            raise TypeError(f"The stores are a {type(stores).__name__}.")
+            raise TypeError(f"The stores are a {type(stores).__name__}. Expected: OpenStores.")
         return stores
 
     def store(self, name: str) -> Store:
-        """Return the store of that name. Raises UnknownServiceError."""
+        """Return the store with this name. Raises UnknownServiceError."""
         with self._opening:
             if base := BASE_STORE_NAME.fullmatch(name):
                 return self._base(name, base[2])
@@ -75,7 +78,7 @@ class OpenStores:
     async def warm(self, names: Iterable[str] | None = None) -> None:
         """Open these stores (None: those that are open) and search each once, so that the first caller does not wait.
 
-        Each is searched once only: a store that is away must not delay every turn.
+        Each store is searched only once: a store that does not answer must not delay every turn.
         """
         for name in [name for name in names or tuple(self._stores) if name not in self._warm]:
             self._warm.add(name)
@@ -104,7 +107,7 @@ class OpenStores:
         return open_engine(open_store, StoreConfig(name, scheme, database, self._folder, self._embedders[embedder]))
 
     def _place(self, name: str) -> StoreConfig:
-        """Return what a store of the settings is opened with."""
+        """Return the configuration of a store from the settings."""
         url = setting_of("store", name, self._settings.store_urls())
         options = open_engine(options_of, name, url)
         return StoreConfig(

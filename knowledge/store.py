@@ -1,4 +1,4 @@
-"""The Store port: documents in, the passages that speak to a question out; and the table from URL scheme to engine."""
+"""The Store port: documents go in, passages that answer a question come out. Also the table from scheme to engine."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from knowledge.embedders.rerank import Reranker
 
 Also = Callable[["AsyncConnection", int], Awaitable[None]]
-"""Runs in the transaction in which so many passages become visible. If it raises, they do not."""
+"""Called in the transaction that makes passages visible, with their number. If it raises, they stay invisible."""
 
 
 async def nothing_else(connection: "AsyncConnection", passages: int) -> None:
@@ -28,46 +28,50 @@ async def nothing_else(connection: "AsyncConnection", passages: int) -> None:
 
 
 def ignore_progress(done: int) -> None:
-    """A progress that nobody follows."""
+    """Ignore the progress."""
 
 
 class Store(Searchable, Protocol):
-    """Passages by name of their document. An instance serves the whole process."""
+    """Holds passages by their documents' names. One instance serves the whole process."""
 
     embedder: "Embedder"
 
     async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
-        """Take the documents in, all or none; one whose name is there is replaced, the same content costs nothing.
+        """Add the documents, all or none. A document replaces the one with the same name.
 
-        `progress` hears how many passages are done. Returns how many passages the documents have.
+        A document that has not changed costs nothing. `progress` is called with the number of passages that are done.
+        Returns how many passages the documents have.
         """
 
     async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
-        """Like `add`, and what else the store holds is gone at the same moment."""
+        """Add the documents like `add`, and remove all others at the same moment."""
 
     async def remove(self, names: Sequence[str]) -> int:
-        """Forget the documents of these names. Returns how many there were."""
+        """Delete the documents with these names. Returns how many there were."""
 
     async def answers(self) -> bool:
-        """Return whether it can be searched now, as far as a quick look tells."""
+        """Return whether the store can be searched now. This is only a quick check."""
 
     async def documents(self) -> list[StoredDocument]:
-        """What is held, by name."""
+        """Return the stored documents, sorted by name."""
 
     async def stats(self) -> Stats:
-        """How much is held."""
+        """Return how much the store holds."""
 
     def export(self) -> AsyncGenerator[Document, None]:
-        """Every document with its pieces, in a form that `add` takes."""
+        """Yield every document with its pieces, in a form that `add` accepts."""
 
     async def verify(self) -> list[str]:
-        """What is wrong, a sentence each: rows, words and vectors that do not agree."""
+        """Return the faults, one sentence each: rows, words and vectors that do not agree."""
 
     async def rebuild(self, progress: Callable[[int], None] = ignore_progress) -> int:
-        """Make words and vectors again from the passages, with the embedder of the settings. Returns their number."""
+        """Build words and vectors again from the passages, with the embedder of the settings.
+
+        Returns the number of passages.
+        """
 
     async def holds(self, document: Document) -> bool:
-        """Return whether this very content is stored under this name."""
+        """Return whether exactly this content is stored under this name."""
 
     async def take(
         self, document: Document, batches: AsyncIterable[Sequence[AnalysedPiece]], also: Also = nothing_else
@@ -81,22 +85,22 @@ class Store(Searchable, Protocol):
         """Delete everything in the store, and the store itself."""
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close everything that the store has opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """What an engine is opened with."""
+    """What an engine needs to open a store."""
 
     name: str
     url: str
     database: "Database"
     folder: Path
-    """For files of its own; only an embedded engine uses it."""
+    """For the engine's own files; only an embedded engine uses it."""
     embedder: "Embedder"
     reranker: "Reranker | None" = None
     sample: Path | None = None
-    """A folder of documents that a new store begins with."""
+    """A folder of documents that a new store starts with."""
 
 
 ENGINES = {
@@ -108,14 +112,14 @@ OPTIONS = frozenset({"embedder", "reranker"})
 
 
 def options_of(name: str, url: str) -> dict[str, str]:
-    """What stands behind the URL's question mark: the names of the store's embedder and reranker."""
+    """Return the options in the URL's query: the names of the store's embedder and reranker. Raises ValueError."""
     try:
         query = urlsplit(url).query
     except ValueError as error:
-        raise ValueError(f"store {name!r}: the address {url!r} cannot be read.") from error
+        raise ValueError(f"store {name!r}: the address {url!r} is not a valid URL.") from error
     options = {key: values[-1] for key, values in parse_qs(query, keep_blank_values=True).items()}
     if unknown := sorted(set(options) - OPTIONS):
-        raise ValueError(f"store {name!r}: no option {unknown[0]!r}. Accepted: {', '.join(sorted(OPTIONS))}.")
+        raise ValueError(f"store {name!r}: unknown option {unknown[0]!r}. Accepted: {', '.join(sorted(OPTIONS))}.")
     return options
 
 
@@ -123,13 +127,13 @@ def open_store(place: StoreConfig) -> Store:
     """Return the engine that the URL names. Raises ValueError."""
     parts = urlsplit(place.url)
     if parts.scheme in ENGINES and parts.scheme != "langchain" and (parts.path or parts.netloc):
-        raise ValueError(f"store {place.name!r}: {place.url!r} names a place. Accepted: `{parts.scheme}:` alone.")
+        raise ValueError(f"store {place.name!r}: {place.url!r} has a host or a path. Accepted: only `{parts.scheme}:`.")
     accepted = f"{', '.join(f'`{scheme}:`' for scheme in sorted(ENGINES))}."
     return cast(Store, engine_of("store", place.name, place.url, ENGINES, accepted)(place))
 
 
 def checked(question: str, top_k: int) -> tuple[str, int]:
-    """The question and how many passages are wanted, as an engine may take them."""
+    """Return the cleaned question, and `top_k` limited to MAX_TOP_K. Raises QueryError."""
     text = cleaned(question).strip()
     if not text:
         raise QueryError("The question is empty.")

@@ -1,1 +1,1 @@
-"""What can be done in a turn. One small async function a file; a file's name is the node's name."""
+"""The nodes, one small async function per file. The name of the file is the name of the node."""

@@ -1,4 +1,4 @@
-"""Fill a silence: arm a phrase that is spoken only if nothing else has been by then."""
+"""The node `acknowledge`: prepares a filler that is spoken only if nothing else is spoken before it."""
 
 from typing import Annotated, Literal
 
@@ -26,11 +26,14 @@ async def acknowledge(
     max_ms: Annotated[int, Field(ge=0)] = 1500,
     cooldown_ms: Annotated[int, Field(ge=0)] = 0,
 ) -> Update:
-    """Say one of its phrases if the caller still hears nothing after a while; it never waits itself.
+    """Say a short phrase if the caller still hears nothing after a while. The step itself does not wait.
 
-    `say` is a list, or one a language (`en`, `zh`); no phrase comes twice in a row in a call. With `median` the while
-    is the time that the endpoint's last 50 turns took to their first word, within `min_ms` and `max_ms`. After a phrase
-    a call has none for `cooldown_ms`. Where the host fills silences itself nothing is said.
+    If the host fills silences itself, nothing is said.
+
+    - `say`: a list of phrases, or one list per language (`en`, `zh`). A call never gets the same phrase twice in a row.
+    - `after_ms`: how long to wait, in milliseconds. `median`: the median time that the last 50 turns of the endpoint
+      took to their first word, but at least `min_ms` and at most `max_ms`. Before the first turn it is `max_ms`.
+    - `cooldown_ms`: after a phrase, a call gets no other phrase for this time.
     """
     line = turn.line
     if turn.profile.fills_silence or (cooldown_ms and turn.call.id and _since(turn) * 1000 < cooldown_ms):
@@ -50,7 +53,7 @@ async def acknowledge(
 
 
 def _in_language(say: Phrases | dict[str, Phrases], turn: Turn) -> Phrases:
-    """The phrases in the caller's language; while he has said nothing, in the one that he was spoken to."""
+    """Return the phrases in the caller's language, or in the language of the last message if they have not spoken."""
     words = turn.question or next((text_of(one.get("content")) for one in reversed(turn.messages)), "")
     return in_language(say, words)
 
@@ -60,10 +63,10 @@ def _since(turn: Turn) -> float:
 
 
 def _phrase(turn: Turn, phrases: Phrases) -> str:
-    """Another phrase than the last one of this call.
+    """Return a phrase that differs from the last one of this call, or an empty text if there is none.
 
-    The turn number is the place to start, for hosts that give no call id; what this process last said in the call,
-    or the history shows as said, is passed over. Empty if nothing is left.
+    The number of the turn chooses the first candidate, because some hosts send no call id. Phrases are skipped if this
+    process said them last in the call, or if the last answer in the history begins with them.
     """
     turns = sum(message.get("role") == "user" for message in turn.messages)
     said = [message.get("content") for message in turn.messages if message.get("role") == "assistant"]

@@ -1,4 +1,4 @@
-"""Let a model answer."""
+"""The node `call_model`: asks a model and speaks its answer."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ from dialgraph.turn.upstream_messages import upstream_messages
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 2_000
-"""Characters of a text that the host gives."""
+"""The number of characters that are spoken at a time, if the host gives the text."""
 
 
 @node(
@@ -42,18 +42,25 @@ async def call_model(
     fallbacks: tuple[str, ...] = (),
     hedge_after_ms: Annotated[int, Field(ge=1)] | None = None,
 ) -> Update:
-    """Stream a model's answer to the caller.
+    """Ask a model and stream its answer to the caller.
 
-    Every parameter of the request goes on to the model; `parameters` are the graph's own and win. A step in its `then`
-    table that offers a tool (hangup, transfer, run_tools …) is asked for by the model through that tool; the route is
-    then that step's entry, else `answered`. Of the `fallbacks` the next one is asked when a model fails before its
-    first word, and with `hedge_after_ms` also when none has said anything by then; the first one to speak goes on.
-    Where words become sound, a last message of the assistant's is spoken as it is: the host has the words already.
+    The `then` table can lead to steps that offer a tool (hangup, transfer, run_tools …). The model gets these tools.
+    When it calls one, the route is the entry of that step. Otherwise the route is `answered`.
+
+    If words become sound and the last message is the assistant's, that message is spoken as it is, without a model.
+    Hosts send such a message when they already have the words, for example a greeting.
+
+    - `model`: the name of a model in the settings.
+    - `upstream_model`: the upstream's name of the model, in place of the one that the request names.
+    - `parameters`: parameters for the model. All parameters of the request are passed on; these override them.
+    - `fallbacks`: models to ask in order, each one if the model before it fails before its first word.
+    - `hedge_after_ms`: also ask the next fallback if no model has said a word after this time. The first model that
+      speaks gives the answer.
     """
     if (given := _given_words(turn)) is not None:
         for at in range(0, len(given), _AT_ONCE):
             await turn.say(given[at : at + _AT_ONCE])
-            await asyncio.sleep(0)  # a long text does not hold up every other call
+            await asyncio.sleep(0)  # a long text must not hold up every other call
         return {"route": "answered"}
     offered = await offered_tools(state, turn)
     request = ChatRequest(
@@ -73,7 +80,7 @@ async def call_model(
     else:
         stream = models[0].stream(request, turn.stack)
     passages = state.get("passages", [])
-    # A document may tell the model to hang up: what nobody declared as a tool does not reach the host.
+    # A passage may ask the model to hang up, so a call of an undeclared tool must not reach the host.
     asked = OfferedCalls(offered, declared_tools(request.parameters) if passages else None)
     answer = _Answer(request.messages, keeps=offered.runs_tools)
     before = state.get("said", "")
@@ -85,7 +92,7 @@ async def call_model(
                 if apart:
                     apart = False
                     if not part.text[:1].isspace():
-                        part = Say(f" {part.text}")  # what it said before its tools ran ends here
+                        part = Say(f" {part.text}")  # separates it from what the model said before its tools ran
                 await turn.emit(part)
                 continue
             answer.hear(part)
@@ -97,23 +104,23 @@ async def call_model(
     if answer.usage is None:
         await turn.emit(answer.estimated())
     if asked.refused:
-        log.warning("a call of a tool that nobody declared was dropped", extra={"step": turn.place.step})
+        log.warning("a call of an undeclared tool was dropped", extra={"step": turn.place.step})
         if not turn.spoke and not asked.kept:
-            raise ModelError("empty", f"The model {model!r} called a tool that nobody declared, without a word.")
+            raise ModelError("empty", f"The model {model!r} said nothing and called a tool that was not declared.")
     if asked.kept and not asked.calls and not turn.spoke:
-        raise ModelError("empty", f"The model {model!r} asked for tools that it no longer has, without a word.")
+        raise ModelError("empty", f"The model {model!r} said nothing and called tools that it may no longer use.")
     if asked.calls:
         await turn.line.flush_text()
     elif not asked.kept and await _is_silent(turn, answer) and not _may_be_silent(turn, answer):
-        raise ModelError("empty", f"The model {model!r} finished without a word that can be said.")
+        raise ModelError("empty", f"The model {model!r} finished without any words to speak.")
     return {"route": "answered", **asked.update("".join(answer.said), answer.attached)}
 
 
 class _Answer:
-    """What is to be known of an answer when it has ended."""
+    """What the node must know of an answer when it has ended."""
 
     def __init__(self, messages: Sequence[Message], *, keeps: bool) -> None:
-        """`keeps`: its words and what its provider attached go into the next prompt."""
+        """Begin an answer. `keeps`: store its words and what its provider attached, for the next prompt."""
         self._messages = messages
         self._keeps = keeps
         self._tokens = 0.0
@@ -122,16 +129,16 @@ class _Answer:
         self.usage: Usage | None = None
         self.finish = ""
         self.only_words = True
-        """Whether nothing came for the ear but words."""
+        """Whether nothing but words was received for the caller to hear."""
 
     def hear_words(self, text: str) -> None:
-        """These words came."""
+        """Record these words of the model."""
         self._tokens += estimate(text)
         if self._keeps:
             self.said.append(text)
 
     def hear(self, part: Part) -> None:
-        """This came."""
+        """Record this part of the answer."""
         if isinstance(part, Usage):
             self.usage = part
         elif isinstance(part, Finish):
@@ -154,12 +161,12 @@ class _Answer:
             self.attached[key] = value
 
     def estimated(self) -> Usage:
-        """Its usage, where the model told none."""
+        """Return the estimated usage, for a model that reported none."""
         return estimated_usage(self._messages, self._tokens)
 
 
 async def _is_silent(turn: Turn, answer: _Answer) -> bool:
-    """Whether nothing of it reaches the ear: thoughts, marks and calls written as text do not."""
+    """Return whether the caller hears nothing of the answer. Thoughts, marks and calls as text are not heard."""
     if not turn.spoke or not answer.only_words:
         return not turn.spoke
     if not turn.line.heard_words:
@@ -168,12 +175,12 @@ async def _is_silent(turn: Turn, answer: _Answer) -> bool:
 
 
 def _may_be_silent(turn: Turn, answer: _Answer) -> bool:
-    """A client of OpenAI's knows what a filtered answer is; a caller would only hear nothing."""
+    """Return whether an empty answer is allowed: OpenAI clients understand a filtered answer, but a caller does not."""
     return answer.finish == "content_filter" and turn.profile.on_failure != "speak" and not turn.line.voiced
 
 
 def _given_words(turn: Turn) -> str | None:
-    """What a host wants to have spoken: Agora's greetings come as a last message of the assistant's."""
+    """Return the words that the host wants spoken, or None. Agora sends greetings as a last assistant message."""
     last = turn.messages[-1] if turn.messages else {}
     if not turn.line.voiced or last.get("role") != "assistant":
         return None

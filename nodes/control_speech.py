@@ -1,4 +1,4 @@
-"""Tell the host how to speak this turn."""
+"""The node `control_speech`: says how the host should speak this turn."""
 
 from typing import Any
 
@@ -9,10 +9,13 @@ from dialgraph import Metadata, State, Turn, Update, node
 async def control_speech(
     state: State, turn: Turn, *, interruptable: bool = True, tts_params: dict[str, Any] | None = None
 ) -> Update:
-    """Say whether the caller may break in, and with which voice the host is to speak.
+    """Set whether the caller may interrupt, and with which voice the host speaks.
 
-    Agora reads both from the first chunk of an answer, so it stands before every step that speaks; for other hosts it
-    does nothing.
+    Put this step before every step that speaks, because Agora reads both values from the first chunk of an answer. For
+    other hosts it does nothing.
+
+    - `interruptable`: whether the caller may interrupt the answer.
+    - `tts_params`: the host's own parameters for its voice.
     """
     data: dict[str, object] = {"interruptable": interruptable}
     if tts_params:

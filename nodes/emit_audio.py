@@ -1,4 +1,4 @@
-"""From here on what is said is heard."""
+"""The node `emit_audio`: turns the words of all later steps into sound."""
 
 from dialgraph import State, Turn, Update, node
 from dialgraph.turn.sound_format import FrameMs, SampleRate, SoundFormat
@@ -16,11 +16,17 @@ async def emit_audio(
     sound: SoundFormat = "pcm16",
     real_time: bool = True,
 ) -> Update:
-    """Open the audio outlet and return at once: each sentence leaves as its transcript and 40 ms frames of PCM16.
+    """Speak the words of all later steps: send each sentence as a transcript and frames of PCM16 sound.
 
-    A request whose `modalities` leave audio out gets text; its `audio.voice` and `audio.format` (`pcm16` or `wav`)
-    count before the endpoint's. Frames leave as fast as they are heard, a fifth of a second ahead; without `real_time`,
-    and in a reply that is not streamed, as fast as they are made.
+    The step returns immediately. A request that has `modalities` without `audio` gets text. The request's `audio.voice`
+    and `audio.format` (`pcm16` or `wav`) override the options of this step.
+
+    - `voice`: the name of a voice in the settings.
+    - `sample_rate`: samples per second.
+    - `frame_ms`: the length of a frame in milliseconds.
+    - `sound`: the format, `pcm16` or `wav`.
+    - `real_time`: send frames as fast as they are played, 0.2 seconds ahead. If false, or if the reply is not streamed,
+      frames are sent as soon as they are ready.
     """
     if turn.asks_for("audio", absent=True) and not turn.line.voiced:
         manner = sound_format_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)

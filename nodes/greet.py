@@ -1,4 +1,4 @@
-"""Speak first: a turn that the caller's words did not begin."""
+"""The node `greet`: answers a turn that did not begin with words of the caller."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -30,12 +30,24 @@ async def greet(
     voicemail: Words = "",
     language: str = "",
 ) -> Update:
-    """Speak without a model when no words of the caller began the turn.
+    """Greet the caller, or ask whether they are still there, without a model.
 
-    The route is `words` when the caller said something, `spoken` after a greeting or a prompt, and `over` when the
-    prompts are used up or a machine has answered: lead it to a hangup. A host says what began a turn in
-    `metadata.source` (`greeting`, `silence`, `voicemail` …); a turn without any user message is an opening. `voicemail`
-    is left on a machine. `language` (`en`, `zh`) is spoken while the caller has said nothing; empty: as the history is.
+    The route is:
+
+    - `words` if the caller has said something. Nothing is spoken.
+    - `spoken` after a greeting or a prompt.
+    - `over` if all prompts are used up or an answering machine has answered. Lead this route to `hangup`.
+
+    The host says what began the turn in `metadata.source` (`greeting`, `silence`, `voicemail` …). A turn without any
+    user message opens the call.
+
+    - `greeting`: what to say when the call opens.
+    - `prompts`: what to say when the caller is silent: the first one, then the next one, and so on.
+    - `most_prompts`: how many prompts to say before the route is `over`.
+    - `voicemail`: what to say to an answering machine.
+    - `language`: the language (`en`, `zh`) until the caller has said something. Empty: the language of the history.
+
+    Every text can be one text, or one per language (`en`, `zh`).
     """
     source = turn_source(turn.call.source)
     words = _latest_words(turn)
@@ -57,7 +69,7 @@ async def greet(
 
 
 def _latest_words(turn: Turn) -> str:
-    """What the caller said last, if that is what the turn answers."""
+    """Return what the caller said last, if this turn answers it; else an empty text."""
     last: Message = turn.messages[-1] if turn.messages else {}
     if last.get("role") == "assistant" or turn_source(turn.call.source) == "opening":
         return ""
@@ -65,7 +77,7 @@ def _latest_words(turn: Turn) -> str:
 
 
 def _prompts_since_words(turn: Turn, prompts: tuple[Words, ...]) -> int:
-    """How often the caller was asked since he last said something: the host sends the history with every turn."""
+    """Return how many prompts the caller got since they last spoke, counted in the history that the host sends."""
     texts = {text for prompt in prompts for text in ([prompt] if isinstance(prompt, str) else prompt.values())}
     count = 0
     for message in reversed(turn.messages):

@@ -1,4 +1,4 @@
-"""End the call."""
+"""The node `hangup`: ends the call."""
 
 from typing import Any
 
@@ -26,11 +26,14 @@ async def hangup(
     command: str = "",
     finish: FinishReason = "",
 ) -> Update:
-    """Say goodbye, unless words were spoken already, then tell the host to hang up, once.
+    """Say goodbye, then ask the host to hang up.
 
-    `say` is one text, or one a language (`en`, `zh`). `tool` (`hangup`, `endCall`, `end_call` …) and `finish` are the
-    profile's if they are empty. `command` replaces the call by text that the host obeys, such as Alibaba's
-    `<imsagent_hangup/>`. `reason` goes to hosts that ask for one.
+    - `say`: the goodbye, as one text or one per language (`en`, `zh`). It is left out if words were already spoken in
+      this turn.
+    - `reason`: the reason, for hosts that ask for one.
+    - `tool`: the host's tool (`hangup`, `endCall`, `end_call` …). Empty: the tool of the host's profile.
+    - `command`: a text that the host obeys, sent in place of the tool call, such as Alibaba's `<imsagent_hangup/>`.
+    - `finish`: the finish reason of the answer. Empty: the one of the host's profile.
     """
     arguments = {"reason": reason}
     await act(state, turn, "hangup", say=say, arguments=arguments, tool=tool, command=command, finish=finish)

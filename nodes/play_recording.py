@@ -1,4 +1,4 @@
-"""Play a prepared recording with its words."""
+"""The node `play_recording`: plays a prepared recording together with its words."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SIMULATED = "[simulated] The recording {name!r} {fault}, so this is {kind} in it
 _SIMULATED_SECONDS = 1.0
 Missing = Literal["silence", "tone", "error"]
 _LONGEST_TEXT = 100_000
-"""Characters of the words."""
+"""The most characters of a text file."""
 
 
 @node(speaks=True, sounds=True)
@@ -35,18 +35,26 @@ async def play_recording(
     real_time: bool = True,
     missing: Missing = "tone",
 ) -> Update:
-    """Speak a text file and a recording of the folder `recordings`: the transcript, then 40 ms frames.
+    """Play a recording from the folder `recordings`: first send its text as the transcript, then its sound in frames.
 
-    A WAV is understood whatever its rate, width and channels are; anything else is PCM16 mono at `raw_rate`. Without
-    the files, or with damaged ones, a reply is simulated whose transcript says so and whose sound is a tone or silence,
-    never noise; or it is an error.
+    A request that has `modalities` without `audio` gets only the text.
+
+    - `text`, `recording`: the names of the two files.
+    - `raw_rate`: the samples per second of a recording that is not a WAV file. It must be PCM16 mono. A WAV file may
+      have any rate, width and number of channels.
+    - `sample_rate`: the samples per second that are sent.
+    - `frame_ms`: the length of a frame in milliseconds.
+    - `sound`: the format that is sent, `pcm16` or `wav`. The request's `audio.format` overrides it.
+    - `real_time`: send frames as fast as they are played. If false, they are sent as soon as they are ready.
+    - `missing`: what to do if a file is missing or damaged. `tone` or `silence`: play this for one second, with a
+      transcript that says so. `error`: fail.
     """
     if not turn.asks_for("audio", absent=True):
         words, _ = await _found(turn, text, "", missing, raw_rate, sample_rate)
         await turn.say(words)
         return None
     line = turn.line
-    # Of what was said before it: one turn's sound has one id, one rate and one header.
+    # Sound that was sent before sets the format: the sound of a turn has one id, one rate and one header.
     frames = line.sound(
         lambda: sound_format_of(turn, sample_rate=sample_rate, frame_ms=frame_ms, real_time=real_time, sound=sound)
     )
@@ -56,9 +64,9 @@ async def play_recording(
     apart = " " if frames.ends.isascii() and frames.ends.strip() else ""
     await turn.emit(Transcript(frames.id, apart + words))
     frames.ends = words[-1:]
-    pace = None if line.voiced else frames.pace  # a voice's outlet paces what passes it
+    pace = None if line.voiced else frames.pace  # the outlet of a voice sets the pace itself
     frames.begin(manner.sample_rate)
-    # A second at a time, so that a long recording is neither held in memory nor read on the event loop.
+    # One second at a time, and in a thread: a long recording must not fill memory or block the event loop.
     while block := await in_thread(next, blocks, None):
         for frame in frames.cut(block):
             if pace is not None:
@@ -72,7 +80,7 @@ async def play_recording(
 async def _found(
     turn: Turn, text: str, recording: str, missing: Missing, raw_rate: int, sample_rate: int
 ) -> tuple[str, Iterator[bytes]]:
-    """The words and the sound, or what stands in their place. Without a recording's name only the words count."""
+    """Return the words and the sound, or a simulated reply. If `recording` is empty, return only the words."""
     try:
         words = await in_thread(_words, turn, text)
         if not recording:
@@ -82,7 +90,7 @@ async def _found(
         fault = _told(error)
         if missing == "error":
             raise fault from error
-        log.warning("a recording cannot be played", extra={"reason": str(fault)})
+        log.warning("a recording could not be played", extra={"reason": str(fault)})
         return _simulated(error, missing, sample_rate)
 
 
@@ -92,7 +100,7 @@ def _words(turn: Turn, name: str) -> str:
 
 
 def _opened(turn: Turn, name: str, raw_rate: int, sample_rate: int) -> Iterator[bytes]:
-    """The recording's blocks. Its first one is read now: a damaged file is known before a word is said."""
+    """Return the blocks of the recording. Read the first one now, to find a damaged file before a word is said."""
     file = turn.services.recording(name)
     turn.stack.callback(file.close)
     blocks = samples(file, name, raw_rate, sample_rate)
@@ -111,5 +119,5 @@ def _simulated(
 
 
 def _told(error: FileNotFoundError | RecordingError) -> RecordingError:
-    """The same for the caller: the file's name, and no folder."""
+    """Return the error as the caller may see it: with the name of the file, but not its folder."""
     return error if isinstance(error, RecordingError) else RecordingError(error.filename, "was not found")

@@ -1,15 +1,20 @@
-"""Go on where the call stands."""
+"""The node `recall`: continues where the last turn of the call ended."""
 
 from dialgraph import State, Turn, Update, node
 
 
 @node(writes="route", needs_memory=True)
 async def recall(state: State, turn: Turn) -> Update:
-    """Choose the way by what is kept of the call.
+    """Choose the next step from the memory of the call.
 
-    The route is the stage that a step has set; without one it is the first slot that is missing, if its table has an
-    entry of that name, else `missing`; and `complete` when every slot is known. The graph's policy declares the slots:
-    `Policy(memory={"slots": {"name": "text", "day": "date"}})`.
+    The route is the first of these that applies:
+
+    - the stage, if a `remember` step has set one;
+    - `complete`, if every slot is filled;
+    - the name of the first missing slot, if the `then` table has an entry of that name;
+    - `missing`.
+
+    The policy of the graph declares the slots: `Policy(memory={"slots": {"name": "text", "day": "date"}})`.
     """
     memory = turn.memory
     await memory.load()

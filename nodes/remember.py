@@ -1,4 +1,4 @@
-"""Keep what the caller told."""
+"""The node `remember`: stores what the caller has said."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def _tool(*, tool: str = "remember", slots: Mapping[str, str] | None = None, **_
 
 
 MOST_PASSES = 8
-"""How often a model may tell something in one turn before it has to speak."""
+"""How often a model may call this tool in one turn before it has to speak."""
 
 
 @node(may_read=("tool_call", "passes"), writes="passes", offers=_tool, needs_memory=True)
@@ -43,14 +43,18 @@ async def remember(
     values: dict[str, str | int | float | bool | None] | None = None,
     tool: str = "remember",
 ) -> Update:
-    """Fill slots of the call's memory: with what the model gave in a call of the tool, or with fixed `values`.
+    """Store values in the memory of the call: those that the model gave in its tool call, and the fixed `values`.
 
-    A value that is not of its slot's type is not kept, and is a problem that templates can show (`memory.problems`).
-    `stage` says where the call stands from now on; `""` leaves that to the missing slots.
+    A value of the wrong type is not stored. Templates can show the problem (`memory.problems`).
+
+    - `stage`: the stage of the call from now on, which `recall` uses as its route. `""`: clear the stage, so that the
+      missing slots decide. Null: leave it as it is.
+    - `values`: fixed values, by slot. Null as a value empties the slot.
+    - `tool`: the name of the tool that the model calls.
     """
     passes = state.get("passes", 0) + 1
     if passes > MOST_PASSES:
-        raise ModelError("malformed", "The model kept telling what it knows and never spoke.")
+        raise ModelError("malformed", "The model called the memory tool again and again and never spoke.")
     given = arguments_of(state) if state.get("tool_call", {}).get("name") == tool else {}
     await turn.memory.keep({**given, **(values or {})}, stage)
     return {"passes": passes}

@@ -1,4 +1,4 @@
-"""Look the question up in a knowledge store."""
+"""The node `retrieve`: searches a knowledge store for the question."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from dialgraph import Citation, Citations, Filter, State, Turn, Update, node
 from dialgraph.passages import LONGEST_QUESTION, MAX_TOP_K
 
 _LONGEST = LONGEST_QUESTION // 2
-"""Characters of a question: more is no speech, and would hold up every other call. What was said last counts."""
+"""The most characters of a question; only its end is used. A longer text is not speech and would block other calls."""
 
 
 @node(reads="question", writes="passages", uses={"store": "store"})
@@ -24,10 +24,15 @@ async def retrieve(
     language: Literal["", "en", "zh"] = "",
     cite: bool = False,
 ) -> Update:
-    """Find the passages that speak to the question; none rather than the least bad ones.
+    """Find the passages in a store that answer the question. If no passage answers it, the result is empty.
 
-    `min_score` (0 to 1) takes the place of the store's own threshold. `documents`, `tags` (all of them) and `language`
-    say where to look. With `cite` the answer's last chunk says where it was found, in a field `citations`.
+    - `store`: the name of a store in the settings.
+    - `top_k`: the most passages to return.
+    - `min_score`: the lowest score of a passage, from 0 to 1. It replaces the store's own threshold.
+    - `documents`: search only these documents. Empty: all documents.
+    - `tags`: search only documents that have all of these tags.
+    - `language`: search only documents in this language (`en`, `zh`). Empty: both.
+    - `cite`: add a field `citations` to the last chunk of the answer. It says where the passages were found.
     """
     question = state["question"][-_LONGEST:]
     if not question.strip():

@@ -1,4 +1,4 @@
-"""Put what the model must know into the prompt, beside the caller's messages."""
+"""The node `rewrite_messages`: adds a system message with what the model must know."""
 
 from functools import cache
 from pathlib import Path
@@ -12,19 +12,19 @@ from dialgraph import State, Turn, Update, node
 from dialgraph.turn.upstream_messages import upstream_messages
 
 FOLDER = Path(__file__).parent / "templates"
-# Sandboxed though only a graph's author writes templates: what they fill in comes from callers and documents.
+# Only authors write templates, but their values come from callers and documents. So the environment is sandboxed.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 _FENCE = str.maketrans({"<": "‹", ">": "›"})
 
 
 def _fenced(text: str) -> str:
-    """A document's words so that none of them can end the fence that they stand in."""
+    """Return the text with `<` and `>` replaced, so that a document cannot close the tag that encloses it."""
     return text.translate(_FENCE)
 
 
 def _line(value: object) -> str:
-    """A value that a caller gave, on one line and without the marks of a fence."""
+    """Return the caller's value on one line, with `<` and `>` replaced."""
     return _fenced(" ".join(str(value).split()))
 
 
@@ -33,13 +33,13 @@ _ENVIRONMENT.filters["line"] = _line
 
 
 def _source(template: str) -> str:
-    """A template's text: the file of that name, or the text itself if it is no name."""
+    """Return the text of a template: the file of that name, or `template` itself if it is not a name."""
     if not template.isidentifier():
         return template
     path = FOLDER / f"{template}.j2"
     if not path.exists():
         names = ", ".join(sorted(repr(file.stem) for file in FOLDER.glob("*.j2")))
-        raise ValueError(f"no template {template!r}. Accepted: {names}, or a template's text")
+        raise ValueError(f"unknown template {template!r}. Accepted: {names}, or the text of a template")
     return path.read_text(encoding="utf-8")
 
 
@@ -47,7 +47,7 @@ def _checked(template: str) -> str:
     try:
         _compiled(template)
     except TemplateError as error:
-        raise ValueError(f"the template cannot be read: {error}") from error
+        raise ValueError(f"the template is not valid: {error}") from error
     return template
 
 
@@ -57,17 +57,20 @@ def _compiled(template: str):  # type: ignore[no-untyped-def]  # jinja2 keeps Te
 
 
 DEFAULT = "with_context"
-_compiled(DEFAULT)  # read now, not in the middle of the first turn
+_compiled(DEFAULT)  # compiled now, so that the first turn does not wait for it
 
 
 @node(may_read="passages", writes="prompt")
 async def rewrite_messages(
     state: State, turn: Turn, *, template: Annotated[str, AfterValidator(_checked)] = DEFAULT
 ) -> Update:
-    """Add one system message made from a template, and leave out what only the host needs.
+    """Add one system message from a template to the caller's messages, and remove fields that only hosts read.
 
-    The template sees `passages`, `question`, `call`, `memory` and `messages`. No message of the caller is lost or
-    moved: ours stands behind the system messages that the caller put first, where every provider accepts it.
+    The new message comes after the system messages at the beginning, because every provider accepts it there. No
+    message of the caller is lost or moved.
+
+    - `template`: the name of a file in `nodes/templates/` without `.j2`, or the text of a Jinja template. It can use
+      `passages`, `question`, `call`, `memory` and `messages`.
     """
     prompt = upstream_messages(turn.messages)
     await turn.memory.load()

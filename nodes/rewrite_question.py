@@ -1,4 +1,4 @@
-"""What is searched for when the caller goes on from the last question: "and on Sundays?"."""
+"""The node `rewrite_question`: completes a follow-up question such as "and on Sundays?" before it is searched for."""
 
 import re
 from collections.abc import Sequence
@@ -30,10 +30,12 @@ _INSTRUCTION = (
 
 @node(reads="question", writes="question", uses={"model": "model"})
 async def rewrite_question(state: State, turn: Turn, *, model: str = "") -> Update:
-    """Complete a question that goes on from the ones before, so that it finds what it means.
+    """Complete a follow-up question, such as "and on Sundays?", so that a search finds what the caller means.
 
-    Without a model the caller's earlier words are put before it, when it is short or points back. With `model` that
-    model rewrites it; if it fails, words do.
+    Only a question that is short or refers to earlier words is changed.
+
+    - `model`: the name of a model that rewrites the question. If it is empty or the model fails, the caller's earlier
+      words are put in front of the question.
     """
     question = state["question"]
     said = _said_before(turn.messages)
@@ -45,7 +47,7 @@ async def rewrite_question(state: State, turn: Turn, *, model: str = "") -> Upda
 
 
 def goes_on(question: str) -> bool:
-    """Whether the question cannot be understood by itself. In doubt it can: a wrong yes finds the old matter again."""
+    """Return whether the question needs the earlier words. If unsure, return False: a wrong True finds old passages."""
     text = question.strip()
     telling = sum(tells(unit) for unit in words(text))
     if is_chinese(text):
@@ -57,7 +59,7 @@ def goes_on(question: str) -> bool:
 
 
 def _said_before(messages: Sequence[Message]) -> list[str]:
-    """The caller's earlier words: back to the last question that could be understood by itself."""
+    """Return the caller's earlier texts, back to the last one that can be understood alone."""
     spoken = [message for message in messages if message.get("role") == "user"][-_LOOKS_BACK - 1 : -1]
     said = [text_of(message.get("content"))[-LONGEST_QUESTION:] for message in spoken]
     found: list[str] = []
@@ -70,7 +72,7 @@ def _said_before(messages: Sequence[Message]) -> list[str]:
 
 
 async def _by_model(turn: Turn, name: str, question: str) -> str:
-    """The model's question; empty if it gives none."""
+    """Return the question as the model rewrote it, or an empty text if it gave none."""
     talk = [message for message in turn.messages if message.get("role") in ("user", "assistant")][-6:]
     messages: list[Message] = [{"role": "system", "content": _INSTRUCTION}, *talk]
     request = ChatRequest(messages, {"max_tokens": 80, "temperature": 0}, environment=turn.environment)

@@ -1,4 +1,4 @@
-"""Do what the model asked for, on our side, and let it go on."""
+"""The node `run_tools`: runs the tools that the model called, on this server."""
 
 import asyncio
 import hashlib
@@ -31,13 +31,18 @@ async def run_tools(
     passes: Annotated[int, Field(ge=1, le=20)] = 3,
     timeout_ms: Annotated[int, Field(ge=1)] = 5000,
 ) -> Update:
-    """Run the tools that the model called, all at once, and put their results into the prompt.
+    """Run all tools that the model called, at the same time, and add their results to the prompt.
 
-    It stands in the `then` table of `call_model`, which offers its tools to the model, and leads back to it:
-    `Step("call_model", then={"answered": END, "tools": "run_tools"}), Step("run_tools", then="call_model")`. The tools
-    are the functions given to `compile_graph(tools=…)` and those of the MCP `servers` that the settings name; `only`
-    picks some. After `passes` rounds the model has to answer without them. A tool that fails or takes too long gives
-    the model a sentence that says so; nothing of it reaches the caller.
+    Lead `call_model` to this step and back. Then `call_model` offers the tools to the model:
+    `Step("call_model", then={"answered": END, "tools": "run_tools"}), Step("run_tools", then="call_model")`.
+
+    The tools are the functions in `compile_graph(tools=…)` and the tools of MCP servers. If a tool fails or takes too
+    long, the model gets a sentence that says so. The caller does not hear it.
+
+    - `servers`: the names of MCP servers in the settings.
+    - `only`: the names of the tools to offer. Empty: all of them.
+    - `passes`: how often tools may run in one turn. After that the model must answer without them.
+    - `timeout_ms`: the time limit of each tool.
     """
     calls: list[dict[str, Any]] = state["tool_calls"]
     boxes = {name: box for name, (_, box) in (await turn.tools(servers)).items()}
@@ -63,7 +68,7 @@ async def run_tools(
 
 
 async def _result(call: Mapping[str, str], box: Toolbox | None, context: ToolContext, seconds: float) -> str:
-    """What the model is told: the result, or why there is none."""
+    """Return what the model gets: the result of the tool, or the reason why there is none."""
     name = call["name"]
     try:
         arguments: Any = orjson.loads(call["arguments"] or "{}")
@@ -74,17 +79,20 @@ async def _result(call: Mapping[str, str], box: Toolbox | None, context: ToolCon
     except ToolError as error:
         problem = str(error)
     except orjson.JSONDecodeError:
-        problem = "The arguments are no JSON."
+        problem = "The arguments are not valid JSON."
     except TimeoutError:
         problem = "The tool took too long."
-    except Exception:  # an author's function may raise anything; the model hears that it failed, the log hears what
+    except Exception:  # an author's function may raise anything; only the log gets the details, not the model
         log.exception("a tool failed", extra={"tool": name})
         problem = "The tool failed."
     return orjson.dumps({"error": problem}).decode()
 
 
 def _context(turn: Turn, call: Mapping[str, str], seen: dict[str, int]) -> ToolContext:
-    """The key names the turn, the tool and its arguments, and which of several equal calls it is."""
+    """Return the context of the call. Its key depends on the turn, the tool, the arguments and the number of the call.
+
+    The number counts equal calls in the turn, so that each of them has its own key.
+    """
     try:
         arguments = orjson.dumps(orjson.loads(call["arguments"]), option=orjson.OPT_SORT_KEYS).decode()
     except orjson.JSONDecodeError:
@@ -96,6 +104,6 @@ def _context(turn: Turn, call: Mapping[str, str], seen: dict[str, int]) -> ToolC
 
 
 def _as_sent(call: Mapping[str, Any]) -> dict[str, object]:
-    """The call as the model made it, with what its provider attached."""
+    """Return the call as the model made it, with the extra fields of its provider."""
     function = {"name": call["name"], "arguments": call["arguments"] or "{}"}
     return {**call.get("extra", {}), "id": call["id"], "type": "function", "function": function}

@@ -1,4 +1,4 @@
-"""Press keys of the phone, for menus on the other end."""
+"""The node `send_digits`: presses keys of the phone, for a menu at the other end."""
 
 import re
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from dialgraph.turn.host_tools import action_form
 from dialgraph.turn.node import Tool
 
 _NO_KEY = re.compile(r"[^0-9A-D*#wW]")
-"""Everything but the sixteen keys, and `w` and `W`, the pauses of half a second and a second."""
+"""Everything except the sixteen keys and the pauses `w` (half a second) and `W` (one second)."""
 
 
 def _tool(*, tool: str = "", digits: str = "", **_: Any) -> Tool:
@@ -31,13 +31,19 @@ async def send_digits(
     command: str = "",
     finish: FinishReason = "",
 ) -> Update:
-    """Tell the host to send these keys, once; without `digits` those that the model asked for.
+    """Ask the host to press keys of the phone, for a menu at the other end.
 
-    `tool` and `finish` are the profile's if they are empty; `command` replaces the call by text that the host obeys.
+    - `digits`: the keys `0-9`, `A-D`, `*` and `#`, and the pauses `w` (half a second) and `W` (one second). Empty: the
+      keys that the model asked for.
+    - `say`: what to say first, as one text or one per language (`en`, `zh`). It is left out if words were already
+      spoken in this turn.
+    - `tool`: the host's tool. Empty: the tool of the host's profile.
+    - `command`: a text that the host obeys, sent in place of the tool call.
+    - `finish`: the finish reason of the answer. Empty: the one of the host's profile.
     """
     keys = digits or _NO_KEY.sub("", str(arguments_of(state).get("digits", "")))[:64]
     hosts_tool = (tool or action_form(turn, "digits").tool) in turn.requested_tools
     if not keys and not hosts_tool and not command:
-        raise ModelError("malformed", "The model asked to press keys, but named none.")
+        raise ModelError("malformed", "The model asked to press keys, but named no valid key.")
     await act(state, turn, "digits", say=say, arguments={"digits": keys}, tool=tool, command=command, finish=finish)
     return None

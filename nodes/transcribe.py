@@ -1,4 +1,4 @@
-"""Turn the caller's speech into text, for models that read."""
+"""The node `transcribe`: turns the caller's speech into text, for models that accept only text."""
 
 import asyncio
 import base64
@@ -20,17 +20,19 @@ from dialgraph.speech.wav import header
 _EARLIER = {False: "(spoken earlier)", True: "（之前说的话）"}
 _NOTHING = {False: "(nothing was understood)", True: "（没有听清）"}
 _PCM16_RATE = 24_000
-"""Of OpenAI's input in this form, which has no header to say it."""
+"""The sample rate of OpenAI's `pcm16` input. This format has no header, so the rate is fixed."""
 
 
 @node(uses={"transcriber": "transcriber"})
 async def transcribe(
     state: State, turn: Turn, *, transcriber: str = "main", most: Annotated[int, Field(ge=1, le=32)] = 4
 ) -> Update:
-    """Put words in the place of the caller's `input_audio` parts, for every step that comes later.
+    """Replace the caller's `input_audio` parts with their words, for all later steps.
 
-    Of a long conversation the `most` last pieces of speech are understood; earlier ones become a mark. A request
-    without speech goes on as it is, and asks nobody.
+    A request without speech is not changed, and the transcriber is not asked.
+
+    - `transcriber`: the name of a transcriber in the settings.
+    - `most`: how many pieces of speech to transcribe, counted from the end. A mark replaces the earlier ones.
     """
     spoken = [part for message in turn.messages for part in _speech(message)][-most:]
     if not spoken:
@@ -68,7 +70,7 @@ def _sound(part: Mapping[str, Any]) -> tuple[bytes, str]:
     if not sound:
         raise VoiceError("rejected", "`input_audio.data` must be the sound in base64.")
     if not isinstance(form, str) or not form.isalnum() or len(form) > 8:
-        raise VoiceError("rejected", "`input_audio.format` must say the form of the sound, such as `wav` or `mp3`.")
+        raise VoiceError("rejected", "`input_audio.format` must be a sound format, such as `wav` or `mp3`.")
     if form == "pcm16":
         return header(_PCM16_RATE, len(sound)) + sound, "wav"
     return sound, form

@@ -1,4 +1,4 @@
-"""Hand the call over to a person."""
+"""The node `transfer`: transfers the call to a person."""
 
 from typing import Annotated, Any
 
@@ -28,10 +28,15 @@ async def transfer(
     command: str = "",
     finish: FinishReason = "",
 ) -> Update:
-    """Say so, unless words were spoken already, then tell the host to transfer the call, once.
+    """Announce the transfer, then ask the host to transfer the call to a person.
 
-    `number` is a phone number or a SIP address. `when` tells the model when to ask for it. `tool` and `finish` are the
-    profile's if they are empty; `command` replaces the call by text that the host obeys.
+    - `number`: a phone number or a SIP address.
+    - `when`: a sentence for the model that says when to ask for the transfer.
+    - `say`: the announcement, as one text or one per language (`en`, `zh`). It is left out if words were already spoken
+      in this turn.
+    - `tool`: the host's tool. Empty: the tool of the host's profile.
+    - `command`: a text that the host obeys, sent in place of the tool call.
+    - `finish`: the finish reason of the answer. Empty: the one of the host's profile.
     """
     arguments = {"number": number, "message": in_language(say, turn.question)}
     await act(state, turn, "transfer", say=say, arguments=arguments, tool=tool, command=command, finish=finish)

@@ -1,1 +1,1 @@
-"""How it is reached: the only folder that knows HTTP, and the command line."""
+"""The HTTP server and the command line. No other package knows HTTP."""

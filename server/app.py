@@ -1,4 +1,4 @@
-"""The application: settings in, ASGI out. Everything that can be wrong is found here, before the first call."""
+"""The application: settings → ASGI app. Mistakes in settings and graphs are found here, before the first call."""
 
 import asyncio
 import logging
@@ -37,13 +37,16 @@ log = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
 EXPIRE_SECONDS = 600.0
-"""Between two looks for files that failed long ago."""
+"""Between two deletions of files that failed more than a day ago."""
 WATCH_SECONDS = 10.0
-"""Between two looks at the size of the database's journal."""
+"""Between two checks of the size of the database's journal."""
 
 
 def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
-    """Raises SettingsError, GraphError or ShadowedPackageError, with one clear line for each mistake."""
+    """Return the application.
+
+    Raises SettingsError, GraphError or ShadowedPackageError, with one line for each mistake.
+    """
     refuse_shadowed_packages()
     state = open_state(settings, environment)
     authenticator, endpoints = state.authenticator, state.endpoints
@@ -82,7 +85,7 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        redirect_slashes=False,  # a redirect would be sent before anybody was let in, to a host that the caller names
+        redirect_slashes=False,  # a redirect would be sent before authentication, to a host that the client names
     )
     app.state.dialgraph = state
     app.router.routes += completion_routes(state)
@@ -112,13 +115,16 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
 
 
 def prepare(state: ServerState) -> None:
-    """Open everything that the graphs name; whatever is missing is known before the first call."""
+    """Open everything that the graphs name, so that a missing model, store or voice is found before the first call."""
     ensure_data_dir(state.settings)
     open_names(state.endpoints, state.services)
 
 
 def completion_routes(state: ServerState) -> list[Route]:
-    """Every path of every endpoint; the first one that takes a path keeps it."""
+    """Return a route for every path of every endpoint. If two endpoints have the same path, the first one gets it.
+
+    Raises GraphError if an endpoint's own path is taken by another endpoint.
+    """
     routes: dict[str, Route] = {}
     first = next(iter(state.endpoints.values()))
     default = state.endpoints.get("chat", first)
@@ -129,7 +135,9 @@ def completion_routes(state: ServerState) -> list[Route]:
             if path not in routes:
                 routes[path] = Route(path, Completions(state, endpoint), methods=["POST"])
             elif path == endpoint.spec.route_path:
-                raise GraphError(f"graph {endpoint.spec.name!r}: another endpoint has the path {path!r} already.")
+                raise GraphError(
+                    f"graph {endpoint.spec.name!r}: the path {path!r} is already used by another endpoint."
+                )
     for path in (f"/v1{RESPONSES}", RESPONSES):
         routes.setdefault(path, Route(path, Responses(state, default, picks=True), methods=["POST"]))
     for endpoint in state.endpoints.values():
@@ -139,17 +147,17 @@ def completion_routes(state: ServerState) -> list[Route]:
 
 
 async def _end_deletions(state: ServerState) -> None:
-    """What a killed server had begun to delete."""
+    """Finish the deletions that a killed server had begun."""
     try:
         await state.knowledge.go_on()
         await state.people.go_on()
     except Exception:
-        # The boundary of the work: the next start goes on with it.
-        log.exception("a deletion that was begun could not be ended")
+        # An error must not stop the server: the next start continues with the deletions.
+        log.exception("an unfinished deletion failed; the next start will try again")
 
 
 def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> None:
-    """In the mode `passthrough` anybody is let in, so nothing of the server's own may be behind the door."""
+    """Refuse graphs that use the server's own data or keys in the mode `passthrough`, which lets everybody in."""
     addresses = settings.model_addresses()
     for endpoint in endpoints.values():
         for step, kind, name in endpoint.uses():
@@ -162,7 +170,7 @@ def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> No
             }
             if what.get(kind) and not endpoint.spec.public:
                 raise GraphError(
-                    f"graph {endpoint.spec.name!r}, step {step!r}: {what[kind]}, and auth 'passthrough' lets anybody"
+                    f"graph {endpoint.spec.name!r}, step {step!r}: {what[kind]}, but auth 'passthrough' lets everybody"
                     " in. Mark the graph public=True, leave it out of DIALGRAPH_ENDPOINTS, or use DIALGRAPH_AUTH=keys."
                 )
 
@@ -176,20 +184,20 @@ async def _on_api_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    if isinstance(error.__cause__, ApiError):  # FastAPI takes what a body is refused with for a fault of its form
+    if isinstance(error.__cause__, ApiError):  # FastAPI wraps errors that are raised while it reads a body
         return await _on_api_error(request, error.__cause__)
     status = getattr(error, "status_code", 500)
     messages: dict[int, tuple[str, str]] = {
-        404: (f"There is nothing at {request.url.path!r}. `GET /` lists the endpoints.", "not_found"),
-        405: (f"{request.method} is not possible at {request.url.path!r}.", "method_not_allowed"),
+        404: (f"Nothing found at {request.url.path!r}. `GET /` lists the endpoints.", "not_found"),
+        405: (f"The method {request.method} is not allowed at {request.url.path!r}.", "method_not_allowed"),
     }
-    message, code = messages.get(status, ("The request is not possible.", "invalid_request"))
+    message, code = messages.get(status, ("The request is not valid.", "invalid_request"))
     told = ApiError(status, message, code=code, headers=getattr(error, "headers", None) or {})
     return await _on_api_error(request, told)
 
 
 async def _on_left(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
+    return Response(status_code=499)  # the client has left and does not read it
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
-"""The app for `langgraph dev`, which serves our endpoints beside Studio. `dialgraph serve` makes its own.
+"""The app for `langgraph dev`, which serves our endpoints next to Studio. `dialgraph serve` creates its own app.
 
-Another ASGI server would serve it without the limits of ours: headers of any size, requests that never end, clients
-whose leaving goes unnoticed; and each of several workers would run the same turn. So it is refused there.
+Other ASGI servers are refused, because they lack our limits: they accept headers of any size and requests that never
+end, and do not notice when a client leaves. With several workers, each of them would run the same turn.
 """
 
 import sys
@@ -16,18 +16,18 @@ from server.http.asgi_io import send_error
 from server.logs import set_up_logging
 from server.settings import load_settings
 
-REFUSAL = "Start the server with `dialgraph serve`: another ASGI server lacks its limits."
+REFUSAL = "Start the server with `dialgraph serve`. Other ASGI servers are refused, because they lack its limits."
 _OTHERS = frozenset({"uvicorn", "gunicorn", "granian", "hypercorn", "daphne"})
 
 
 class OnlyOurServer:
-    """Refuses requests that did not come through our protocol, unless Studio's server is the host."""
+    """Refuses requests that did not come through our protocol, unless Studio's server runs the app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Refuse the request with 503, or pass it on to the app."""
         if scope["type"] == "http" and ABORT not in scope.get("extensions", {}) and "langgraph_api" not in sys.modules:
             await send_error(send, ApiError(503, REFUSAL, "server_error", "unsupported_server"))
             return
@@ -35,7 +35,7 @@ class OnlyOurServer:
 
 
 def _started_by() -> set[str]:
-    """The names of the program that was started, also as `python -m NAME`."""
+    """Return the names of the program that was started, including `python -m NAME`."""
     program = Path(sys.argv[0])
     return {program.stem, program.parent.name}
 

@@ -1,4 +1,4 @@
-"""langgraph.json → the endpoints that are served, each a graph with its spec; what is wrong is known at the start."""
+"""langgraph.json → the endpoints, each a graph with its spec. Mistakes are found when the server starts."""
 
 import json
 from collections.abc import Sequence
@@ -18,13 +18,16 @@ RESPONSES = "/responses"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A graph that can be called."""
+    """A graph that is served under its name."""
 
     spec: Graph
     graph: CompiledGraph
 
     def paths(self) -> list[str]:
-        """Every path that reaches it: hosts put `/v1` in front or behind, and append the suffix to what has it."""
+        """Return every path of this endpoint.
+
+        Hosts put `/v1` before or after the name, and append the suffix to addresses that already have it.
+        """
         name = self.spec.name
         bases = [self.spec.route_path, f"/{name}{SUFFIX}", f"/{name}/v1{SUFFIX}", f"/v1/{name}{SUFFIX}"]
         if not self.spec.route_path.startswith("/v1/") and self.spec.route_path != SUFFIX:
@@ -33,14 +36,14 @@ class Endpoint:
         return list(dict.fromkeys(paths))
 
     def responses_paths(self) -> list[str]:
-        """Every path that reaches it as the Responses API."""
+        """Return every path of this endpoint for the Responses API."""
         name = self.spec.name
         return [f"/{name}{RESPONSES}", f"/{name}/v1{RESPONSES}", f"/v1/{name}{RESPONSES}"]
 
     def uses(self) -> list[tuple[str, str, str]]:
-        """What its steps name of the settings: (step, `model` | `store` | `voice` | `toolbox` …, name).
+        """Return what its steps use of the settings: (step, `model` | `store` | `voice` | `toolbox` …, name).
 
-        What its policy names stands at its last step, which every path crosses.
+        Names that its policy uses are listed under the last step, which every path crosses.
         """
         return [
             (step, kind, name)
@@ -50,13 +53,13 @@ class Endpoint:
 
 
 def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint]:
-    """The endpoints by name, in the file's order. Raises GraphError with the name of the one that cannot be loaded."""
+    """Return the endpoints by name, in the file's order. Raises GraphError, with a line for each that does not load."""
     try:
         table = json.loads(file.read_text(encoding="utf-8"))["graphs"]
     except (OSError, ValueError, KeyError) as error:
-        raise GraphError(f"{file.name!r} cannot be read: it must hold `graphs`.") from error
+        raise GraphError(f"{file.name!r} cannot be read: it must be a JSON file with the key `graphs`.") from error
     if unknown := [name for name in wanted if name not in table]:
-        raise GraphError(f"Setting 'endpoints': no graph {unknown[0]!r}. Accepted: {', '.join(map(repr, table))}.")
+        raise GraphError(f"Setting 'endpoints': unknown graph {unknown[0]!r}. Accepted: {', '.join(map(repr, table))}.")
     endpoints: dict[str, Endpoint] = {}
     mistakes: list[str] = []
     for name, entry in table.items():
@@ -71,7 +74,7 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
 
 
 def open_names(endpoints: dict[str, Endpoint], services: OpenServices) -> None:
-    """Open every model, store and voice that a graph names, so that a wrong name stops the start."""
+    """Open every model, store and voice that a graph names. Raises GraphError for an unknown name."""
     for endpoint in endpoints.values():
         for step, kind, name in endpoint.uses():
             try:
@@ -84,13 +87,14 @@ def _load(name: str, path: str) -> Endpoint:
     module_name, _, attribute = path.partition(":")
     if "/" in path or not attribute:
         raise GraphError(
-            f"graph {name!r}: {path!r} must read `graphs.file:graph`; a path would import the module twice."
+            f"graph {name!r}: {path!r} must have the form `graphs.file:graph`;"
+            " a file path would import the module twice."
         )
     try:
         module = import_module(module_name)
     except GraphError:
         raise
-    except Exception as error:  # an author's file: whatever is wrong with it is a sentence that names it
+    except Exception as error:  # an author's file can raise anything; the message names the file
         raise GraphError(f"graph {name!r}, file of {module_name!r}: {type(error).__name__}: {error}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
@@ -98,5 +102,5 @@ def _load(name: str, path: str) -> Endpoint:
             f"graph {name!r}: {module_name!r} must have `spec = Graph(…)` and `{attribute} = compile_graph(spec)`."
         )
     if spec.name != name:
-        raise GraphError(f"graph {name!r}: its spec is named {spec.name!r}. Both names must be the same.")
+        raise GraphError(f"graph {name!r}: its spec has the name {spec.name!r}. Both names must be the same.")
     return Endpoint(spec, graph)

@@ -1,4 +1,4 @@
-"""From what went wrong to a status and OpenAI's error envelope: the only place that knows statuses."""
+"""Exceptions → a status and OpenAI's error envelope. No other file maps exceptions to statuses."""
 
 import logging
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ from typing import Final
 import orjson
 
 from dialgraph.graph.errors import StepTimeoutError, StoppedError
-from dialgraph.models.errors import Kind, ModelError
+from dialgraph.http_client import Kind
+from dialgraph.models.errors import ModelError
 from dialgraph.passages import QueryError, StoreError
 from dialgraph.services.errors import UnknownServiceError
 from dialgraph.speech.port import VoiceError
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """What a caller is told. The message is ours and holds no path, secret or body of anybody."""
+    """An error that is sent to the client. Its message never contains a path, a secret or a request's body."""
 
     status: int
     message: str
@@ -40,11 +41,11 @@ class ApiError(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def envelope(self) -> dict[str, object]:
-        """OpenAI's form: the one shape that every client reads."""
+        """Return the error in OpenAI's form, which every client can read."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def body(self) -> bytes:
-        """The envelope as JSON."""
+        """Return the envelope as JSON."""
         return orjson.dumps(self.envelope())
 
 
@@ -53,7 +54,7 @@ _STATUSES: Final[dict[Kind, int]] = {
     "timeout": 504,
     "stalled": 504,
     "rejected": 400,
-    "unauthorized": 502,  # the server's key, not the caller's: a 401 would send him looking for his own
+    "unauthorized": 502,  # the server's key is wrong; with a 401 the client would check its own key
     "not_found": 404,
     "rate_limited": 429,
     "unavailable": 503,
@@ -88,11 +89,14 @@ _TYPES: Final = {400: "invalid_request_error", 404: "invalid_request_error", 429
 FORESEEN: Final[tuple[type[Exception], ...]] = (
     ApiError, *_REFUSALS, ModelError, VoiceError, RecordingError, StoreError, DatabaseError,
 )  # fmt: skip
-"""What routes may let pass: each is told in its own words."""
+"""Exceptions that routes may raise: each is sent to the client with its own status and message."""
 
 
 def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
-    """What the caller is told of it. An error that nobody foresaw tells him nothing; the log has it."""
+    """Return the error that the client receives. For an unexpected error it has no details; they are in the log.
+
+    `callers_key`: the request used the client's own key for the model, so a wrong key is the client's mistake (401).
+    """
     if isinstance(error, ApiError):
         return error
     if isinstance(error, ModelError):
@@ -106,7 +110,7 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
             headers=headers,
         )
     if isinstance(error, VoiceError):
-        # A speech server that knows no such path or model is the operator's matter: the caller's address is right.
+        # If the speech server does not know the path or model, the settings are wrong. The client's address is right.
         status = 502 if error.kind == "not_found" else _STATUSES[error.kind]
         return ApiError(status, str(error), _TYPES.get(status, "upstream_error"), f"voice_{error.kind}")
     if isinstance(error, RecordingError):
@@ -116,20 +120,22 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
     if isinstance(error, StepTimeoutError):
         return ApiError(504, str(error), "server_error", "step_timeout")
     if isinstance(error, DatabaseFullError):
-        return ApiError(507, "The server has no room to keep it.", "server_error", "database_full")
+        return ApiError(507, "The server has no storage space left.", "server_error", "database_full")
     if isinstance(error, DatabaseAwayError):
         headers = {"Retry-After": _DATABASE_RETRY_SECONDS}
-        return ApiError(503, "The server cannot keep it now.", "server_error", "database_away", headers=headers)
+        return ApiError(
+            503, "The database is not available. Please try again.", "server_error", "database_away", headers=headers
+        )
     if isinstance(error, tuple(_REFUSALS)):
         status, kind, code = next(answer for known, answer in _REFUSALS.items() if isinstance(error, known))
         return ApiError(status, str(error), kind, code, headers=_RETRY.get(status, {}))
     if isinstance(error, StoreError | DatabaseError):
-        return ApiError(503, "The knowledge base cannot be read.", "server_error", "store_unavailable")
-    return ApiError(500, "The server failed to answer.", "server_error", "internal_error")
+        return ApiError(503, "The knowledge base is not available.", "server_error", "store_unavailable")
+    return ApiError(500, "Internal server error. The server's log has the details.", "server_error", "internal_error")
 
 
 def error_reply_for(error: Exception, where: str) -> ApiError:
-    """The same at the boundary of a request: what nobody foresaw goes to the log, where its words stay ours."""
+    """Return the error that the client receives, and write an unexpected one to the log with its details."""
     told = api_error(error)
     if told.status == 500:
         log.error("a request failed", exc_info=error, extra={"path": where})
@@ -137,18 +143,21 @@ def error_reply_for(error: Exception, where: str) -> ApiError:
 
 
 def shutting_down() -> ApiError:
-    """For new turns, and for those that the grace period was too short for."""
+    """Return the error for new turns, and for turns that outlast the grace period."""
     return ApiError(503, "The server is stopping. Please try again.", "server_error", "server_shutdown")
 
 
 def conversation_gone() -> ApiError:
-    """For a turn whose conversation was deleted while it ran."""
-    return ApiError(404, "The conversation is gone.", code="conversation_gone")
+    """Return the error for a turn whose conversation was deleted while it ran."""
+    return ApiError(404, "The conversation was deleted.", code="conversation_gone")
 
 
 def superseded() -> ApiError:
-    """For a turn whose call has gone on. No client tries 499 again, so the old turn cannot end the new one."""
-    return ApiError(499, "A newer turn of the same call has taken its place.", "invalid_request_error", "superseded")
+    """Return the error for a turn that a newer turn of the same call replaced.
+
+    No client sends a request again after a 499, so the old turn cannot end the new one.
+    """
+    return ApiError(499, "A newer turn of the same call replaced this one.", "invalid_request_error", "superseded")
 
 
 def _is_safe(value: str) -> bool:

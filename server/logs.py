@@ -1,4 +1,4 @@
-"""Logging: one line an event, values as fields, secrets taken out. What a caller said is never logged."""
+"""Logging: one line for each event, values as fields, secrets removed. What a caller said is never logged."""
 
 import logging
 import re
@@ -10,36 +10,36 @@ _SECRET = re.compile(
 )
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What ends a line, or is an order to a terminal."""
+"""Characters that end a line or control a terminal."""
 
 _TALKATIVE = (
     "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite",
 )  # fmt: skip
-"""Libraries that tell at `debug` what passes through them."""
+"""Libraries that log the content of requests at `debug`."""
 
 
 class LineFormatter(logging.Formatter):
-    """`time level logger: message field=value`, on one line whatever stands in it."""
+    """Formats a record as `time level logger: message field=value`, always on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's line."""
+        """Return the record's line."""
         fields = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
         line = f"{super().format(record)} {fields}".rstrip()
         return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), redact(line))
 
 
 def redact(text: str) -> str:
-    """The text without keys and tokens."""
+    """Return the text without keys and tokens."""
     return _SECRET.sub(lambda match: (match.group(1) or "") + "[secret]", text)
 
 
 def _no_scanner(record: logging.LogRecord) -> bool:
-    """Whoever knocks at every port would write a line each time."""
+    """Drop the line that uvicorn writes for every port scan."""
     return record.msg != "Invalid HTTP request received."
 
 
 def set_up_logging(level: str) -> None:
-    """Send every log of the process through the one formatter to standard error."""
+    """Send every log of the process to standard error, in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -50,11 +50,13 @@ def set_up_logging(level: str) -> None:
         logger.handlers.clear()
         logger.propagate = (
             name != "uvicorn.access"
-        )  # one line a turn is enough, and paths may hold what a host put there
-    # Statements with what callers said, steps of a migration, instruction sets that were not found: nobody's to read.
+        )  # a turn already logs one line, and paths may contain private values that a host put there
+    # These would log SQL statements with what callers said, the steps of a migration, and missing instruction sets.
     for name in ("alembic", "faiss.loader", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_no_scanner)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of every form that a stranger breaks
+    logging.getLogger("python_multipart").setLevel(
+        logging.ERROR
+    )  # warns about every malformed form that a stranger sends
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, getattr(logging, level.upper())))

@@ -1,4 +1,4 @@
-"""The description of every route, as OpenAPI: FastAPI's of its own routes, and ours of those that are pure ASGI."""
+"""The OpenAPI description: FastAPI describes its own routes, and this file adds those that are pure ASGI."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _MESSAGE = {"type": "string", "minLength": 1, "maxLength": 100_000}
 
 
 def describe(app: FastAPI) -> None:
-    """Let the application describe itself, the whole of it."""
+    """Make `app.openapi()` return the description of every route."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -27,19 +27,19 @@ def describe(app: FastAPI) -> None:
 
 
 def _without_422(schema: dict[str, Any]) -> None:
-    """What FastAPI would refuse with 422 is refused with 400 here."""
+    """Replace FastAPI's 422 for invalid requests by 400, which this server sends."""
     for path in schema["paths"].values():
         for operation in path.values():
             refused = operation.get("responses", {}).get("422", {})
             if "HTTPValidationError" in str(refused):
                 del operation["responses"]["422"]
-                operation["responses"].setdefault("400", {"description": "The request makes no sense."})
+                operation["responses"].setdefault("400", {"description": "The request is not valid."})
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"].get("schemas", {}).pop(name, None)
 
 
 def _stream(summary: str, tag: str, body: dict[str, Any], example: dict[str, Any], *parameters: Any) -> dict[str, Any]:
-    """A POST that answers with a stream."""
+    """Return the description of a POST that answers with a stream."""
     refusals = {status: {"description": meaning} for status, meaning in _REFUSALS.items()}
     return {
         "post": {
@@ -52,7 +52,10 @@ def _stream(summary: str, tag: str, body: dict[str, Any], example: dict[str, Any
                 "content": {"application/json": {"schema": body, "example": example}},
             },
             "responses": {
-                "200": {"description": "The answer: a stream, or JSON without `stream`.", "content": _ANSWERS},
+                "200": {
+                    "description": "The answer: a stream if `stream` is true, otherwise JSON.",
+                    "content": _ANSWERS,
+                },
                 **refusals,
             },
         }
@@ -63,26 +66,26 @@ def _object(required: list[str], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": required, "properties": properties}
 
 
-_ABOUT = "OpenAI endpoints compiled from graphs, and what is kept around them: users, conversations, knowledge bases."
+_ABOUT = "OpenAI-compatible endpoints compiled from graphs, with users, conversations and knowledge bases."
 _ANSWERS: dict[str, Any] = {"text/event-stream": {}, "application/json": {}, "application/x-ndjson": {}}
 _REFUSALS = {
-    "400": "The request makes no sense.",
-    "401": "Nobody is known by this token or key.",
-    "403": "The key does not open this.",
-    "404": "There is nothing of this id that is the user's.",
-    "409": "Another turn of the conversation runs.",
+    "400": "The request is not valid.",
+    "401": "The token or key is missing, invalid or expired.",
+    "403": "The token or key lacks the required scope.",
+    "404": "The user has nothing with this id.",
+    "409": "Another turn of the conversation is running.",
     "413": "The body is too large.",
-    "415": "The body has the wrong type.",
-    "422": "The same `Idempotency-Key` came with another message.",
-    "429": "Too much at once: see `Retry-After`.",
+    "415": "The body has the wrong content type.",
+    "422": "The `Idempotency-Key` was already used with another message.",
+    "429": "Too many requests. Try again after `Retry-After` seconds.",
     "502": "The model's server failed.",
-    "503": "Not now: see `Retry-After`.",
+    "503": "Temporarily unavailable. Try again after `Retry-After` seconds.",
     "504": "The model took too long.",
 }
 _PATH_ID = {"in": "path", "name": "conversation_id", "required": True, "schema": {"type": "string", "maxLength": 64}}
 _REQUEST_KEY = {
     "in": "header", "name": "Idempotency-Key", "required": False, "schema": {"type": "string", "maxLength": 256},
-    "description": "The same key, the same turn: it is not run twice.",
+    "description": "A unique text for this turn. A request with the same key does not run the turn twice.",
 }  # fmt: skip
 _FORM = {
     "in": "query", "name": "stream_format", "required": False,
@@ -90,7 +93,7 @@ _FORM = {
 }  # fmt: skip
 _CONVERSATION = {
     "in": "header", "name": "x-dialgraph-conversation", "required": False, "schema": {"type": "string"},
-    "description": "Go on with this conversation of the user's.",
+    "description": "The id of a conversation of the user. The request becomes its next turn.",
 }  # fmt: skip
 _CHAT = _object(
     ["messages"],

@@ -1,4 +1,4 @@
-"""Work that is done again and again while the server lives, and once more at its end; never cut in the middle."""
+"""Periodic tasks: they run while the server runs, and once more when it stops. They are never cut in the middle."""
 
 import asyncio
 import logging
@@ -9,12 +9,15 @@ log = logging.getLogger(__name__)
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Do it until `stop` is set, and then a last time. A cancellation would leave a connection half open."""
+    """Run `work` periodically, after each pause of `seconds`, until `stop` is set. Then run it a last time.
+
+    Set `stop` instead of cancelling the task: a cancellation would leave a connection half open.
+    """
     while not stop.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)
         try:
             await work()
         except Exception:
-            # The boundary of the work: whatever is wrong once, it is done again.
-            log.exception("what is done again and again has failed once")
+            # One failure must not end a periodic task.
+            log.exception("a periodic task failed; it will run again")

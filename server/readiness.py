@@ -1,4 +1,4 @@
-"""Whether calls can come: what `/ready` tells. Databases are looked at once a second, however often it is asked."""
+"""Whether the server can take calls: the report of `/ready`. It checks databases at most once a second."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ _LOOK_SECONDS = 1.0
 
 
 class Readiness:
-    """Looks at the database and at everything that was opened."""
+    """Checks the database and everything that was opened."""
 
     def __init__(self, services: OpenServices, cache: Cache) -> None:
         self._services = services
@@ -23,8 +23,8 @@ class Readiness:
         self._stores: dict[str, Health] = {}
 
     async def report(self) -> dict[str, Any]:
-        """Return `status` (`ok`, or `away` while the database is), and how the database, each model, store and voice
-        and the cache are.
+        """Return `status` (`ok`, or `away` while the database is not available), and the health of the database, each
+        model, store and voice, and the cache.
         """
         async with self._looking:
             if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
@@ -36,7 +36,7 @@ class Readiness:
             "models": self._services.model_health(),
             "stores": self._stores,
             "voices": self._services.voice_health(),
-            "cache": "ok" if self._cache.healthy else "away",  # all works without it
+            "cache": "ok" if self._cache.healthy else "away",  # everything works without the cache
         }
 
     async def _look(self) -> None:

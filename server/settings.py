@@ -1,4 +1,4 @@
-"""How the server is reached, beside what `dialgraph/services/settings.py` says of models, stores and voices."""
+"""The server's settings. Those of models, stores and voices are in `dialgraph/services/settings.py`."""
 
 import os
 import re
@@ -25,11 +25,11 @@ OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. One sentence; it shows no value, which may be a secret."""
+    """The settings cannot be used. The message is one sentence without values, which may be secret."""
 
 
 def _names(value: object) -> object:
-    """`rag, chat` and `["rag", "chat"]` alike."""
+    """Return the names in a list, written as `rag, chat` or as `["rag", "chat"]`."""
     if isinstance(value, str):
         return (
             orjson.loads(value) if value.startswith("[") else [one.strip() for one in value.split(",") if one.strip()]
@@ -43,7 +43,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 _ADDRESS_FIELDS = [field.name for field in fields(ModelAddress)]
 _KEY = re.compile(r"[!-~]+")
-"""What can stand in an Authorization header."""
+"""Characters that an Authorization header can contain."""
 USUAL_RATES = {
     "login": "10/minute",
     "login_name": "100/minute",
@@ -53,136 +53,156 @@ USUAL_RATES = {
     "upload": "60/minute",
     "request": "1200/minute",
 }
-"""How often: logins of one name from one address, of one name from anywhere, from one address; accounts from one
-address; the rest of one user. Addresses count where they are known: not those of this machine or of a proxy."""
+"""`login`: logins with one name from one address. `login_name`: logins with one name from all addresses.
+`login_address`: logins from one address. `register`: new accounts from one address. The others count for one user.
+Addresses are counted only where they are known: not those of this machine or of a proxy."""
 
 
 class Settings(GraphSettings):
-    """Everything that can be set."""
+    """All settings of the server."""
 
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on. 0: any free port.")
     auth: Literal["", "none", "keys", "passthrough"] = Field(
         default="",
-        description="Who is answered. `keys`: clients with a key made by `dialgraph key create`. `passthrough`: clients"
-        " with any key, which is sent on to the model. `none`: everybody who reaches the port; the server then listens"
-        " on this machine only. Empty: clients with the access token (`access.token` in the data folder), or `keys`"
-        " once there is a key.",
+        description="Who may use the endpoints. `keys`: clients with a key from `dialgraph key create`. `passthrough`:"
+        " clients with any key, which is sent to the model. `none`: everybody; the server then listens on this machine"
+        " only. Empty: clients with the access token (`access.token` in the data folder); once a key exists, the same"
+        " as `keys`.",
     )
     api_keys: dict[str, SecretStr] = Field(
-        default_factory=dict, description="Keys by name, beside those of `dialgraph key create`."
+        default_factory=dict, description="Keys by name, in addition to those from `dialgraph key create`."
     )
     registration: Literal["", "open", "closed"] = Field(
         default="",
-        description="Who may make an account over HTTP. `open`: everybody. `closed`: nobody. Empty: clients with the"
-        " access token, or nobody once there are keys; `dialgraph user create` always works.",
+        description="Who may create an account over HTTP. `open`: everybody. `closed`: nobody. Empty: clients with the"
+        " access token; once a key exists, nobody. `dialgraph user create` always works.",
     )
     token_secret: SecretStr = Field(
         default=SecretStr(""),
-        description="Signs users' access tokens, 32 bytes or more. Empty: made at the first start, in the data folder.",
+        description="The secret that signs users' access tokens: 32 bytes or more. Empty: the server creates one in the"
+        " data folder when it first starts.",
     )
     encryption_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="Encrypt users' upstream keys; the newest first, older ones behind commas until"
-        " `dialgraph secret rotate`. Empty: made at the first start, in the data folder.",
+        description="The keys that encrypt users' upstream keys, separated by commas, the newest first. Remove the"
+        " older ones after `dialgraph secret rotate`. Empty: the server creates one in the data folder when it first"
+        " starts.",
     )
     upstreams: dict[str, str] = Field(
         default_factory=lambda: {
             "gpt": "https://api.openai.com/v1",
             "glm": "https://open.bigmodel.cn/api/paas/v4",
         },
-        description="How a model's name begins → where it is asked for with a user's own key.",
+        description="Where a user's own key is used: the beginning of a model's name → the base URL of its provider.",
     )
     private_hosts: Names = Field(
         default=(),
-        description="Hosts in private networks that users' upstreams may be at: `llm.lan, 10.0.0.7`; others are"
-        " refused.",
+        description="Hosts in private networks that users may set as their own upstream, such as `llm.lan, 10.0.0.7`."
+        " All other private hosts are refused.",
     )
     rates: dict[str, str] = Field(
         default_factory=dict,
-        description="How often: `login` of one name from one address, `login_name` of one name from anywhere,"
-        " `login_address` and `register` from one address, `turn`, `upload` and `request` of one user, as `10/minute`;"
-        " empty: no limit. Usual: " + ", ".join(f"{name} {rate}" for name, rate in USUAL_RATES.items()) + ".",
+        description="Rate limits by name, such as `10/minute`; an empty one means no limit. `login`: logins with one"
+        " name from one address. `login_name`: logins with one name from all addresses. `login_address`: logins from"
+        " one address. `register`: new accounts from one address. `turn`, `upload` and `request`: of one user."
+        " Defaults: " + ", ".join(f"{name} {rate}" for name, rate in USUAL_RATES.items()) + ".",
     )
     user_token_budget: int = Field(
-        default=0, ge=0, le=2**53, description="Tokens of one user a calendar month, all keys together; 0: no bound."
+        default=0,
+        ge=0,
+        le=2**53,
+        description="Tokens that one user may use in a calendar month, with all keys together. 0: no limit.",
     )
     user_storage_mb: int = Field(
-        default=1024, ge=0, le=2**20, description="Files and documents of one user, in MB; 0: no bound."
+        default=1024, ge=0, le=2**20, description="Storage for the files and documents of one user, in MB. 0: no limit."
     )
-    user_streams: int = Field(default=20, ge=0, description="Turns of one user that may run at once; 0: no limit.")
+    user_streams: int = Field(
+        default=20, ge=0, description="Turns of one user that may run at the same time. 0: no limit."
+    )
     trusted_proxies: Names = Field(
         default=(),
-        description="Addresses or networks of proxies whose `X-Forwarded-For`, or PROXY protocol, is believed:"
-        " `10.0.0.0/8`.",
+        description="Addresses or networks of trusted proxies, such as `10.0.0.0/8`. Only their `X-Forwarded-For`"
+        " headers or PROXY protocol are used to find a client's address.",
     )
     redis_url: SecretStr = Field(
         default=SecretStr(""),
-        description="`redis://…` for what processes share: counters of rates, copies of conversations and sessions."
-        " Nothing lasting is in it; without it all works. Extra `redis`.",
+        description="A Redis server (`redis://…`) that several processes share for rate limits and for copies of"
+        " conversations and sessions. Optional: nothing is stored only there. Needs the extra `redis`.",
     )
-    conversation_graph: str = Field(default="chat", description="The graph of a conversation that names none.")
-    knowledge_graph: str = Field(default="rag", description="The graph of a turn that asks a user's knowledge base.")
+    conversation_graph: str = Field(default="chat", description="The graph of a conversation that does not name one.")
+    knowledge_graph: str = Field(
+        default="rag", description="The graph of a turn that searches a user's knowledge base."
+    )
     api_stream: Literal["events", "lines", "openai"] = Field(
         default="events",
-        description="How `/api/chat` streams: as server-sent events, as bare JSON lines, or as OpenAI chunks.",
+        description="The default format of streams from `/api/chat` and `/api/rag/chat`. `events`: server-sent events."
+        " `lines`: one JSON object per line. `openai`: OpenAI chunks.",
     )
-    endpoints: Names = Field(default=(), description="The graphs of langgraph.json to serve: `rag, chat`; empty: all.")
+    endpoints: Names = Field(
+        default=(), description="The graphs of langgraph.json to serve, such as `rag, chat`. Empty: all."
+    )
     body_limit_mb: float = Field(
-        default=20, gt=0, le=LARGEST_MB, description="The largest request body, pictures and sound included."
+        default=20, gt=0, le=LARGEST_MB, description="The largest request body in MB, including pictures and sound."
     )
     bodies_mb: float = Field(
         default=128,
         gt=0,
         le=64 * LARGEST_MB,
-        description="Request bodies that are held at once, beyond the first 64 KB of each; one caller may hold half of"
-        " it. More are answered with 503. At least twice the largest body.",
+        description="Memory for request bodies that are being processed, in MB. The first 64 KB of each body are not"
+        " counted. One client may use half of it; beyond that, requests get 503. At least twice"
+        " DIALGRAPH_BODY_LIMIT_MB.",
     )
     upload_limit_mb: float = Field(
-        default=20, gt=0, le=LARGEST_MB, description="The largest file that can be uploaded."
+        default=20, gt=0, le=LARGEST_MB, description="The largest file that can be uploaded, in MB."
     )
     keepalive_ms: int = Field(
         default=5000,
         gt=0,
         le=LONGEST_SECONDS * 1000,
-        description="Silence after which a stream gets a comment, so that no proxy cuts it.",
+        description="After this many milliseconds without data, a stream sends a comment, so that no proxy closes it.",
     )
     send_timeout_seconds: float = Field(
         default=30,
         gt=0,
         le=LONGEST_SECONDS,
-        description="How long a client may take nothing of its stream before it is cut off.",
+        description="After this many seconds in which a client reads nothing from its stream, its connection is"
+        " closed.",
     )
     grace_seconds: float = Field(
-        default=10, ge=0, le=LONGEST_SECONDS, description="How long running calls may go on after a SIGTERM."
+        default=10, ge=0, le=LONGEST_SECONDS, description="How many seconds running turns may continue after a SIGTERM."
     )
-    require_stream: bool = Field(default=False, description="Whether requests that do not stream are refused with 400.")
-    cors_origins: Names = Field(default=(), description="Web origins that may call from a browser.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+    require_stream: bool = Field(default=False, description="Whether to refuse requests that do not stream, with 400.")
+    cors_origins: Names = Field(
+        default=(), description="Web origins that may call the API from a browser, such as `https://app.example.com`."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The lowest level that is logged."
+    )
 
     @property
     def bodies(self) -> int:
-        """In bytes."""
+        """Return the setting in bytes."""
         return int(self.bodies_mb * 1024 * 1024)
 
     @property
     def user_storage(self) -> int:
-        """In bytes."""
+        """Return the setting in bytes."""
         return self.user_storage_mb * 1024 * 1024
 
     @property
     def upload_limit(self) -> int:
-        """In bytes."""
+        """Return the setting in bytes."""
         return int(self.upload_limit_mb * 1024 * 1024)
 
     @property
     def body_limit(self) -> int:
-        """In bytes."""
+        """Return the setting in bytes."""
         return int(self.body_limit_mb * 1024 * 1024)
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of this process. Raises SettingsError for an unknown key, a bad value or an unsafe combination."""
+    """Return the settings of this process. Raises SettingsError for an unknown name or a value that is not valid."""
     _refuse_unknown_keys()
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
@@ -190,41 +210,45 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(_sentence(error)) from None
     except UnreadableSetting as error:
         field = re.search(r'field "(\w+)"', str(error))
-        raise SettingsError(f"Setting {field[1] if field else '?'!r}: a table must be JSON, such as {{}}.") from None
+        raise SettingsError(
+            f"Setting {field[1] if field else '?'!r}: the value must be valid JSON, such as {{}}."
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(f"The settings cannot be read: {reason}.") from None
     for name, key in settings.api_keys.items():
         if len(key.get_secret_value()) < 16:
             raise SettingsError(
-                f"Setting 'api_keys': the key {name!r} is shorter than 16 characters and can be guessed."
+                f"Setting 'api_keys': the key {name!r} is shorter than 16 characters. Use a longer key."
             )
         if not _KEY.fullmatch(key.get_secret_value()):
-            raise SettingsError(f"Setting 'api_keys': the key {name!r} must have ASCII characters only, and no spaces.")
+            raise SettingsError(
+                f"Setting 'api_keys': the key {name!r} must contain only ASCII characters and no spaces."
+            )
     return settings
 
 
 def ensure_data_dir(settings: Settings) -> None:
-    """Make the data folder. Raises SettingsError where nothing can be written."""
+    """Create the data folder. Raises SettingsError if it is not writable."""
     try:
         settings.data_dir.mkdir(0o700, parents=True, exist_ok=True)
         with TemporaryFile(dir=settings.data_dir):
             pass
     except OSError:
         raise SettingsError(
-            f"The data folder {str(settings.data_dir)!r} cannot be written. Set DIALGRAPH_DATA_DIR to one that can."
+            f"The data folder {str(settings.data_dir)!r} cannot be written. Set DIALGRAPH_DATA_DIR to another folder."
         ) from None
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first mistake; a misspelt name before the field that it was meant for."""
+    """Return the first mistake. An unknown name comes before the missing field that it was meant for."""
     unknown = [one for one in error.errors() if one["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
     one = (unknown or error.errors())[0]
     name = ".".join(map(str, one["loc"]))
     if not unknown:
         return f"Setting {name!r}: {one['msg']}."
     near = get_close_matches(str(one["loc"][-1]), _ADDRESS_FIELDS, 1)
-    return f"Setting {name!r}: no such name.{f' Did you mean {near[0]!r}?' if near else ''}"
+    return f"Setting {name!r}: unknown name.{f' Did you mean {near[0]!r}?' if near else ''}"
 
 
 def _refuse_unknown_keys() -> None:
@@ -243,9 +267,9 @@ def _refuse_unknown_keys() -> None:
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except yaml.YAMLError:
-            raise SettingsError(f"{path.name!r} is not YAML.") from None
+            raise SettingsError(f"{path.name!r} is not valid YAML.") from None
         if not isinstance(data, dict):
-            raise SettingsError(f"{path.name!r} must hold settings by name.")
+            raise SettingsError(f"{path.name!r} must be a table of settings: `name: value` lines.")
         _refuse(path.name, map(str, data), upper=False)
 
 

@@ -1,4 +1,4 @@
-"""What the routes share: one value, made once by `create_app`."""
+"""The state that all routes share: one value, created once by `create_app`."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -51,16 +51,16 @@ class ServerState:
     readiness: Readiness
     body_room: BodyRoom
     environment: Environment
-    """The world of every run."""
+    """The clock, ids, chance and threads of every run."""
     draining: bool = False
-    """Whether the server is stopping: running turns go on, new ones are refused."""
+    """Whether the server is stopping: running turns continue, new ones are refused."""
     uploading: Counter[str] = field(default_factory=Counter)
-    """Files of each user that are being received."""
+    """How many files of each user are being received."""
     ready: bool = False
-    """Whether everything is open and warm."""
+    """Whether everything is open and warmed up, so that the server can take calls."""
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close everything that is open."""
         await self.upstreams.aclose()
         await self.accounts.aclose()
         await self.cache.aclose()
@@ -68,7 +68,7 @@ class ServerState:
 
 
 def open_state(settings: Settings, environment: Environment = REAL) -> ServerState:
-    """Open what the settings name, as far as that needs no event loop. Raises SettingsError and GraphError."""
+    """Open what the settings name, as far as possible without an event loop. Raises SettingsError and GraphError."""
     services = OpenServices(settings)
     stores = OpenStores.of(services)
     kept = open_user_stores(settings, services.database)

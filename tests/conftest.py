@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures and hooks for all tests."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ import pytest
 from dialgraph.users.accounts import passwords
 from tests.support import postgres
 
-vars(passwords)["COST"] = 4  # a hash takes a millisecond; what it takes in truth is a test of its own
+vars(passwords)["COST"] = 4  # a hash takes a millisecond; another test checks the real cost
 
 for _name in [name for name in os.environ if name.startswith("DIALGRAPH_")]:
     del os.environ[_name]
@@ -19,14 +19,14 @@ for _name in ("OPENAI_API_KEY", "LLM_BASE_URL", "LLM_MODEL", "OPENAI_BASE_URL"):
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: the server's process leaves it out of garbage collection too."""
+    """Exclude everything imported so far from garbage collection, as the server's process does."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """On the machine that decides, a test that did not run has not passed."""
+    """Report a skipped test as failed on CI: a test that did not run has not passed."""
     report = yield
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -41,7 +41,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def database(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database of each kind."""
+    """Return the address of an empty database of each kind."""
     return "sqlite:" if request.param == "sqlite" else postgres.new_database()
 
 
@@ -56,7 +56,7 @@ _NOT_UNIT = (
     "stores",
     "killed",
 )
-"""What `tests.support` offers of servers, databases and processes."""
+"""The modules of `tests.support` that start servers, databases or processes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 async def nothing_left() -> AsyncIterator[None]:
-    """No task outlives the test."""
+    """Check that no task outlives the test."""
     before = asyncio.all_tasks()
     yield
     for _ in range(200):

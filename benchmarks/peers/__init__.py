@@ -1,1 +1,1 @@
-"""Other servers of the same kind, each as its own documentation shows it, for `hot_path --peers`."""
+"""Other servers of the same kind for `hot_path --peers`, each set up as its own documentation shows."""

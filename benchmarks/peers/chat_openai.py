@@ -43,7 +43,7 @@ async def _chunks(messages: list[dict[str, Any]]) -> AsyncIterator[bytes]:
 
 @app.post("/chat/completions")
 async def complete(body: dict[str, Any]) -> StreamingResponse:
-    """One turn."""
+    """Stream one turn."""
     return StreamingResponse(_chunks(body["messages"]), media_type="text/event-stream")
 
 

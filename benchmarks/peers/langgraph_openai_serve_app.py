@@ -1,4 +1,4 @@
-"""langgraph-openai-serve: a LangGraph graph of one node that calls ChatOpenAI."""
+"""langgraph-openai-serve with a LangGraph graph of one node that calls ChatOpenAI."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Starts the other servers, each in the environment that `make peers` has installed for it."""
+"""Starts the other servers, each in the environment that `make peers` installed for it."""
 
 import os
 import socket
@@ -37,21 +37,21 @@ model_list:
 
 _ENVIRONMENT = {
     "HAYSTACK_TELEMETRY_ENABLED": "false",
-    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",  # LiteLLM ends an answer that says one word a hundred times
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000",  # else LiteLLM ends an answer that repeats a word a hundred times
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # on this machine only
 }
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One of them."""
+    """One of the other servers, and the command that starts it."""
 
     name: str
     path: str
     model: str
     command: tuple[str, ...]
     installed: Path
-    """There, if it is installed."""
+    """This path exists if the server is installed."""
 
 
 def _peers(port: int, folder: str) -> list[Peer]:
@@ -83,7 +83,7 @@ def _free_port() -> int:
 
 @contextmanager
 def started_peers(upstream: str) -> Iterator[list[tuple[Peer, str, psutil.Process]]]:
-    """Each with its address and its process. FileNotFoundError for one that is not installed."""
+    """Start all of them. Yield each with its URL and its process. Raise FileNotFoundError if one is not installed."""
     with ExitStack() as stack:
         found = []
         for at in range(len(_peers(0, ""))):
@@ -91,7 +91,7 @@ def started_peers(upstream: str) -> Iterator[list[tuple[Peer, str, psutil.Proces
             port = _free_port()
             peer = _peers(port, folder)[at]
             if not peer.installed.exists():
-                raise FileNotFoundError(f"{peer.name} is not installed: make peers")
+                raise FileNotFoundError(f"{peer.name} is not installed. Run `make peers`.")
             host = upstream.removeprefix("http://")
             Path(folder, "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, upstream=host))
             Path(folder, "litellm.yaml").write_text(_LITELLM.format(upstream=upstream))

@@ -1,1 +1,1 @@
-"""What is declared, checked and compiled."""
+"""Declares, checks and compiles graphs."""

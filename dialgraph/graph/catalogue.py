@@ -1,4 +1,4 @@
-"""The nodes by name: every file in nodes/ that holds a node of its own name."""
+"""The catalogue of nodes: it finds each node in nodes/ by the name of its file."""
 
 from functools import cache
 from importlib import import_module
@@ -7,12 +7,12 @@ from pkgutil import iter_modules
 from dialgraph.turn.node import Node
 
 PACKAGE = "nodes"
-"""Found by its name: the engine does not import its extensions."""
+"""The package that holds the nodes. It is imported by name, because the engine does not import its extensions."""
 
 
 @cache
 def catalogue() -> dict[str, Node]:
-    """Every shipped node, sorted by name. A new file is a new node; nothing else has to be told of it."""
+    """Return every node of the package, sorted by name. A new file adds a new node; it needs no registration."""
     found: dict[str, Node] = {}
     for module in iter_modules(import_module(PACKAGE).__path__):
         candidate = getattr(import_module(f"{PACKAGE}.{module.name}"), module.name, None)

@@ -1,4 +1,4 @@
-"""Every mistake a graph can have, found before anything runs. Each is one sentence: where, what, what is accepted."""
+"""Finds every mistake in a graph before it runs. Each message says where, what is wrong and what is accepted."""
 
 import inspect
 import re
@@ -20,10 +20,10 @@ _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
 def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = ()) -> list[str]:
-    """All of them, in the order of the steps; empty if there is none."""
+    """Return all mistakes of the graph, in the order of its steps. The list is empty if there are none."""
     found = [*_policy(graph, checks), *_unknown_nodes(graph, nodes), *_names_and_targets(graph)]
     if found:
-        return found  # without them the paths are not known
+        return found  # with unknown nodes or targets the paths cannot be followed
     for step in graph.steps:
         found += _step(step, nodes[step.node], graph.policy.memory)
     paths = Paths(graph)
@@ -33,7 +33,7 @@ def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = 
 
 
 def read_options(step: Step, node: Node) -> dict[str, Any]:
-    """The step's options, typed, with the defaults of those it leaves out."""
+    """Return the options of a step, typed, with the defaults for those that it leaves out."""
     return dict(node.options.model_validate_json(orjson.dumps(step.options)))
 
 
@@ -41,42 +41,42 @@ def _policy(graph: Graph, checks: Collection[str]) -> Iterator[str]:
     policy = graph.policy
     if policy.profile and policy.profile not in known_profiles():
         near = _nearest(policy.profile, known_profiles())
-        yield f"policy: no profile {policy.profile!r}.{near} Accepted: {_list(known_profiles())}."
+        yield f"policy: unknown profile {policy.profile!r}.{near} Accepted: {_list(known_profiles())}."
     for rule in policy.guard:
         if rule.find == "check" and rule.check not in checks:
-            accepted = _list(checks) or "none was given to compile_graph"
-            yield f"policy: guard: no check {rule.check!r}. Accepted: {accepted}."
+            accepted = _list(checks) or "none; compile_graph got no checks"
+            yield f"policy: guard: unknown check {rule.check!r}. Accepted: {accepted}."
         if rule.find == "words" and not rule.words:
-            yield "policy: guard: a rule that finds words needs `words`."
+            yield "policy: guard: a rule with find='words' needs `words`."
 
 
 def _unknown_nodes(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:
     for step in graph.steps:
         if step.node not in nodes:
-            yield f"step {step.id!r}: no node {step.node!r}.{_nearest(step.node, nodes)} Accepted: {_list(nodes)}."
+            yield f"step {step.id!r}: unknown node {step.node!r}.{_nearest(step.node, nodes)} Accepted: {_list(nodes)}."
 
 
 def _names_and_targets(graph: Graph) -> Iterator[str]:
     names = [step.id for step in graph.steps]
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
-            yield f"step {name!r}: {names.count(name)} steps have this name. Give each a `name` of its own."
+            yield f"step {name!r}: {names.count(name)} steps have this name. Give each step a different `name`."
         if name in (END, END_TURN):
-            yield f"step {name!r}: this word stands for the end of the graph. Give the step another `name`."
+            yield f"step {name!r}: this name is reserved for the end of the graph. Give the step another `name`."
         elif not _NAME.fullmatch(name):
-            yield f"step {name!r}: a name has letters, digits, `_` and `-`, and begins with a letter."
+            yield f"step {name!r}: a name may have only letters, digits, `_` and `-`, and must begin with a letter."
     for at, step in enumerate(graph.steps):
         targets = {*following(graph, at).values(), *filter(None, (step.on_timeout, step.on_error))}
         for target in sorted(targets):
             if target != END and target not in names:
                 near = _nearest(target, names)
-                yield f"step {step.id!r}: {target!r} is no step.{near} Accepted: {_list([*names, END])}."
+                yield f"step {step.id!r}: {target!r} is not a step.{near} Accepted: {_list([*names, END])}."
 
 
 def _step(step: Step, node: Node, memory: Memory | None) -> Iterator[str]:
     where = f"step {step.id!r}"
     if not inspect.iscoroutinefunction(node.run):
-        yield f"{where}: node {step.node!r} is not `async def`. A node that blocks would stop every other call."
+        yield f"{where}: node {step.node!r} is not `async def`. A blocking node would stop every other call."
     try:
         read_options(step, node)
     except ValidationError as error:
@@ -94,9 +94,9 @@ def _step(step: Step, node: Node, memory: Memory | None) -> Iterator[str]:
         cure = "Declare one: Policy(memory={'slots': {'name': 'text'}})."
         yield f"{where}: node {step.node!r} needs a memory. {cure}"
     if step.on_timeout and step.timeout_ms is None:
-        yield f"{where}: on_timeout needs timeout_ms, the time after which it is taken."
+        yield f"{where}: on_timeout needs timeout_ms, the time limit of the step."
     if step.retry and node.speaks:
-        yield f"{where}: retry on node {step.node!r}, which speaks: the caller would hear words twice. Accepted: 0."
+        yield f"{where}: node {step.node!r} speaks, so a retry could repeat words to the caller. Accepted: retry=0."
 
 
 def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             continue
         where = f"step {step.id!r}"
         if "route" not in node.writes:
-            yield f"{where}: `then` is a table, but node {step.node!r} writes no route. Accepted: one step, or several."
+            yield f"{where}: `then` is a table, but node {step.node!r} writes no route. Accepted: one or more steps."
         if missing := [route for route in node.routes if route not in step.then]:
             yield f"{where}: `then` has no entry for {_list(missing)}, which node {step.node!r} can choose."
         offered: dict[str, str] = {}
@@ -116,7 +116,7 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             tool = offered_tool(graph, by_name[target], nodes) if asks else None
             if tool is not None and offered.setdefault(tool_name(tool), route) != route:
                 both = f"{offered[tool_name(tool)]!r} and {route!r}"
-                yield f"{where}: the entries {both} are asked for by one tool, {tool_name(tool)!r}. Name another."
+                yield f"{where}: the entries {both} use the same tool {tool_name(tool)!r}. Give one another `tool`."
             offers = target != END and (
                 nodes[by_name[target].node].offers is not None or nodes[by_name[target].node].offers_tools
             )
@@ -125,21 +125,21 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
 
 
 def offered_tool(graph: Graph, step: Step, nodes: Mapping[str, Node]) -> Tool | None:
-    """The tool by which a model can ask for the step."""
+    """Return the tool with which a model can ask for the step, or None if the step's node offers none."""
     node = nodes[step.node]
     slots = graph.policy.memory.slots if graph.policy.memory else {}
     return None if node.offers is None else node.offers(**read_options(step, node), slots=slots)
 
 
 def _memory(graph: Graph) -> Iterator[str]:
-    """What `recall` can choose is in its table, and what `remember` fills is declared."""
+    """Check that `recall` has an entry for each route it can choose and that `remember` fills only declared slots."""
     slots = list(graph.policy.memory.slots) if graph.policy.memory else []
     stages = {str(step.options.get("stage")) for step in graph.steps if step.node == "remember"} - {"None", ""}
     for step in graph.steps:
         if step.node == "remember":
             for name in step.options.get("values") or {}:
                 if name not in slots:
-                    yield f"step {step.id!r}: {name!r} is no slot.{_nearest(name, slots)} Accepted: {_list(slots)}."
+                    yield f"step {step.id!r}: {name!r} is not a slot.{_nearest(name, slots)} Accepted: {_list(slots)}."
         if step.node != "recall" or not isinstance(step.then, dict):
             continue
         known = [*slots, "missing", "complete", *sorted(stages)]
@@ -158,16 +158,16 @@ def _dead_ends(paths: Paths) -> Iterator[str]:
     reached = paths.reached(paths.start)
     for name in paths.steps:
         if name not in reached:
-            yield f"step {name!r}: nothing leads to it. Name it in the `then` of a step that is reached."
+            yield f"step {name!r}: no path leads to this step. Add it to the `then` of a step that can be reached."
         elif END not in paths.reached(name):
-            yield f"step {name!r}: no way leads from it to {END}. Give a step behind it `then={END}`."
+            yield f"step {name!r}: no path leads from this step to {END}. Give a later step `then={END}`."
         target = paths.steps[name].on_error
         if target and target != END and name in paths.failing(target):
-            yield f"step {name!r}: its on_error leads back to itself, for ever. Lead it to another step."
+            yield f"step {name!r}: its on_error leads back to itself in an endless loop. Lead it to another step."
 
 
 def _keys(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:
-    """A key counts as written if some path to the step writes it: on another path a step may have timed out."""
+    """Check that each key is written before it is read. One path is enough: on another path a step may time out."""
     for name, step in paths.steps.items():
         written = GIVEN.union(*(nodes[paths.steps[other].node].writes for other in paths.before(name)))
         for key in nodes[step.node].reads:
@@ -178,14 +178,14 @@ def _keys(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:
 
 
 def _branches(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:
-    """What branches that run at the same time must not do."""
+    """Check that branches that run at the same time do not write the same key and do not both speak."""
     for one, other in paths.parallel():
         left, right = (nodes[paths.steps[name].node] for name in (one, other))
         both = f"steps {one!r} and {other!r} run at the same time and both"
         for key in sorted(set(left.writes) & set(right.writes) - {"route"}):
-            yield f"{both} write {key!r}. Run one behind the other."
+            yield f"{both} write {key!r}. Run one after the other."
         if left.speaks and right.speaks:
-            yield f"{both} speak: the caller would hear them mixed. Run one behind the other."
+            yield f"{both} speak: the caller would hear them mixed. Run one after the other."
 
 
 def _waits(paths: Paths) -> Iterator[str]:
@@ -199,20 +199,20 @@ def _waits(paths: Paths) -> Iterator[str]:
         }
     for name in sorted(met):
         if not paths.steps[name].waits:
-            yield f"step {name!r}: branches meet there, and it would run once for each. Set `waits=True`."
+            yield f"step {name!r}: branches meet at this step, so it would run once for each. Set `waits=True`."
     for name, step in paths.steps.items():
         if not step.waits:
             continue
         if sum(name in paths.next(other) for other in paths.steps) < 2:
-            yield f"step {name!r}: waits, but no two branches meet there. Lead two steps to it, or drop `waits`."
+            yield f"step {name!r}: waits, but no two branches meet here. Lead two steps to it, or remove `waits`."
         for other, one in paths.steps.items():
-            # LangGraph lets both go at once, so the later one would run twice.
+            # LangGraph releases both at the same time, so the later one would run twice.
             if one.waits and other != name and name in paths.reached(other) and _passes_by(paths, name, other):
-                yield f"step {name!r}: waits for {other!r}, which waits itself. Let all branches meet in one step."
+                yield f"step {name!r}: waits for {other!r}, which also waits. Let all branches meet in one step."
 
 
 def _passes_by(paths: Paths, name: str, other: str) -> bool:
-    """Whether a branch beside the one with `other` in it reaches `name` without it."""
+    """Return whether a branch next to the one that contains `other` reaches `name` without passing `other`."""
     return any(
         name in paths.reached(beside, without=[other]) and other in paths.reached(branch, without=[name])
         for _, left, right in paths.forks()

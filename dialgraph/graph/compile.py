@@ -1,4 +1,4 @@
-"""Graph → LangGraph. The only file that builds one; whatever is wrong is reported before anything runs."""
+"""Compiles a Graph to LangGraph, here and nowhere else. Every mistake is reported before anything runs."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -33,27 +33,27 @@ from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
 
 
 class Messages(TypedDict, total=False):
-    """The door of Studio and notebooks: what goes in, and comes out with the assistant's message."""
+    """The input and output in Studio and notebooks. The output also holds the assistant's message."""
 
     messages: Annotated[list[Any], add_messages]
 
 
 class _Begun(TypedDict, total=False):
-    """What a run that is served begins with; its messages are the turn's."""
+    """The input of a run on the server. It carries no messages, because the Turn has them."""
 
     messages: Annotated[list[Any], UntrackedValue]
 
 
 class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
-    """A LangGraph graph that also runs without the server: a run that brings no Turn is given one."""
+    """A LangGraph graph that also runs without the server: a run without a Turn gets one."""
 
     spec: Graph
-    """What it was compiled from."""
+    """The graph that it was compiled from."""
     in_sequence: CompiledStateGraph[Any, Context, Any, Any] | None = None
-    """The same with all its steps in one node, where no two of them run at the same time."""
+    """The same graph with all steps in one LangGraph node; None if two steps can run at the same time."""
 
     async def serve(self, turn: Turn) -> None:
-        """Run it for a turn whose line leads somewhere. Raises what a step raises."""
+        """Run the graph for a turn whose line is connected. Raise what a step raises."""
         context: Any = turn
         options: Any = {"recursion_limit": MOST_STEPS}
         if self.in_sequence is None:
@@ -72,14 +72,17 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         context: Any = None,
         **options: Any,
     ) -> AsyncIterator[Any]:
-        """See LangGraph. `context` is a Turn when we serve, else a Context, its JSON data, or nothing."""
+        """Run the graph and stream its output, as LangGraph does. `context` is a Turn on the server.
+
+        Elsewhere `context` is a Context, its JSON data, or None.
+        """
         if isinstance(context, Turn):
             turn, owned = context, False
         else:
             turn, owned = _turn_of(context), True
         try:
-            # The server has done this at its start; elsewhere the first question would run out of its step's time.
-            with suppress(StoreError):  # the step that searches has its own way to fail
+            # The server does this when it starts. Elsewhere the first search would exceed the time limit of its step.
+            with suppress(StoreError):  # the step that searches reports the error itself
                 await turn.services.warm_stores(self._stores)
             stream = cast(AsyncGenerator[Any, None], super().astream(input, config, context=cast(Any, turn), **options))
             async with aclosing(stream) as chunks:
@@ -91,7 +94,7 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
 
     @cached_property
     def _stores(self) -> list[str]:
-        """The stores that its steps search."""
+        """Return the names of the stores that the steps search."""
         uses = [use for node in self.builder.nodes.values() for use in (node.metadata or {}).get("uses", ())]
         return [name for kind, name in uses if kind == "store"]
 
@@ -103,10 +106,10 @@ def compile_graph(
     tools: Sequence[Function] = (),
     checks: Mapping[str, Check] | None = None,
 ) -> CompiledGraph:
-    """The graph, ready to run. The author's own: `nodes` beside those of `nodes/`, `tools` that a model may call,
-    `checks` of his guard.
+    """Compile the graph, so that it is ready to run.
 
-    Raises GraphError with every mistake of the graph, a line each.
+    The author may bring their own `nodes` in addition to those in `nodes/`, `tools` that a model may call, and `checks`
+    for the guard. Raise GraphError with every mistake of the graph, one per line.
     """
     known = {**catalogue(), **{node.name: node for node in nodes}}
     if found := mistakes(spec, known, checks or {}):
@@ -128,12 +131,12 @@ def compile_graph(
         metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
         builder.add_node(step.step.id, _action(step, prepare), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
-    waiting: dict[str, Any] = {"summary": "Wait until the caller has everything.", "uses": outlets.uses}
+    waiting: dict[str, Any] = {"summary": "Wait until the caller has received everything.", "uses": outlets.uses}
     builder.add_node(END_TURN, _end_turn(prepare), defer=True, metadata=waiting)
     builder.add_edge(START, steps[0].step.id)
     builder.add_edge(END_TURN, LANGGRAPH_END)
     compiled = builder.compile(name=spec.name)
-    # The way LangGraph copies a graph, with our class for its own.
+    # LangGraph copies a graph in this way too; here the copy gets our class.
     graph = CompiledGraph(**vars(compiled))
     graph.spec = spec
     if runs_in_sequence(spec):
@@ -142,7 +145,10 @@ def compile_graph(
 
 
 def _in_one_node(sequence: StepSequence, prepare: Preparation, name: str) -> CompiledStateGraph[Any, Context, Any, Any]:
-    """For serving: each node of LangGraph's costs a quarter of a millisecond (benchmarks/README.md)."""
+    """Put all steps into one LangGraph node, because each node costs a quarter of a millisecond.
+
+    For the measurement see benchmarks/README.md.
+    """
 
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
         turn = prepare.turn_in(runtime, state)
@@ -178,11 +184,14 @@ def _names(option: str | Sequence[str]) -> Sequence[str]:
 
 
 def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
-    """Every key that some node declares, so that an author's key needs no other place; and each step's way to go on."""
+    """Return the state type: every key that a node declares, and a key for the route of each step.
+
+    So an author can add a key just by declaring it on a node.
+    """
     keys: dict[str, Any] = {"messages": Annotated[list[Any], add_messages]}
     for step in steps:
         declared = {*step.node.reads, *step.node.may_read, *step.node.writes} - {"route"}
-        # Untracked: what one turn found must not be in the next turn of a Studio thread.
+        # Untracked, so that values of one turn do not reach the next turn of a Studio thread.
         keys |= dict.fromkeys(sorted(declared - keys.keys()), Annotated[Any, UntrackedValue])
         if step.chooses:
             keys[step.key] = Annotated[str, UntrackedValue]
@@ -213,7 +222,7 @@ def _add_edges(builder: StateGraph[Any, Context, Any, Any], spec: Graph, at: int
 
     def choose(state: Mapping[str, Any]) -> Hashable | list[Hashable]:
         label = str(state[step.key])
-        # Without a table "done" stands for all its targets at once.
+        # Without a table, LABEL_OK means all targets.
         return label if label in ways else list(own)
 
     builder.add_conditional_edges(step.step.id, choose, ways)
@@ -224,7 +233,7 @@ def _target(name: str) -> str:
 
 
 def _turn_of(context: Any) -> Turn:
-    """A Turn for a run that was not started by the server; its first step connects it."""
+    """Return a Turn for a run that the server did not start. Its first step connects the line."""
     context = context if isinstance(context, Context) else Context(**(context or {}))
     asked = TurnRequest(call=Call(id=context.call_id), model=context.model)
     return Turn(default_services(), asked)
@@ -232,7 +241,7 @@ def _turn_of(context: Any) -> Turn:
 
 def _end_turn(prepare: Preparation) -> Callable[..., Any]:
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-        """The step that every path crosses: drain the outlets, stop the timers, keep what was said."""
+        """Drain the outlets, stop the timers and store what was said. Every path ends with this step."""
         turn = prepare.turn_in(runtime, state)
         await turn.line.drain()
         return turn.line.sink.message() if isinstance(turn.line.sink, StreamSink) else {}

@@ -1,13 +1,13 @@
-"""What can be wrong with a graph, or with a turn of it."""
+"""The errors of a graph and of its turns."""
 
 
 class GraphError(Exception):
-    """A graph cannot be compiled, or a step did what it may not. Each line names the step, the fault and the cure."""
+    """A graph cannot be compiled, or a step broke a rule. Each line names the step, the problem and the fix."""
 
 
 class StepTimeoutError(Exception):
-    """A step was not done in its time and has no other way to go. Names the step; may reach the caller."""
+    """A step exceeded its time limit and has no `on_timeout`. The message names the step and may reach the caller."""
 
 
 class StoppedError(Exception):
-    """A turn was stopped because nobody heard it any more."""
+    """A turn was stopped because nobody listened to it any more."""

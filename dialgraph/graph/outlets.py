@@ -1,4 +1,4 @@
-"""What an endpoint's words pass before they are heard: made from its policy and the profile of the host that called."""
+"""Builds the outlets of an endpoint from its policy and the host's profile. Words pass them before they are sent."""
 
 from collections.abc import Callable, Mapping
 
@@ -28,21 +28,21 @@ _FINDERS: Mapping[str, Find] = {
 
 
 class Outlets:
-    """Attaches an endpoint's outlets to the line of each of its turns. What can be made once is made once."""
+    """Attaches the outlets of an endpoint to the line of each turn. Shared parts are built only once."""
 
     def __init__(self, policy: Policy, checks: Mapping[str, Check], *, sounds: bool) -> None:
-        """`sounds`: whether a step of the graph makes sound."""
+        """Prepare the guard rules and the number reader. `sounds` says whether a step of the graph makes sound."""
         self._voice = "" if sounds else policy.voice
         self._rules = [_rule(rule, checks) for rule in policy.guard]
         self._numbers = _number_reader(policy)
 
     @property
     def uses(self) -> list[tuple[str, str]]:
-        """What they name of the settings, as a step's metadata has it."""
+        """Return the settings that the outlets use, as (kind, name) pairs like in the metadata of a step."""
         return [("voice", self._voice)] if self._voice else []
 
     def attach(self, turn: Turn) -> None:
-        """Once a turn, before its first step runs."""
+        """Attach the outlets to the line of a turn. Called once per turn, before its first step runs."""
         speakable = turn.profile.speakable
         if speakable or self._rules:
             markers = turn.profile.turn_markers
@@ -76,7 +76,7 @@ def _number_reader(policy: Policy) -> Callable[[], Stage] | None:
         from dialgraph.language.numbers import NumberReader, Numbers
     except ImportError as error:
         raise GraphError(
-            f"policy: numbers='words' needs {error.name!r}. Install the extra: pip install -e '.[numbers]'."
+            f"policy: numbers='words' needs the package {error.name!r}. Install it: pip install -e '.[numbers]'."
         ) from error
     reader = NumberReader()
     return lambda: Numbers(reader)

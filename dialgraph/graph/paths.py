@@ -1,17 +1,17 @@
-"""Where the steps of a graph lead: pure questions about its shape."""
+"""Answers questions about the paths through a graph: which steps can follow, precede or run next to a step. Pure."""
 
 from collections.abc import Callable, Iterable
 
 from dialgraph.graph.spec import END, Graph, Step
 
 END_TURN = "end_turn"
-"""The compiled step that every path crosses before the end."""
-# In brackets, which no step's name has.
+"""The name of the compiled step that every path passes before the end."""
+# In brackets, because no step name can contain brackets.
 LABEL_OK, LABEL_TIMEOUT, LABEL_ERROR = "(done)", "(timeout)", "(error)"
 
 
 def following(graph: Graph, at: int) -> dict[str, str]:
-    """What a step's own `then` leads to: route → step. Without a table each target is its own route."""
+    """Return where the `then` of a step leads, as route → step. Without a table each target is its own route."""
     step = graph.steps[at]
     if step.then is None:
         below = graph.steps[at + 1].id if at + 1 < len(graph.steps) else END
@@ -23,7 +23,7 @@ def following(graph: Graph, at: int) -> dict[str, str]:
 
 
 class Paths:
-    """The shape of one graph whose names and targets are known to be right."""
+    """The paths of one graph. Its names and targets must be valid."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -33,14 +33,17 @@ class Paths:
         self._own = {step.id: following(graph, at) for at, step in enumerate(graph.steps)}
 
     def next(self, name: str) -> set[str]:
-        """Every step that can come next, by whatever way."""
+        """Return every step that can come next, also after an error or a timeout."""
         if name == END:
             return set()
         step = self.steps[name]
         return {*self._own[name].values(), *(target for target in (step.on_timeout, step.on_error) if target)}
 
     def reached(self, start: str, *, without: Iterable[str] = (), waiting: bool = True) -> set[str]:
-        """The steps on every path from here, this one too; paths end at `without`, and at steps that wait if asked."""
+        """Return all steps that can be reached from `start`, with `start` itself.
+
+        Paths end before the steps in `without`. If `waiting` is False, they also end before steps that wait.
+        """
         key = (start, frozenset(without), waiting)
         if key in self._reached:
             return self._reached[key]
@@ -57,12 +60,12 @@ class Paths:
         return self._reached[key]
 
     def before(self, name: str) -> set[str]:
-        """The steps that can have run when this one runs for the first time."""
+        """Return the steps that can have run when this step runs for the first time."""
         early = self.reached(self.start, without=[name]) if name != self.start else set()
         return {other for other in early - {END} if name in self.reached(other)}
 
     def failing(self, name: str) -> set[str]:
-        """The steps that come when one fails after another, beginning with this one."""
+        """Return the chain of `on_error` steps that begins with this step, with this step itself."""
 
         def go(one: str) -> list[str]:
             target = None if one == END else self.steps[one].on_error
@@ -71,7 +74,7 @@ class Paths:
         return closure(name, go)
 
     def forks(self) -> list[tuple[str, str, str]]:
-        """Pairs of branches that run at the same time: (the step that forks, one target, another)."""
+        """Return the pairs of branches that run at the same time: (step that forks, one target, another target)."""
         return [
             (name, left, right)
             for name, own in self._own.items()
@@ -82,7 +85,7 @@ class Paths:
         ]
 
     def parallel(self) -> list[tuple[str, str]]:
-        """Pairs of steps that can run at the same time, each pair once."""
+        """Return the pairs of steps that can run at the same time, each pair once."""
         found: set[tuple[str, str]] = set()
         for _, left, right in self.forks():
             lefts, rights = self.reached(left) - {END}, self.reached(right) - {END}
@@ -95,7 +98,7 @@ class Paths:
 
 
 def closure(start: str, next_of: Callable[[str], Iterable[str]]) -> set[str]:
-    """All that can be reached."""
+    """Return everything that can be reached from `start`, with `start` itself."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:

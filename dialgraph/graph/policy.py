@@ -1,4 +1,4 @@
-"""How an endpoint behaves in a call, beside what its steps do: data only."""
+"""The policy: how an endpoint behaves in a call, in addition to its steps. Data only."""
 
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -21,64 +21,66 @@ class _Value(BaseModel):
 
 
 class GuardRule(_Value):
-    """What must not be spoken, and what happens to it: a sentence at a time, before it leaves."""
+    """One rule of the guard: what must not be spoken and what is done instead. It checks one sentence at a time."""
 
     find: Literal["cards", "identity_numbers", "phone_numbers", "words", "check"]
-    """Card numbers (Luhn), identity numbers (Chinese, US), phone numbers, words of a list, or a check of the author."""
+    """What to find: card numbers (Luhn), identity numbers (Chinese, US), phone numbers, the listed words, or the
+    author's own check."""
     words: tuple[str, ...] = ()
-    """The list for `words`; case does not count, and English words are found whole."""
+    """The list for `find="words"`. Case is ignored, and English words match only as whole words."""
     check: str = ""
-    """The name of a function given to `compile_graph(checks=…)`: sentence → the sentence to speak, or None for none."""
+    """The name of a function in `compile_graph(checks=…)`. It gets a sentence and returns the sentence to speak, or
+    None to speak nothing."""
     action: Literal["mask", "replace", "block"] = "mask"
-    """`mask`: say `instead` in place of what was found; `replace`: in place of the whole sentence; `block`: say nothing
-    of the sentence."""
+    """`mask`: replace what was found with `instead`. `replace`: replace the whole sentence with `instead`. `block`: do
+    not say the sentence."""
     instead: str | _ByLanguage = Field(default_factory=lambda: {"en": "(withheld)", "zh": "（不便透露）"})
-    """One text, or one a language."""
+    """One text, or one per language."""
 
 
 class Memory(_Value):
-    """What an endpoint keeps of a call between its turns."""
+    """What an endpoint remembers of a call between its turns."""
 
     slots: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Literal["text", "number", "date", "yes_no"]]
     """Name → type, in the order in which a flow asks for them."""
     lifetime_minutes: int = Field(default=60, gt=0, le=60 * 24 * 30)
-    """How long it is kept after the last turn of the call."""
+    """How long the memory is stored after the last turn of the call."""
 
 
 class Policy(_Value):
-    """None stands for what the profile of the host says."""
+    """How an endpoint behaves in a call. A field that is None takes its value from the host's profile."""
 
     profile: str = ""
-    """The host's profile; empty: told from the request, by its header or by what only that host sends."""
+    """The host's profile. Empty: found from the request, by its header or by fields that only that host sends."""
     speakable: bool | None = None
-    """Whether words are made fit for a voice."""
+    """Whether the text is made fit to be spoken."""
     numbers: Literal["leave", "words"] = "leave"
-    """`words`: prices, measures, dates and phone numbers are written as a voice says them; needs the extra `numbers`.
-    Most voices read plain numbers well by themselves, and a wrong word is worse than a digit."""
+    """`words`: write prices, measures, dates and phone numbers as a voice says them. This needs the extra `numbers`.
+    `leave` is the default, because most voices read plain numbers well, and a wrong word is worse than a digit."""
     guard: tuple[GuardRule, ...] = ()
-    """What must not be spoken."""
+    """Rules for what must not be spoken."""
     fills_silence: bool | None = None
-    """Whether the host fills silences itself, so that acknowledgements of ours stay unspoken."""
+    """Whether the host fills silences itself. Then our fillers are not spoken."""
     filler_suffix: str | None = None
-    """What stands behind an acknowledgement."""
+    """The text that is added after a filler."""
     on_failure: Literal["raise", "speak"] | None = None
-    """What a failed turn tells: an error, or the fallback line and a normal finish."""
+    """What a failed turn sends. `raise`: an error. `speak`: the fallback text and a normal finish."""
     fallback: str | _ByLanguage = Field(default_factory=lambda: dict(FALLBACK))
-    """The fallback line: one text, or one a language."""
+    """The fallback text: one text, or one per language."""
     newest_wins: bool = True
-    """Whether a new turn of a call ends the older one that still runs. Never without a call id."""
+    """Whether a new turn of a call ends the older turn that still runs. Without a call id it never does."""
     joins: bool = True
-    """Whether the same turn sent again joins the run in flight. Never without a call id."""
+    """Whether a turn that is sent again joins the run in progress. Without a call id it never does."""
     linger_ms: int | None = Field(default=None, ge=0, le=30_000)
-    """How long a turn goes on when its last client has left."""
+    """How long a turn continues after its last client has left."""
     voice: str = "main"
-    """Who speaks where a request's `modalities` ask for audio and no step of the graph makes sound; empty: nobody, and
-    `modalities` goes on to the model, for one that answers in sound itself."""
+    """The voice that speaks if the request's `modalities` ask for audio and no step of the graph makes sound. Empty:
+    no voice speaks, and `modalities` is passed to the model, because some models answer in sound themselves."""
     memory: Memory | None = None
-    """What is kept of a call between its turns; None: nothing."""
+    """What the endpoint remembers of a call between its turns. None: nothing."""
 
     def applied_to(self, profile: Profile) -> Profile:
-        """The host's profile with what this endpoint sets otherwise."""
+        """Return the host's profile with the values that this policy sets itself."""
         own = {
             name: value
             for name in ("speakable", "fills_silence", "filler_suffix", "on_failure", "linger_ms")

@@ -1,4 +1,4 @@
-"""What a turn needs before its first step: a line that leads somewhere, its graph's tools and memory, its outlets."""
+"""Prepares a turn before its first step: connects its line, and adds the tools, memory and outlets of its graph."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ from dialgraph.turn.node import Context, Turn
 
 
 class StreamSink:
-    """Where a turn's events end in Studio and notebooks: LangGraph's stream, and the message that the turn becomes."""
+    """The sink in Studio and notebooks. It writes events to LangGraph's stream and collects the assistant's message."""
 
     def __init__(self, write: Callable[[Any], None], identity: str) -> None:
         self._write = write
@@ -33,12 +33,12 @@ class StreamSink:
         self._write(as_data(event))
 
     def message(self) -> dict[str, Any]:
-        """The state's update: what was heard, as the assistant's message."""
+        """Return the update of the state: the spoken words as the assistant's message."""
         return {"messages": [AIMessage("".join(self._words), id=self._identity)]}
 
 
 class Preparation:
-    """What a turn needs before its first step: a line that leads somewhere, and the endpoint's outlets on it."""
+    """Prepares each turn of one graph before its first step."""
 
     def __init__(self, spec: Graph, outlets: Outlets, functions: FunctionTools) -> None:
         self._spec = spec
@@ -46,10 +46,10 @@ class Preparation:
         self._functions = functions
 
     def turn_in(self, runtime: Runtime[Context], state: Mapping[str, Any]) -> Turn:
-        """The turn of this run, prepared."""
+        """Return the turn of this run, and prepare it if that has not been done. Raise GraphError if it has none."""
         turn = runtime.context
         if not isinstance(turn, Turn):
-            raise GraphError("A graph is run through `astream` or `ainvoke`: its steps are asynchronous.")
+            raise GraphError("Run the graph with `astream` or `ainvoke`, because its steps are asynchronous.")
         if not turn.line.connected:
             turn.line.connect(StreamSink(runtime.stream_writer, turn.environment.id("msg_", 24)))
             turn.ask(
@@ -57,7 +57,7 @@ class Preparation:
                     turn.asked,
                     profile=self._spec.policy.applied_to(turn.profile),
                     endpoint=self._spec.name,
-                    # The whole conversation: a thread's earlier messages are in the state, not in the run's input.
+                    # The state holds the whole conversation; the input of the run lacks the thread's earlier messages.
                     messages=cast("list[Message]", convert_to_openai_messages(state.get("messages", []))),
                 )
             )

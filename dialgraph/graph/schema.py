@@ -1,4 +1,4 @@
-"""A JSON Schema of graphs for editors: every node with every option."""
+"""The JSON Schema of graphs, for editors. It lists every node with every option."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from dialgraph.turn.node import Node
 
 
 def graph_schema(nodes: Mapping[str, Node]) -> dict[str, Any]:
-    """Draft 2020-12. A step's options are checked against the node that it names."""
+    """Return the JSON Schema of a graph (draft 2020-12). It checks the options of a step against its node."""
     schema = Graph.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     definitions = schema["$defs"]

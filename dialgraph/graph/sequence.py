@@ -1,5 +1,6 @@
-"""The steps of a graph that never run side by side, one after the other: for serving, where each LangGraph node costs
-a quarter of a millisecond.
+"""Runs the steps of a graph one after the other, if no two can run at the same time.
+
+The server uses this, because each LangGraph node costs a quarter of a millisecond.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +13,17 @@ from dialgraph.graph.step import WrappedStep
 from dialgraph.turn.node import Turn
 
 MOST_STEPS: Final = 200
-"""A turn that takes more is a loop that nobody meant."""
+"""The most steps in one turn. A turn that takes more is in an endless loop."""
 
 
 def runs_in_sequence(spec: Graph) -> bool:
-    """Return whether no two of its steps can run at the same time."""
+    """Return whether no two steps of the graph can run at the same time."""
     alone = all(isinstance(step.then, dict) or len(following(spec, at)) == 1 for at, step in enumerate(spec.steps))
     return alone and not any(step.waits for step in spec.steps)
 
 
 class StepSequence:
-    """The steps of one graph."""
+    """Runs the steps of one graph in sequence."""
 
     def __init__(self, spec: Graph, steps: Sequence[WrappedStep]) -> None:
         self._first = spec.steps[0].id
@@ -30,7 +31,7 @@ class StepSequence:
         self._ways = {step.step.id: _ways(spec, at, step) for at, step in enumerate(steps)}
 
     async def run(self, state: Mapping[str, Any], turn: Turn) -> None:
-        """Run them from the first to the end. Raises what a step raises, and GraphError for a loop."""
+        """Run the steps from the first to the end. Raise what a step raises, and GraphError after too many steps."""
         at = self._first
         values: dict[str, Any] = dict(state)
         for _ in range(MOST_STEPS):
@@ -40,11 +41,11 @@ class StepSequence:
             if at == END:
                 return
             values.update(update)
-        raise GraphError(f"The turn took more than {MOST_STEPS} steps.")
+        raise GraphError(f"The turn took more than {MOST_STEPS} steps. Its graph probably has an endless loop.")
 
 
 def _ways(spec: Graph, at: int, step: WrappedStep) -> Mapping[str, str]:
-    """Where the step leads, by the label that it leaves."""
+    """Return where the step leads, as label → step."""
     own = following(spec, at)
     ways = dict(own) if step.place.routes else {LABEL_OK: next(iter(own.values()))}
     if step.step.on_timeout:

@@ -1,4 +1,4 @@
-"""The words a graph is written in: data only, the same from Python, YAML or JSON and back."""
+"""The declaration of a graph: data only, with the same meaning in Python, YAML and JSON."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -14,7 +14,7 @@ END: Literal["END"] = "END"
 """Where a path ends: `then=END`."""
 
 Then = str | tuple[str, ...] | dict[str, str]
-"""One step; several at once; or a table from what the node wrote to `route` to a step."""
+"""One step; several steps that run at the same time; or a table that maps the value of `route` to a step."""
 
 
 class _Value(BaseModel):
@@ -22,25 +22,25 @@ class _Value(BaseModel):
 
 
 class Step(_Value):
-    """One node at its place in a graph."""
+    """One step of a graph: it runs a node."""
 
     node: str
-    """A node's name: a file of `nodes/`."""
+    """The name of the node, which is the name of a file in `nodes/`."""
     name: str = ""
-    """What other steps call it; empty: the node's name."""
+    """The name of the step, which other steps refer to. Empty: the node's name."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """The node's keyword-only parameters."""
+    """The options of the node, which are its keyword-only parameters."""
     then: Then | None = None
-    """What comes next; None: the step written below it, and after the last the end."""
+    """What comes next. None: the step that follows in the list, or the end after the last step."""
     waits: bool = False
-    """Run once, after every branch that leads here has come."""
+    """Whether the step runs only once, after every branch that leads to it has arrived."""
     timeout_ms: int | None = Field(default=None, gt=0)
     on_timeout: str | None = None
-    """Where to go on when the time is over and the step has not spoken."""
+    """The step to continue with if the time limit is over and the step has not spoken."""
     on_error: str | None = None
-    """Where to go on when the step fails and has not spoken."""
+    """The step to continue with if the step fails and has not spoken."""
     retry: int = Field(default=0, ge=0, le=5)
-    """How often a failed step that does not speak is tried again."""
+    """How often a failed step is tried again. Only for nodes that do not speak."""
 
     def __init__(self, node: str | None = None, /, **fields: Any) -> None:
         super().__init__(**fields if node is None else {"node": node, **fields})
@@ -48,7 +48,7 @@ class Step(_Value):
     @field_validator("options")
     @classmethod
     def _as_json(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """A tuple becomes a list at once, so that the graph equals what its YAML is read as."""
+        """Convert the options to JSON data. Tuples become lists, so that the graph equals the graph from its YAML."""
         try:
             return dict(orjson.loads(orjson.dumps(options)))
         except orjson.JSONEncodeError as error:
@@ -56,55 +56,55 @@ class Step(_Value):
 
     @property
     def id(self) -> str:
-        """The step's name in its graph."""
+        """Return the name of the step in its graph."""
         return self.name or self.node
 
 
 class Graph(_Value):
-    """One endpoint."""
+    """A graph: its steps and its policy. It is served as one endpoint."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
-    """What requests call it as `model`, and its place in paths."""
+    """The name of the endpoint: the `model` in requests and a part of its path."""
     steps: tuple[Step, ...] = Field(min_length=1)
     path: str = Field(default="", pattern=r"^(/[\w.-]+)*$")
-    """Where it is served; empty: `/{name}/chat/completions`."""
+    """The path where it is served. Empty: `/{name}/chat/completions`."""
     summary: str = ""
     policy: Policy = Policy()
-    """How it behaves in a call, beside what its steps do."""
+    """How the endpoint behaves in a call, in addition to its steps."""
     public: bool = False
-    """Whether whoever reaches the server may use what the graph uses: its store, its tools and the server's own key."""
+    """Whether everybody who reaches the server may use the graph with its store, its tools and the server's key."""
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """A graph from YAML, and so from JSON."""
+        """Return the graph from YAML or JSON text. Raise GraphError if the text is not a valid graph."""
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise GraphError(f"The graph is not YAML: {error}") from error
+            raise GraphError(f"The graph is not valid YAML: {error}") from error
         return cls.from_data(data)
 
     @classmethod
     def from_data(cls, data: object) -> Self:
-        """A graph from JSON data."""
+        """Return the graph from JSON data. Raise GraphError if the data is not a valid graph."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
             lines = (f"{'.'.join(map(str, one['loc'])) or 'the graph'}: {one['msg']}" for one in error.errors())
-            raise GraphError("The graph cannot be read. " + "; ".join(lines)) from None
+            raise GraphError("The graph is not valid. " + "; ".join(lines)) from None
 
     def to_data(self) -> Mapping[str, Any]:
-        """JSON data that holds only what differs from the defaults."""
+        """Return the graph as JSON data with only the values that differ from the defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def to_yaml(self) -> str:
-        """YAML that `read` turns into this graph again; byte-stable."""
+        """Return YAML that `read` turns into the same graph. The same graph always gives the same bytes."""
         return yaml.safe_dump(self.to_data(), sort_keys=False, allow_unicode=True, width=120)
 
     def to_json(self) -> str:
-        """JSON that `read` turns into this graph again; byte-stable."""
+        """Return JSON that `read` turns into the same graph. The same graph always gives the same bytes."""
         return self.model_dump_json(exclude_defaults=True, indent=2) + "\n"
 
     @property
     def route_path(self) -> str:
-        """Where it is served."""
+        """Return the path where the graph is served."""
         return self.path or f"/{self.name}/chat/completions"

@@ -1,4 +1,4 @@
-"""What every step of every graph is wrapped in: its deadline, its retries, where an error leads, its timing."""
+"""Wraps a step: adds its deadline, its retries, its way on after an error, and its timing."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ Outcome = Literal["ok", "timeout", "error"]
 
 @dataclass(frozen=True)
 class WrappedStep:
-    """A step, ready to run for any number of turns."""
+    """A step that is ready to run, for any number of turns."""
 
     step: Step
     node: Node
@@ -29,16 +29,16 @@ class WrappedStep:
 
     @property
     def chooses(self) -> bool:
-        """Whether it has more than one way to go on."""
+        """Return whether the step can continue in more than one way."""
         return bool(self.place.routes or self.step.on_timeout or self.step.on_error)
 
     @property
     def key(self) -> str:
-        """The state key that says which way it goes on; its own, because steps may run at the same time."""
+        """Return the state key for the route of this step. Each step has its own, as steps may run in parallel."""
         return f"route.{self.step.id}"
 
     async def run(self, state: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
-        """The step's update of the state, with the way it goes on."""
+        """Run the step. Return its update of the state, with its route."""
         view = turn.at_step(self.place)
         started = turn.line.elapsed_ms()
         outcome: Outcome = "error"
@@ -61,19 +61,24 @@ class WrappedStep:
                 async with deadline:
                     update = await self.node.run(state, view, **self.options)
                 return self._checked(update), "ok"
-            except Exception as error:  # whatever a node raises, the graph says where it leads
+            except Exception as error:  # a node may raise anything; the graph says where an error leads
                 late = deadline.expired()
                 if not late and attempt < self.step.retry and not view.spoke:
-                    log.warning("a step is tried again", extra={"step": self.step.id, "error": type(error).__name__})
+                    log.warning(
+                        "a step failed; it will run again", extra={"step": self.step.id, "error": type(error).__name__}
+                    )
                     continue
-                # What was spoken must not be said again by another step.
+                # After words were spoken, another step must not say them again.
                 if (self.step.on_timeout if late else self.step.on_error) and not view.spoke:
-                    log.warning("a step gave up", extra={"step": self.step.id, "error": type(error).__name__})
+                    log.warning(
+                        "a step failed; the graph continued with another step",
+                        extra={"step": self.step.id, "error": type(error).__name__},
+                    )
                     return {}, "timeout" if late else "error"
                 if late:
-                    raise StepTimeoutError(f"The step {self.step.id!r} took too long.") from error
+                    raise StepTimeoutError(f"The step {self.step.id!r} exceeded its time limit.") from error
                 raise
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("the last attempt did not return or raise")
 
     def _checked(self, update: Update) -> dict[str, Any]:
         update = dict(update or {})
@@ -89,7 +94,7 @@ class WrappedStep:
             return LABEL_OK
         if route not in self.place.routes:
             accepted = ", ".join(map(repr, self.place.routes))
-            raise GraphError(f"step {self.step.id!r}: chose the route {route!r}. Accepted: {accepted}.")
+            raise GraphError(f"step {self.step.id!r}: unknown route {route!r}. Accepted: {accepted}.")
         return str(route)
 
 

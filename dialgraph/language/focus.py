@@ -1,4 +1,4 @@
-"""A caller's turn → the part of it that asks. People tell a story first, or give their reasons after."""
+"""Finds the question in a caller's turn. People tell a story first, or give their reasons after it."""
 
 import re
 from functools import lru_cache
@@ -8,15 +8,16 @@ from dialgraph.language.weights import tells
 from dialgraph.language.words import is_chinese, words
 
 _LONG, _LONG_CHINESE = 9, 50
-"""Telling units of a turn that is looked at; fewer are a question as a whole. A Chinese word is about three."""
+"""A turn with at most this many content units is a question as a whole. A Chinese word is about three units."""
 _ENOUGH, _ENOUGH_CHINESE = 1, 4
-"""Telling units that can be searched for."""
+"""The least number of content units that is enough for a search."""
 _ENOUGH_POINTING = 3
-"""The same where "it" or "that" stands for what was said before."""
+"""The same if "it" or "that" refers to something said before."""
 _NO_MARKS, _NO_MARKS_CHINESE = 9, 120
-"""Telling units of a stretch without a mark: a recogniser's text, in which the question is looked for by its words."""
+"""The longest clause without a mark, in content units. A longer one is a recogniser's text, in which the question is
+found by its words."""
 _TAIL_CHINESE = 40
-"""Characters at the end of such a stretch; nothing tells where a Chinese question begins."""
+"""How many characters at the end of such a text are used. Nothing shows where a Chinese question begins."""
 _CLAUSE = re.compile(r"(?:[^,;:，；：、—]|(?<=\d)[,:](?=\d))+[,;:，；：、—]*\s*")
 _CHINESE_CLAUSE = re.compile(r"(?:[^,;:，；：、—\s]|(?<=\d)[,:](?=\d))+[,;:，；：、—\s]*")
 _AUXILIARY = "is|are|was|do|does|did|can|could|should|shall|will|would|may|must|has|have"
@@ -32,12 +33,12 @@ _ASKS_CHINESE = re.compile(
 )
 _POINTS = re.compile(r"\b(?:it|they|them|that|this|those|these|one|ones)\b", re.IGNORECASE)
 _LOOKED_AT = 8
-"""Places where a question may begin, and clauses that it may have, from the end."""
+"""How many clauses, and places where a question may begin, are checked, from the end."""
 
 
 @lru_cache(maxsize=256)
 def focus(text: str) -> str:
-    """What is asked, in the caller's own words; of a short turn, and in doubt, all of it."""
+    """Return the question in the caller's own words. Return the whole text if it is short, or if in doubt."""
     chinese = is_chinese(text)
     if _telling(text) <= (_LONG_CHINESE if chinese else _LONG):
         return text
@@ -50,7 +51,7 @@ def focus(text: str) -> str:
 
 
 def _question_of(text: str, chinese: bool) -> str:
-    """The last clauses that are a question of their own."""
+    """Return the last clauses that form a question by themselves."""
     if not chinese and _BEGINS_ASKING.match(text):
         return text
     if _telling(text) <= (_LONG_CHINESE if chinese else _LONG):
@@ -70,7 +71,7 @@ def _question_of(text: str, chinese: bool) -> str:
 
 
 def _last_of(text: str, chinese: bool) -> str:
-    """The last question of a long stretch without marks."""
+    """Return the last question of a long text without marks."""
     if chinese:
         return text[-_TAIL_CHINESE:] if _ASKS_CHINESE.search(text[-_TAIL_CHINESE:]) else text
     for begins in reversed([match.start() for match in _ASKS.finditer(text)][-_LOOKED_AT:]):

@@ -1,4 +1,4 @@
-"""What must not be said: found a sentence at a time, before it is spoken, and masked, replaced or left out. Pure."""
+"""Finds text that must not be said, sentence by sentence before it is spoken; masks, replaces or drops it. Pure."""
 
 import re
 import unicodedata
@@ -10,29 +10,29 @@ from dialgraph.language.sentences import place_to_cut, sentences
 from dialgraph.language.words import HAN, in_language
 
 LONGEST_CHARACTERS = 300
-"""Of a sentence: text without an end is looked at in pieces, so that a caller does not wait for the whole of it."""
+"""The longest sentence. Text without an end is checked in pieces, so that the caller does not wait for all of it."""
 
 Find = Callable[[str], Iterable[tuple[int, int]]]
-"""Where in a sentence something stands that must not be said: start and end."""
+"""Returns the places in a sentence that must not be said, as start and end."""
 Check = Callable[[str], str | None]
-"""An author's own: a sentence → the sentence to speak, or None for none."""
+"""An author's own check: takes a sentence and returns the sentence to speak, or None to drop it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What is looked for, and what becomes of it."""
+    """A search in sentences, and the action for its matches."""
 
     find: Find
     action: Literal["mask", "replace", "block"]
     instead: str | Mapping[str, str]
-    """What is said in place of what was found: one text, or one a language."""
+    """The replacement for the found text: one text, or one for each language."""
 
 
 _END_MARK = re.compile(r"[.!?。！？；…\n]")
 
 
 class Guard:
-    """One answer on its way to a caller. Holds each sentence until it is whole."""
+    """Checks one answer on its way to a caller. It holds each sentence back until it is whole."""
 
     def __init__(self, rules: Sequence[Rule | Check]) -> None:
         self._rules = rules
@@ -40,7 +40,7 @@ class Guard:
         self._may_end = False
 
     def push(self, text: str) -> str:
-        """The sentences that are whole now, as they may be said."""
+        """Return the sentences that are now whole, as they may be said."""
         self._held += text
         self._may_end = self._may_end or _END_MARK.search(text) is not None
         if not self._may_end and len(self._held) <= LONGEST_CHARACTERS:
@@ -52,7 +52,7 @@ class Guard:
         return "".join(map(self._allowed, whole))
 
     def flush(self) -> str:
-        """The rest: no more will come."""
+        """Return the rest, at the end of the answer."""
         held, self._held = self._held, ""
         return self._allowed(held) if held else ""
 
@@ -81,9 +81,9 @@ def _applied(rule: Rule, sentence: str) -> str:
 
 
 def _plain(sentence: str) -> tuple[str, Sequence[int]]:
-    """The sentence as it sounds, and where each of its characters comes from.
+    """Return the sentence as it sounds, and the original position of each of its characters.
 
-    Models write dashes and spaces of many kinds, full-width digits and marks within a word; none of them is heard.
+    Models write dashes and spaces of many kinds, full-width digits and marks inside words; none of them can be heard.
     """
     if sentence.isascii() and not any(mark in sentence for mark in _UNHEARD):
         return sentence, range(len(sentence))
@@ -108,19 +108,21 @@ _PHONE = re.compile(
     r"|[48]00-\d{3}-\d{4}|\d{10,11})(?!\d)"
 )
 _DIGITS = re.compile(r"\d(?:[ ,.-]{0,3}\d){6}")
-"""In a sentence without seven digits near each other there is no number of these kinds, and nothing to look for."""
+"""Without seven digits near each other, a sentence has no number of these kinds, so the search is skipped."""
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def find_cards(sentence: str) -> list[tuple[int, int]]:
-    """Payment cards: 13 to 19 digits whose Luhn sum is right."""
+    """Return the places of payment cards: 13 to 19 digits with a correct Luhn checksum."""
     if not _DIGITS.search(sentence):
         return []
     return [match.span() for match in _CARD.finditer(sentence) if _luhn(match.group())]
 
 
 def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:
-    """Chinese resident identity numbers with a right check digit (GB 11643), and US social security numbers."""
+    """Return the places of Chinese resident identity numbers with a correct check digit (GB 11643), and of US social
+    security numbers.
+    """
     found = [
         match.span() for match in _CHINESE_IDENTITY.finditer(sentence) if _gb11643(re.sub("[ -]", "", match.group()))
     ]
@@ -128,14 +130,16 @@ def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:
 
 
 def find_phone_numbers(sentence: str) -> list[tuple[int, int]]:
-    """Numbers in international form, Chinese mobile and landline numbers, and ten digits in groups or in a row."""
+    """Return the places of international numbers, Chinese mobile and landline numbers, and ten digits with or without
+    groups.
+    """
     if not _DIGITS.search(sentence):
         return []
     return [match.span() for match in _PHONE.finditer(sentence)]
 
 
 def find_words(words: Iterable[str]) -> Find:
-    """These words: case does not count; Latin ones are found whole, Chinese ones anywhere."""
+    """Return a function that finds these words. It ignores case, and finds Latin words whole, Chinese ones anywhere."""
     listed = sorted((re.escape(word) for word in words if word), key=len, reverse=True)
     edges = rf"(?<![^\W_{HAN}])(?:%s)(?![^\W_{HAN}])"
     latin = [word for word in listed if not re.search(f"[{HAN}]", word)]

@@ -1,7 +1,7 @@
-"""What a model writes and does not mean to say, left out while it streams: its thoughts, and tool calls as text. Pure.
+"""Removes what a model does not mean to say from streamed text: its thoughts, and tool calls written as text. Pure.
 
-Every family of models has its own marks for them, and servers that do not know a family pass them on as words. A mark
-may come in pieces, so what may become one is held back; ordinary text passes at once.
+Every family of models has its own marks for them, and servers that do not know a family pass the marks on as words. A
+mark may arrive in pieces, so text that may become a mark is held back. Ordinary text passes immediately.
 """
 
 import re
@@ -31,7 +31,7 @@ _PAIRS: Final[dict[str, str]] = {
     "[think]": r"\[/think\]",  # Magistral
     "[tool_calls]": r"</s>",  # Mistral
 }
-"""How it begins, in lower case → how it ends."""
+"""The beginning of hidden text, in lower case → its end."""
 _CHANNEL: Final = "<|channel|>"
 _START: Final = "<|start|>"
 _STARTS: Final = (*(f"<{tag}" for tag in _TAGS), *(f"</{tag}" for tag in _TAGS), "<function=", "</function", "◁/think▷",
@@ -43,7 +43,7 @@ _OPEN: Final = re.compile(
     re.IGNORECASE,
 )
 _END_OF_THOUGHT: Final = re.compile(rf"</(?:{'|'.join(_THOUGHTS)})\s*>", re.IGNORECASE)
-"""One family: some models end a thought by another name than they begin it."""
+"""One pattern for all: some models end a thought with another name than they began it."""
 _END_OF_CHANNEL: Final = re.compile(r"<\|(?:end|return|call)\|>|(?=<\|(?:start|channel)\|>)")
 _END_OF_START: Final = re.compile(r"<\|message\|>|(?=<\|channel\|>)")
 _MESSAGE: Final = "<|message|>"
@@ -52,26 +52,26 @@ _LONGEST_MARK: Final = 220
 
 
 class Hidden:
-    """One answer on its way to a voice."""
+    """Filters one answer on its way to a voice."""
 
     def __init__(self) -> None:
         self._held = ""
         self._before = ""
-        """The character that was said last: a tag behind a backtick is spoken of, and not meant."""
+        """The last character that was said. A tag after a backtick is quoted, so it is not removed."""
         self._until: re.Pattern[str] | None = None
-        """What ends that which is left out now."""
+        """The pattern that ends the text that is being removed."""
         self._in_header = False
         """Whether the name of a channel is being read."""
 
     def push(self, text: str) -> str:
-        """What of it, and of what was held back, may be said."""
+        """Return what may be said now, of this text and of the text held back before."""
         if not self._held and self._until is None and not self._in_header and not _MARK.search(text):
             self._before = text[-1:]
             return text
         return self._read(self._held + text, final=False)
 
     def flush(self) -> str:
-        """The rest: no more will come. What was begun and not ended stays unsaid."""
+        """Return the rest, at the end of the answer. Hidden text that never ended is not returned."""
         return self._read(self._held, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:
@@ -93,7 +93,7 @@ class Hidden:
         return spoken
 
     def _speak(self, text: str, said: list[str], *, final: bool) -> str | None:
-        """Say what comes before the next mark; the text behind it, or None if more must come."""
+        """Add the text before the next mark to `said`. Return the text after the mark; None if more is needed."""
         found = _OPEN.search(text)
         if found is None:
             keep = 0 if final else _held_back(text)
@@ -126,7 +126,7 @@ class Hidden:
         return text[found.end() :]
 
     def _header(self, text: str, *, final: bool) -> str | None:
-        """The name of a channel: only what is `final` is for the caller."""
+        """Read the name of a channel. Only the channel `final` is for the caller."""
         name, message, rest = text.partition(_MESSAGE)
         if not message and len(text) < _LONGEST_MARK:
             self._held = "" if final else text
@@ -138,7 +138,7 @@ class Hidden:
 
 
 def _held_back(text: str) -> int:
-    """How many characters at the end may become a mark."""
+    """Return how many characters at the end may become a mark."""
     for found in _MARK.finditer(text, max(0, len(text) - _LONGEST_MARK)):
         tail = text[found.start() :].lower()
         if any(start.startswith(tail) or (tail.startswith(start) and _still_open(tail, start)) for start in _STARTS):
@@ -147,6 +147,6 @@ def _held_back(text: str) -> int:
 
 
 def _still_open(tail: str, start: str) -> bool:
-    """Whether a tag's own fields are still coming: `<tool_call id="1`."""
+    """Return whether a tag's attributes are incomplete: `<tool_call id="1`."""
     rest = tail[len(start) :]
     return start[-1] not in ">▷]" and ">" not in rest and (start.endswith("=") or not rest or rest[0].isspace())

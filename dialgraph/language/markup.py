@@ -1,7 +1,7 @@
-"""Written text → text that a voice can read, while it streams: no Markdown, code, emoji or addresses. Pure.
+"""Turns streamed Markdown into text that a voice can read: no Markdown, code, emoji or addresses. Pure.
 
-What comes in may be cut anywhere, also in a mark; what comes out is the same. Plain text passes at once: only a mark
-whose meaning is not yet known is held back, with nothing before it.
+The text may be split anywhere, even inside a mark; the result is the same. Plain text passes immediately: only a mark
+with a meaning that is not yet known is held back, and nothing before it.
 """
 
 import html
@@ -25,27 +25,27 @@ _LONGEST_TAG = 200
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 Step = tuple[int, str]
-"""How far it was read, and what of it is spoken."""
+"""How far the text was read, and what is spoken of it."""
 
 
 class Markup:
-    """One answer on its way to a voice."""
+    """Filters one answer on its way to a voice."""
 
     def __init__(self, turn_markers: str = "") -> None:
-        """`turn_markers`: characters with which the answer may begin that are for the host."""
+        """`turn_markers`: characters at the beginning of the answer that are marks for the host."""
         self._turn_markers = turn_markers
         self._held = ""
         self._line_begins = True
         self._last = "\n"
-        """The character that was spoken last."""
+        """The last character that was spoken."""
         self._read_last = "\n"
-        """The character that was read last, spoken or not."""
+        """The last character that was read, spoken or not."""
         self._dropped = False
-        """Whether something was left out here; then the space behind it is one too many."""
+        """Whether something was just removed. Then a space after it is one too many."""
         self._in_fence = False
 
     def push(self, text: str) -> str:
-        """What of it, and of what was held back, can be spoken now."""
+        """Return what can be spoken now, of this text and of the text held back before."""
         if self._turn_markers and (begin := text.lstrip()):
             markers, self._turn_markers = self._turn_markers, ""
             if begin[0] in markers:
@@ -58,7 +58,7 @@ class Markup:
         return text
 
     def flush(self) -> str:
-        """The rest: no more will come."""
+        """Return the rest, at the end of the answer."""
         return self._read(self._held, final=True)
 
     def _read(self, text: str, *, final: bool) -> str:
@@ -83,7 +83,7 @@ class Markup:
         return "".join(spoken)
 
     def _step(self, text: str, at: int, *, final: bool) -> Step | None:
-        """One step on; None if it needs more text to know."""
+        """Read one step further. Return None if more text is needed."""
         if self._in_fence:
             return self._skip(text, at, final=final)
         mark = text[at]
@@ -108,7 +108,7 @@ class Markup:
         return (max(at, len(text) - keep), "") if len(text) - keep > at else None
 
     def _line_start(self, text: str, at: int, mark: str, *, final: bool) -> Step | None:
-        """Marks that count at the start of a line only; (at, "") if there is none."""
+        """Read a mark that counts only at the start of a line. Return (at, "") if there is none."""
         if mark in " \t":
             return at + 1, ""
         if mark == "|":
@@ -135,7 +135,7 @@ class Markup:
         return at, ""
 
     def _row(self, line: str, end: int) -> Step:
-        """A row of a table: its cells, like the items of a list."""
+        """Return the cells of a table row, separated like the items of a list."""
         self._line_begins = False
         if _TABLE_RULE.fullmatch(line):
             return end, ""
@@ -182,7 +182,7 @@ class Markup:
             return at + 1, text[at]
         if url.end() == len(text) and not final:
             return None
-        # A full stop behind an address ends the sentence.
+        # A full stop after an address ends the sentence, so it stays.
         return at + len(url.group().rstrip(".,;:!?)")), ""
 
     def _code(self, text: str, at: int, *, final: bool) -> Step | None:
@@ -194,7 +194,7 @@ class Markup:
         line_end = text.find("\n", at)
         closing = text.find("```", at + run, len(text) if line_end < 0 else line_end)
         if closing >= 0:
-            return closing + 3, text[at + run : closing]  # a fence that ends on its line is part of a sentence
+            return closing + 3, text[at + run : closing]  # a fence that ends on the same line is part of a sentence
         if line_end < 0 and not final:
             return None
         self._in_fence = True
@@ -242,7 +242,7 @@ class Markup:
 
 
 def _run(text: str, at: int) -> int:
-    """How often the mark stands there in a row; a row longer than any mark is cut, so that none is held long."""
+    """Return the length of the run of this mark. A run longer than any mark is cut, so that little is held back."""
     end, limit = at, min(len(text), at + _LONGEST_RUN)
     while end < limit and text[end] == text[at]:
         end += 1
@@ -250,11 +250,12 @@ def _run(text: str, at: int) -> int:
 
 
 def _open(text: str, at: int, run: int, *, final: bool) -> bool:
-    """Whether the row may go on in what is still to come."""
+    """Return whether the run may continue in the text that is still to come."""
     return at + run == len(text) and run < _LONGEST_RUN and not final
 
 
 def _plain(text: str) -> str:
-    """A whole text at once."""
+    """Return a whole text without Markdown."""
+
     stage = Markup()
     return stage.push(text) + stage.flush()

@@ -1,9 +1,9 @@
-"""Prices, measures, dates, times and phone numbers → the words that a voice says for them. Needs the extra `numbers`.
+"""Turns prices, measures, dates, times and phone numbers into the words that a voice says. Needs the extra `numbers`.
 
-Only shapes with one reading are rewritten, and a span that any library refuses stays as it is: a wrong number misleads
-a caller, a digit does not. Whole-sentence normalisers (wetext, WeTextProcessing, NeMo) were tried and each spoke wrong
-amounts or dates on ordinary sentences (docs/decisions). English words come from inflect, Chinese ones from cn2an, phone
-numbers from phonenumbers.
+Only forms with one reading are rewritten, and a span that a library refuses stays unchanged: a wrong number misleads a
+caller, a digit does not. Whole-sentence normalisers (wetext, WeTextProcessing, NeMo) were tested, and each one spoke
+wrong amounts or dates in ordinary sentences (docs/decisions). English words come from inflect, Chinese ones from
+cn2an, phone numbers from phonenumbers.
 """
 
 import re
@@ -19,7 +19,7 @@ from dialgraph.language.sentences import place_to_cut, sentences
 from dialgraph.language.words import is_chinese
 
 LONGEST_CHARACTERS = 300
-"""Of a sentence that is held until its numbers can be read."""
+"""The longest sentence that is held back until its numbers can be read."""
 _CONTEXT_CHARACTERS = 24
 _FIRST_SIGN = re.compile(r"[\d$€£¥￥+]|-$")
 
@@ -47,13 +47,13 @@ Rewrite = Callable[[re.Match[str]], str]
 
 
 class NumberReader:
-    """Reads whole sentences. Made once: inflect takes a second to load."""
+    """Reads whole sentences. Create it once: inflect takes a second to load."""
 
     def __init__(self) -> None:
         self._english = inflect.engine()
 
     def read(self, sentence: str) -> str:
-        """The sentence with its numbers as words, in its own language."""
+        """Return the sentence with its numbers as words, in its own language."""
         chinese = is_chinese(sentence)
         sentence = self._phones(sentence, chinese=chinese)
         for pattern, rewrite in self._rules(chinese=chinese):
@@ -87,7 +87,7 @@ class NumberReader:
             return f"{self._en(match['number'])} {match['scale']} {main}s"
         whole, _, part = match["number"].partition(".")
         if part and len(part) != 2:
-            raise ValueError("no amount of money")
+            raise ValueError("not an amount of money")
         words = f"{self._en(whole)} {main}{'' if whole == '1' else 's'}"
         if not part or part == "00":
             return words
@@ -112,7 +112,7 @@ class NumberReader:
 
 
 class Numbers:
-    """One answer on its way to a voice. A sentence is held from its first digit to its end; others pass at once."""
+    """Reads one answer on its way to a voice. A sentence is held back from its first digit to its end."""
 
     def __init__(self, reader: NumberReader) -> None:
         self._reader = reader
@@ -120,7 +120,7 @@ class Numbers:
         self._said = ""
 
     def push(self, text: str) -> str:
-        """What can be said now."""
+        """Return what can be said now. Text without digits passes immediately."""
         if not self._held and not _FIRST_SIGN.search(text):
             return self._remember(text)
         *whole, self._held = sentences(self._held + text) or [""]
@@ -131,12 +131,12 @@ class Numbers:
         return "".join(map(self._read, whole))
 
     def flush(self) -> str:
-        """The rest: no more will come."""
+        """Return the rest, at the end of the answer."""
         held, self._held = self._held, ""
         return self._read(held) if held else ""
 
     def _read(self, sentence: str) -> str:
-        """With what was said before it: whether a digit begins a number depends on what it stands behind."""
+        """Read the sentence together with the text before it, which decides whether a digit begins a number."""
         before = self._context()
         read = self._reader.read(before + sentence)
         words = read[len(before) :] if read.startswith(before) else sentence
@@ -148,7 +148,7 @@ class Numbers:
         return text
 
     def _context(self) -> str:
-        """What the next number stands behind; not the sentence before, nor a number that is read already."""
+        """Return the text before the next number, without earlier sentences and numbers already read."""
         *_, said = sentences(self._said) or [""]
         if _FIRST_SIGN.search(said):
             return said[-1:] if not said[-1:].isspace() else ""
@@ -175,7 +175,7 @@ def _zh(number: str) -> str:
 
 def _money_zh(match: re.Match[str]) -> str:
     if match["scale"]:
-        raise ValueError("English words")
+        raise ValueError("an English scale word in a Chinese sentence")
     return _zh(match["number"]) + _MONEY_ZH[match["sign"]]
 
 

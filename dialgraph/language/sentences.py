@@ -1,4 +1,4 @@
-"""Text → sentences, in English and Chinese, without losing a character."""
+"""Splits text into sentences, in English and Chinese, without losing a character."""
 
 import re
 
@@ -6,12 +6,12 @@ _ABBREVIATIONS = frozenset(
     """mr mrs ms dr prof sr jr st mt vs etc e.g i.e a.m p.m al inc ltd co corp dept est approx jan
     feb mar apr jun jul aug sep sept oct nov dec gen col capt lt sgt rev hon u.s u.k u.n d.c ph.d""".split()
 )
-# A Chinese mark ends a sentence wherever it stands; a Latin one only before white space or the end of the text.
-# A run of marks is looked at once, from its beginning: a text of marks alone must not take forever.
+# A Chinese mark ends a sentence anywhere; a Latin one only before white space or at the end of the text.
+# A run of marks is checked only from its beginning. Otherwise a long run would take quadratic time.
 _END = re.compile(
     r"""(?<![。！？；…])[。！？；…]++[”’」』）)"']*+\s*+|(?<![.!?])[.!?]++[”’")\]]*+(?:\s++|$)|(?<!\n)\n++"""
 )
-# These may stand at the end of a sentence too: a capital behind them begins the next one.
+# These may also be the last word of a sentence: a capital letter after them begins the next one.
 _OFTEN_LAST = frozenset("""a.m p.m etc inc ltd co corp u.s u.k u.n d.c""".split())
 _BEFORE_A_NUMBER = frozenset("no nos vol fig p pp".split())
 _LONGEST_WORD = 24
@@ -21,7 +21,7 @@ _LAST_WORD = re.compile(r"[\w.]+$")
 
 
 def sentences(text: str) -> list[str]:
-    """The text cut after each sentence; joined again the parts are the text."""
+    """Return the text cut after each sentence. The parts joined are the text."""
     parts: list[str] = []
     start = 0
     for match in _END.finditer(text):
@@ -39,7 +39,7 @@ def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
     last = _LAST_WORD.search(text, max(start, end.start() - _LONGEST_WORD), end.start())
     word = last.group().lower() if last else ""
     following = text[end.end() : end.end() + 1]
-    # "Dr. Chen", "J. Smith", and a lower-case letter behind the full stop are no ends.
+    # "Dr. Chen", "J. Smith", and a full stop before a lower-case letter do not end a sentence.
     if word in _OFTEN_LAST:
         return following.isupper() or not following
     if word in _BEFORE_A_NUMBER:
@@ -49,15 +49,15 @@ def _ends_a_sentence(text: str, start: int, end: re.Match[str]) -> bool:
 
 
 def may_go_on(text: str) -> bool:
-    """Whether a text that ends with a full stop ends with a word that often has one: "a.m.", "U.S."."""
+    """Return whether the text ends with a word that often has a full stop, such as "a.m." or "U.S."."""
     last = _LAST_WORD.search(text.rstrip("."))
     return last is not None and last.group().lower() in _OFTEN_LAST | _ABBREVIATIONS
 
 
 def place_to_cut(text: str, longest: int) -> int:
-    """Where a text that is too long to be held may be cut: at white space that no number stands beside; 0: nowhere yet.
+    """Return where to cut a text that is too long: at white space with no number next to it; 0: nowhere yet.
 
-    A text of twice the length without such a place is cut at its last space, or anywhere.
+    If a text of twice the length has no such place, cut it at its last space, or anywhere.
     """
     if len(text) <= longest:
         return 0

@@ -1,29 +1,29 @@
-"""Written text → text that a voice can read, while it streams: what is hidden goes first, then the marks. Pure."""
+"""Prepares streamed text for a voice: removes thoughts and tool calls first, then Markdown and emoji. Pure."""
 
 from dialgraph.language.hidden import Hidden
 from dialgraph.language.markup import Markup
 
 
 class Speakable:
-    """One answer on its way to a voice."""
+    """Filters one answer on its way to a voice."""
 
     def __init__(self, turn_markers: str = "") -> None:
-        """`turn_markers`: characters with which the answer may begin that are for the host."""
+        """`turn_markers`: characters at the beginning of the answer that are marks for the host."""
         self._hidden = Hidden()
         self._markup = Markup(turn_markers)
 
     def push(self, text: str) -> str:
-        """What of it, and of what was held back, can be spoken now."""
+        """Return what can be spoken now, of this text and of the text held back before."""
         text = self._hidden.push(text)
         return self._markup.push(text) if text else ""
 
     def flush(self) -> str:
-        """The rest: no more will come."""
+        """Return the rest, at the end of the answer."""
         rest = self._hidden.flush()
         return (self._markup.push(rest) if rest else "") + self._markup.flush()
 
 
 def speakable(text: str) -> str:
-    """A whole text at once."""
+    """Return a whole text as a voice can read it."""
     stage = Speakable()
     return stage.push(text) + stage.flush()

@@ -1,4 +1,4 @@
-"""Half surrogate pairs: a text that was cut in the middle of an emoji, which JSON writes as two escapes."""
+"""Repairs half surrogate pairs: JSON writes an emoji as two escapes, and a text may be cut between them."""
 
 import re
 from typing import Any, Final
@@ -8,7 +8,7 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def whole_escapes(json_text: bytes) -> bytes | None:
-    """Return the JSON text with each half replaced by U+FFFD; None if it has none, so that nothing can be mended."""
+    """Return the JSON text with each lone half replaced by U+FFFD; None if it contains no escape of a half."""
     return _ESCAPES.sub(_whole, json_text) if _SURROGATE.search(json_text) else None
 
 
@@ -18,12 +18,12 @@ def _whole(found: re.Match[bytes]) -> bytes:
 
 
 def joined(text: str) -> str:
-    """Return the text with pairs of halves joined and single ones replaced."""
+    """Return the text with pairs of halves joined and lone halves replaced."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def joined_within(value: Any) -> Any:
-    """The same for every text within a JSON value."""
+    """Return the JSON value with every text in it repaired by `joined`."""
     if isinstance(value, str):
         return joined(value)
     if isinstance(value, dict):

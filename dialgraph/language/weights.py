@@ -1,8 +1,8 @@
-"""How much a unit of `dialgraph.language.words` says of what is asked.
+"""The weights of the units of `dialgraph.language.words`: how much a unit says about the content of a question.
 
-Tuned on one half of XQuAD's questions, in English, Chinese and both together, and reported on the other
-(benchmarks/README.md). Words that carry the form of a question ("what type of", "多少年") are no stop words: they
-find, but they weigh less. A Latin word is one unit where a Chinese word of two characters is three, hence its weight.
+Tuned on one half of XQuAD's questions, in English, Chinese and both together, and reported on the other half
+(benchmarks/README.md). Words that only shape a question ("what type of", "多少年") are not stop words: they count in a
+search, but they weigh less. A Latin word is one unit, and a Chinese word of two characters is three; hence its weight.
 """
 
 from functools import lru_cache
@@ -35,7 +35,7 @@ _FRAME_PAIRS = frozenset(
 
 @lru_cache(maxsize=65_536)
 def weight(unit: str) -> float:
-    """From 0.5 for a single character to 2.5 for a Latin word that tells."""
+    """Return the weight: from 0.45 for a Chinese pair without content to 2.5 for a Latin word with content."""
     if is_stop_word(unit):
         return _STOP
     if HAN_CHARACTER.match(unit):
@@ -46,5 +46,5 @@ def weight(unit: str) -> float:
 
 
 def tells(unit: str) -> bool:
-    """Whether the unit carries matter, and not only the form of a question."""
+    """Return whether the unit has content of its own, and does not only shape the question."""
     return weight(unit) in (1.0, _LATIN, _CHARACTER)

@@ -1,4 +1,4 @@
-"""Text → the units that search compares: lower-case English words, Chinese pairs and characters."""
+"""Splits text into the units that search compares: lower-case English words, Chinese pairs and characters."""
 
 import re
 import unicodedata
@@ -13,7 +13,7 @@ FIRST_HAN = "\u3400"
 _WEEKDAY = re.compile("(?:周|礼拜|星期)([一二三四五六日天])")
 _LETTER = re.compile(rf"[^\W\d_{HAN}]")
 
-# Words that carry the grammar and not the matter. Short on purpose: a missing one costs little, a wrong one a passage.
+# Words with grammar and no content. The list is short on purpose: a missing word costs little, a wrong one a passage.
 _STOP_WORDS = frozenset(
     """a an and are as at be been but by can could d did do does for from had has have how i if in is it its ll m
     may me my of on or our re s shall should so t than that the their them then there these they this those to
@@ -32,14 +32,14 @@ LONGEST_LOOK = 4_000
 
 
 def is_chinese(text: str) -> bool:
-    """Whether a caller who says this expects an answer in Chinese: Chinese characters outweigh Latin words."""
+    """Return whether the speaker expects an answer in Chinese: Chinese characters outweigh Latin words."""
     text = text[:LONGEST_LOOK]
     han = len(HAN_CHARACTER.findall(text))
     return han > 0 and han * 2 >= len(_LETTER.findall(text)) / 2
 
 
 def in_language(said: Said | Mapping[str, Said], heard: str) -> Said:
-    """What is said to one who speaks these words: the same to all, or one a language (`en`, `zh`), at least one."""
+    """Return the text for a person who speaks these words. `said`: one text, or one per language (`en`, `zh`)."""
     if not isinstance(said, Mapping):
         return said
     language = "zh" if is_chinese(heard) else "en"
@@ -47,10 +47,10 @@ def in_language(said: Said | Mapping[str, Said], heard: str) -> Said:
 
 
 def words(text: str) -> list[str]:
-    """The text's units. A run of Chinese gives its overlapping pairs, then its telling characters.
+    """Return the text's units. A run of Chinese gives its overlapping pairs, then its characters but stop characters.
 
-    Pairs need no dictionary and find two-character words, which trigram indexes cannot; characters find what the
-    question joins in another way ("带狗", "猫和狗").
+    Pairs need no dictionary and find two-character words, which trigram indexes cannot. Single characters find words
+    that the question combines in another way ("带狗", "猫和狗").
     """
     units: list[str] = []
     for run in _UNIT.findall((text if text.isascii() else _plain(text)).lower()):
@@ -66,12 +66,12 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=65_536)
 def is_stop_word(unit: str) -> bool:
-    """Whether the unit says nothing about the matter of a text."""
+    """Return whether the unit says nothing about the content of a text."""
     return unit in _STOP_UNITS or all(character in _STOP_CHARACTERS for character in unit)
 
 
 def _plain(text: str) -> str:
-    """The text with one form for each character, and one name for each day of the week."""
+    """Return the text with one form for each character, and one name for each day of the week."""
     return _WEEKDAY.sub(
         lambda day: "星期" + ("天" if day.group(1) == "日" else day.group(1)), unicodedata.normalize("NFKC", text)
     )
@@ -79,14 +79,14 @@ def _plain(text: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def _word(run: str) -> str:
-    """The unit of a run of Latin letters and digits."""
+    """Return the unit of a run of Latin letters and digits."""
     return _stem(run.replace("’", "'").removesuffix("'s"))
 
 
 def _stem(word: str) -> str:
-    """A word without its commonest endings, so that "rooms" finds "room" and "closes" finds "closed".
+    """Return the word without its most common endings, so that "rooms" finds "room" and "closes" finds "closed".
 
-    Far less than a stemmer: it may only join forms of one word, never two words.
+    This does far less than a stemmer: it may join forms of one word, but never two words.
     """
     if len(word) > 4:
         for ending, rest in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", "")):

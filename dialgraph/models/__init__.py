@@ -1,1 +1,1 @@
-"""Who answers: the ChatModel port and its engines, opened by URL."""
+"""Language models: the ChatModel port and its engines, opened by URL."""

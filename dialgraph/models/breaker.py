@@ -1,4 +1,4 @@
-"""A circuit breaker: when a model's server is away, one call pays a deadline to find out, not every call."""
+"""A circuit breaker: when a model's server is down, one call waits for a deadline to find out, not every call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,19 +6,21 @@ from math import ceil
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from dialgraph.models.errors import Kind, ModelError
+from dialgraph.http_client import Kind
+from dialgraph.models.errors import ModelError
 
 Health = Literal["up", "down", "trying"]
-"""Answers; away, and refused at once; away, and one call is finding out whether it is back."""
+"""`up`: answers. `down`: requests are refused immediately. `trying`: down, but one call tests whether it is back."""
 _OUTAGE: Final[frozenset[Kind]] = frozenset({"unreachable", "timeout", "stalled"})
-"""Failures that say something of the server and not of the request, and that cost a caller a deadline."""
+"""Failures that are about the server and not about the request, and that cost a caller a deadline."""
 
 
 class Breaker:
-    """Of one model. Opens when an attempt fails and none was answered since it began; then one try goes at a time.
+    """The breaker of one model. It opens when an attempt fails and no attempt was answered since that one began; then
+    it allows one trial at a time.
 
-    A deadline that one question alone has missed is no outage: the first time the server is looked at (`looks`), and
-    when it answers it is up again within milliseconds.
+    A missed deadline may be the fault of one request. So after the first failure in a row, `looks` asks the server
+    whether it answers at all; if it does, the breaker closes again within milliseconds.
     """
 
     def __init__(self, name: str, seconds: float, looks: Callable[[], Awaitable[bool]] | None = None) -> None:
@@ -33,31 +35,31 @@ class Breaker:
 
     @property
     def health(self) -> Health:
-        """How the model is."""
+        """Return the state of the model."""
         if self._away_until is None:
             return "up"
         return "trying" if self._trial is not None else "down"
 
     def attempt(self) -> "Attempt":
-        """One request. Raises ModelError at once while the model is away."""
+        """Return an attempt for one request. Raise ModelError immediately while the model is down."""
         attempt = Attempt(self)
         if self._away_until is not None:
             wait = self._away_until - _now()
             trying = self._trial is not None and _now() - self._trial.began < self._seconds
             if wait > 0 or trying:
-                away = f"The model {self._name!r} is away."
+                away = f"The model {self._name!r} is unavailable."
                 raise ModelError("unavailable", away, retry_after=str(max(ceil(wait), 1)))
             self._trial = attempt
         return attempt
 
     def answered(self) -> None:
-        """It is there."""
+        """Record that the server answered."""
         self._answered_at = _now()
         self._failed_in_a_row = 0
         self._away_until = None
 
     def ended(self, attempt: "Attempt", error: BaseException | None) -> None:
-        """An attempt is over, well or not."""
+        """Record the end of an attempt, successful or not."""
         if self._trial is attempt:
             self._trial = None
         outage = isinstance(error, ModelError) and error.kind in _OUTAGE and not attempt.answered_once
@@ -68,7 +70,7 @@ class Breaker:
                 self._looking = asyncio.create_task(self._look(self._looks))
 
     async def aclose(self) -> None:
-        """Look no more."""
+        """Stop checking the server."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
@@ -79,20 +81,20 @@ class Breaker:
 
 
 class Attempt:
-    """One request on its way to its first part."""
+    """One request until its first part."""
 
     def __init__(self, breaker: Breaker) -> None:
         self._breaker = breaker
         self.began = _now()
         self.answered_once = False
-        """Whether anything has come back."""
+        """Whether anything has arrived."""
 
     def connected(self) -> None:
-        """A healthy status line has come: whoever waits behind this try may try too."""
+        """Record a successful status line: requests that wait for this trial may try too."""
         self._breaker.ended(self, None)
 
     def answered(self) -> None:
-        """Something has come back."""
+        """Record that something has arrived."""
         if not self.answered_once:
             self.answered_once = True
             self._breaker.answered()

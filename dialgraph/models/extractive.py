@@ -1,5 +1,5 @@
-"""The embedded model: needs no key and no network. It answers with the one or two sentences of the passages that speak
-to the question, and ends the call when the caller says goodbye and a tool for it is offered.
+"""The embedded model, which needs no key and no network. It answers with the one or two sentences of the passages that
+fit the question best. It ends the call if the caller says goodbye and the request offers a tool for that.
 """
 
 import asyncio
@@ -33,20 +33,20 @@ _NOTHING_FOUND = {
 _SATURATION = 1.2
 _LONGEST_QUESTION = 2000
 _WORTH_SAYING = 0.4
-"""Of the best sentence's score: a second one below it shares only common words with the question."""
+"""The least score of a second sentence, as a share of the best one's. Below it, only common words match."""
 
 
 class ExtractiveModel:
-    """See the module. It has no state, and costs no tokens."""
+    """The embedded model. It has no state and costs no tokens."""
 
     def __init__(self, name: str, address: ModelAddress) -> None:
         self.breaker = Breaker(name, 0)
 
     async def prewarm(self) -> None:
-        """Nothing to warm."""
+        """Do nothing: there is nothing to prepare."""
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
-        """Words first, piece by piece as a model streams them; then, on a goodbye, the tool call."""
+        """Yield the words in small pieces, as a model streams them; on a goodbye, yield only the tool call."""
         said = last_user_text(request.messages)[-_LONGEST_QUESTION:]
         question = request.question or said
         hangup = _hangup_tool(request.parameters.get("tools"))
@@ -62,29 +62,33 @@ class ExtractiveModel:
         yield Finish("stop")
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 def answer(question: str, passages: Sequence[str] | None) -> str:
-    """What is said: the sentences that answer, that there are none, or where nobody looked that there is no model."""
+    """Return what to say: the best sentences, or that nothing was found.
+
+    If `passages` is None, nothing was searched. Then say that no language model is configured.
+    """
     if passages is None:
         return _NO_MODEL[is_chinese(question)]
     return best_sentences(question, passages) or _NOTHING_FOUND[is_chinese(question)]
 
 
 def best_sentences(question: str, passages: Sequence[str], most: int = 2) -> str:
-    """The sentences, at most `most`, that share the most telling words with the question.
+    """Return at most `most` sentences: those that share the most informative words with the question.
 
-    BM25 without a length penalty (a long sentence is as welcome), each sentence a document, stop words at a tenth.
+    The score is BM25 with each sentence as a document, without a length penalty (long sentences are as good as short
+    ones), and with stop words at a tenth of their weight.
     """
-    # Two documents may say the same; it is said once.
+    # Two documents may contain the same sentence; say it once.
     where: dict[str, int] = {}
     for place, passage in enumerate(passages):
         for part in sentences(passage):
             where.setdefault(part.strip(), place)
     parts = [(place, part) for part, place in where.items() if part]
     own = [(place, part) for place, part in parts if is_chinese(part) == is_chinese(question)]
-    parts = own or parts  # a passage in the caller's language is one he understands
+    parts = own or parts  # prefer passages in the caller's language
     counts = [Counter(words(part)) for _, part in parts]
     found_in = Counter(unit for count in counts for unit in count)
     asked = set(words(focus(question)))
@@ -103,12 +107,12 @@ def best_sentences(question: str, passages: Sequence[str], most: int = 2) -> str
     best = sorted(range(len(parts)), key=lambda at: -scores[at])[:most]
     chosen = [at for at in best if scores[at] > _WORTH_SAYING * scores[best[0]]]
     if len({parts[at][0] for at in chosen}) == 1:
-        chosen.sort()  # sentences of one passage are said in its order, others best first
+        chosen.sort()  # sentences of one passage keep their order; otherwise the best comes first
     return ("" if is_chinese(question) else " ").join(parts[at][1].strip() for at in chosen)
 
 
 def _hangup_tool(tools: object) -> str | None:
-    """The name of the offered tool that ends the call, by its name or by what it says it does."""
+    """Return the name of the offered tool that ends the call. It is found by its name or its description."""
     for tool in tools if isinstance(tools, Sequence) else ():
         function = tool.get("function") if isinstance(tool, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None

@@ -1,4 +1,4 @@
-"""A second model that stands in for the first, or races it; only while nothing has been spoken."""
+"""Fallback models: the next one replaces the first or races it, as long as nothing has been spoken."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class _Attempt:
-    """One model on its way to its first audible part, with what it opened."""
+    """A request to one model until its first audible part, with everything that the request opened."""
 
     def __init__(self, model: ChatModel, request: ChatRequest) -> None:
         self._stack = AsyncExitStack()
@@ -29,14 +29,14 @@ class _Attempt:
                 return
 
     async def rest(self) -> AsyncGenerator[Part, None]:
-        """The whole answer, from its first part."""
+        """Yield the whole answer, from its first part."""
         for part in self.silent:
             yield part
         async for part in self._parts:
             yield part
 
     async def aclose(self) -> None:
-        """Stop it and close what it opened."""
+        """Stop the request and close what it opened."""
         self.first.cancel()
         await asyncio.wait({self.first})
         if not self.first.cancelled():
@@ -48,17 +48,17 @@ class _Attempt:
 async def stream_first(
     models: Sequence[ChatModel], request: ChatRequest, stack: AsyncExitStack, hedge_after_seconds: float | None
 ) -> AsyncGenerator[Part, None]:
-    """The answer of the first model that says something.
+    """Yield the answer of the first model that sends an audible part.
 
-    The next one is asked when one fails, and with `hedge_after_seconds` also when none has said anything for so long.
-    Raises what the last one failed with.
+    Ask the next model when one fails. With `hedge_after_seconds`, also ask it when no model has sent an audible part
+    in that time. Raise the error of the last model that failed.
     """
     waiting = list(models)
     running: list[_Attempt] = []
     failure: ModelError | None = None
 
     def ask_next() -> None:
-        # Another provider knows neither the caller's key nor the first one's name of the model.
+        # Another provider knows neither the caller's key nor the first provider's model name.
         own = request if len(waiting) == len(models) else replace(request, api_key="", model="")
         attempt = _Attempt(waiting.pop(0), own)
         running.append(attempt)
@@ -70,7 +70,7 @@ async def stream_first(
             hedge = hedge_after_seconds if waiting else None
             done, _ = await asyncio.wait({one.first for one in running}, timeout=hedge, return_when="FIRST_COMPLETED")
             if not done:
-                log.warning("a model is slow; another one is asked too")
+                log.warning("a model was slow; the next one was asked too")
                 ask_next()
                 continue
             winner = next((one for one in running if one.first in done and one.first.exception() is None), None)
@@ -85,13 +85,13 @@ async def stream_first(
                 error = failed.first.exception()
                 await failed.aclose()
                 if not isinstance(error, ModelError):
-                    raise error or AssertionError("a failed task has an exception")
+                    raise error or AssertionError("a failed task has no exception")
                 failure = error
                 log.warning("a model failed before its first word", extra={"kind": error.kind})
             if waiting and not running:
                 ask_next()
         raise failure or AssertionError("no model was asked")
     finally:
-        # A step's deadline ends here too, long before the turn's own stack is closed.
+        # A step's deadline also ends here, long before the turn's own stack is closed.
         for one in running:
             await one.aclose()

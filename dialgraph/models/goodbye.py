@@ -1,14 +1,14 @@
-"""Whether a caller's words end the call, in English and Chinese: said as a goodbye, not said about one."""
+"""Detects whether the caller says goodbye, in English and Chinese, as opposed to talking about a goodbye."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
 _LONGEST = 200
-"""Characters of an utterance that can still be nothing but a goodbye."""
+"""The longest utterance, in characters, that can be a goodbye and nothing else."""
 
-# A goodbye is an utterance that holds a parting word and nothing but parting words, thanks and small talk around them.
-# Whatever else is in it ("… in French?", "don't …", "before I …") makes it something to answer.
+# A goodbye is an utterance that contains a parting word and nothing but parting words, thanks and small talk.
+# Anything else in it ("… in French?", "don't …", "before I …") makes it something to answer.
 _PARTING_EN = (
     r"good ?bye|bye|bye ?bye|farewell|see (?:you|ya)|see you (?:later|soon|then|around|tomorrow)"
     r"|talk (?:to you )?(?:later|soon)"
@@ -41,7 +41,7 @@ _PARTING_ZH = (
     "|结束(?:通话|电话)|(?:我)?(?:先|得|要)?(?:走|忙)(?:去)?|晚安|慢走|祝(?:你|您)(?:生活愉快|工作顺利|愉快|好运|一切顺利)"
     "|(?:我)?问完|(?:我)?都?(?:明白|清楚|知道)|(?:先)?不打扰(?:你|您)?|不聊|下次再(?:打|说)"
 )
-# Of these some only part when said with others: "明白了" alone is an acknowledgement.
+# Some of these part only together with others: "明白了" alone is an acknowledgement.
 _WEAK_ZH = re.compile("我?都?(?:明白|清楚|知道)|不用了|没有?了|没(?:什么)?(?:事|问题)")
 _FILLER_ZH = (
     "好的?|嗯+|哦|喔|噢|行|可以|那|那么|就|先|谢谢(?:你|您|啦|了)?|多谢|非常感谢|感谢|太感谢|(?:你|您)?的?帮助|(?:你|您)|我|了|啦|吧|呀|啊|哈|哟|咯|喽|呢|吗?|的"
@@ -53,14 +53,14 @@ _MIXED_BYE = re.compile(r"\b(?:good ?bye|bye ?bye|bye)\b")
 
 
 def is_goodbye(text: str) -> bool:
-    """Whether a receptionist would hang up after these words."""
+    """Return whether a receptionist would hang up after these words."""
     normal = unicodedata.normalize("NFKC", text[:_LONGEST]).lower().replace("’", "'").strip()
     if not normal or len(text) > _LONGEST or _QUESTION.search(normal):
         return False
     spaced = " ".join(_MARKS.sub(" ", normal).split())
     if _covers(spaced + " ", _ENGLISH):
         return _ENGLISH_PARTING.search(spaced) is not None
-    # "好的，bye bye": Chinese callers part in English too.
+    # "好的，bye bye": Chinese callers also part in English.
     joined = _MIXED_BYE.sub("再见", spaced).replace(" ", "")
     if not _covers(joined, _CHINESE):
         return False
@@ -69,7 +69,7 @@ def is_goodbye(text: str) -> bool:
 
 
 def _alternatives(pattern: str) -> list[str]:
-    """The top-level alternatives of a pattern."""
+    """Return the top-level alternatives of a pattern."""
     parts, depth = [""], 0
     for character in pattern:
         depth += (character == "(") - (character == ")")
@@ -81,8 +81,8 @@ def _alternatives(pattern: str) -> list[str]:
 
 
 def _covers(text: str, pieces: Sequence[re.Pattern[str]]) -> bool:
-    """Whether the text is made of these pieces alone. Each place is tried once: a regular expression that repeats
-    alternatives would need exponential time for what a caller can say on purpose.
+    """Return whether the text consists of these pieces alone. Each position is tried once: a regular expression that
+    repeats alternatives would need exponential time for words that a caller can choose on purpose.
     """
     reached, waiting = {0}, [0]
     while waiting:

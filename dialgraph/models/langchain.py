@@ -1,4 +1,6 @@
-"""Any LangChain chat model as ours; `langchain:openai` is ChatOpenAI. Slower by far than the relay (docs/decisions)."""
+"""Any LangChain chat model as a ChatModel; `langchain:openai` is ChatOpenAI. Much slower than the relay
+(docs/decisions).
+"""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
@@ -9,8 +11,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, convert_to_messages
 
 from dialgraph.environment import Environment
+from dialgraph.http_client import kind_of_status
 from dialgraph.models.breaker import Breaker
-from dialgraph.models.errors import KINDS_BY_STATUS, ModelError
+from dialgraph.models.errors import ModelError
 from dialgraph.models.history.accept import accepted
 from dialgraph.models.parts import Finish, Part, Relay, Say, ToolCallPart, Usage
 from dialgraph.models.port import ChatRequest, ModelAddress
@@ -18,16 +21,16 @@ from dialgraph.models.request_fields import passed_on
 
 
 class OpenAIFamily:
-    """ChatOpenAI models over one connection pool of our own: LangChain's is the process's, and is never closed."""
+    """ChatOpenAI models over our own connection pool. LangChain's pool belongs to the process and is never closed."""
 
     def __init__(self, address: ModelAddress) -> None:
-        from openai import DefaultAsyncHttpxClient  # half a second of imports, for those who use it
+        from openai import DefaultAsyncHttpxClient  # importing takes half a second, so only import it when used
 
         self._address = address
         self._client = DefaultAsyncHttpxClient()
 
     def model(self, request: ChatRequest) -> BaseChatModel:
-        """The model for one request; cheap, because the connections are shared."""
+        """Return the model for one request. It is cheap, because the connections are shared."""
         from langchain_openai import ChatOpenAI
 
         settings: dict[str, Any] = {
@@ -52,7 +55,7 @@ FAMILIES: dict[str, Callable[[ModelAddress], OpenAIFamily]] = {"openai": OpenAIF
 
 
 class LangChainModel:
-    """A family of LangChain chat models, or one model that is handed over (notebooks, tests)."""
+    """A family of LangChain chat models, or one model that is passed in (notebooks, tests)."""
 
     def __init__(self, name: str, address: ModelAddress, model: BaseChatModel | None = None) -> None:
         self._name = name
@@ -63,15 +66,15 @@ class LangChainModel:
         self._family = urlsplit(address.url).path
         if model is None and self._family not in FAMILIES:
             raise ValueError(
-                f"model {name!r}: no LangChain family {self._family!r}. Accepted: {', '.join(sorted(FAMILIES))}."
+                f"model {name!r}: unknown LangChain family {self._family!r}. Accepted: {', '.join(sorted(FAMILIES))}."
             )
 
     async def prewarm(self) -> None:
-        """Pay for the imports before the first call does."""
+        """Import the libraries before the first call needs them."""
         self._chat_model(ChatRequest(()))
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
-        """See the port. Messages pass through LangChain's classes: what those refuse, they refuse here too."""
+        """Yield the model's answer. Messages pass through LangChain's classes, which refuse some histories."""
         with self.breaker.attempt() as attempt:
             async with aclosing(self._answer(request)) as parts:
                 async for part in parts:
@@ -90,20 +93,20 @@ class LangChainModel:
                 finish = chunk.response_metadata.get("finish_reason") or finish
         except TimeoutError as error:
             raise ModelError("timeout", f"The model {self._name!r} took too long to answer.") from error
-        except Exception as error:  # each integration raises its own classes; the status is what they share
+        except Exception as error:  # each integration raises its own classes, but most have a status
             status = getattr(error, "status_code", None)
-            kind = KINDS_BY_STATUS.get(status, "failed") if isinstance(status, int) else "failed"
-            if "Timeout" in type(error).__name__:  # openai's is no TimeoutError
+            kind = kind_of_status(status) if isinstance(status, int) else "failed"
+            if "Timeout" in type(error).__name__:  # openai's class is not a TimeoutError
                 kind = "timeout"
             raise ModelError(kind, f"The model {self._name!r} failed.") from error
         if not answered:
-            raise ModelError("empty", f"The model {self._name!r} finished without a word.")
+            raise ModelError("empty", f"The model {self._name!r} returned an empty answer.")
         if finish is None and self._model is None:
             raise ModelError("incomplete", f"The model {self._name!r} stopped in the middle of its answer.")
         yield Finish(finish or "stop")
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Close the connections, if any are open."""
         if self._opened is not None:
             await self._opened.aclose()
             self._opened = None

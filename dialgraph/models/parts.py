@@ -1,4 +1,4 @@
-"""What a model can answer: plain frozen values, in the order they are to reach the caller."""
+"""The parts of a model's answer: frozen values, in the order in which they reach the caller."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,39 +12,39 @@ class Say:
     audible: ClassVar[bool] = True
     text: str
     logprobs: Mapping[str, object] | None = None
-    """As the upstream gave them for these words; only when the caller asked."""
+    """The upstream's values for these words; only if the caller asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallPart:
-    """A fragment of a tool call that the model makes; parts of one call share their index."""
+    """A fragment of a tool call that the model makes. Parts of one call share their index."""
 
     audible: ClassVar[bool] = True
     index: int
-    """Dense from 0; a call's first part carries its id and name."""
+    """Counts from 0 without gaps. The first part of a call carries its id and name."""
     id: str | None = None
     name: str | None = None
     arguments: str = ""
     """A piece of the JSON text of the arguments."""
     extra: Mapping[str, object] = field(default_factory=dict)
-    """What the provider attached to the call, such as Google's `extra_content`; it wants it back."""
+    """Data that the provider attached to the call, such as Google's `extra_content`. The provider needs it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A delta that is neither words nor a tool call (reasoning, refusal, audio of the model): passed on as it came."""
+    """A delta that is neither words nor a tool call (reasoning, refusal, the model's audio), passed on unchanged."""
 
     delta: Mapping[str, object]
 
     @property
     def audible(self) -> bool:
-        """A refusal and the model's own sound are for the ear; reasoning and annotations are not."""
+        """Return whether the caller hears it: a refusal and the model's audio yes, reasoning and annotations no."""
         return "refusal" in self.delta or "audio" in self.delta
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the answer cost, in tokens."""
+    """The cost of the answer, in tokens."""
 
     audible: ClassVar[bool] = False
     prompt_tokens: int
@@ -53,7 +53,7 @@ class Usage:
     details: Mapping[str, object] = field(default_factory=dict)
     """Further fields of the upstream's usage, such as `prompt_tokens_details`."""
     estimated: bool = False
-    """Whether the server told none, so that we guessed."""
+    """Whether we estimated the usage because the server sent none."""
 
 
 @dataclass(frozen=True, slots=True)

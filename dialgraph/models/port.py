@@ -1,4 +1,4 @@
-"""The ChatModel port: what every engine takes and gives, and the table from URL scheme to engine."""
+"""The ChatModel port: the interface of every model engine, and the table from URL scheme to engine."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -21,71 +21,71 @@ Message = Mapping[str, object]
 
 @pydantic.dataclasses.dataclass(frozen=True, slots=True, config=ADDRESS)
 class ModelAddress:
-    """Where a model is: the settings of one name. A string alone is its URL."""
+    """The address of a model: the settings under one name. A string alone is its URL."""
 
     url: str
     """`https://…/v1` of any OpenAI-compatible server, `extractive:` or `langchain:openai`."""
     model: str = ""
-    """The upstream's name of the model, for requests that name none."""
+    """The upstream's name of the model, for requests that do not name one."""
     api_key: SecretStr = SecretStr("")
     connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
     first_byte_seconds: float = Field(default=6.0, gt=0, le=LONGEST_SECONDS)
-    """Less than callers wait: ElevenLabs gives a turn up after 8 seconds, LiveKit after 10."""
+    """Less than hosts wait: ElevenLabs gives up on a turn after 8 seconds, LiveKit after 10."""
     idle_seconds: float = Field(default=8.0, gt=0, le=LONGEST_SECONDS)
     total_seconds: float = Field(default=120.0, gt=0, le=LONGEST_SECONDS)
     away_seconds: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
-    """How long a server that was found to be away is not asked; 0: it is always asked."""
+    """How long a server that is down is not asked again; 0: always ask."""
     extra_fields: tuple[str, ...] = ()
-    """Fields of callers' requests that are sent upstream beside those that OpenAI documents."""
+    """Fields of callers' requests that are sent upstream in addition to those that OpenAI documents."""
     load_seconds: float = Field(default=0.0, ge=0, le=LONGEST_SECONDS)
-    """How long a local server may take to load the model; 0: it is always loaded."""
+    """How long a local server may take to load the model; 0: the model is always loaded."""
     thinks_first: bool = False
-    """Whether answers begin inside a thought, so that only `</think>` is seen."""
+    """Whether answers begin inside a thought, with `</think>` but without `<think>`."""
     ca_file: str = ""
-    """A PEM file with the certificates of the server's authority, beside the system's."""
+    """A PEM file with additional CA certificates to trust for this server."""
     dialect: tuple[Rule, ...] = ()
-    """Rules for messages beyond those that every provider accepts (docs/models.md); empty: as its host is known."""
+    """Rules for messages in addition to the form that all providers accept (docs/models.md); empty: by host name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question to a model."""
+    """One request to a model."""
 
     messages: Sequence[Message]
     parameters: Mapping[str, object] = field(default_factory=dict)
-    """Every other field of the request: temperature, tools, response_format … An engine passes on what it knows."""
+    """Every other field of the request: temperature, tools, response_format … An engine passes on those it knows."""
     own: frozenset[str] = frozenset()
-    """Those of them that the graph's author has set: they go on whatever they are."""
+    """The parameters that the graph's author has set. They are always passed on."""
     model: str = ""
-    """The upstream's name of the model; empty: the settings' own."""
+    """The upstream's name of the model; empty: the one in the settings."""
     api_key: str = field(default="", repr=False)
-    """The caller's own key, where the server hands it on; empty: the settings' own."""
+    """The caller's own key, if the server passes it on; empty: the one in the settings."""
     passages: Sequence[str] | None = None
-    """What retrieval found; None where nobody looked. Engines that read prompts ignore it: the prompt has it."""
+    """The passages that were found; None: nothing was searched. Engines that read prompts ignore it."""
     question: str = ""
-    """What was searched for, where it is not the caller's last words."""
+    """The text that was searched for, if it is not the caller's last words."""
     environment: Environment = REAL
-    """Of the run that asks."""
+    """The environment of the run that asks."""
 
 
 class ChatModel(Protocol):
-    """Answers chats. An instance serves the whole process and is used by many turns at once."""
+    """Answers chat requests. One instance serves the whole process; many turns use it at the same time."""
 
     @property
     def breaker(self) -> Breaker:
-        """Knows whether it is there."""
+        """Return the breaker, which knows whether the model's server is up."""
 
     async def prewarm(self) -> None:
-        """Do before the first call what would make it slow. Failing is allowed, and silent."""
+        """Do in advance what would slow down the first call. A failure raises nothing."""
 
     def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
-        """The answer, part by part, ending with a Finish; ModelError if it does not come to one.
+        """Yield the answer, part by part; the last part is a Finish. Raise ModelError if the answer fails.
 
-        What must be closed even if the reader stops half-way is put on `stack`.
+        Put everything on `stack` that must be closed even if the reader stops in the middle.
         """
 
     async def aclose(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
 
 
 ENGINES = {
@@ -97,7 +97,7 @@ ENGINES = {
 
 
 def open_model(name: str, address: ModelAddress) -> ChatModel:
-    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    """Return the engine for the address. `name` is its name in settings, graphs and errors."""
     hint = "" if "://" in address.url else " An address begins with http:// or https://."
     engine = engine_of("model", name, address.url, ENGINES, f"{', '.join(sorted(ENGINES))}.{hint}")
     return cast(ChatModel, engine(name, address))

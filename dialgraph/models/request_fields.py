@@ -1,9 +1,9 @@
-"""Which fields of a caller's request a model is sent: those that OpenAI's API documents, and a model's `extra_fields`.
+"""The fields of a caller's request that are sent to a model: those in OpenAI's API documentation and `extra_fields`.
 
 A field that is null or empty is left out: it means nothing to any provider, and some refuse it.
 
-A host's own fields mean nothing to a provider, and many refuse what they do not know. `base_url`, `api_key` and
-`extra_headers`, which clients take for themselves, must never reach a server under our key.
+A host's own fields mean nothing to a provider, and many providers refuse unknown fields. `base_url`, `api_key` and
+`extra_headers` are settings of client libraries. They must never reach a server under our key.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,14 +19,14 @@ DOCUMENTED: Final = frozenset(
     }
 )  # fmt: skip
 """Source: `types/chat/completion_create_params.py` of openai-python 3.57. `messages`, `model`, `stream` and
-`stream_options` are set anew for each model."""
+`stream_options` are not listed, because they are set for each model."""
 
 
 def passed_on(request: Mapping[str, object], extra: Collection[str] = ()) -> dict[str, object]:
-    """Return what of a caller's request goes on to a model."""
+    """Return the fields of a caller's request that are sent to a model."""
     said = {key: value for key, value in request.items() if value is not None and value not in ([], {}, "")}
     kept = {key: value for key, value in said.items() if key in DOCUMENTED or key in extra}
-    # OpenAI refuses metadata where nothing is stored, and hosts put their own things there.
+    # OpenAI refuses metadata unless the answer is stored, and hosts put their own data there.
     if request.get("store") is not True and "metadata" not in extra:
         kept.pop("metadata", None)
     return kept

@@ -1,4 +1,4 @@
-"""What an answer cost: as its server counts, or estimated where it does not."""
+"""The usage of an answer: the server's own count, or an estimate if the server sends none."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -12,9 +12,10 @@ _MOST_TOKENS: Final = 2**53
 
 
 def read_usage(usage: object) -> Usage | None:
-    """Return the usage with its three counts; None for half a usage, which makes strict clients fail after the words.
+    """Return the usage with its three counts. Return None if only some counts are there.
 
-    The total is computed where it is missing or less than its parts.
+    A partial usage makes strict clients fail after the words. The total is computed if it is missing or less than the
+    sum of its parts.
     """
     if not isinstance(usage, Mapping):
         return None
@@ -40,16 +41,16 @@ def _count(usage: Mapping[str, object], name: str) -> int | None:
 
 
 def estimate(text: str) -> float:
-    """Return about how many tokens a text has: four characters of English are one, a Chinese character nearly is."""
+    """Return the approximate number of tokens of a text: 4 English characters or about 1.3 Chinese ones per token."""
     return len(text) / 4 if text.isascii() else len(text) * 0.75
 
 
 def prompt_estimate(messages: Iterable[Mapping[str, object]]) -> int:
-    """The same for a prompt, with four tokens for what stands around each message."""
+    """Return the approximate number of tokens of a prompt. Each message adds four tokens for its frame."""
     return sum(4 + round(estimate(text_of(message.get("content")))) for message in messages)
 
 
 def estimated_usage(messages: Iterable[Mapping[str, object]], said: float) -> Usage:
-    """The usage of an answer whose server tells none; `said`: the estimate of its words."""
+    """Return the usage of an answer whose server sends none. `said` is the token estimate of its words."""
     prompt, completion = prompt_estimate(messages), round(said)
     return Usage(prompt, completion, prompt + completion, estimated=True)

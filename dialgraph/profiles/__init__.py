@@ -1,1 +1,1 @@
-"""What each host of voice agents expects of an endpoint: data, one small file a host."""
+"""The profiles: what each voice host expects of an endpoint, as data, one small file for each host."""

@@ -1,8 +1,8 @@
 """Agora and Shengwang Conversational AI, `llm.vendor: custom`.
 
-Source: their pages on custom LLMs (turn_id and timestamp ride on the body and on messages; control metadata comes in a
-first chunk; a stream is the only form; `failure_message` is spoken by the host when a turn fails). They document no
-hangup by tool: the call ends through their REST interface, so the tool's name is ours.
+Source: their pages on custom LLMs. turn_id and timestamp are in the body and on messages. Control metadata is sent in a
+first chunk. Every answer is a stream. The host speaks `failure_message` if a turn fails. They document no tool for a
+hangup, because the call ends through their REST interface; so we chose the tool's name.
 """
 
 from dialgraph.profiles.profile import Evidence, Profile

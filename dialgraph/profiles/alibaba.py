@@ -1,7 +1,7 @@
 """Alibaba Cloud real-time conversational AI (ARTC, IMS), the standard interface for language models.
 
 Source: the interface's page: `extendData` with instanceId, channelId and sentenceId; the tool `hangup` without
-arguments; a stream is the only form. What it does on an error frame is not documented, so the caller hears words.
+arguments; every answer is a stream. Its reaction to an error frame is not documented, so the caller hears words.
 """
 
 from dialgraph.profiles.profile import Evidence, Profile

@@ -1,4 +1,4 @@
-"""Which host a request comes from: what it shows, held against what each profile requires."""
+"""Finds out which host sent a request, by comparing the request with the evidence of each profile."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,12 +11,12 @@ from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Evidence, Profile
 
 HEADER = "x-dialgraph-profile"
-"""The header by which a request names its profile."""
+"""The header in which a request can name its profile."""
 
 
 @cache
 def known_profiles() -> dict[str, Profile]:
-    """Every profile by name: each file of this folder that has one. A new file is a new profile."""
+    """Return all profiles by name: one for each file of this folder that has a `PROFILE`."""
     found = {}
     for module in iter_modules(dialgraph.profiles.__path__):
         candidate = getattr(import_module(f"dialgraph.profiles.{module.name}"), "PROFILE", None)
@@ -26,9 +26,9 @@ def known_profiles() -> dict[str, Profile]:
 
 
 def recognise(body: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str]) -> Profile:
-    """The one profile whose evidence is there; if none has it, or more than one, OpenAI's.
+    """Return the one profile whose evidence is in the request; OpenAI's if no profile matches, or more than one.
 
-    What a request shows anybody can write: it chooses words and forms, and authorises nothing.
+    Any client can forge evidence. So the profile chooses words and forms, but never authorises anything.
     """
     matching = [
         profile
@@ -50,7 +50,7 @@ def _shows(evidence: Evidence, body: Mapping[str, Any], headers: Mapping[str, st
 
 
 def value_at(data: object, place: str) -> object:
-    """The value at a dotted place of JSON data, or None."""
+    """Return the value at a dotted place of JSON data, or None."""
     for key in _keys(place):
         if not isinstance(data, dict):
             return None

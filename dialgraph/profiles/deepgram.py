@@ -1,8 +1,9 @@
-"""Deepgram Voice Agent with `think.provider.type: open_ai` and an endpoint of one's own.
+"""Deepgram Voice Agent with `think.provider.type: open_ai` and a custom endpoint.
 
-Source: its pages on models and errors, and the types of its SDK: the endpoint's URL is used as it is, headers are the
-customer's. No field or header of a request names Deepgram, so the profile is named by the endpoint or a header. It has
-no tool of its own to hang up: `end_call` with `farewell` is its example's. A turn without an answer ends the session.
+Source: its pages on models and errors, and the types of its SDK. The endpoint's URL is used unchanged; the customer
+chooses the headers. No field or header of a request shows Deepgram, so the endpoint or a header must name the profile.
+It has no hangup tool of its own: `end_call` with `farewell` is from its example. A turn without an answer ends the
+session.
 """
 
 from dialgraph.profiles.profile import ActionForm, Profile

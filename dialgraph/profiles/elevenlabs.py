@@ -1,9 +1,9 @@
 """ElevenLabs Agents with a custom LLM.
 
-Source: its pages on custom LLMs and system tools: a first phrase ends in `"... "`, the space included, or the sound is
-distorted; after its deadline (8 s) it closes and sends the same request again, and at the third the call dies, so a
-turn goes on for a while when its client has left. An error ends the session, so words are spoken instead. The argument
-of `play_keypad_touch_tone` is named as in its schema.
+Source: its pages on custom LLMs and system tools. A first phrase must end in `"... "`, including the space, or the
+sound is distorted. After its deadline (8 s) it closes the connection and sends the same request again. The third time
+the call ends, so a turn goes on for a while after its client has left. An error ends the session, so words are spoken
+instead. The argument of `play_keypad_touch_tone` is named as in its schema.
 """
 
 from dialgraph.profiles.profile import ActionForm, Evidence, Profile

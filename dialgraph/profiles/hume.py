@@ -1,7 +1,7 @@
 """Hume EVI with a custom language model.
 
-Source: its quickstart and sample: the session is the query parameter `custom_session_id`, and is given back in the
-`system_fingerprint` of every chunk. `hang_up` is the built-in tool's name.
+Source: its quickstart and sample. The session is the query parameter `custom_session_id`, and is returned in the
+`system_fingerprint` of every chunk. `hang_up` is the name of the built-in tool.
 """
 
 from dialgraph.profiles.profile import ActionForm, Evidence, Profile

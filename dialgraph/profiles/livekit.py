@@ -1,7 +1,8 @@
 """LiveKit Agents with its OpenAI plugin.
 
-Source: the plugin: it gives up after ten seconds without a byte, tries again only while nothing was spoken, and reports
-an error frame as such, which its fallback adapter needs. `end_call` is its EndCallTool, `send_dtmf_events` its own.
+Source: the plugin. It gives up after ten seconds without a byte, and tries again only if nothing was spoken. It reports
+an error frame as an error, which its fallback adapter needs. `end_call` is its EndCallTool, and `send_dtmf_events` is a
+tool of its own.
 """
 
 from dialgraph.profiles.profile import ActionForm, Evidence, Profile

@@ -1,4 +1,4 @@
-"""Any client of OpenAI chat completions, and the spellings that no single host owns."""
+"""Any client of OpenAI chat completions, and the spellings that belong to no single host."""
 
 from dialgraph.profiles.profile import Profile
 

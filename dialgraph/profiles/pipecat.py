@@ -1,8 +1,9 @@
 """Pipecat with its OpenAI service.
 
-Source: the service: it runs whatever function is registered under the name that we call, so the names are a convention
-(`end_call` is the one of its examples). Its requests look like any openai-python's: name the profile in the endpoint,
-or send the header. Its turn completion lets an answer begin with a mark that says whether the caller has finished.
+Source: the service. It runs any function that is registered under the name that we call, so the names are a convention
+(its examples use `end_call`). Its requests look like those of any openai-python client, so name the profile in the
+endpoint or send the header. With its turn completion, an answer begins with a mark that says whether the caller has
+finished.
 """
 
 from dialgraph.profiles.profile import ActionForm, Profile

@@ -1,8 +1,8 @@
 """Telnyx AI Assistants with a custom LLM.
 
-Source: its page on custom LLMs and the types of its SDK: with `forward_metadata` the assistant's dynamic variables come
-in `extra_metadata`, the caller as `telnyx_end_user_target`, our number as `telnyx_agent_target`; `call_control_id` was
-seen in calls. The tools are of the types `hangup`, `transfer` and `send_dtmf`; their names stand in the request.
+Source: its page on custom LLMs and the types of its SDK. With `forward_metadata` the assistant's dynamic variables are
+in `extra_metadata`: the caller as `telnyx_end_user_target`, our number as `telnyx_agent_target`. `call_control_id` was
+seen in calls. The tools have the types `hangup`, `transfer` and `send_dtmf`; the request contains their names.
 """
 
 from dialgraph.profiles.profile import ActionForm, Evidence, Profile

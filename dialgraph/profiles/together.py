@@ -1,4 +1,4 @@
-"""What all profiles say together, for what must be read before the host is known, or whatever host it is."""
+"""Combines all profiles, for data that must be read before the host is known, or in the same way for every host."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,13 +9,13 @@ from dialgraph.profiles.profile import ActionKind, CallField, Profile, TurnSourc
 
 
 def _profiles() -> list[Profile]:
-    """Return the hosts' own profiles, and last the one of no host: a host's own spelling counts first."""
+    """Return the hosts' own profiles, then OpenAI's: a host's own spelling counts first."""
     return [*(profile for profile in known_profiles().values() if profile is not OPENAI), OPENAI]
 
 
 @cache
 def call_places() -> Mapping[CallField, tuple[str, ...]]:
-    """Return for each field of a call the places where hosts say it, in the order in which they are looked at."""
+    """Return, for each field of a call, the places where hosts report it, in the order in which they are checked."""
     fields: dict[CallField, list[str]] = {}
     for profile in _profiles():
         for name, places in profile.call_places.items():
@@ -25,7 +25,7 @@ def call_places() -> Mapping[CallField, tuple[str, ...]]:
 
 @cache
 def private_fields() -> frozenset[str]:
-    """Return the fields of a body that never go upstream."""
+    """Return the fields of a body that are never sent upstream."""
     return frozenset(name for profile in _profiles() for name in profile.private_fields)
 
 
@@ -35,23 +35,23 @@ def _sources() -> Mapping[str, TurnSource]:
 
 
 def turn_source(word: str) -> TurnSource | None:
-    """Return what began a turn, from a host's word for it; None for a word that no profile knows."""
+    """Return the cause of a turn, from a host's word for it; None for a word that no profile knows."""
     return _sources().get(word.lower())
 
 
 @cache
 def interruption_tags() -> tuple[str, ...]:
-    """Return what hosts write into a message where the caller broke in."""
+    """Return the texts that hosts put into a message at the point of a barge-in."""
     return tuple(profile.interruption_tag for profile in _profiles() if profile.interruption_tag)
 
 
 @cache
 def interruption_fields() -> tuple[str, ...]:
-    """Return the fields of a message that are true where the caller broke in."""
+    """Return the fields of a message that are true after a barge-in."""
     return tuple(profile.interruption_field for profile in _profiles() if profile.interruption_field)
 
 
 @cache
 def tools_for(kind: ActionKind) -> tuple[str, ...]:
-    """Return the names of the hosts' own tools for one thing to do with a call."""
+    """Return the names of the hosts' own tools for one action."""
     return tuple(dict.fromkeys(profile.form(kind).tool for profile in _profiles()))

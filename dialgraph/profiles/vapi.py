@@ -1,8 +1,8 @@
 """Vapi, `model.provider: custom-llm`.
 
-Source: its pages on custom LLMs, default tools and the flush tag. `endCall` and the others work only if the assistant
-has them in its tools too. A frame with an error ends the call (`pipeline-error-custom-llm-llm-failed`), so words are
-spoken instead. The arguments of `dtmf` are taken from its dashboard's tool, not from a page.
+Source: its pages on custom LLMs, default tools and the flush tag. `endCall` and the other tools work only if the
+assistant also lists them. An error frame ends the call (`pipeline-error-custom-llm-llm-failed`), so words are spoken
+instead. The arguments of `dtmf` are from the tool in its dashboard, not from a page.
 """
 
 from dialgraph.profiles.profile import ActionForm, Evidence, Profile

@@ -1,1 +1,1 @@
-"""One run of a turn: its task, its events, its listeners and its end."""
+"""One run of a turn: its task, its events, its listeners and how it ends."""

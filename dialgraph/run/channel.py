@@ -1,4 +1,4 @@
-"""A bounded log of a run's events for one listener or several; each takes all that it has not heard at once."""
+"""The channel: a bounded log of a run's events. Each listener takes all events that it has not received yet."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -6,20 +6,23 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dialgraph.turn.events import Audio, Event
 
 LIMIT = 64
-"""Events that a run may be ahead of its fastest listener; slow ones slow it down instead of filling memory."""
+"""The most events that a run may be ahead of its fastest listener. Then it waits, so that memory does not fill up."""
 
 MOST_KEPT_BYTES = 1024 * 1024
-"""Of sound, for listeners who come later."""
+"""The most bytes of sound that are stored for later listeners. After more sound, nothing is stored for them."""
 
 
 class Channel:
-    """Lighter than asyncio.Queue on the hot path: an event costs one append, a batch one wake-up."""
+    """The log of a run's events. It is lighter than asyncio.Queue: one append per event, one wake-up per batch."""
 
     def __init__(
         self, limit: int = LIMIT, keep: int = 0, heard: Iterable[Callable[[Sequence[Event]], None]] = ()
     ) -> None:
-        """The first `keep` events stay, for listeners who come later. Each function of `heard` gets every event once,
-        when the fastest listener takes it.
+        """Create an empty channel.
+
+        `limit`: how many events the run may be ahead of its fastest listener.
+        `keep`: how many events are stored, from the first one, for listeners who come later.
+        `heard`: functions that get every event once, when the fastest listener takes it.
         """
         self._limit = limit
         self._keep = keep
@@ -34,23 +37,26 @@ class Channel:
 
     @property
     def whole(self) -> bool:
-        """Whether a further listener would hear it from its first word."""
+        """Return whether a new listener would receive every event from the first one."""
         return self._first == 0 and len(self._events) <= self._keep
 
     def subscribe(self, left: Callable[[], None]) -> "Subscription":
-        """A listener who begins with the first event still held. `left` is called when the subscription is closed."""
+        """Return a new listener. It begins with the first event that is still stored.
+
+        `left` is called when the subscription is closed.
+        """
         subscription = Subscription(self, self._first, left)
         self._listeners.append(subscription)
         return subscription
 
     async def put(self, event: Event) -> None:
-        """Hand over one event; waits while the fastest listener is behind."""
+        """Add one event. Wait first while the fastest listener is `limit` events behind."""
         if self._first + len(self._events) - self._furthest >= self._limit:
             await self._behind(self._limit)
         self.add(event)
 
     def add(self, event: Event) -> None:
-        """The same without waiting."""
+        """Add one event without waiting."""
         self._events.append(event)
         if self._keep and type(event) is Audio:
             self._kept_bytes += len(event.data)
@@ -60,19 +66,22 @@ class Channel:
             listener.wake()
 
     async def heard_out(self) -> bool:
-        """Whether a listener has taken everything; returns when one has, or when nobody listens any more."""
+        """Wait until a listener has taken everything or nobody listens. Return whether one has taken everything."""
         await self._behind(1)
         return self._furthest == self._first + len(self._events)
 
     def close(self) -> None:
-        """No event will come any more; what waits can still be taken."""
+        """Accept no more events. Listeners can still take the events that are stored."""
         self._closed = True
         for listener in self._listeners:
             listener.wake()
         self._make_room()
 
     def news(self, listener: "Subscription") -> list[Event] | None:
-        """All events that this listener has not heard; an empty list at the end, None if there is nothing yet."""
+        """Return all events that this listener has not received.
+
+        The list is empty at the end of the run. Return None if there are no new events yet.
+        """
         if listener.closed:
             return []
         if listener.position == self._first + len(self._events):
@@ -94,13 +103,13 @@ class Channel:
         return events
 
     def leave(self, listener: "Subscription") -> None:
-        """This listener takes no more."""
+        """Remove this listener."""
         if listener in self._listeners:
             self._listeners.remove(listener)
             self._make_room()
 
     async def _behind(self, limit: int) -> None:
-        """Wait while the fastest listener is so many events behind."""
+        """Wait while the fastest listener is `limit` or more events behind."""
         while self._first + len(self._events) - self._furthest >= limit and not self._closed:
             if limit == 1 and not self._listeners:
                 return
@@ -109,7 +118,7 @@ class Channel:
             await room
 
     def _forget(self) -> None:
-        """Drop what every listener has heard, once it is too much to be kept for one who comes later."""
+        """Drop the events that every listener has received, once there are more than `keep` of them."""
         if len(self._events) > self._keep and self._listeners:
             seen = min(listener.position for listener in self._listeners)
             if seen > self._first:
@@ -125,7 +134,7 @@ class Channel:
 
 
 class Subscription:
-    """One listener of a run, at a pace of its own: iterate to listen, close to leave."""
+    """One listener of a run, at its own pace. Iterate it to listen, and close it to leave."""
 
     def __init__(self, channel: Channel, position: int, left: Callable[[], None]) -> None:
         self._channel = channel
@@ -134,10 +143,10 @@ class Subscription:
         """The number of the next event that this listener gets."""
         self.closed = False
         self.wake: Callable[[], None] = _nobody_waits
-        """Called when there is news."""
+        """Called when there are new events."""
 
     def __aiter__(self) -> AsyncIterator[list[Event]]:
-        """All that was said since the last time, as soon as there is something."""
+        """Iterate over lists of new events. Each list has all events since the last one."""
         return self
 
     async def __anext__(self) -> list[Event]:
@@ -146,8 +155,10 @@ class Subscription:
         return events
 
     async def pass_to(self, take: Callable[[list[Event]], bool]) -> list[Event]:
-        """Call `take` with all that is said, from the event loop and not from a task. Returns the first events for
-        which it returns False, or an empty list at the end of the run. Raises what `take` raises.
+        """Call `take` with all new events, from the event loop and not from a task, until it returns False.
+
+        Return the events for which `take` returned False, or an empty list at the end of the run. Raise what `take`
+        raises.
         """
         forward = _Forward(self._channel, self, take)
         self.wake = forward.soon
@@ -158,7 +169,7 @@ class Subscription:
             self.wake = _nobody_waits
 
     def close(self) -> None:
-        """Hear no more; an iteration that waits ends."""
+        """Stop listening. An iteration that waits ends."""
         if not self.closed:
             self.closed = True
             self._channel.leave(self)
@@ -167,7 +178,7 @@ class Subscription:
 
 
 class _Forward:
-    """Passes a subscription's events to a function, all that came in one turn of the event loop at once."""
+    """Passes the events of a subscription to a function: all events of one cycle of the event loop in one batch."""
 
     __slots__ = ("_channel", "_loop", "_scheduled", "_subscription", "_take", "refused")
 
@@ -178,16 +189,16 @@ class _Forward:
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self.refused: asyncio.Future[list[Event]] = self._loop.create_future()
-        """What the function did not take."""
+        """The events that the function did not take."""
 
     def soon(self) -> None:
-        """There is something to look at."""
+        """Pass on the new events in the next cycle of the event loop."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.look)
 
     def look(self) -> None:
-        """Pass on what has come. The end may have come with it: then nothing wakes us again."""
+        """Pass on the new events, and the end of the run if it has come: nothing wakes us after it."""
         self._scheduled = False
         if self.refused.done():
             return
@@ -205,4 +216,4 @@ def _nothing(events: list[Event]) -> bool:
 
 
 def _nobody_waits() -> None:
-    """What comes is looked at when somebody asks for it."""
+    """Do nothing. The events are read when somebody asks for them."""

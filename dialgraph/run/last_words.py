@@ -1,4 +1,4 @@
-"""How a turn that failed ends: the one place that decides what is said then."""
+"""Decides how a failed turn ends: with words for the caller or with an error. No other place decides this."""
 
 import asyncio
 from contextlib import suppress
@@ -11,14 +11,14 @@ from dialgraph.turn.events import Failed, Fallback
 from dialgraph.turn.node import Turn
 
 _LAST_WORDS_SECONDS: Final = 120.0
-"""For what was said before a turn failed: it takes as long as it is heard."""
+"""The time limit for playing the words that were said before a turn failed. They play at normal speed."""
 
 
 async def last_words(turn: Turn, policy: Policy, error: Exception) -> Fallback | Failed:
-    """The last event of a turn that failed with this. Lets the caller hear to its end what a voice had begun."""
+    """Return the last event of a turn that failed with `error`. First let the voice finish what it has begun."""
     said = False
     if turn.line.voiced:
-        with suppress(Exception):  # the voice itself may have failed; the caller gets the turn's own error
+        with suppress(Exception):  # the voice may fail too; the caller gets the error of the turn
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await turn.line.drain()
                 if _speaks(turn) and not isinstance(error, VoiceError):
@@ -31,7 +31,7 @@ async def last_words(turn: Turn, policy: Policy, error: Exception) -> Fallback |
 
 
 def cut_words(turn: Turn, policy: Policy, reason: Exception, *, quiet: bool) -> Fallback | Failed:
-    """The same of a turn that was stopped. `quiet`: nobody waits for its words any more."""
+    """Return the last event of a turn that was stopped. `quiet`: nobody waits for its words any more."""
     if quiet or not _speaks(turn):
         return Failed(reason, quiet=quiet and _speaks(turn))
     return Fallback(_words(turn, policy), reason)
@@ -42,6 +42,6 @@ def _speaks(turn: Turn) -> bool:
 
 
 def _words(turn: Turn, policy: Policy) -> str:
-    """The fallback line, behind what was heard."""
+    """Return the fallback text, with a space in front if words were spoken before it."""
     words = in_language(policy.fallback, turn.question)
     return f" {words}" if turn.line.spoken else words

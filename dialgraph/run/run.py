@@ -1,7 +1,7 @@
-"""One run of a graph: its task, its events, its listeners, and how it ends.
+"""The run of one turn: its task, its events, its listeners, and how it ends.
 
-A graph that is iterated inside a response is not stopped when the client leaves. So it runs in a task of its own, which
-is cancelled exactly once and awaited, whatever its listeners do.
+A graph that runs inside a response does not stop when the client leaves. So each run has its own task. This task is
+cancelled at most once and always awaited, no matter what its listeners do.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ State = Literal["complete", "interrupted", "failed"]
 
 
 class Observer(Protocol):
-    """Hears a run beside its listeners."""
+    """Receives the events of a run, in addition to its listeners."""
 
     def heard(self, events: Sequence[Event]) -> None:
-        """The fastest listener has taken these events."""
+        """Receive the events that the fastest listener has taken."""
 
     def ended(self, run: "Run") -> None:
-        """Nothing more is said."""
+        """Learn that the run has ended. No more events come."""
 
 
 class Record(Protocol):
-    """Keeps what a run says. It is committed before any listener is told that the run has ended."""
+    """Stores what a run says. It is committed before any listener receives the end of the run."""
 
     def heard(self, events: Sequence[Event]) -> None:
-        """See Observer."""
+        """Receive the events that the fastest listener has taken."""
 
     async def end(self, state: State) -> None:
-        """Commit the end, which no listener knows yet. Raises an error if it must not be reported as a good one."""
+        """Commit the end of the run, before any listener receives it. Raise an error if the commit failed."""
 
     async def close(self, state: State) -> None:
-        """Nothing more will be said. If `end` was not called, this is how the turn ended."""
+        """Close the record. If `end` was not called, `state` says how the turn ended."""
 
 
 class Run:
-    """A turn from its start to its end."""
+    """One turn from its start to its end."""
 
     def __init__(
         self,
@@ -56,15 +56,18 @@ class Run:
         record: Record | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Start it. The first `keep` events stay, for listeners who come later. After the last listener has left, the
-        run goes on for `linger_seconds`; it does not stop before the first one has come.
+        """Start the run.
+
+        `keep`: how many events are stored, from the first one, for listeners who come later.
+        `linger_seconds`: how long the run continues after its last listener has left. It does not stop before the first
+        listener has come.
         """
         self.failure: BaseException | None = None
-        """What it has failed with, or why it was stopped."""
+        """The error that it failed with, or the reason why it was stopped."""
         self.cut = False
         """Whether it was stopped before its end."""
         self.was_heard = False
-        """Whether anybody has listened to it."""
+        """Whether it has ever had a listener."""
         self._record = record
         self._observers = observers
         hearing = [observer.heard for observer in observers]
@@ -75,9 +78,9 @@ class Run:
         self._lingering: asyncio.TimerHandle | None = None
         self._listeners = 0
         self.stopped = False
-        """Whether it was told to end before its end."""
+        """Whether `stop` was called before its end."""
         self._over = False
-        """Whether its graph has ended, and only its end is left to be told."""
+        """Whether its graph has ended, so that only the end is left to report."""
         self._reason: Exception | None = None
         self._quiet = False
         self._on_end: list[Callable[[], None]] = []
@@ -89,16 +92,16 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Return whether nothing of the run is active any more."""
         return self._task is None
 
     @property
     def joinable(self) -> bool:
-        """Whether one more would hear it from its first word to a good end."""
+        """Return whether a new listener could receive the whole run, from its first event to a good end."""
         return not self.stopped and self.failure is None and self._channel.whole
 
     def subscribe(self) -> Subscription:
-        """Add a listener. When the last listener has left, the run stops: at once, or if nobody comes back in time."""
+        """Add a listener. When the last listener leaves, the run stops, immediately or after `linger_seconds`."""
         self._listeners += 1
         self.was_heard = True
         if self._lingering is not None:
@@ -107,23 +110,26 @@ class Run:
         return self._channel.subscribe(self._leave)
 
     def stop(self, reason: Exception | None = None, *, quiet: bool = False) -> None:
-        """End it now, for everybody: cancel it, once. `quiet`: nobody waits for its words any more."""
+        """Stop the run now, for all listeners. It is cancelled only once.
+
+        `quiet`: nobody waits for its words any more.
+        """
         if not self.stopped and not self._over and self._task is not None:
             self.stopped, self._reason, self._quiet = True, reason, quiet
             self._task.cancel()
 
     async def wait(self) -> None:
-        """Return when nothing of it runs any more, however often the caller is cancelled meanwhile."""
+        """Wait until nothing of the run is active. Keep waiting even if the waiting task is cancelled."""
         if self._task is not None:
             await outlast(self._task)
 
     async def left(self) -> None:
-        """Wait for the end of the run after leaving it; return at once if others listen, or may come back."""
+        """Wait for the end of the run after leaving it. Return immediately if others listen or may come back."""
         if self._listeners == 0 and self._lingering is None:
             await self.wait()
 
     def when_done(self, call: Callable[[], None]) -> None:
-        """Call this once nothing of it runs any more."""
+        """Call this function when nothing of the run is active any more."""
         self._on_end.append(call)
 
     def _leave(self) -> None:
@@ -150,16 +156,16 @@ class Run:
             self.cut = True
             self.failure = self._reason or StoppedError("The turn was stopped.")
             last = cut_words(turn, policy, self.failure, quiet=self._quiet)
-        self._over = True  # a stop must not interrupt what is left
+        self._over = True  # a stop must not interrupt the cleanup below
         try:
             await turn.aclose()
-        except Exception as error:  # noqa: BLE001 (what a node put on the stack may raise anything)
+        except Exception as error:  # noqa: BLE001 (a node may have put anything on the stack)
             self.failure = self.failure or error
             last = last or cut_words(turn, policy, error, quiet=False)
         await self._tell_end(last)
 
     async def _tell_end(self, last: Fallback | Failed | None) -> None:
-        """Commit the end, then report it. An end that cannot be committed is reported as a failure."""
+        """Commit the end, then report it. Report a failure if the end cannot be committed."""
         if last is not None:
             self._channel.add(last)
         if not isinstance(last, Failed) and (unkept := await self._keep("failed" if last else "complete")) is not None:
@@ -170,18 +176,18 @@ class Run:
             await self._record.close("interrupted" if self.cut or self.failure is None else "failed")
 
     async def _keep(self, state: State) -> Exception | None:
-        """Commit the end if a listener has heard everything. Returns why that failed, or None."""
+        """Commit the end if a listener has received everything. Return the error of the commit, or None."""
         if self._record is not None and await self._channel.heard_out():
             try:
                 await self._record.end(state)
-            except Exception as error:  # noqa: BLE001 (whatever a database fails with, the end was not kept)
+            except Exception as error:  # noqa: BLE001 (any error means that the end was not stored)
                 return error
         return None
 
     def _end(self, task: "asyncio.Task[None]") -> None:
-        # A task keeps its context, and so the whole request: an ended turn that can be joined keeps its words only.
+        # The task holds its context, and so the whole request. An ended run that can be joined needs only its events.
         self._task = None
-        if task.cancelled() or task.exception() is not None:  # before it began, or with the whole loop
+        if task.cancelled() or task.exception() is not None:  # cancelled before it began, or with the whole loop
             self.cut, self.failure = True, self._reason or StoppedError("The turn was stopped.")
             self._channel.add(Failed(self.failure))
         self._channel.close()
@@ -194,7 +200,7 @@ class Run:
 
 @asynccontextmanager
 async def running(graph: CompiledGraph, turn: Turn, *, observers: Sequence[Observer] = ()) -> AsyncIterator[Run]:
-    """Start a turn; leaving the block stops it, closes what it opened and waits for that."""
+    """Start a turn. Leaving the block stops it, closes what it opened and waits until that is done."""
     run = Run(graph, turn, observers=observers)
     try:
         yield run
@@ -206,8 +212,9 @@ async def running(graph: CompiledGraph, turn: Turn, *, observers: Sequence[Obser
 async def run_turn(
     graph: CompiledGraph, turn: Turn, *, observers: Sequence[Observer] = ()
 ) -> AsyncGenerator[Event, None]:
-    """The events of one turn. Raises what it fails with. Leaving the generator at any point stops every node and
-    closes the upstream.
+    """Run one turn and yield its events. Raise the error that the turn fails with.
+
+    Closing the generator at any point stops every node and closes the upstream.
     """
     async with running(graph, turn, observers=observers) as run:
         async for events in run.subscribe():
@@ -218,7 +225,7 @@ async def run_turn(
 
 
 async def _play(graph: CompiledGraph, turn: Turn) -> None:
-    """Run the graph. A voice that fails ends it at once: its step may be waiting for something else for long."""
+    """Run the graph. A failing voice ends it immediately, because its step may wait a long time for something else."""
     task, broken = asyncio.current_task(), list[BaseException]()
     assert task is not None  # noqa: S101  # a coroutine that runs has one
 
@@ -231,7 +238,7 @@ async def _play(graph: CompiledGraph, turn: Turn) -> None:
     try:
         await graph.serve(turn)
     except asyncio.CancelledError:
-        # Cancelled by us alone: then it has failed. Cancelled by others too: then it was told to stop.
+        # If only we cancelled the task, the voice has failed. If others cancelled it too, the turn was stopped.
         if broken and task.uncancel() == 0:
             raise broken[0] from None
         raise

@@ -1,13 +1,13 @@
-"""Tasks: waiting for one however often the waiter is cancelled, and letting go of what an error keeps alive."""
+"""Helpers for tasks: wait for a task despite cancellations, and free the memory that an error holds."""
 
 import asyncio
 from traceback import clear_frames
 
 
 def forget_frames(error: BaseException | None) -> None:
-    """Let go of what the functions that an error passed through had in their hands: the whole request, among others.
+    """Clear the local variables of all frames in the error's traceback. They hold the whole request, for example.
 
-    An error and the frames that it knows are often a circle. It can still be logged with its places.
+    An error and its frames often form a reference cycle. The error can still be logged with its traceback.
     """
     waiting, seen = [error], {id(None)}
     while waiting:
@@ -19,7 +19,7 @@ def forget_frames(error: BaseException | None) -> None:
 
 
 async def outlast(task: "asyncio.Task[None]") -> None:
-    """Wait for the task, and pass on a cancellation only when it is done. What it failed with stays in it."""
+    """Wait for the task, and raise a cancellation only after the task is done. Its own error stays in the task."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -30,4 +30,4 @@ async def outlast(task: "asyncio.Task[None]") -> None:
         try:
             raise cancelled
         finally:
-            del cancelled  # the error knows this frame: kept in it, both would wait for a garbage collection
+            del cancelled  # the error refers to this frame; the cycle would live until the next garbage collection

@@ -1,1 +1,1 @@
-"""What the names in a graph stand for."""
+"""Settings, and the engines that the names in a graph refer to."""

@@ -1,5 +1,5 @@
-"""What can be wrong with the settings of the names in a graph."""
+"""The error for a name in a graph that the settings do not define."""
 
 
 class UnknownServiceError(Exception):
-    """The settings do not have this name, or its engine cannot be opened."""
+    """The settings do not define this name, or its engine cannot be opened."""

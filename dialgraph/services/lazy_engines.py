@@ -1,4 +1,4 @@
-"""Engines by name, each opened at its first use and then shared."""
+"""Engines by name. Each is opened when it is first used, and then shared."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ Engine = TypeVar("Engine")
 
 
 class LazyEngines(dict[str, Engine]):
-    """`engines[name]` opens the engine that the settings give that name. Raises UnknownServiceError."""
+    """A dictionary that opens an engine on the first `engines[name]`. Raises UnknownServiceError."""
 
     def __init__(
         self, kind: str, opener: Callable[[str, Any], Engine], addresses: Callable[[], Mapping[str, Any]]
@@ -25,17 +25,17 @@ class LazyEngines(dict[str, Engine]):
 
 
 def setting_of(kind: str, name: str, addresses: Mapping[str, Engine]) -> Engine:
-    """Return what the settings say of a name. Raises UnknownServiceError."""
+    """Return the setting of this name. Raise UnknownServiceError if the settings do not have it."""
     if name not in addresses:
         raise UnknownServiceError(
             f"No {kind} {name!r} in the settings. Accepted: {', '.join(map(repr, sorted(addresses))) or 'none yet'};"
-            f" another one goes into `{kind.replace(' ', '_')}s` of dialgraph.yaml."
+            f" to add one, use `{kind.replace(' ', '_')}s` in dialgraph.yaml."
         )
     return addresses[name]
 
 
 def open_engine(opener: Callable[..., Engine], *arguments: Any) -> Engine:
-    """Return what `opener` returns for these arguments. Raises UnknownServiceError."""
+    """Return what `opener` returns for these arguments. Raise UnknownServiceError if it raises ValueError."""
     try:
         return opener(*arguments)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the names in graphs stand for, opened at the first use: for server, Studio, notebooks and command line."""
+"""The services of one process: opens each engine on first use, for the server, Studio, notebooks and command line."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from dialgraph.storage.database import Database
 
 STORES = {"knowledge": "knowledge.open_stores:OpenStores"}
-"""By its dotted path: the engine imports nothing of knowledge/."""
+"""The class of the stores, as a dotted path, because dialgraph/ does not import knowledge/."""
 
 
 class Stores(Protocol):
-    """The knowledge stores of one process."""
+    """The port of the knowledge stores of one process."""
 
     def store(self, name: str) -> Searchable:
-        """Return the store of that name. Raises UnknownServiceError."""
+        """Return the store of that name. Raise UnknownServiceError if there is none."""
 
     async def warm(self, names: Iterable[str] | None = None) -> None:
-        """Open these stores (None: those that are open) and search each once."""
+        """Open these stores and run one search in each. None: the stores that are open already."""
 
     async def health(self) -> dict[str, Health]:
-        """Return whether each open store of the settings answers."""
+        """Return the health of each open store of the settings, by name."""
 
     async def aclose(self) -> None:
         """Close everything that was opened."""
 
 
 class OpenServices:
-    """One process's models, stores and voices. Belongs to one event loop."""
+    """The models, stores, voices and other engines of one process. They belong to one event loop."""
 
     def __init__(self, settings: GraphSettings) -> None:
         self._settings = settings
@@ -59,20 +59,20 @@ class OpenServices:
         self.fillers = FillerHistory()
 
     def model(self, name: str) -> ChatModel:
-        """See dialgraph.turn.services.Services."""
+        """Return the model of that name; open it on first use."""
         return self._models[name]
 
     def store(self, name: str) -> Searchable:
-        """See dialgraph.turn.services.Services. Opening it may read files, so it may be called in a thread."""
+        """Return the store of that name; open it on first use. That may read files, so call it in a thread."""
         return self.stores.store(name)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """See dialgraph.turn.services.Services."""
+        """Open these stores and run one search in each."""
         await self.stores.warm(names)
 
     @property
     def stores(self) -> Stores:
-        """The knowledge stores."""
+        """Return the knowledge stores."""
         with self._opening:
             if self._stores is None:
                 engine = engine_of("stores", "knowledge", "knowledge:", STORES)
@@ -80,22 +80,22 @@ class OpenServices:
             return self._stores
 
     def voice(self, name: str) -> Voice:
-        """See dialgraph.turn.services.Services."""
+        """Return the voice of that name; open it on first use."""
         return self._voices[name]
 
     def transcriber(self, name: str) -> Transcriber:
-        """See dialgraph.turn.services.Services."""
+        """Return the transcriber of that name; open it on first use."""
         return self._transcribers[name]
 
     @property
     def database(self) -> "Database":
-        """The one database."""
+        """Return the database; open it on first use."""
         with self._opening:
             return self._the_database()
 
     def _the_database(self) -> "Database":
         if self._database is None:
-            from dialgraph.storage.database import Database  # a third of a second of imports, for those who remember
+            from dialgraph.storage.database import Database  # imports for a third of a second, so only when needed
 
             url = self._settings.database_url.get_secret_value()
             self._database = open_engine(Database, url, self._settings.data_dir)
@@ -103,19 +103,19 @@ class OpenServices:
 
     @property
     def memory(self) -> MemoryTable:
-        """See dialgraph.turn.services.Services."""
+        """Return the table that stores what is known of calls."""
         return _Memory(self)
 
     def toolbox(self, name: str) -> Toolbox:
-        """See dialgraph.turn.services.Services."""
+        """Return the tools of the server of that name; open it on first use."""
         return self._toolboxes[name]
 
     def recording(self, name: str) -> BinaryIO:
-        """See dialgraph.turn.services.Services. A graph names files, never places outside the folder."""
+        """Open a file in the folder `recordings` of the data folder. Files outside this folder are refused."""
         return open_recording(self._settings.data_dir / "recordings", name)
 
     def open(self, kind: str, name: str) -> None:
-        """Open a `model`, `store`, `voice` … now, so that a wrong name is known at the start."""
+        """Open a `model`, `store`, `voice` … now, so that a wrong name is reported at the start."""
         doors: dict[str, Callable[[str], object]] = {
             "model": self.model,
             "store": self.store,
@@ -129,14 +129,14 @@ class OpenServices:
             _ = self.database
 
     async def prewarm(self) -> None:
-        """Do what would make the first call slow."""
+        """Prepare the open models, voices and stores, so that the first call is not slower than others."""
         await asyncio.gather(*(model.prewarm() for model in self._models.values()))
         await asyncio.gather(*(voice.prewarm() for voice in self._voices.values()))
         if self._stores is not None:
             await self._stores.warm()
 
     async def aclose(self) -> None:
-        """Close all that was opened."""
+        """Close everything that was opened."""
         for model in self._models.values():
             await model.aclose()
         for voice in self._voices.values():
@@ -151,30 +151,30 @@ class OpenServices:
             await self._database.aclose()
 
     def model_health(self) -> dict[str, Health]:
-        """How each model is that was opened."""
+        """Return the health of each open model, by name."""
         return {name: model.breaker.health for name, model in self._models.items()}
 
     def voice_health(self) -> dict[str, Health]:
-        """How each voice is that was opened."""
+        """Return the health of each open voice, by name."""
         return {name: "up" if voice.healthy else "down" for name, voice in self._voices.items()}
 
     async def store_health(self) -> dict[str, Health]:
-        """How each store of the settings is that was opened."""
+        """Return the health of each open store of the settings, by name."""
         return await self._stores.health() if self._stores is not None else {}
 
 
 class _Memory:
-    """The table of what calls have told; the database is opened in a thread, at the first use."""
+    """The table of call memories. It opens the database in a thread, on first use."""
 
     def __init__(self, services: OpenServices) -> None:
         self._services = services
 
     async def load(self, key: CallKey) -> Remembered:
-        """See dialgraph.turn.memory.MemoryTable."""
+        """Return what is stored of this call."""
         return await (await in_thread(self._table)).load(key)
 
     async def save(self, key: CallKey, remembered: Remembered, lifetime_seconds: int) -> None:
-        """See dialgraph.turn.memory.MemoryTable."""
+        """Store this for the call."""
         await (await in_thread(self._table)).save(key, remembered, lifetime_seconds)
 
     def _table(self) -> MemoryTable:
@@ -187,7 +187,7 @@ _DEFAULT: "WeakKeyDictionary[asyncio.AbstractEventLoop, OpenServices]" = WeakKey
 
 
 def default_services() -> OpenServices:
-    """The services of a run that nobody gave any: Studio's and a notebook's, one set an event loop."""
+    """Return the services for runs in Studio and notebooks, which bring none. Each event loop has its own."""
     loop = asyncio.get_running_loop()
     if loop not in _DEFAULT:
         _DEFAULT[loop] = OpenServices(GraphSettings())

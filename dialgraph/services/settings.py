@@ -1,4 +1,4 @@
-"""Which models, stores and voices the names in graphs stand for."""
+"""The settings that define the models, stores, voices and other names in graphs."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from dialgraph.speech.port import VoiceAddress
 from dialgraph.speech.transcriber import TranscriberAddress
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The folder that holds the packages: a checkout, or the place of an install."""
+"""The folder that contains the packages: the checkout, or the folder of the installation."""
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
@@ -28,7 +28,10 @@ def _from_url(value: Any) -> Any:
 
 
 class GraphSettings(BaseSettings):
-    """Read from the environment (`DIALGRAPH_…`), `.env` and `dialgraph.yaml`, in this order."""
+    """The settings that graphs need, read from the environment (`DIALGRAPH_…`), `.env` and `dialgraph.yaml`.
+
+    The first of these places that has a setting wins.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="DIALGRAPH_",
@@ -38,63 +41,66 @@ class GraphSettings(BaseSettings):
         yaml_file="dialgraph.yaml",
         frozen=True,
         allow_inf_nan=False,
-        extra="ignore",  # server.settings refuses unknown keys, with the nearest name
+        extra="ignore",  # server.settings refuses unknown keys and suggests the nearest name
     )
     YAML: ClassVar[str] = "dialgraph.yaml"
 
-    data_dir: Path = Field(default=Path("data"), description="The folder that everything lasting is kept in.")
+    data_dir: Path = Field(default=Path("data"), description="The folder for everything that the server stores.")
     models: dict[str, Annotated[ModelAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
-        description="Models by name: a URL, or url, model, api_key and deadlines in seconds."
-        " `main` is `extractive:`, or with OPENAI_API_KEY or LLM_BASE_URL set the relay to that provider.",
+        description="Models by name. Each is a URL, or a table with url, model, api_key and deadlines in seconds."
+        " Default of `main`: the provider in OPENAI_API_KEY or LLM_BASE_URL, or `extractive:` if neither is set.",
     )
     stores: dict[str, str] = Field(
         default_factory=dict,
-        description="Knowledge stores by name, as URLs: `faiss:`, `pgvector:` or `langchain:module:name`, with"
-        " `?embedder=…&reranker=…`. `main` is `faiss:`, on PostgreSQL `pgvector:`.",
+        description="Stores by name. Each is a URL: `faiss:`, `pgvector:` or `langchain:module:name`, optionally with"
+        " `?embedder=…&reranker=…`. Default of `main`: `faiss:`, or `pgvector:` if the database is PostgreSQL.",
     )
     embedders: dict[str, Annotated[EmbedderAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
-        description="Embedders by name: a URL, or url, model, api_key, counts and unrelated. `main` is `hashing:`,"
-        " which needs no download.",
+        description="Embedders by name. Each is a URL, or a table with url, model, api_key, counts and unrelated."
+        " Default of `main`: `hashing:`, which needs no download.",
     )
     rerankers: dict[str, Annotated[RerankerAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
-        description="Rerankers by name: the URL before `/rerank`, or url, model, api_key and seconds.",
+        description="Rerankers by name. Each is the URL before `/rerank`, or a table with url, model, api_key and"
+        " seconds.",
     )
     voices: dict[str, Annotated[VoiceAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
-        description="Voices by name: a URL, or url, model, voice, api_key, sample_rate and deadlines in seconds."
-        " `main` is `espeak:` where the extra `espeak` is installed, else `tone:440`, which only hums.",
+        description="Voices by name. Each is a URL, or a table with url, model, voice, api_key, sample_rate and"
+        " deadlines in seconds. Default of `main`: `espeak:` if the extra `espeak` is installed, otherwise `tone:440`,"
+        " which only hums.",
     )
     transcribers: dict[str, Annotated[TranscriberAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
-        description="Who understands speech, by name: a URL, or url, model, language, api_key and deadlines in seconds."
-        " With OPENAI_API_KEY or LLM_BASE_URL set `main` is that provider.",
+        description="Transcribers by name. Each is a URL, or a table with url, model, language, api_key and deadlines"
+        " in seconds. Default of `main`: the provider in OPENAI_API_KEY or LLM_BASE_URL; none if neither is set.",
     )
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:"),
-        description="Where rows are kept: `sqlite:` is a file in the data folder; `postgresql://…` needs psycopg.",
+        description="The database. `sqlite:` is a file in the data folder. `postgresql://…` needs psycopg.",
     )
     tool_servers: dict[str, str] = Field(
-        default_factory=dict, description="MCP servers by name, as URLs, for the `servers` of `run_tools`; extra `mcp`."
+        default_factory=dict,
+        description="MCP servers by name, as URLs, for the `servers` of `run_tools`. Needs the extra `mcp`.",
     )
     sample_handbook: bool = Field(
         default=True,
-        description="Whether a new store `main` begins with the handbook of a hotel, to try things out.",
+        description="Whether a new store `main` contains the handbook of a sample hotel, to try things out.",
     )
     openai_api_key: SecretStr = Field(
-        default=SecretStr(""), validation_alias="OPENAI_API_KEY", description="The key of the model `main`."
+        default=SecretStr(""), validation_alias="OPENAI_API_KEY", description="The API key of the model `main`."
     )
     llm_base_url: str = Field(
         default="",
         validation_alias="LLM_BASE_URL",
-        description="The server of the model `main`; OpenAI's if empty.",
+        description="The base URL of the model `main`. Empty: OpenAI.",
     )
     llm_model: str = Field(
         default="gpt-4o-mini",
         validation_alias="LLM_MODEL",
-        description="The upstream's name of the model `main`, where a request names none.",
+        description="The upstream's name of the model `main`. Used for requests that do not name a model.",
     )
 
     @classmethod
@@ -106,11 +112,11 @@ class GraphSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The order of the sources; the first that has a key wins."""
+        """Return the sources in their order. The first source that has a key wins."""
         return init_settings, env_settings, dotenv_settings, YamlConfigSettingsSource(settings_cls)
 
     def model_addresses(self) -> dict[str, ModelAddress]:
-        """Every model, `main` among them."""
+        """Return every model by name, including `main`."""
         if self._has_provider:
             main = ModelAddress(self.llm_base_url or DEFAULT_BASE_URL, self.llm_model, self.openai_api_key)
         else:
@@ -118,20 +124,20 @@ class GraphSettings(BaseSettings):
         return {"main": main, **self.models}
 
     def store_urls(self) -> dict[str, str]:
-        """Every store, `main` among them."""
+        """Return the URL of every store by name, including `main`."""
         embedded = self.database_url.get_secret_value().startswith("sqlite")
         return {"main": "faiss:" if embedded else "pgvector:", **self.stores}
 
     def embedder_addresses(self) -> dict[str, EmbedderAddress]:
-        """Every embedder, `main` among them."""
+        """Return every embedder by name, including `main`."""
         return {"main": EmbedderAddress("hashing:"), **self.embedders}
 
     def voice_addresses(self) -> dict[str, VoiceAddress]:
-        """Every voice, `main` among them."""
+        """Return every voice by name, including `main`."""
         return {"main": VoiceAddress("espeak:" if espeak_installed() else "tone:440"), **self.voices}
 
     def transcriber_addresses(self) -> dict[str, TranscriberAddress]:
-        """Every transcriber; `main` among them where a provider is set."""
+        """Return every transcriber by name. `main` is included if a provider is set."""
         if not self._has_provider:
             return self.transcribers
         main = TranscriberAddress(self.llm_base_url or DEFAULT_BASE_URL, api_key=self.openai_api_key)
@@ -139,15 +145,15 @@ class GraphSettings(BaseSettings):
 
     @property
     def _has_provider(self) -> bool:
-        """Whether the model `main` is a server that the environment names."""
+        """Return whether the environment names a provider for the model `main`."""
         return bool(self.openai_api_key.get_secret_value() or self.llm_base_url)
 
 
 def langgraph_file() -> Path:
     """Return the file that lists the endpoints.
 
-    It is the one that DIALGRAPH_GRAPHS_FILE names, or else the checkout's; in an installed package, the one beside the
-    endpoints.
+    It is the file that DIALGRAPH_GRAPHS_FILE names, or else the file of the checkout. An installed package has it in
+    the folder of the endpoints.
     """
     if named := os.environ.get("DIALGRAPH_GRAPHS_FILE"):
         return Path(named)

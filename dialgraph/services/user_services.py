@@ -1,4 +1,4 @@
-"""The services of a process with a model or a store of one user's in the place of the settings' own."""
+"""The services of a turn that uses a user's own model or store instead of those in the settings."""
 
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -14,7 +14,7 @@ from dialgraph.turn.node import Services
 
 
 class UserServices:
-    """See the module. Whatever name a graph gives them: a user's turn asks his own, and never the server's."""
+    """The services of the process with the user's own model or store, under every name that a graph uses."""
 
     def __init__(self, services: Services, model: ChatModel | None = None, store: Searchable | None = None) -> None:
         self._services = services
@@ -22,40 +22,40 @@ class UserServices:
         self._store = store
 
     def model(self, name: str) -> ChatModel:
-        """See dialgraph.turn.services.Services."""
+        """Return the user's own model, or else the model of that name."""
         return self._model or self._services.model(name)
 
     def store(self, name: str) -> Searchable:
-        """See dialgraph.turn.services.Services."""
+        """Return the user's own store, or else the store of that name."""
         return self._store or self._services.store(name)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """See dialgraph.turn.services.Services."""
+        """Warm these stores, unless the user has an own store."""
         if self._store is None:
             await self._services.warm_stores(names)
 
     def voice(self, name: str) -> Voice:
-        """See dialgraph.turn.services.Services."""
+        """Return the voice of that name."""
         return self._services.voice(name)
 
     def toolbox(self, name: str) -> Toolbox:
-        """See dialgraph.turn.services.Services."""
+        """Return the tools of the server of that name."""
         return self._services.toolbox(name)
 
     def transcriber(self, name: str) -> Transcriber:
-        """See dialgraph.turn.services.Services."""
+        """Return the transcriber of that name."""
         return self._services.transcriber(name)
 
     def recording(self, name: str) -> BinaryIO:
-        """See dialgraph.turn.services.Services."""
+        """Open a file in the folder of recordings."""
         return self._services.recording(name)
 
     @property
     def memory(self) -> MemoryTable:
-        """See dialgraph.turn.services.Services."""
+        """Return the table that stores what is known of calls."""
         return self._services.memory
 
     @property
     def fillers(self) -> FillerHistory:
-        """See dialgraph.turn.services.Services."""
+        """Return the history of fillers."""
         return self._services.fillers

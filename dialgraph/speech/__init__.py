@@ -1,1 +1,1 @@
-"""How words become sound: the Voice port and its engines, opened by URL."""
+"""Speech: voices and transcribers with their ports and engines, recordings, and sample rates."""

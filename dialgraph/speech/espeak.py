@@ -1,7 +1,9 @@
-"""espeak-ng, an offline voice for English and Mandarin: plain, at once, on any machine. The extra `espeak`.
+"""espeak-ng, an offline voice for English and Mandarin. It sounds plain, starts immediately and runs on any machine.
+Needs the extra `espeak`.
 
-It speaks in child processes, one sentence at a time each: the library is GPL-3.0 and not safe for threads, and whoever
-breaks in can have a sentence killed. A sentence takes a thousandth of its length, so few processes serve many calls.
+It speaks in child processes, each one sentence at a time, because the library is GPL-3.0 and not thread-safe. At a
+barge-in the process with the sentence can be killed. Speaking takes a thousandth of the sentence's length, so a few
+processes serve many calls.
 """
 
 import asyncio
@@ -22,18 +24,19 @@ from dialgraph.speech.port import Capabilities, Sound, VoiceAddress, VoiceError,
 log = logging.getLogger(__name__)
 
 LONGEST_CHARACTERS = 5_000
-"""Of one sentence."""
+"""The longest sentence."""
 AT_ONCE = 4
-"""Sentences that are spoken at once; further ones wait for some milliseconds."""
+"""How many sentences are spoken at the same time. Further ones wait a few milliseconds."""
 _SECONDS = 10.0
-"""After which a sentence is given up: it takes 5 milliseconds."""
+"""The deadline of one sentence. It normally takes 5 milliseconds."""
 _CHUNK_BYTES = SAMPLE_RATE // 5 * 2
 _PACKAGE = "espeakng_loader"
 _UNSPEAKABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-"""A NUL would end the text, and half a character the process. One for one, so that words keep their places."""
+"""A NUL would end the text, and half a surrogate pair would end the process. One character replaces one, so that words
+keep their positions."""
 _MARKS = re.compile(r"^\W+|\W+$")
 _OPTIONS = {"english": "en-us", "chinese": "cmn", "rate": "165", "pitch": "50"}
-# OpenAI's names, which many clients send whatever is behind the address, as variants of espeak-ng's own voice.
+# OpenAI's names, which many clients send to any server, as variants of espeak-ng's own voice.
 _VARIANTS = {
     "alloy": "f2", "ash": "m1", "ballad": "m2", "cedar": "m8", "coral": "f1", "echo": "m3", "fable": "m4",
     "marin": "f5", "nova": "f3", "onyx": "m7", "sage": "f4", "shimmer": "f5", "verse": "m5",
@@ -41,24 +44,24 @@ _VARIANTS = {
 
 
 def installed() -> bool:
-    """Whether the extra is."""
+    """Return whether the extra `espeak` is installed."""
     return find_spec(_PACKAGE) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """How it speaks, as the URL says: `espeak:?english=en-gb&chinese=cmn&rate=165&pitch=50`."""
+    """The options in the URL: `espeak:?english=en-gb&chinese=cmn&rate=165&pitch=50`."""
 
     english: str
     chinese: str
     rate: int
-    """Words a minute, 80 to 450."""
+    """Words per minute, 80 to 450."""
     pitch: int
     """0 to 99."""
 
 
 class EspeakVoice:
-    """See the module."""
+    """The offline voice, which speaks in child processes."""
 
     healthy = True
     capabilities = Capabilities(words=True, languages=("en", "zh"), voices=tuple(_VARIANTS))
@@ -86,7 +89,7 @@ class EspeakVoice:
             raise ValueError(f"voice {name!r}: {self._refusal(self._usual)}")
 
     async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
-        """See the port. The process is free again before the first sound is given on."""
+        """Yield the sound of the sentence. The process is free again before the first sound is yielded."""
         if len(text) > LONGEST_CHARACTERS:
             raise VoiceError(
                 "rejected", f"A sentence has {len(text)} characters. Accepted: at most {LONGEST_CHARACTERS}."
@@ -106,14 +109,14 @@ class EspeakVoice:
             yield sound
 
     async def prewarm(self) -> None:
-        """See the port."""
+        """Start one process in advance."""
         async with self._permits:
             with suppress(VoiceError):
                 self._idle.append(await self._start())
 
     async def aclose(self) -> None:
-        """See the port."""
-        for _ in range(AT_ONCE):  # what is being spoken takes some milliseconds
+        """Wait for the sentences in progress, and end all processes."""
+        for _ in range(AT_ONCE):  # sentences in progress take a few milliseconds
             await self._permits.acquire()
         self._closed = True
         for child in self._idle:
@@ -124,7 +127,7 @@ class EspeakVoice:
         await asyncio.gather(*self._ending)
 
     def _named(self, voice: str, text: str) -> str | None:
-        """espeak-ng's name of a voice for this text; None for one that nobody knows."""
+        """Return espeak-ng's name of a voice for this text; None for an unknown voice."""
         own = self._options.chinese if HAN_CHARACTER.search(text) else self._options.english
         if not voice:
             return own
@@ -135,7 +138,7 @@ class EspeakVoice:
         return f"The voice {self._name!r} has no {voice[:64]!r}. Accepted: {', '.join(_VARIANTS)}."
 
     async def _spoken(self, asked: dict[str, object]) -> Spoken:
-        """What a process makes of it: one that has died while it was idle is no failure."""
+        """Return the spoken sentence. A process that died while it was idle is replaced without an error."""
         while self._idle:
             with suppress(DeadProcessError):
                 return await self._ask(self._idle.pop(), asked)
@@ -156,7 +159,7 @@ class EspeakVoice:
         finally:
             if whole:
                 self._idle.append(child)
-            else:  # also whoever broke in
+            else:  # also after a cancellation
                 self._end(child)
         return spoken
 
@@ -176,7 +179,7 @@ class EspeakVoice:
                 self._end(child)
 
     def _end(self, child: SpeakingProcess) -> None:
-        """Kill it now; what is left of it is waited for aside."""
+        """Kill the process now. A task waits for its end in the background."""
         child.kill()
         task = asyncio.create_task(child.gone())
         self._ending.add(task)
@@ -195,7 +198,7 @@ def _options(name: str, url: str) -> _Options:
 
 
 def _languages(package: Path) -> set[str]:
-    """What espeak-ng can be asked for: the files of its languages, and the names that they have inside."""
+    """Return the languages that espeak-ng accepts: the names of its language files, and the names inside them."""
     files = [file for file in (package / "espeak-ng-data" / "lang").rglob("*") if file.is_file()]
     lines = [line.split() for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
     named = {line[1].lower() for line in lines if len(line) > 1 and line[0] == "language"}
@@ -203,7 +206,7 @@ def _languages(package: Path) -> set[str]:
 
 
 def _in_chunks(text: str, spoken: Spoken) -> Iterator[Sound]:
-    """The sound in pieces of a fifth of a second, each with the words that begin in it."""
+    """Yield the sound in pieces of a fifth of a second, each with the words that begin in it."""
     words = _words(text, spoken)
     for first in range(0, len(spoken.pcm), _CHUNK_BYTES):
         end_ms = (first + _CHUNK_BYTES) // 2 * 1000 // SAMPLE_RATE
@@ -213,8 +216,10 @@ def _in_chunks(text: str, spoken: Spoken) -> Iterator[Sound]:
 
 
 def _words(text: str, spoken: Spoken) -> list[Word]:
-    """Each goes on until the next one begins. Some places are told twice, and of a Chinese word its first sign; signs
-    that are spoken but no words, such as a currency's, belong to the word before.
+    """Return the words. Each one lasts until the next one begins.
+
+    espeak-ng reports some positions twice, and of a Chinese word only its first character. Signs that are spoken but
+    are not words, such as a currency's, belong to the word before.
     """
     begins = dict[int, int]()
     for place, start_ms in spoken.words:

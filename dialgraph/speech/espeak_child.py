@@ -1,7 +1,7 @@
-"""The process that holds espeak-ng: sentences in on stdin, sound and words out on stdout, until stdin ends.
+"""The child process with espeak-ng: reads sentences from stdin and writes sound and words to stdout, until stdin ends.
 
-Run by path and isolated (`python -I -S`), with the standard library alone: it is up in 20 milliseconds. The library is
-GPL-3.0 and not safe for threads; here nothing of ours is linked with it, and one sentence is spoken at a time.
+It is run by path and isolated (`python -I -S`), with the standard library alone, so it starts in 20 milliseconds. The
+library is GPL-3.0 and not thread-safe. Here none of our code is linked with it, and it speaks one sentence at a time.
 """
 
 import ctypes
@@ -13,19 +13,19 @@ from typing import Any, BinaryIO
 
 LENGTH = struct.Struct("<I")
 FRAME = struct.Struct("<cI")
-"""What comes, and how many bytes: `s` sound, `w` a word, `e` the end, `x` why there is none, `r` the sample rate."""
+"""A frame's kind and its number of bytes: `s` sound, `w` a word, `e` the end, `x` an error, `r` the sample rate."""
 WORD = struct.Struct("<ii")
-"""Its place in the text, in characters, and when it begins, in milliseconds."""
+"""The word's position in the text, in characters, and its start, in milliseconds."""
 BLOCK = 64 * 1024
-"""Bytes of sound that are sent at once."""
+"""The number of bytes of sound that are sent together."""
 
 _SYNCHRONOUS, _BUFFER_MS = 2, 100
 _AT_CHARACTERS = 1
 _UTF8_WITH_A_PAUSE_BEHIND = 0x1001
-"""Without the second flag sentences run together that are spoken one by one."""
+"""Without the second flag, sentences that are spoken one by one run together."""
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 _LEVEL = 80
-"""Of 100, its own: there Mandarin touches full scale."""
+"""The volume. At espeak-ng's default, 100, Mandarin reaches full scale."""
 _WORD_EVENT, _LAST_EVENT = 1, 0
 _DEATH_OF_THE_PARENT, _SIGKILL = 1, 9
 
@@ -49,19 +49,19 @@ _Heard = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c
 
 
 class Synthesiser:
-    """espeak-ng, and what it has said of the sentence that it speaks."""
+    """espeak-ng, and the sound so far of the sentence that it speaks."""
 
     def __init__(self, library: str, data: str, out: BinaryIO) -> None:
         self._espeak = ctypes.CDLL(library)
         self._out = out
         self._sound = bytearray()
-        self._callback = _Heard(self._hear)  # kept: ctypes does not
+        self._callback = _Heard(self._hear)  # stored here, because ctypes does not keep it
         self.sample_rate: int = self._espeak.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, data.encode(), 0)
         self._espeak.espeak_SetSynthCallback(self._callback)
         self._voice = ""
 
     def speak(self, asked: Mapping[str, Any]) -> None:
-        """One sentence, to its end."""
+        """Speak one sentence, to its end."""
         if asked["voice"] != self._voice:
             if self._espeak.espeak_SetVoiceByName(asked["voice"].encode()) != 0:
                 self._voice = ""
@@ -101,7 +101,7 @@ class Synthesiser:
 
 
 def main(library: str, data: str) -> None:
-    """Speak until nobody asks any more."""
+    """Speak until stdin ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_OF_THE_PARENT, _SIGKILL, 0, 0, 0)
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer

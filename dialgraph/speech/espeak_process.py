@@ -1,4 +1,4 @@
-"""A process of espeak-ng as its parent sees it: asked for one sentence at a time, killed at any moment."""
+"""The parent's view of an espeak-ng process: it speaks one sentence at a time and can be killed at any moment."""
 
 import asyncio
 import json
@@ -16,28 +16,28 @@ _LIBRARY = {"win32": "espeak-ng.dll", "darwin": "libespeak-ng.dylib"}.get(sys.pl
 
 
 class DeadProcessError(Exception):
-    """The process has ended."""
+    """The process has ended, or does not follow the protocol."""
 
 
 class Spoken(NamedTuple):
-    """A whole sentence."""
+    """One spoken sentence."""
 
     pcm: bytes
     words: list[tuple[int, int]]
-    """Each word's place in the text and its beginning, in milliseconds."""
+    """The position of each word in the text, in characters, and its start, in milliseconds."""
     refused: bool = False
-    """Whether it has no such voice."""
+    """Whether espeak-ng has no such voice."""
 
 
 class SpeakingProcess:
-    """One process, and how it is spoken with."""
+    """One process, and the messages to and from it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
     async def start(cls, package: Path) -> "SpeakingProcess":
-        """A new one. `package` holds the library and its data. Raises DeadProcessError."""
+        """Return a new process. `package` is the folder with the library and its data. Raise DeadProcessError."""
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(_CHILD), str(package / _LIBRARY), str(package / "espeak-ng-data"),
@@ -49,16 +49,16 @@ class SpeakingProcess:
         return cls(process)
 
     async def ready(self) -> None:
-        """Return when it can speak. Raises DeadProcessError."""
+        """Return when the process can speak. Raise DeadProcessError."""
         kind, data = await self._frame()
         if kind != b"r" or LENGTH.unpack(data)[0] != SAMPLE_RATE:
             raise DeadProcessError
 
     async def speak(self, asked: dict[str, object]) -> Spoken:
-        """One sentence, to its end."""
-        assert self._process.stdin is not None  # noqa: S101  # asked for at its start
+        """Return one spoken sentence. Raise DeadProcessError."""
+        assert self._process.stdin is not None  # noqa: S101  # `start` opened it
         said = json.dumps(asked).encode()
-        with suppress(ConnectionError):  # its silence tells
+        with suppress(ConnectionError):  # reading its output shows that it is dead
             self._process.stdin.write(LENGTH.pack(len(said)) + said)
             await self._process.stdin.drain()
         pcm = bytearray()
@@ -77,19 +77,19 @@ class SpeakingProcess:
                 raise DeadProcessError
 
     def kill(self) -> None:
-        """At once."""
+        """Kill the process immediately."""
         with suppress(ProcessLookupError):
             self._process.kill()
 
     async def gone(self) -> None:
-        """Return when nothing of it is left, its pipes included."""
-        assert self._process.stdin is not None  # noqa: S101  # asked for at its start
+        """Return when the process has ended and its pipes are closed."""
+        assert self._process.stdin is not None  # noqa: S101  # `start` opened it
         self._process.stdin.close()
         await self._process.communicate()
         await asyncio.sleep(0)
 
     async def _frame(self) -> tuple[bytes, bytes]:
-        assert self._process.stdout is not None  # noqa: S101  # asked for at its start
+        assert self._process.stdout is not None  # noqa: S101  # `start` opened it
         try:
             kind, length = FRAME.unpack(await self._process.stdout.readexactly(FRAME.size))
             if length > _LONGEST_FRAME:

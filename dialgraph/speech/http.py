@@ -1,4 +1,4 @@
-"""A speech server of the operator's over HTTP: deadlines, no redirects, and faults that tell no secret."""
+"""An HTTP client for the operator's speech servers: deadlines, no redirects, and errors that reveal no secrets."""
 
 import asyncio
 import logging
@@ -9,37 +9,38 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from dialgraph.speech.port import KINDS_BY_STATUS, Deadlines, VoiceError
+from dialgraph.http_client import HttpSession, kind_of_status
+from dialgraph.speech.port import Deadlines, VoiceError
 
 log = logging.getLogger(__name__)
 
-_KEEP_ALIVE_SECONDS = 75
-"""A pause in a call must not cost the next sentence a handshake."""
 _PASSING = frozenset({500, 502, 503})
 _PAUSE_SECONDS = 0.1
 
 
 class SpeechClient:
-    """One server. Opened at the first use, in the event loop that uses it."""
+    """The client of one server. Its session is opened at the first use, in the event loop that uses it."""
 
     def __init__(self, what: str, url: str, api_key: str, deadlines: Deadlines) -> None:
         if not urlsplit(url).hostname:
-            raise ValueError(f"{what[0].lower()}{what[1:]}: {url!r} is no address. Accepted: http://… or https://….")
+            raise ValueError(
+                f"{what[0].lower()}{what[1:]}: {url!r} is not an address. Accepted: http://… or https://…."
+            )
         self._what = what
-        """What errors call it: `the voice 'main'`."""
+        """Its name in errors: `The voice 'main'`."""
         self._url = url.rstrip("/")
-        self._headers = {"User-Agent": "dialgraph", "Accept-Encoding": "identity"}
+        headers = {"User-Agent": "dialgraph", "Accept-Encoding": "identity"}
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            headers["Authorization"] = f"Bearer {api_key}"
         self._deadlines = deadlines
-        self._session: aiohttp.ClientSession | None = None
+        self._session = HttpSession(deadlines.connect, headers)
         self.healthy = True
-        """Whether the server answered the last time it was asked."""
+        """Whether the server answered the last request."""
 
     @asynccontextmanager
     async def post(self, path: str, **body: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A reply that has begun, with status 200; leaving the block closes its connection unless it was read to its
-        end. Raises VoiceError.
+        """Yield a reply that has begun, with status 200. Leaving the block closes its connection, unless the reply was
+        read to its end. Raise VoiceError.
         """
         with self._in_our_words():
             try:
@@ -58,14 +59,14 @@ class SpeechClient:
                         "a speech server refused a request",
                         extra={"server": self._what, "path": path, "upstream_status": response.status},
                     )
-                    kind = KINDS_BY_STATUS.get(response.status, "failed")
+                    kind = kind_of_status(response.status)
                     raise VoiceError(kind, f"{self._what} answered with status {response.status}.")
                 yield response
             finally:
                 response.close()
 
     async def parts(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-        """The reply's bytes as they come. Raises VoiceError."""
+        """Yield the reply's bytes as they arrive. Raise VoiceError."""
         seconds = self._deadlines.first_byte
         while data := await self._read(response, seconds):
             yield data
@@ -77,13 +78,13 @@ class SpeechClient:
                 async with asyncio.timeout(seconds):
                     return await response.content.readany()
             except TimeoutError:
-                raise VoiceError("stalled", f"{self._what} fell silent.") from None
+                raise VoiceError("stalled", f"{self._what} stopped sending data.") from None
 
     async def touch(self) -> None:
-        """Open a connection before the first sentence; a server that is away now may be there later."""
+        """Open a connection before the first sentence. A failure is only logged: the server may be back later."""
         try:
             async with asyncio.timeout(self._deadlines.connect):
-                async with self._open().get(f"{self._url}/models", allow_redirects=False) as response:
+                async with self._session.open().get(f"{self._url}/models", allow_redirects=False) as response:
                     await response.read()
                 self.healthy = True
         except (aiohttp.ClientError, OSError, TimeoutError):
@@ -92,12 +93,10 @@ class SpeechClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.aclose()
 
     async def _begun(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
-        """Nothing has been heard yet: a fault that may pass is worth one more try, so that no call ends by a hiccup."""
+        """Send the request. After a fault that may pass, try once more: the caller has heard nothing of it yet."""
         try:
             response = await self._post(path, body)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectorError):
@@ -109,22 +108,7 @@ class SpeechClient:
         return await self._post(path, body)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
-        return await self._open().post(f"{self._url}{path}", allow_redirects=False, **body)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # No deadline for the whole, since a long sentence takes its time; and none of aiohttp's for a read, which
-            # would count before the first byte too, where a server may take longer.
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._deadlines.connect)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-                headers=self._headers,
-                timeout=timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
+        return await self._session.open().post(f"{self._url}{path}", allow_redirects=False, **body)
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
@@ -133,12 +117,12 @@ class SpeechClient:
         except aiohttp.ClientConnectorError as error:
             self.healthy = False
             raise VoiceError("unreachable", f"{self._what} cannot be reached.") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line break is a ValueError
             raise VoiceError("incomplete", f"{self._what} was cut off.") from error
 
 
 def with_file(fields: Mapping[str, str], sound: bytes, form: str) -> aiohttp.FormData:
-    """The body of a form with these fields and one file of sound."""
+    """Return a form body with these fields and one audio file."""
     body = aiohttp.FormData(fields)
     body.add_field("file", sound, filename=f"speech.{form}", content_type=f"audio/{form}")
     return body

@@ -1,7 +1,7 @@
-"""Any server with an OpenAI-style `/audio/speech`: a sentence in, raw PCM or a WAV out while it is still being made.
+"""Any server with an OpenAI-style `/audio/speech`: takes a sentence and streams raw PCM or a WAV.
 
 Source: OpenAI's reference of `POST /audio/speech`: `response_format: pcm` is 24 kHz, 16 bit, mono, little-endian and
-without a header. Servers that cannot do that send a WAV, which is understood.
+without a header. Servers that cannot send that send a WAV, which is also accepted.
 """
 
 from collections.abc import AsyncGenerator
@@ -14,14 +14,14 @@ from dialgraph.speech.resample import Resampler
 from dialgraph.speech.wav import PACKED, Format, WavError, mono16, read_header
 
 LONGEST_SECONDS: Final = 300
-"""Of one sentence; what goes on longer is no speech."""
+"""The longest sound of one sentence. A longer one is not speech."""
 _LONGEST_HEADER: Final = 64 * 1024
 _PCM_NAMES: Final = frozenset("pcm x-pcm l16 raw x-raw basic wav x-wav wave vnd.wave".split())
 _MODEL, _VOICE = "gpt-4o-mini-tts", "alloy"
 
 
 class OpenAIVoice:
-    """`https://…/v1`, the model's name, a voice, a key."""
+    """A voice at `https://…/v1`, with the model's name, the voice's name and a key."""
 
     capabilities = Capabilities()
 
@@ -35,11 +35,11 @@ class OpenAIVoice:
 
     @property
     def healthy(self) -> bool:
-        """See the port."""
+        """Return whether the server answered the last request."""
         return self._client.healthy
 
     async def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
-        """See the port. Closing the generator ends the request."""
+        """Yield the sentence as the server sends it. Closing the generator ends the request."""
         body = {"model": self._model, "input": text, "voice": voice or self._usual, "response_format": "pcm"}
         async with self._client.post("/audio/speech", json=body) as response:
             if not _may_be_pcm(response.content_type):
@@ -54,16 +54,16 @@ class OpenAIVoice:
                 yield Sound(pcm)
 
     async def prewarm(self) -> None:
-        """See the port."""
+        """Open a connection to the server."""
         await self._client.touch()
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Close the connections."""
         await self._client.aclose()
 
 
 def _may_be_pcm(content_type: str) -> bool:
-    """Servers call raw PCM many names, but a text or a packed sound played as PCM is noise in the ear."""
+    """Return whether the type may be PCM. Servers use many names for PCM; text or compressed sound would be noise."""
     kind, _, name = content_type.partition("/")
     if kind == "audio":
         return name in _PCM_NAMES
@@ -71,7 +71,7 @@ def _may_be_pcm(content_type: str) -> bool:
 
 
 class _Decoder:
-    """Bytes of a reply → PCM16 mono at one rate. Pure."""
+    """Turns the bytes of a reply into PCM16 mono at one rate. Pure."""
 
     def __init__(self, what: str, sample_rate: int) -> None:
         self._what = what
@@ -82,21 +82,21 @@ class _Decoder:
         self._format = Format(sample_rate, 1, 16)
         self._resampler: Resampler | None = None
         self._rest: int | None = None
-        """Bytes of samples that are still to come, where a header says it."""
+        """The number of bytes of samples still to come, if a header states it."""
         self._left = LONGEST_SECONDS * sample_rate * 2
 
     def feed(self, data: bytes) -> bytes:
-        """What can be heard of it up to now."""
+        """Return the samples that can be played so far."""
         self._held += data
         if not self._begun:
             if len(self._held) < 4:
                 return b""
-            if self._held.startswith(PACKED):  # from a server that ignores what it is asked for
-                raise VoiceError("malformed", f"{self._what} sent a packed sound. Accepted: raw PCM or WAV.")
+            if self._held.startswith(PACKED):  # from a server that ignores the requested format
+                raise VoiceError("malformed", f"{self._what} sent compressed sound. Accepted: raw PCM or WAV.")
             if self._held.startswith(b"RIFF") and not self._header():
                 return b""
             self._begun = True
-        if self._rest is not None:  # what stands behind a WAV's samples is no sound
+        if self._rest is not None:  # anything after a WAV's samples is not sound
             self._held = self._held[: self._rest]
         whole = len(self._held) - len(self._held) % self._format.frame_bytes
         block, self._held = self._held[:whole], self._held[whole:]
@@ -104,7 +104,7 @@ class _Decoder:
         return self._bounded(self._at_our_rate(block, last=False))
 
     def end(self) -> bytes:
-        """The rest. Raises VoiceError for a header that never came to its end."""
+        """Return the remaining samples. Raise VoiceError if there was no sound at all."""
         rest = self._bounded(self._at_our_rate(b"", last=True))
         if not rest and not self._heard:
             raise VoiceError("malformed", f"{self._what} sent no sound.")

@@ -1,4 +1,4 @@
-"""Any server with an OpenAI-style `/audio/transcriptions`: a file in a form, its words as JSON."""
+"""Any server with an OpenAI-style `/audio/transcriptions`: takes a form with an audio file, returns JSON."""
 
 from contextlib import aclosing
 from typing import Final
@@ -14,7 +14,7 @@ _MODEL: Final = "gpt-4o-mini-transcribe"
 
 
 class OpenAITranscriber:
-    """`https://…/v1`, the model's name, a key."""
+    """A transcriber at `https://…/v1`, with the model's name and a key."""
 
     def __init__(self, name: str, address: TranscriberAddress) -> None:
         self._what = f"The transcriber {name!r}"
@@ -24,7 +24,7 @@ class OpenAITranscriber:
         self._client = SpeechClient(self._what, url, address.api_key.get_secret_value(), address.deadlines)
 
     async def transcribe(self, sound: bytes, form: str) -> str:
-        """See the port."""
+        """Return the words that the server understood."""
         fields = {"model": self._model, "response_format": "json"}
         if self._language:
             fields["language"] = self._language
@@ -37,7 +37,7 @@ class OpenAITranscriber:
             async for part in parts:
                 said += part
                 if len(said) > _LONGEST_ANSWER:
-                    raise VoiceError("malformed", f"{self._what} sent too much.")
+                    raise VoiceError("malformed", f"{self._what} sent a reply of over {_LONGEST_ANSWER} bytes.")
         try:
             text = orjson.loads(said)["text"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -47,5 +47,5 @@ class OpenAITranscriber:
         return text.strip()
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Close the connections."""
         await self._client.aclose()

@@ -2,42 +2,17 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import pydantic.dataclasses
 from pydantic import Field, SecretStr
 
 from dialgraph.engines import ADDRESS, LONGEST_SECONDS, engine_of
-
-Kind = Literal[
-    "unreachable",  # no connection
-    "timeout",  # no first sound in time
-    "stalled",  # silence inside a started answer
-    "rejected",  # a name or a text that the engine does not take
-    "unauthorized",  # its server refused the key
-    "not_found",
-    "rate_limited",
-    "unavailable",
-    "failed",  # any other failure, also of an engine's process
-    "malformed",  # what came is no sound
-    "incomplete",  # cut off in the middle
-]
-KINDS_BY_STATUS: dict[int, Kind] = {
-    400: "rejected",
-    401: "unauthorized",
-    403: "unauthorized",
-    404: "not_found",
-    413: "rejected",
-    422: "rejected",
-    429: "rate_limited",
-    503: "unavailable",
-    504: "timeout",
-}
-"""What a server's status means; any other is `failed`."""
+from dialgraph.http_client import Kind
 
 
 class VoiceError(Exception):
-    """A voice did not speak, or speech was not understood. The message names no address, key or body."""
+    """A voice did not speak, or speech was not transcribed. The message contains no address, key or body."""
 
     def __init__(self, kind: Kind, message: str) -> None:
         super().__init__(message)
@@ -45,7 +20,7 @@ class VoiceError(Exception):
 
 
 class Word(NamedTuple):
-    """When a word is heard, in milliseconds from the first sample of what is spoken."""
+    """The time at which a word is heard, in milliseconds from the first sample of the speech."""
 
     text: str
     start_ms: int
@@ -53,52 +28,52 @@ class Word(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """A part of what is spoken."""
+    """A part of the speech."""
 
     pcm: bytes
     """PCM16 mono, little-endian, whole samples."""
     words: tuple[Word, ...] = ()
-    """Those that begin in it, where the engine knows them."""
+    """The words that begin in this part, if the engine knows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a voice can do."""
+    """The features of a voice."""
 
     words: bool = False
-    """Whether it tells when each word is heard."""
+    """Whether it reports the time of each word."""
     languages: tuple[str, ...] = ()
-    """Those that it speaks, as BCP 47 begins them; empty: its server knows."""
+    """The languages that it speaks, as the first part of BCP 47 tags; empty: only its server knows them."""
     voices: tuple[str, ...] = ()
-    """The names that a request may ask for, beside the usual one; empty: its server knows."""
+    """The names that a request may use, in addition to the usual one; empty: only its server knows them."""
 
 
 class Voice(Protocol):
-    """Speaks text. An instance serves the whole process and is used by many turns at once."""
+    """Speaks text. One instance serves the whole process; many turns use it at the same time."""
 
     capabilities: Capabilities
     sample_rate: int
-    """Samples a second."""
+    """Samples per second."""
 
     @property
     def healthy(self) -> bool:
-        """Whether its server answered the last time it was asked."""
+        """Return whether its server answered the last request."""
 
     def speak(self, text: str, voice: str = "") -> AsyncGenerator[Sound, None]:
-        """A sentence, as soon as it comes; `voice` is one of the engine's names. Raises VoiceError.
+        """Yield the speech for a sentence as it becomes available. `voice` is one of the engine's names.
 
-        Closing the generator ends the engine's work at once.
+        Raise VoiceError. Closing the generator stops the engine's work immediately.
         """
 
     async def prewarm(self) -> None:
-        """Do before the first call what would make it slow. Failing is allowed, and silent."""
+        """Do in advance what would slow down the first call. A failure raises nothing."""
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close everything that is open."""
 
 
 def refuse_unknown(name: str, voice: Voice, asked: str) -> None:
-    """Raise VoiceError for a voice that this engine surely does not have, before anything is spoken."""
+    """Raise VoiceError before anything is spoken, if this engine is known not to have the voice."""
     known = voice.capabilities.voices
     if asked and known and asked.lower() not in known:
         raise VoiceError("rejected", f"The voice {name!r} has no {asked[:64]!r}. Accepted: {', '.join(known)}.")
@@ -111,29 +86,29 @@ class Deadlines:
     connect: float = 3.0
     first_byte: float = 5.0
     idle: float = 3.0
-    """A voice that pauses for longer inside a sentence has stopped; the caller hears nothing meanwhile."""
+    """A voice that pauses for longer in a sentence has stopped. The caller hears nothing during the pause."""
 
 
 @pydantic.dataclasses.dataclass(frozen=True, slots=True, config=ADDRESS)
 class VoiceAddress:
-    """Where a voice is: the settings of one name. A string alone is its URL."""
+    """The address of a voice: the settings under one name. A string alone is its URL."""
 
     url: str
     """`espeak:`, `tone:440`, or `https://…/v1` of any server with an OpenAI-style `/audio/speech`."""
     model: str = ""
     """The server's name of the model."""
     voice: str = ""
-    """The voice for requests that name none, by the engine's name; empty: the engine's own."""
+    """The engine's voice for requests that do not name one; empty: the engine's default."""
     api_key: SecretStr = SecretStr("")
     sample_rate: int = Field(default=24_000, ge=8_000, le=48_000)
-    """Of a server's raw PCM, which does not tell it; OpenAI's has 24 kHz."""
+    """The sample rate of a server's raw PCM, which does not state it. OpenAI's is 24 kHz."""
     connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
     first_byte_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
     idle_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
 
     @property
     def deadlines(self) -> Deadlines:
-        """How long its server may take."""
+        """Return how long the server may take."""
         return Deadlines(self.connect_seconds, self.first_byte_seconds, self.idle_seconds)
 
 
@@ -146,5 +121,5 @@ ENGINES = {
 
 
 def open_voice(name: str, address: VoiceAddress) -> Voice:
-    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    """Return the engine for the address. `name` is its name in settings, graphs and errors."""
     return cast(Voice, engine_of("voice", name, address.url, ENGINES)(name, address))

@@ -1,4 +1,4 @@
-"""Recordings in a folder: opened without leaving it, and read a second at a time as PCM16 mono at the caller's rate."""
+"""Recordings in a folder: opened without leaving the folder, and read in pieces as PCM16 mono at the caller's rate."""
 
 import errno
 import os
@@ -17,11 +17,11 @@ _BY_FOLDER = os.open in os.supports_dir_fd
 
 
 class _LinkError(OSError):
-    """A link stands on the way."""
+    """The path contains a link."""
 
 
 class RecordingError(Exception):
-    """A recording cannot be played. Names the file, never its folder."""
+    """A recording cannot be played. The message names the file, never its folder."""
 
     def __init__(self, name: str, fault: str) -> None:
         super().__init__(f"The recording {name!r} {fault}.")
@@ -29,10 +29,10 @@ class RecordingError(Exception):
 
 
 def open_recording(folder: Path, name: str) -> BinaryIO:
-    """A file of the folder. Blocks: call it in a thread.
+    """Return an open file of the folder. Blocks: call it in a thread.
 
-    FileNotFoundError when there is no such file; RecordingError for a name that leads elsewhere, through `..` or a
-    link, and for what is no file.
+    Raise FileNotFoundError if there is no such file. Raise RecordingError for a name that leads outside the folder,
+    through `..` or a link, and for a path that is not a file.
     """
     parts = name.replace("\\", "/").split("/")
     if "\0" in name or any(part in ("", ".", "..") for part in parts) or Path(name).drive:
@@ -48,12 +48,12 @@ def open_recording(folder: Path, name: str) -> BinaryIO:
         ) from error
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
-        raise RecordingError(name, "is no file")
+        raise RecordingError(name, "is not a file")
     return os.fdopen(opened, "rb")
 
 
 def _open_below(folder: Path, parts: list[str]) -> int:
-    """Step by step, each in the folder that was opened before: nobody can put a link there in between."""
+    """Open folder by folder, each relative to the one before, so that nobody can insert a link in between."""
     here = os.open(folder, os.O_RDONLY | _DIRECTORY)
     try:
         for part in parts[:-1]:
@@ -66,7 +66,7 @@ def _open_below(folder: Path, parts: list[str]) -> int:
 
 
 def _open_plainly(folder: Path, parts: list[str]) -> int:
-    """Where the system cannot open below a folder (Windows)."""
+    """Open the path on systems that cannot open relative to a folder (Windows)."""
     path = folder
     for part in parts:
         path = path / part
@@ -76,13 +76,13 @@ def _open_plainly(folder: Path, parts: list[str]) -> int:
 
 
 def samples(file: BinaryIO, name: str, raw_rate: int, sample_rate: int) -> Iterator[bytes]:
-    """The recording, about a second at a time. Blocks: call `next` in a thread. Raises RecordingError.
+    """Yield the recording, about a second at a time. Blocks: call `next` in a thread. Raise RecordingError.
 
-    What does not begin as a WAV is raw PCM16 mono at `raw_rate`.
+    A file that does not begin as a WAV is raw PCM16 mono at `raw_rate`.
     """
     begun = file.read(_LONGEST_HEADER)
     if begun.startswith(PACKED):
-        raise RecordingError(name, "is a packed sound; accepted are WAV and raw PCM16")
+        raise RecordingError(name, "is compressed sound. Accepted: WAV and raw PCM16")
     form, left = Format(raw_rate, 1, 16), None
     if begun.startswith(b"RIFF") or name.lower().endswith(".wav"):
         try:
@@ -90,7 +90,7 @@ def samples(file: BinaryIO, name: str, raw_rate: int, sample_rate: int) -> Itera
         except WavError as error:
             raise RecordingError(name, f"is a WAV that {error}") from None
         if found is None:
-            raise RecordingError(name, "is no WAV file")
+            raise RecordingError(name, "is not a WAV file")
         form, offset, left = found
         begun = begun[offset:]
     resampler = Resampler(form.sample_rate, sample_rate)
@@ -102,7 +102,7 @@ def samples(file: BinaryIO, name: str, raw_rate: int, sample_rate: int) -> Itera
 
 
 def _blocks(file: BinaryIO, begun: bytes, form: Format, left: int | None) -> Iterator[bytes]:
-    """Whole frames, a second of them at most; a file that ends too early ends there."""
+    """Yield whole frames, at most a second of them at a time. A file that is too short simply ends."""
     second = form.sample_rate * form.frame_bytes
     held = begun
     while True:

@@ -1,4 +1,4 @@
-"""The Transcriber port: speech in, its words out; and the table from URL scheme to engine."""
+"""The Transcriber port, which turns speech into text, and the table from URL scheme to engine."""
 
 from typing import Protocol, cast
 
@@ -10,32 +10,32 @@ from dialgraph.speech.port import Deadlines
 
 
 class Transcriber(Protocol):
-    """Understands speech. An instance serves the whole process."""
+    """Turns speech into text. One instance serves the whole process."""
 
     async def transcribe(self, sound: bytes, form: str) -> str:
-        """The words of a file in this form (`wav`, `mp3` …). Raises VoiceError."""
+        """Return the words of an audio file in this format (`wav`, `mp3` …). Raise VoiceError."""
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close everything that is open."""
 
 
 @dataclass(frozen=True, slots=True, config=ADDRESS)
 class TranscriberAddress:
-    """Where speech is understood: the settings of one name. A string alone is its URL."""
+    """The address of a transcriber: the settings under one name. A string alone is its URL."""
 
     url: str
     """`https://…/v1` of any server with an OpenAI-style `/audio/transcriptions`."""
     model: str = ""
     """The server's name of the model."""
     language: str = ""
-    """What callers speak, in ISO 639-1; empty: the server detects it."""
+    """The callers' language, in ISO 639-1; empty: the server detects it."""
     api_key: SecretStr = SecretStr("")
     connect_seconds: float = Field(default=3.0, gt=0, le=LONGEST_SECONDS)
     first_byte_seconds: float = Field(default=5.0, gt=0, le=LONGEST_SECONDS)
 
     @property
     def deadlines(self) -> Deadlines:
-        """How long its server may take."""
+        """Return how long the server may take."""
         return Deadlines(self.connect_seconds, self.first_byte_seconds)
 
 
@@ -46,5 +46,5 @@ ENGINES = {
 
 
 def open_transcriber(name: str, address: TranscriberAddress) -> Transcriber:
-    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    """Return the engine for the address. `name` is its name in settings, graphs and errors."""
     return cast(Transcriber, engine_of("transcriber", name, address.url, ENGINES)(name, address))

@@ -1,4 +1,4 @@
-"""WAV, as much of it as speech needs: headers read and written, samples of any usual kind made PCM16 mono.
+"""The parts of WAV that speech needs: read and write headers, and convert samples of all usual formats to PCM16 mono.
 
 Source: Multimedia Programming Interface and Data Specifications 1.0 (RIFF), and Microsoft's WAVEFORMATEXTENSIBLE.
 """
@@ -15,17 +15,17 @@ _FORMAT = struct.Struct("<HHIIHH")
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 PACKED = (b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
-"""How MP3, Ogg, FLAC and WebM begin: played as PCM they are noise."""
+"""The first bytes of MP3, Ogg, FLAC and WebM. Played as PCM they are noise."""
 HEADER_BYTES = 44
-"""Of what `header` writes."""
+"""The length of what `header` writes."""
 
 
 class WavError(Exception):
-    """It is no WAV that can be played. The message goes on from "a WAV that"."""
+    """The data is not a WAV that can be played. The message continues the words "a WAV that"."""
 
 
 class Format(NamedTuple):
-    """How samples are written down."""
+    """The format of the samples."""
 
     sample_rate: int
     channels: int
@@ -34,12 +34,12 @@ class Format(NamedTuple):
 
     @property
     def frame_bytes(self) -> int:
-        """A sample of every channel."""
+        """Return the bytes of one sample of every channel."""
         return self.channels * self.bits // 8
 
 
 def header(sample_rate: int, data_bytes: int | None = None) -> bytes:
-    """What stands before PCM16 mono; without a length it is a stream whose end nobody knows yet."""
+    """Return the header of PCM16 mono. Without a length it is the header of a stream of unknown length."""
     length = _UNKNOWN_LENGTH if data_bytes is None else data_bytes
     whole = _UNKNOWN_LENGTH if data_bytes is None else min(data_bytes + HEADER_BYTES - 8, _UNKNOWN_LENGTH)
     form = _FORMAT.pack(_PCM, 1, sample_rate, sample_rate * 2, 2, 16)
@@ -47,7 +47,7 @@ def header(sample_rate: int, data_bytes: int | None = None) -> bytes:
 
 
 def with_its_length(stream: bytes) -> bytes:
-    """A WAV that `header` began without a length, once it is whole; any other bytes are left alone."""
+    """Return a complete WAV with its length filled in if `header` left it out. Return other bytes unchanged."""
     if not stream.startswith(b"RIFF") or stream[40:44] != b"\xff" * 4:
         return stream
     sample_rate = struct.unpack_from("<I", stream, 24)[0]
@@ -55,9 +55,9 @@ def with_its_length(stream: bytes) -> bytes:
 
 
 def read_header(data: bytes) -> tuple[Format, int, int | None] | None:
-    """The format, where the samples begin, and how many bytes they have (None: to the end). None: more is needed.
+    """Return the format, the offset of the samples, and their number of bytes (None: to the end of the data).
 
-    Raises WavError.
+    Return None if more data is needed. Raise WavError.
     """
     if len(data) < _RIFF.size:
         return None
@@ -88,14 +88,14 @@ def _format(data: bytes) -> Format:
         kind = struct.unpack_from("<H", data, 24)[0]
     good = bits == 32 if kind == _FLOAT else kind == _PCM and bits in (8, 16, 24, 32)
     if not good:
-        raise WavError(f"has samples of kind {kind} and {bits} bits; accepted are PCM of 8 to 32 bits and floats of 32")
+        raise WavError(f"has samples of kind {kind} and {bits} bits. Accepted: PCM of 8 to 32 bits, floats of 32 bits")
     if not 1 <= channels <= 8 or not 4_000 <= sample_rate <= 192_000:
-        raise WavError(f"has {channels} channels at {sample_rate} Hz; accepted are 1 to 8 at 4,000 to 192,000 Hz")
+        raise WavError(f"has {channels} channels at {sample_rate} Hz. Accepted: 1 to 8 channels at 4,000 to 192,000 Hz")
     return Format(sample_rate, channels, bits, kind == _FLOAT)
 
 
 def mono16(frames: bytes, form: Format) -> bytes:
-    """Whole frames as PCM16 mono: the mean of the channels."""
+    """Return whole frames as PCM16 mono: the mean of the channels."""
     if (form.channels, form.bits) == (1, 16):
         return frames
     samples = _as_float(frames, form).reshape(-1, form.channels).mean(axis=1)
@@ -103,10 +103,10 @@ def mono16(frames: bytes, form: Format) -> bytes:
 
 
 def _as_float(frames: bytes, form: Format) -> NDArray[np.float64]:
-    """From -1 to 1."""
+    """Return the samples as numbers from -1 to 1."""
     if form.floating:
         return np.nan_to_num(np.frombuffer(frames, dtype="<f4").astype(np.float64), posinf=0.0, neginf=0.0)
-    if form.bits == 8:  # the one width without a sign
+    if form.bits == 8:  # the only width without a sign
         return (np.frombuffer(frames, dtype=np.uint8).astype(np.float64) - 128) / 128
     if form.bits == 24:
         padded = np.zeros((len(frames) // 3, 4), dtype=np.uint8)

@@ -1,1 +1,1 @@
-"""Where rows live: one engine, one migration tree; other folders own their tables in it."""
+"""The database, its migrations and the shared cache. Other folders have their own tables in the database."""

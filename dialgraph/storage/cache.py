@@ -1,57 +1,60 @@
-"""The Cache port: what is kept elsewhere for a while, and is never the home of anything."""
+"""The Cache port: copies that are kept for a limited time and shared by processes. Nothing is stored only here."""
 
 from typing import Protocol
 from urllib.parse import urlsplit
 
 
 class Cache(Protocol):
-    """Shared by many processes. Whatever is wrong with it is a miss, and costs no more than a moment."""
+    """A cache that many processes share. Every failure counts as a miss and costs only a short time."""
 
     @property
     def healthy(self) -> bool:
-        """Whether it answers."""
+        """Return whether the cache answers."""
 
     async def get(self, key: str) -> bytes | None:
-        """What is kept; None: nothing, or nobody knows."""
+        """Return the value; None if there is none or the cache does not answer."""
 
     async def set(self, key: str, value: bytes, seconds: int) -> None:
-        """Keep it for so long, if that is possible."""
+        """Store the value for this many seconds, if the cache answers."""
 
     async def delete(self, *keys: str) -> None:
-        """Forget it."""
+        """Delete the values of these keys."""
 
     async def count(self, key: str, seconds: int, by: int = 1) -> tuple[int, float] | None:
-        """Count in a window that begins with the first. Returns how many there are, and for how long it goes on."""
+        """Add to a counter whose window begins with the first count.
+
+        Returns the count and the seconds until the window ends; None if the cache does not answer.
+        """
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close the connections."""
 
 
 class NoCache:
-    """Of a server without Redis."""
+    """The cache of a server without Redis. It stores nothing."""
 
     healthy = True
 
     async def get(self, key: str) -> bytes | None:
-        """See the port."""
+        """Return None: nothing is stored."""
         return None
 
     async def set(self, key: str, value: bytes, seconds: int) -> None:
-        """See the port."""
+        """Do nothing."""
 
     async def delete(self, *keys: str) -> None:
-        """See the port."""
+        """Do nothing."""
 
     async def count(self, key: str, seconds: int, by: int = 1) -> tuple[int, float] | None:
-        """See the port."""
+        """Return None: nothing is counted."""
         return None
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Do nothing: nothing is open."""
 
 
 def open_cache(url: str) -> Cache:
-    """The cache at that address; an empty one means none. Raises ValueError."""
+    """Return the cache at this address; a NoCache if the address is empty. Raises ValueError."""
     if not url:
         return NoCache()
     scheme = urlsplit(url).scheme

@@ -1,4 +1,4 @@
-"""What is kept of a call between its turns: one row a principal, endpoint and call."""
+"""The call memory: what is stored of a call between its turns, one row per principal, endpoint and call."""
 
 import time
 from typing import Any
@@ -25,20 +25,20 @@ TABLE = Table(
 
 
 class CallMemoryTable:
-    """Reads and writes the rows; what has expired is not there, and goes with the next write."""
+    """Reads and writes the rows. An expired row is never returned, and the next write deletes it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def load(self, key: CallKey) -> Remembered:
-        """What is kept of this call; empty if nothing is."""
+        """Return what is stored of this call; empty if there is nothing."""
         wanted = select(TABLE.c.stage, TABLE.c.slots).where(*_is(key), TABLE.c.expires_at > int(time.time()))
         async with self._database.transaction() as connection:
             row = (await connection.execute(wanted)).first()
         return Remembered(row.stage, row.slots) if row is not None else Remembered()
 
     async def save(self, key: CallKey, remembered: Remembered, lifetime_seconds: int) -> None:
-        """Keep this of the call, for so long."""
+        """Store this for the call. It expires after `lifetime_seconds`. Skip it if the user was deleted."""
         now = int(time.time())
         values = {
             "principal": key.principal, "endpoint": key.endpoint, "call_id": key.call_id,
@@ -47,7 +47,7 @@ class CallMemoryTable:
         changed = {name: values[name] for name in ("stage", "slots", "expires_at")}
         async with self._database.transaction() as connection:
             if key.principal.startswith(_USER) and not await _is_there(connection, key.principal.removeprefix(_USER)):
-                return  # he was deleted while the turn ran
+                return  # the user was deleted while the turn ran
             engine = postgresql if connection.dialect.name == "postgresql" else sqlite
             insert = engine.insert(TABLE).values(values)
             await connection.execute(insert.on_conflict_do_update(index_elements=TABLE.primary_key, set_=changed))

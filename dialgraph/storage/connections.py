@@ -1,4 +1,4 @@
-"""How connections are opened, and how a database is brought to the present form before anybody uses it."""
+"""Opens connections, and runs the migrations of a database before it is used."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ BUSY_SECONDS = 5
 
 
 def options_of(address: URL) -> dict[str, Any]:
-    """What an asynchronous engine is made with. Errors tell no caller's words to the log."""
+    """Return the options of an asynchronous engine. Parameters are hidden, so that errors do not log callers' words."""
     if address.get_backend_name() == "sqlite":
         return {"hide_parameters": True, "connect_args": {"timeout": BUSY_SECONDS, "factory": LettingGo}}
     from dialgraph.storage.postgres import WatchedConnection, connect_options
@@ -32,7 +32,7 @@ def options_of(address: URL) -> dict[str, Any]:
 
 
 def prepare_connections(engine: Engine) -> None:
-    """Set up each connection of the engine as one that may write."""
+    """Prepare each connection of the engine for writing."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", prepare_writer)
         event.listen(engine, "begin", begin_writing)
@@ -41,15 +41,15 @@ def prepare_connections(engine: Engine) -> None:
 
 
 def bring_up_to_date(address: URL) -> None:
-    """Make the database if there is none, and take every step of the migrations that is missing. Blocks.
+    """Create the database if there is none, and run every missing migration. Blocks until that is done.
 
-    Raises DatabaseError, and DatabaseAwayError where it may succeed later.
+    Raises DatabaseError, and DatabaseAwayError if it may succeed later.
     """
     embedded = address.get_backend_name() == "sqlite"
     file = Path(address.database or "")
     what = f"The database {file.name!r}" if embedded else "The database"
     if embedded and file.is_file() and not os.access(file, os.W_OK):
-        raise DatabaseError(f"{what} cannot be written.")
+        raise DatabaseError(f"{what} cannot be written. Check the permissions of the file.")
     try:
         _migrate(address, embedded=embedded)
     except DBAPIError as error:
@@ -60,14 +60,14 @@ def bring_up_to_date(address: URL) -> None:
 
 
 def _migrate(address: URL, *, embedded: bool) -> None:
-    """Through a plain connection: Alembic reads files."""
+    """Run the migrations with a plain, blocking connection, because Alembic blocks too: it reads files."""
     options = options_of(address)
     options["connect_args"].pop("async_creator_fn", None)
     engine = create_engine(address.set(drivername="sqlite") if embedded else address, **options)
     prepare_connections(engine)
     if embedded and not Path(address.database or "").exists():
-        log.info("a new database is made")
-    # One process at a time: the change to WAL does not wait for a lock, it fails.
+        log.info("created a new database")
+    # One process at a time: switching to WAL does not wait for a lock, it fails.
     alone = FileLock(f"{address.database}.lock") if embedded else nullcontext()
     try:
         with alone, engine.begin() as connection:
@@ -79,7 +79,7 @@ def _migrate(address: URL, *, embedded: bool) -> None:
 
 
 def _prepare_postgres(connection: Any, record: object) -> None:
-    # PostgreSQL compiles what it believes to be costly, which takes it longer (20 to 100 ms) than to do it.
+    # PostgreSQL compiles queries that it expects to be costly. That takes longer (20 to 100 ms) than the queries do.
     cursor = connection.cursor()
     cursor.execute("SET jit = off")
     cursor.close()

@@ -1,4 +1,4 @@
-"""The database: SQLite in the data folder, or PostgreSQL by its URL. What was answered was committed before."""
+"""The database: SQLite in the data folder, or PostgreSQL by its URL. Data is committed before a request is answered."""
 
 import asyncio
 import logging
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _CONNECTED_SECONDS = 1.0
-"""For a connection of the pool, or a new one, to a PostgreSQL that answers."""
+"""How long to wait for a connection to PostgreSQL, from the pool or a new one."""
 
 Found = TypeVar("Found")
 
 
 class Database:
-    """One process's connections. Raises ValueError for an address that names no engine of ours."""
+    """The connections of one process. Raises ValueError for an address with an unknown engine."""
 
     def __init__(self, url: str, data_dir: Path) -> None:
         scheme, _, rest = url.partition(":")
@@ -47,12 +47,12 @@ class Database:
             raise ValueError(f"database: no engine for {scheme!r}. Accepted: {', '.join(sorted(DRIVERS))}.")
         try:
             self._address = make_url(f"{DRIVERS[scheme]}:{rest or '//'}")
-        except (ArgumentError, ValueError):  # a port that is no number
+        except (ArgumentError, ValueError):  # for example a port that is not a number
             raise ValueError("database: the address cannot be read.") from None
         self._sqlite = scheme == "sqlite"
         self._readers: Readers | None = None
         if self._sqlite:
-            # Absolute: to ask for the working folder on the way would block the event loop.
+            # Absolute, because looking up the working folder later would block the event loop.
             file = Path(self._address.database) if self._address.database else data_dir / "dialgraph.db"
             self._address = self._address.set(database=str(file.absolute()))
             self._readers = Readers(file.absolute())
@@ -69,7 +69,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A connection whose work is committed at the end of the block, or not at all.
+        """Return a connection whose work is committed at the end of the block, or not at all.
 
         Raises DatabaseAwayError and DatabaseFullError.
         """
@@ -81,7 +81,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that only reads, and so waits for no writer. Raises DatabaseAwayError."""
+        """Return a connection that only reads, and so does not wait for a writer. Raises DatabaseAwayError."""
         await self.open()
         with self._outage.watched():
             async with self._connected(self._reading) as connection, connection.begin():
@@ -89,7 +89,7 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that sees one moment of a PostgreSQL database, whatever others write meanwhile."""
+        """Return a connection that sees one moment of a PostgreSQL database, even while others write."""
         await self.open()
         with self._outage.watched():
             async with self._connected(self._engine) as connection:
@@ -98,49 +98,55 @@ class Database:
                     yield connection
 
     async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
-        """What `work` finds in a SQLite file, in a thread, at one moment of the database."""
+        """Return what `work` reads from a SQLite file. It runs in a thread and sees one moment of the database."""
         if self._readers is None:
-            raise ValueError("database: this is no SQLite file.")
+            raise ValueError("database: this is not a SQLite file.")
         await self.open()
         return await self._readers.read(work)
 
     async def read_apart(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
-        """The same for work that takes long: in a thread and through a connection that nobody waits for."""
+        """Do the same for work that takes long, in a thread and with a connection that no other work waits for."""
         if self._readers is None:
-            raise ValueError("database: this is no SQLite file.")
+            raise ValueError("database: this is not a SQLite file.")
         await self.open()
         return await in_thread(self._readers.apart, work)
 
     async def open(self) -> None:
-        """Bring the database to the present form, once."""
+        """Run the missing migrations, once."""
         if self._open:
             return
         async with self._opening:
             await in_thread(self.prepare)
 
     def prepare(self) -> None:
-        """The same at once, for a server that has not begun. Raises DatabaseError."""
+        """Run the missing migrations and block until they are done, for a server that has not started yet.
+
+        Raises DatabaseError.
+        """
         if not self._open:
             bring_up_to_date(self._address)
             self._open = True
 
     @asynccontextmanager
     async def alone(self, what: str) -> AsyncIterator[None]:
-        """Nobody else does this meanwhile, in any process. Ends with the process, however that ends."""
+        """Hold the lock named `what` during the block: no other task or process can hold it.
+
+        The lock ends with the process, even if the process is killed.
+        """
         await self.open()
         if self._sqlite:
             async with AsyncFileLock(f"{self._address.database}.{quote(what, safe='')}.lock"):
                 yield
             return
-        # Those who wait here hold none of the connections that the work needs.
+        # A task that waits here holds no connection that the work needs.
         with patient():
             async with self._waiting.setdefault(what, asyncio.Lock()), self._locks.connect() as connection:
                 await connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:what, 0))"), {"what": what})
                 await connection.commit()
-                yield  # the lock goes with the connection, which is closed and not given back
+                yield  # the lock ends with the connection, which is closed and not returned to a pool
 
     async def forget_old_pages(self) -> None:
-        """Let no byte of what was deleted stand in SQLite's journal; a reader that is under way delays it."""
+        """Empty SQLite's journal, so that it holds no deleted data. A running reader delays this."""
         async with self._engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             if self._sqlite and driver is not None:
@@ -156,24 +162,24 @@ class Database:
         return True
 
     async def watch_journal(self) -> None:
-        """Tell the log when SQLite's journal grows without end: somebody holds an old state of the database open."""
+        """Log a warning when SQLite's journal keeps growing: a program holds an old state of the database open."""
         if not self._sqlite:
             return
         size = await in_thread(journal_bytes, Path(self._address.database or ""))
         if size > max(LARGEST_JOURNAL_BYTES, self._journal):
             log.warning(
-                "the database's journal grows: a program holds an old state open, or has written much at once",
+                "the database's journal grew: a program holds an old state open, or wrote much at the same time",
                 extra={"megabytes": size >> 20},
             )
         self._journal = size
 
     @property
     def engine(self) -> str:
-        """`sqlite` or `postgresql`."""
+        """Return `sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
     async def aclose(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
         if self._readers is not None:
             await self._readers.aclose()
         await self._engine.dispose()
@@ -181,7 +187,7 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """A connection, within a time in which a server that answers gives one. Raises DatabaseAwayError."""
+        """Return a connection. Raises DatabaseAwayError if there is none within a second."""
         if self._sqlite:
             async with engine.connect() as connection:
                 yield connection
@@ -192,7 +198,7 @@ class Database:
             async with asyncio.timeout(_CONNECTED_SECONDS):
                 await connecting
         except TimeoutError:
-            raise DatabaseAwayError("The database does not answer: no connection in time.") from None
+            raise DatabaseAwayError("The database does not answer: there was no connection in time.") from None
         try:
             yield connecting
         finally:
@@ -200,8 +206,8 @@ class Database:
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
-        """SQLite has one writer. Who waits for another of this process waits here and is served in turn; SQLite lets
-        them all nap for up to a tenth of a second, and whoever wakes first goes first.
+        """Wait until this task may write: SQLite has one writer. Tasks of this process wait here and are served in
+        order. In SQLite itself all would sleep for up to a tenth of a second, and the first to wake would go on.
         """
         if not self._sqlite:
             yield
@@ -210,14 +216,14 @@ class Database:
             async with asyncio.timeout(BUSY_SECONDS):
                 await self._writing.acquire()
         except TimeoutError:
-            raise DatabaseAwayError("The database does not answer: others are writing for too long.") from None
+            raise DatabaseAwayError("The database does not answer: other writers took too long.") from None
         try:
             yield
         finally:
             self._writing.release()
 
     def _reading_engine(self) -> AsyncEngine:
-        """PostgreSQL's readers wait for nobody anyway."""
+        """Return the engine for readers. PostgreSQL needs no separate one: its readers never wait for writers."""
         if not self._sqlite:
             return self._engine
         engine = create_async_engine(self._address, **options_of(self._address))

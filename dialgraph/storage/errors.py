@@ -1,4 +1,4 @@
-"""What a database can fail with, without the weight of the library that it is reached through."""
+"""Errors of the database. Does not import the database library."""
 
 
 class DatabaseError(Exception):
@@ -6,8 +6,8 @@ class DatabaseError(Exception):
 
 
 class DatabaseAwayError(DatabaseError):
-    """The database does not answer now: it is locked, stopped or out of connections. Later it may."""
+    """The database does not answer now: it is locked, stopped or out of connections. It may answer later."""
 
 
 class DatabaseFullError(DatabaseError):
-    """There is no room for what was to be written; what is there can be read."""
+    """The database has no space left for new data. The existing data can still be read."""

@@ -1,4 +1,4 @@
-"""Whether a database answers. While it does not, requests are refused at once; the log says when that changes."""
+"""Tracks whether a database answers. While it does not, requests are refused immediately. Each change is logged."""
 
 import logging
 import time
@@ -13,26 +13,26 @@ from dialgraph.storage.errors import DatabaseAwayError, DatabaseFullError
 log = logging.getLogger(__name__)
 
 _SILENT_SECONDS = 0.9
-"""A failure that took so long was a silence; one that came sooner is worth another try at once."""
+"""A failure after this time counts as silence. After an earlier failure the next request tries again immediately."""
 _AWAY_SECONDS = 0.5
-"""How long a database that was silent is not asked again: calls fail at once meanwhile."""
+"""How long a silent database is not asked again. Until then requests fail immediately."""
 
 
 class Outage:
-    """Whether one database answers."""
+    """Tracks whether one database answers."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._silent_at = float("-inf")
 
     def refuse_at_once(self) -> None:
-        """Raise DatabaseAwayError if somebody has just waited for an answer in vain."""
+        """Raise DatabaseAwayError if a request has just waited for an answer and got none."""
         if self._since is not None and time.monotonic() - self._silent_at < _AWAY_SECONDS:
             raise DatabaseAwayError("The database does not answer.")
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Raise DatabaseAwayError and DatabaseFullError for what the driver fails with; note how the database is."""
+        """Turn the driver's errors into DatabaseAwayError and DatabaseFullError. Note whether the database answers."""
         began = time.monotonic()
         try:
             with _in_our_words():
@@ -43,15 +43,15 @@ class Outage:
                 self._silent_at = now
             if self._since is None:
                 self._since = now
-                log.error("the database does not answer", extra={"reason": str(error)})
+                log.error("the database did not answer", extra={"reason": str(error)})
             raise
         if self._since is not None:
-            log.info("the database answers again", extra={"away_seconds": round(time.monotonic() - self._since, 1)})
+            log.info("the database answered again", extra={"away_seconds": round(time.monotonic() - self._since, 1)})
             self._since = None
 
 
 def said_by(error: DBAPIError) -> str:
-    """The first line of what the driver says."""
+    """Return the first line of the driver's message."""
     return str(error.orig).partition("\n")[0].rstrip(".:")
 
 

@@ -1,6 +1,7 @@
-"""PostgreSQL connections that notice when the server stops answering: a frozen server acknowledges every byte for ever.
+"""PostgreSQL connections that notice when the server stops answering.
 
-Imported only where a PostgreSQL is used: the driver is an extra.
+TCP does not notice a frozen server, because its kernel still acknowledges every byte. This module is imported only
+where PostgreSQL is used, because the driver is an extra.
 """
 
 import asyncio
@@ -14,20 +15,21 @@ from psycopg.abc import PQGen
 from dialgraph.storage.statement_timeout import seconds_to_answer
 
 CONNECT_SECONDS = 2
-"""libpq takes less for two all the same."""
+"""The shortest time that libpq accepts: it treats a smaller value as two seconds."""
 _UNACKNOWLEDGED_MILLISECONDS = 2000
 _PASSING = ("57P", "53", "08")
-"""How the SQLSTATE of a server begins that is starting, stopping, full, or behind a broken connection."""
+"""The first characters of an SQLSTATE that may pass: the server is starting, stopping or full, or the connection broke.
+"""
 
 
 class WatchedConnection(AsyncConnection[Any]):
-    """Breaks its own connection when a statement is not answered in time, so that the statement fails at once.
+    """Closes its own socket when a statement is not answered in time, so that the statement fails immediately.
 
-    A cancellation would not do: the driver then asks the same server to cancel the statement, and waits for that.
+    A cancellation is not enough: the driver then asks the same server to cancel the statement, and waits for that.
     """
 
     async def wait(self, gen: PQGen[Any], *arguments: Any, **options: Any) -> Any:
-        """See psycopg: every wait for the network passes here."""
+        """Wait for the network, but not longer than a statement may take. psycopg calls this for every wait."""
         if (seconds := seconds_to_answer()) is None:
             return await super().wait(gen, *arguments, **options)
         timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
@@ -42,7 +44,7 @@ class WatchedConnection(AsyncConnection[Any]):
 
 
 def connect_options() -> dict[str, Any]:
-    """What every connection of a server's is opened with."""
+    """Return the options with which every connection is opened."""
     return {
         "connect_timeout": CONNECT_SECONDS,
         "tcp_user_timeout": _UNACKNOWLEDGED_MILLISECONDS,
@@ -53,9 +55,9 @@ def connect_options() -> dict[str, Any]:
 
 
 def may_come_back(error: BaseException | None) -> bool:
-    """Return whether a connection that failed so may succeed later: the server is away, starting or full.
+    """Return whether a connection that failed with this error may succeed later: the server is away, starting or full.
 
-    A wrong password, an unknown database and a wrong address of a database that answers do not pass by themselves.
+    A wrong password, an unknown database or the address of a wrong server needs a change by the operator.
     """
     if not isinstance(error, OperationalError):
         return False

@@ -1,7 +1,8 @@
-"""Redis behind a breaker: 0.2 s a call, no retries; when it fails nobody asks until it answers a look from aside.
+"""Redis with a circuit breaker: at most 0.2 s per command, and no retries.
 
-redis-py's own timeouts and retries let a frozen server hold up a call for 9 s (measured with redis-py 8.1); a server
-that is away must cost a caller nothing he could hear.
+After two failures in a row no command is sent until a background check succeeds. With redis-py's own timeouts and
+retries a frozen server delayed a command by 9 s (measured with redis-py 8.1). A server that is away must not cause a
+delay that a caller can hear.
 """
 
 import asyncio
@@ -20,9 +21,9 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 0.2
 MOST_FAILURES = 2
-"""In a row; then nobody asks."""
+"""How many failures in a row stop all commands."""
 LOOK_SECONDS = 1.0
-"""How often a server that was found away is looked at."""
+"""How often a server that does not answer is checked."""
 PREFIX = "dialgraph:"
 _COUNT = """
 local counted = redis.call('INCRBY', KEYS[1], ARGV[2])
@@ -35,7 +36,7 @@ Found = TypeVar("Found")
 
 
 class RedisCache:
-    """See the module."""
+    """A cache in Redis that stops using a server that does not answer."""
 
     def __init__(self, url: str) -> None:
         self._redis: Redis = Redis.from_url(
@@ -51,25 +52,25 @@ class RedisCache:
 
     @property
     def healthy(self) -> bool:
-        """See the port."""
+        """Return whether Redis answers."""
         return self._looking is None
 
     async def get(self, key: str) -> bytes | None:
-        """See the port."""
+        """Return the value from Redis; None if there is none or Redis does not answer."""
         found = await self._ask(lambda: self._redis.get(PREFIX + key))
         return found if isinstance(found, bytes) else None
 
     async def set(self, key: str, value: bytes, seconds: int) -> None:
-        """See the port."""
+        """Store the value in Redis for this many seconds."""
         await self._ask(lambda: self._redis.set(PREFIX + key, value, ex=seconds))
 
     async def delete(self, *keys: str) -> None:
-        """See the port."""
+        """Delete the keys from Redis."""
         if keys:
             await self._ask(lambda: self._redis.delete(*(PREFIX + key for key in keys)))
 
     async def count(self, key: str, seconds: int, by: int = 1) -> tuple[int, float] | None:
-        """See the port."""
+        """Count in Redis, with one script, so that the count and the end of the window are set together."""
         found = await self._ask(partial(self._counted, PREFIX + key, seconds * 1000, by))
         match found:
             case [int(counted), int(left)]:
@@ -80,7 +81,7 @@ class RedisCache:
         return await self._redis.eval(_COUNT, 1, key, str(milliseconds), str(by))
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Stop the background check and close the connections."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -91,7 +92,7 @@ class RedisCache:
             return None
         began = time.monotonic()
         try:
-            # A time of its own: redis-py's counts each read of an answer anew.
+            # A separate timeout, because redis-py's timeout starts again with each read of an answer.
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 found = await call()
         except (RedisError, OSError, TimeoutError, ValueError) as error:
@@ -103,11 +104,11 @@ class RedisCache:
     def _failed(self, error: Exception, seconds: float) -> None:
         self._failures += 1
         if self._failures >= MOST_FAILURES and self._looking is None:
-            log.warning("redis is away; all goes on without it", extra={"reason": type(error).__name__})
+            log.warning("redis did not answer; the server continued without it", extra={"reason": type(error).__name__})
             self._looking = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
-        """Until it answers again; what it answered to others before counts for nothing."""
+        """Check Redis until it answers again. Only this check ends the outage, not an answer to an earlier command."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -115,6 +116,6 @@ class RedisCache:
                     await self._redis.set(f"{PREFIX}look", b"1", ex=60)
             except (RedisError, OSError, TimeoutError):
                 continue
-            log.warning("redis is back")
+            log.warning("redis answered again")
             self._failures, self._looking = 0, None
             return

@@ -1,4 +1,4 @@
-"""What is kept of a call between its turns, as a value; without the weight of the database that keeps it."""
+"""The values of the call memory: what is stored of a call between its turns. Does not import the database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """Whose call. Each part is in the WHERE clause of every query."""
+    """The key of one call. Every query has each part in its WHERE clause."""
 
     principal: str
     endpoint: str
@@ -16,7 +16,7 @@ class CallKey:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is known."""
+    """What is stored of a call."""
 
     stage: str = ""
     slots: Mapping[str, Any] = field(default_factory=dict)

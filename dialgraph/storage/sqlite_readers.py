@@ -1,7 +1,7 @@
-"""Readers of a SQLite file: plain connections in threads of their own, each look at one moment of the database.
+"""Readers of a SQLite file: plain connections in separate threads. Each read sees one moment of the database.
 
-A search makes a dozen small queries; through the writer's async connection each would hop between threads, which
-costs more than the queries do. With WAL a reader waits for no writer.
+A search makes a dozen small queries. Through the writer's async connection each query would change threads, which costs
+more than the query. With WAL a reader does not wait for a writer.
 """
 
 import sqlite3
@@ -21,7 +21,7 @@ Found = TypeVar("Found")
 
 
 class Readers:
-    """A few threads with a connection each, opened at the first use."""
+    """A few threads with one connection each, opened at the first use."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -31,11 +31,11 @@ class Readers:
         self._opening = Lock()
 
     async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
-        """What `work` finds, within one read transaction."""
+        """Return what `work` returns. It runs in one of the threads, within one read transaction."""
         return await in_thread(self._run, work, executor=self._threads)
 
     def apart(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
-        """What `work` finds, through a connection of its own, in the thread that calls."""
+        """Return what `work` returns. It runs in the calling thread, with a new connection."""
         connection = self._connect()
         try:
             connection.execute("BEGIN")
@@ -44,7 +44,7 @@ class Readers:
             connection.close()
 
     async def aclose(self) -> None:
-        """End the threads and close their connections."""
+        """Stop the threads and close their connections."""
         await in_thread(self._threads.shutdown)
         for connection in self._all:
             connection.close()
@@ -67,7 +67,7 @@ class Readers:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        # Closed by aclose, in another thread than its own, when no work is left.
+        # `check_same_thread=False`, because aclose closes it from another thread, when no work is left.
         connection = sqlite3.connect(
             f"{self._file.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False
         )

@@ -1,11 +1,11 @@
-"""How long a PostgreSQL may take to answer one statement: a moment in a caller's turn, longer for a file."""
+"""How long PostgreSQL may take to answer one statement: a short time in a turn, longer for a file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 ANSWER_SECONDS = 1.5
-"""For a statement of a caller's turn; it usually takes milliseconds."""
+"""For a statement of a turn. It usually takes milliseconds."""
 UPLOAD_SECONDS = 30.0
 """For a statement that carries a file."""
 _seconds: ContextVar[float | None] = ContextVar("seconds_to_answer", default=ANSWER_SECONDS)
@@ -13,7 +13,7 @@ _seconds: ContextVar[float | None] = ContextVar("seconds_to_answer", default=ANS
 
 @contextmanager
 def patient(seconds: float | None = None) -> Iterator[None]:
-    """Let each statement within the block take so many seconds; None: as long as it needs."""
+    """Let each statement in the block take this many seconds; None: no limit."""
     token = _seconds.set(seconds)
     try:
         yield
@@ -22,5 +22,5 @@ def patient(seconds: float | None = None) -> Iterator[None]:
 
 
 def seconds_to_answer() -> float | None:
-    """For the next statement."""
+    """Return the limit for the next statement in seconds; None: no limit."""
     return _seconds.get()

@@ -1,6 +1,6 @@
-"""Text as every database keeps it."""
+"""Text that every database can store."""
 
 
 def cleaned(text: str) -> str:
-    """The text without what no database keeps: NUL, and halves of characters."""
+    """Return the text without characters that databases refuse: remove NUL, and replace half surrogate pairs by `?`."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

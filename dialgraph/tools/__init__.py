@@ -1,1 +1,1 @@
-"""What a model can have done on our side: an author's functions, and the tools of MCP servers."""
+"""The tools that we run for a model: an author's functions, and the tools of MCP servers."""

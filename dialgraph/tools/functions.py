@@ -1,4 +1,4 @@
-"""An author's typed Python functions as tools: the signature is the schema, the docstring the description."""
+"""An author's typed Python functions as tools: the signature is the schema, the docstring is the description."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -12,32 +12,32 @@ from dialgraph.environment import in_thread
 from dialgraph.tools.port import ToolContext, ToolError, ToolSchema
 
 Function = Callable[..., Any]
-"""Plain or `async def`. A parameter of the type ToolContext is filled in by us and unknown to the model."""
+"""A plain or an `async def` function. We fill in parameters of the type ToolContext; the model does not see them."""
 
 
 class FunctionTools:
-    """The functions of one graph. Raises ValueError at once for one that cannot be a tool."""
+    """The functions of one graph as tools. The constructor raises ValueError for a function that cannot be a tool."""
 
     def __init__(self, functions: Sequence[Function] = ()) -> None:
         self._functions = {function.__name__: _Tool(function) for function in functions}
         if len(self._functions) < len(functions):
-            raise ValueError("two tools have one name")
+            raise ValueError("two tools have the same name")
 
     @property
     def names(self) -> list[str]:
-        """In the order they were given."""
+        """Return the names in the given order."""
         return list(self._functions)
 
     async def tools(self) -> Sequence[ToolSchema]:
-        """See the port."""
+        """Return the schemas of all functions."""
         return [tool.schema for tool in self._functions.values()]
 
     async def call(self, name: str, arguments: Mapping[str, Any], context: ToolContext) -> str:
-        """See the port."""
+        """Call the function, and return its result as text."""
         return await self._functions[name].call(arguments, context)
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class _Tool:

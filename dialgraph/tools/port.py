@@ -1,4 +1,4 @@
-"""The Toolbox port: tools as OpenAI requests declare them, and a way to call them."""
+"""The Toolbox port: tools in the form in which OpenAI requests declare them, and a method to call them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,37 +12,37 @@ ToolSchema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool is told of the turn that calls it."""
+    """The facts about a turn that its tools are given."""
 
     idempotency_key: str
-    """The same whenever the same turn makes the same call again: after a crash, a retry, a second delivery."""
+    """The same whenever the same turn repeats the same call: after a crash, a retry or a second delivery."""
     call_id: str = ""
     principal: str = ""
     caller_number: str = ""
 
 
 class ToolError(Exception):
-    """A tool did not do it. The message goes to the model, so that it can say so or try otherwise."""
+    """A tool call failed. The message goes to the model, so that it can tell the caller or try something else."""
 
 
 class Toolbox(Protocol):
-    """Some tools. An instance serves the whole process and is used by many turns at once."""
+    """A set of tools. One instance serves the whole process; many turns use it at the same time."""
 
     async def tools(self) -> Sequence[ToolSchema]:
-        """All of them. Raises ToolError if they cannot be had."""
+        """Return all tools. Raise ToolError if they are unavailable."""
 
     async def call(self, name: str, arguments: Mapping[str, Any], context: ToolContext) -> str:
-        """The result as text. Raises ToolError."""
+        """Return the result as text. Raise ToolError."""
 
     async def aclose(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
 
 
 ENGINES = {"http": "dialgraph.tools.mcp:McpTools", "https": "dialgraph.tools.mcp:McpTools"}
 
 
 def open_toolbox(name: str, url: str) -> Toolbox:
-    """Return the tools behind an address. `name` is what settings, graphs and errors call them."""
+    """Return the tools at an address. `name` is their name in settings, graphs and errors."""
     try:
         engine = engine_of("tools", name, url, ENGINES, "the http(s) address of an MCP server.")
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""What a step is given, and what it can do."""
+"""What a step gets and what it can do: the turn, the call, events, the line and memory."""

@@ -1,4 +1,4 @@
-"""Which call a turn belongs to, as the host told us. What stands here authorises nothing: a caller can write it."""
+"""The call that a turn belongs to, as the host describes it. Never use it for authorization: a client can forge it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One phone call or voice session; every field may be empty."""
+    """One phone call or voice session. Every field may be empty."""
 
     id: str = ""
     turn_id: str = ""
@@ -15,10 +15,10 @@ class Call:
     channel: str = ""
     user_data: str = ""
     source: str = ""
-    """What began the turn, where it was not the caller's words: `greeting`, `silence`, `voicemail` …"""
+    """What began the turn, if it was not words of the caller: `greeting`, `silence`, `voicemail` …"""
     interrupted: str = ""
-    """What the caller heard of our last answer before he broke in; empty if he let us finish."""
+    """What the caller heard of our last answer before a barge-in. Empty if there was no barge-in."""
     principal: str = ""
-    """The name of the key that the request was let in with; set by the server, never read from the request."""
+    """The name of the key that the request was accepted with. The server sets it; it is never read from the request."""
     extras: Mapping[str, object] = field(default_factory=dict)
-    """Every query parameter and every field of the body but the messages, as the host sent them."""
+    """Every query parameter and every field of the body except the messages, as the host sent them."""

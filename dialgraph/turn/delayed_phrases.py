@@ -1,20 +1,20 @@
-"""Words that are armed now and spoken later, unless something else is spoken before."""
+"""Phrases that are armed now and spoken later, unless something else is spoken first."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 
 class DelayedPhrases:
-    """Of one turn: its timers, and the tasks that they have started."""
+    """The delayed phrases of one turn: their timers, and the tasks that the timers started."""
 
     def __init__(self, is_silent: Callable[[], bool]) -> None:
-        """`is_silent`: whether the caller has heard nothing yet."""
+        """Begin without phrases. `is_silent` returns whether the caller has heard nothing yet."""
         self._is_silent = is_silent
         self._timers: list[asyncio.TimerHandle] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     def arm(self, seconds: float, speak: Callable[[], Awaitable[None]]) -> None:
-        """Speak then, if the caller still hears nothing."""
+        """Call `speak` after this many seconds, if the caller has still heard nothing."""
 
         def fire() -> None:
             async def say() -> None:
@@ -35,13 +35,13 @@ class DelayedPhrases:
         self._timers.clear()
 
     async def settle(self) -> None:
-        """Disarm, and wait for what has begun."""
+        """Disarm, and wait for the phrases that have begun."""
         self.disarm()
         if self._tasks:
             await asyncio.gather(*self._tasks)
 
     def stop(self) -> None:
-        """Disarm, and cancel what has begun."""
+        """Disarm, and cancel the phrases that have begun."""
         self.disarm()
         for task in list(self._tasks):
             task.cancel()

@@ -1,4 +1,4 @@
-"""What a node can say: plain frozen values. Those a model can say too are defined with the models."""
+"""The events that a node can emit: frozen values. Events that a model can emit too are defined in dialgraph/models/."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Filler:
-    """Words that only fill a silence. How they must end so that the host speaks them at once is the host's dialect."""
+    """Words that only fill a silence. The host's profile says how they must end so that they are spoken immediately."""
 
     audible: ClassVar[bool] = True
     text: str
@@ -40,28 +40,28 @@ class Filler:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What the host is to do with the call when all words are out: at most one a turn, in the host's own form."""
+    """What the host should do with the call after all words: at most one per turn, in the host's own form."""
 
     audible: ClassVar[bool] = True
     id: str
     kind: ActionKind
     arguments: Mapping[str, str] = field(default_factory=dict)
-    """In our words: `reason` and `message` of a hangup, `number` and `message` of a transfer, `digits`."""
+    """Our names: `reason` and `message` of a hangup, `number` and `message` of a transfer, and `digits`."""
     given: str = ""
-    """The host's own arguments as JSON text, where the model called the host's tool itself."""
+    """The host's own arguments as JSON text, if the model called the host's tool itself."""
     tool: str = ""
-    """The tool's name, where the graph's author names one; empty: the profile's."""
+    """The name of the tool, if the author set one. Empty: the tool of the profile."""
     command: str = ""
-    """Text that the host obeys, in place of a tool call."""
+    """A text that the host obeys, in place of a tool call."""
     finish: str = ""
-    """The finish reason behind it; empty: the profile's."""
+    """The finish reason after the action. Empty: the one of the profile."""
     form: ActionForm | None = None
-    """How this turn's host is told; None: as its profile says."""
+    """The form of the action for this turn's host. None: the form of the profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """How the host is to speak this turn (`interruptable`, `tts_params`); sent only where the host reads it."""
+    """How the host should speak this turn (`interruptable`, `tts_params`). It is sent only to hosts that read it."""
 
     audible: ClassVar[bool] = False
     data: Mapping[str, object]
@@ -69,20 +69,20 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a passage stands."""
+    """The place of a passage in its document."""
 
     document: str
     heading: str
     page: int | None
     start: int
     end: int
-    """In the document's text, in characters."""
+    """`start` and `end` are positions in the document's text, in characters."""
     score: float
 
 
 @dataclass(frozen=True, slots=True)
 class Citations:
-    """What the answer was found in. Travels beside the speech, never in it."""
+    """The passages that the answer is based on. They are sent next to the speech and never spoken."""
 
     audible: ClassVar[bool] = False
     passages: tuple[Citation, ...]
@@ -90,7 +90,7 @@ class Citations:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The words that the audio with this id speaks. Agora keeps them as the agent's memory."""
+    """The words that the audio with this id speaks. Agora stores them as the agent's memory."""
 
     audible: ClassVar[bool] = True
     id: str
@@ -101,7 +101,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A frame of PCM16 mono, little-endian; in a WAV the first one has its header."""
+    """A frame of PCM16 mono sound, little-endian. In WAV format the first frame begins with the header."""
 
     audible: ClassVar[bool] = True
     id: str
@@ -110,7 +110,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """When words of the audio with this id are heard, in milliseconds from its first sample."""
+    """When the words of the audio with this id are spoken, in milliseconds from its first sample."""
 
     audible: ClassVar[bool] = False
     id: str
@@ -119,37 +119,37 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A step has ended. For timelines, never for the caller."""
+    """The times of a step that has ended. It is for timelines and never sent to the caller."""
 
     audible: ClassVar[bool] = False
     step: str
     started_ms: float
-    """Since the turn began."""
+    """Milliseconds since the turn began."""
     ended_ms: float
     outcome: Literal["ok", "timeout", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """The last event of a run that failed, where the host wants words: they stand for the rest of the answer.
+    """The last event of a failed run, if the host wants words. The words replace the rest of the answer.
 
-    They may be empty. Actions that were asked for before are cancelled.
+    They may be empty. Actions that were emitted before are cancelled.
     """
 
     audible: ClassVar[bool] = True
     text: str
     error: Exception
-    """What it failed with."""
+    """The error that the run failed with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last event of a run that failed, where the caller gets an error."""
+    """The last event of a failed run, if the client gets an error."""
 
     audible: ClassVar[bool] = False
     error: Exception
     quiet: bool = False
-    """Whether a reply that has begun ends normally, because nobody waits for it any more."""
+    """Whether a reply that has begun should end normally, because nobody waits for it any more."""
 
 
 Event = (
@@ -172,7 +172,7 @@ Event = (
 
 
 def as_data(event: Event) -> Mapping[str, object]:
-    """The event as JSON data with its type, for Studio and notebooks."""
+    """Return the event as JSON data with its type, for Studio and notebooks."""
     data = asdict(event)
     if isinstance(event, Audio):
         data["data"] = f"{len(event.data)} bytes"

@@ -1,6 +1,6 @@
-"""Which tool is called to make a host act: one that the request declares, or else the profile's own.
+"""Chooses the tool that makes a host act: one that the request declares, or else the tool of the profile.
 
-A host that declares `hangup` can do nothing with a call of `end_call`, which it does not have.
+A host that declares `hangup` cannot handle a call of `end_call`, because it has no such tool.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,18 @@ _NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
     "transfer": ("forward_call", "transfer_to_agent", "call_transfer"),
     "digits": ("press_digits",),
 }
-"""What users call such a tool, beside the hosts' own names. Case and underscores do not count."""
+"""Names that users give such a tool, in addition to the hosts' own names. Case, `_` and `-` are ignored."""
 _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "reason": ("reason",),
     "message": ("message", "client_message", "farewell", "farewell_message", "goodbye"),
     "number": ("number", "destination", "transfer_number", "phone_number", "phoneNumber", "to", "target"),
     "digits": ("digits", "dtmf", "dtmf_tones", "events", "tones", "keys"),
 }
-"""Our word for an argument → what a tool may call it."""
+"""Our name of an argument → the names that a tool may use for it."""
 
 
 def action_form(turn: Turn, kind: ActionKind) -> ActionForm:
-    """Return the form in which this turn's host is told to act."""
+    """Return the form of this action for the turn's host."""
     usual = turn.profile.form(kind)
     requested = turn.requested_tools
     if usual.tool in requested:
@@ -44,7 +44,7 @@ def _plain(name: str) -> str:
 
 
 def _arguments(tool: object) -> tuple[Mapping[str, str], bool]:
-    """Our arguments by the names that the tool declares, and whether its digits come as a list."""
+    """Return our arguments with the names that the tool declares, and whether it takes digits as a list."""
     function = tool.get("function") if isinstance(tool, Mapping) else None
     parameters = function.get("parameters") if isinstance(function, Mapping) else None
     properties = parameters.get("properties") if isinstance(parameters, Mapping) else None

@@ -1,4 +1,4 @@
-"""What a turn knows of its call: typed slots and a stage, loaded when first asked for and kept when they change."""
+"""The memory of a call: typed slots and a stage. It is loaded on first use and stored when it changes."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -8,21 +8,21 @@ from dialgraph.storage.remembered import CallKey, Remembered
 
 SlotType = Literal["text", "number", "date", "yes_no"]
 MOST_CHARACTERS = 2000
-"""Of a text slot."""
+"""The most characters of a text slot."""
 
 
 class MemoryTable(Protocol):
-    """Where it is kept between turns."""
+    """The port of the table that stores memories between turns."""
 
     async def load(self, key: CallKey) -> Remembered:
-        """What is kept of this call; empty if nothing is."""
+        """Return what is stored of this call. It is empty if nothing is stored."""
 
     async def save(self, key: CallKey, remembered: Remembered, lifetime_seconds: int) -> None:
-        """Keep this of the call, for so long."""
+        """Store this for the call, for `lifetime_seconds`."""
 
 
 class CallMemory:
-    """Of one turn. Without a call id it lasts as long as the turn."""
+    """The memory of a call as one turn sees it. Without a call id it lasts only as long as the turn."""
 
     def __init__(self, table: MemoryTable | None, key: CallKey, types: Mapping[str, SlotType], seconds: int) -> None:
         self._table = table if key.call_id else None
@@ -31,19 +31,19 @@ class CallMemory:
         self._seconds = seconds
         self._loaded = False
         self.stage = ""
-        """Where the flow stands; empty: where its first missing slot says."""
+        """The stage of the call. Empty: the first missing slot decides what comes next."""
         self.slots: dict[str, Any] = {}
-        """What is known, by slot."""
+        """The known values, by slot."""
         self.problems: dict[str, str] = {}
-        """What was given and could not be understood, by slot; of this turn only."""
+        """What is wrong with values that were not accepted in this turn, by slot."""
 
     @property
     def missing(self) -> list[str]:
-        """The slots that are not known yet, in their order."""
+        """Return the slots that have no value yet, in their order."""
         return [name for name in self._types if name not in self.slots]
 
     async def load(self) -> None:
-        """Once a turn."""
+        """Load the memory. Only the first call in a turn reads the table."""
         if not self._loaded:
             self._loaded = True
             if self._table is not None:
@@ -52,7 +52,7 @@ class CallMemory:
                 self.slots = {name: value for name, value in kept.slots.items() if name in self._types}
 
     async def keep(self, slots: Mapping[str, object], stage: str | None = None) -> None:
-        """Fill these slots, each if its value is of its type; None empties one. Committed when this returns."""
+        """Fill these slots with the values that have the right type. None empties a slot. Return after the commit."""
         await self.load()
         for name, value in slots.items():
             if name in self._types:
@@ -70,7 +70,7 @@ class CallMemory:
 
 
 def _typed(value: object, kind: SlotType) -> object:
-    """The value as it is kept. Raises ValueError with what is accepted."""
+    """Return the value in the form that is stored. Raise ValueError with what is accepted."""
     if kind == "text" and isinstance(value, str | int | float):
         return str(value).strip()[:MOST_CHARACTERS]
     if kind == "number" and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The whole contract of a node: what it is given (State, Turn), what it gives back (Update), how it is declared."""
+"""The contract of a node: what it gets (State, Turn), what it returns (Update), and how it is declared."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,72 +16,72 @@ from dialgraph.turn.turn import Context, Turn
 __all__ = ["Context", "Node", "NodeFunction", "Services", "State", "Tool", "Turn", "TurnRequest", "Update", "node"]
 
 GIVEN = frozenset({"messages", "question"})
-"""Keys that a state has before any step has run."""
+"""The keys that a state has before any step has run."""
 
 
 class State(TypedDict, total=False):
-    """What steps hand on to each other. A node may declare further keys by naming them in `reads` or `writes`."""
+    """What steps pass to each other. A node can declare more keys by naming them in `reads` or `writes`."""
 
     messages: list[Any]
-    """The door of Studio and notebooks: LangChain messages. When we serve, the caller's travel raw on the Turn."""
+    """The LangChain messages of Studio and notebooks. On the server the caller's messages are on the Turn instead."""
     question: str
-    """What is searched for: the last user text, unless a step rewrote it."""
+    """The text to search for: the last user text, unless a step rewrote it."""
     passages: list[Any]
-    """What retrieval found, best first: `knowledge.store.Passage`."""
+    """The passages that a search found, best first: `dialgraph.passages.Passage`."""
     prompt: list[Any]
-    """The messages that go to the model; absent: the caller's."""
+    """The messages for the model. Absent: the caller's messages."""
     tool_call: dict[str, Any]
-    """The call of an offered tool that the model made: its `name` and `arguments`."""
+    """The model's call of an offered tool: its `name` and `arguments`."""
     tool_calls: list[dict[str, str]]
-    """The calls that the model made of tools that run on our side: `id`, `name` and `arguments`."""
+    """The model's calls of tools that run on this server: `id`, `name` and `arguments` of each."""
     said: str
-    """What the model said before it made them."""
+    """What the model said before it made these calls."""
     attached: dict[str, Any]
-    """What came with those words beside them, such as reasoning that the provider wants back."""
+    """What the provider sent with those words, such as reasoning that it wants back."""
     passes: int
-    """How often tools have run in this turn."""
+    """How many times tools have run in this turn."""
     route: str
-    """Which entry of the step's `then` table comes next."""
+    """The entry of the step's `then` table that comes next."""
 
 
 Update = Mapping[str, object] | None
 Tool = Mapping[str, object]
-"""A tool as OpenAI requests declare it: `{"type": "function", "function": {…}}`."""
+"""A tool in the form of OpenAI requests: `{"type": "function", "function": {…}}`."""
 
 
 NodeFunction = Callable[..., Awaitable[Update]]
-"""An `async def` that takes the state, the turn and its options as keyword-only parameters."""
+"""An `async def` that takes the state, the turn, and its options as keyword-only parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A declared node. Calling it calls its function, so that a test needs no graph."""
+    """A declared node. Calling it calls its function, so a test needs no graph."""
 
     name: str
     run: NodeFunction
     summary: str
     reads: tuple[str, ...]
-    """Keys that must have been written on some path to it."""
+    """The keys that must be written on at least one path to it."""
     may_read: tuple[str, ...]
-    """Keys that it uses when they are there."""
+    """The keys that it uses if they exist."""
     writes: tuple[str, ...]
     routes: tuple[str, ...]
-    """The routes it chooses by itself. It may also choose the table entry of a step whose offered tool was called."""
+    """The routes that it chooses itself. It may also choose the entry of a step whose offered tool was called."""
     speaks: bool
-    """Whether it can reach the caller's ear; such a step is never retried."""
+    """Whether the caller can hear something from it. Such a step is never retried."""
     uses: Mapping[str, str]
-    """Options that name something of the settings, one or several: option → `model`, `store`, `voice`, `transcriber` or
+    """The options that hold one or more names from the settings: option → `model`, `store`, `voice`, `transcriber` or
     `toolbox`."""
     offers: Callable[..., Tool] | None
-    """The tool by which a model can ask for this step, made from the step's options and the memory's `slots`."""
+    """Returns the tool with which a model can ask for this step, from the step's options and the memory's `slots`."""
     action: ActionKind | None
-    """What it does with the call; a host may have a tool of its own for it."""
+    """What it does with the call. A host may have its own tool for it."""
     needs_memory: bool
-    """Whether the graph's policy must declare a memory."""
+    """Whether the policy of the graph must declare a memory."""
     sounds: bool
-    """Whether it makes its endpoint one that answers in sound."""
+    """Whether it makes sound, so that its endpoint answers in sound."""
     offers_tools: bool
-    """Whether it runs tools for the model; its options `servers`, `only` and `passes` say which and how often."""
+    """Whether it runs tools for the model. Its options `servers`, `only` and `passes` say which ones and how often."""
     options: type[BaseModel]
 
     def __call__(self, state: State, turn: Turn, **options: Any) -> Awaitable[Update]:
@@ -102,7 +102,10 @@ def node(
     offers_tools: bool = False,
     needs_memory: bool = False,
 ) -> Callable[[NodeFunction], Node]:
-    """Declare a function as a node: keyword-only parameters are its options, its docstring's first line its summary."""
+    """Declare a function as a node.
+
+    Its keyword-only parameters are the options. The first line of its docstring is the summary.
+    """
 
     def declare(function: NodeFunction) -> Node:
         documentation = inspect.getdoc(function) or ""
@@ -132,7 +135,7 @@ def _names(keys: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _options_of(function: NodeFunction) -> type[BaseModel]:
-    """A pydantic model of the keyword-only parameters: it validates them and lists them in the JSON Schema."""
+    """Return a pydantic model of the keyword-only parameters. It validates the options and gives their JSON Schema."""
     fields: dict[str, Any] = {}
     hints = inspect.get_annotations(function, eval_str=True)
     for parameter in inspect.signature(function).parameters.values():

@@ -1,4 +1,4 @@
-"""The tools that a graph's own steps offer to a model, among those that the request brought along."""
+"""The tools that the steps of a graph offer to a model, together with the tools of the request."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,30 +14,30 @@ PER_REQUEST = ("tools", "tool_choice", "parallel_tool_calls")
 
 @dataclass(frozen=True, slots=True)
 class OfferedTools:
-    """What one answer of a model may call of ours."""
+    """The graph's tools that a model may call in one answer."""
 
     by_name: Mapping[str, Offer] = field(default_factory=dict)
     spent: frozenset[str] = frozenset()
-    """Tools that the model has called often enough in this turn: still declared, because its prompt shows calls of
-    them, but no more to be called."""
+    """Tools that the model may not call again in this turn. They are still declared, because the prompt shows earlier
+    calls of them."""
     unknown: Offer | None = None
-    """Stands for a tool that the model made up: where tools run on our side, it is told that there is none."""
+    """The offer for a tool that the model made up. `run_tools` then answers that there is no such tool."""
     requested: frozenset[str] = frozenset()
-    """The caller's own tools."""
+    """The names of the caller's own tools."""
     again: bool = False
-    """Whether tools have run in this turn already."""
+    """Whether tools have already run in this turn."""
 
     @property
     def runs_tools(self) -> bool:
-        """Whether some of them run on our side."""
+        """Return whether some of the tools run on this server."""
         return self.unknown is not None
 
     def of(self, name: str) -> Offer | None:
-        """The offer that a call of this name takes; None for a call of the caller's own tools."""
+        """Return the offer for a call of this name, or None for a call of the caller's own tools."""
         return self.by_name.get(name) or (self.unknown if name not in self.requested else None)
 
     def parameters(self, turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:
-        """What goes to the model beside the messages."""
+        """Return the parameters for the model, which are sent with the messages."""
         parameters: dict[str, object] = {**turn.request, **own}
         given = parameters.get("tools")
         tools = list(given) if isinstance(given, Sequence) else []
@@ -48,9 +48,9 @@ class OfferedTools:
         if self.spent and self.spent >= {tool_name(tool) for tool in tools}:
             parameters["tool_choice"] = "none"
         elif self.again and parameters.get("tool_choice") not in (None, "none"):
-            parameters["tool_choice"] = "auto"  # what was demanded of the answer has been done
+            parameters["tool_choice"] = "auto"  # the call that `tool_choice` demanded has been made
         if not tools:
-            # Some hosts send a choice without anything to choose from, which providers refuse.
+            # Some hosts send a tool_choice without any tools, which providers refuse.
             for name in PER_REQUEST:
                 parameters.pop(name, None)
         if turn.line.voiced:
@@ -60,7 +60,10 @@ class OfferedTools:
 
 
 async def offered_tools(state: State, turn: Turn) -> OfferedTools:
-    """By the name that the model is to call: the host's own, where the host sent one for the same thing."""
+    """Return the offered tools by the name that the model should call.
+
+    If the host sent its own tool for the same action, this is the name of the host's tool.
+    """
     if not turn.place.offered and turn.place.toolset is None:
         return OfferedTools()
     requested = turn.requested_tools
@@ -82,24 +85,24 @@ async def offered_tools(state: State, turn: Turn) -> OfferedTools:
 
 
 class OfferedCalls:
-    """Keeps calls of our tools from the caller; calls of his own pass, renumbered."""
+    """Collects the calls of our tools and keeps them from the caller. Passes on the calls of the caller's tools."""
 
     def __init__(self, offered: OfferedTools, declared: Collection[str] | None = None) -> None:
         self.refused = False
-        """Whether a call was refused, because nobody had declared its tool."""
+        """Whether a call was refused because its tool was not declared."""
         self._declared = declared
-        """The only tools that may be called, where the prompt holds words of others; None: whatever the model calls."""
+        """The only tools that may be called, if the prompt contains passages. None: the model may call any tool."""
         self.kept = False
-        """Whether any call was one of ours."""
+        """Whether at least one call was for one of our tools."""
         self.calls: dict[int, dict[str, Any]] = {}
-        """Those that are to be honoured, by the model's index: the first one, and what can run beside it."""
+        """The calls to run, by the model's index: the first one, and those that can run at the same time."""
         self._offered = offered
         self._relayed: dict[int, int] = {}
         self._ours: set[int] = set()
         self._refused: set[int] = set()
 
     def keep(self, part: ToolCallPart) -> ToolCallPart | None:
-        """The part as the caller is to get it, or None."""
+        """Return the part as the caller should get it, renumbered, or None if they should not get it."""
         offer = self._offered.of(part.name) if part.name is not None else None
         if offer is not None and part.name is not None:
             self.kept = True
@@ -129,7 +132,10 @@ class OfferedCalls:
         return offer is not None and offer.runs
 
     def update(self, said: str, attached: Mapping[str, object]) -> dict[str, object]:
-        """What the next step has to know, and which one it is. `attached`: what came with the words beside them."""
+        """Return the update of the state: the next route and the calls for its step.
+
+        `said`: what the model said. `attached`: what the provider sent with these words.
+        """
         calls = list(self.calls.values())
         if not calls:
             return {}
@@ -139,6 +145,6 @@ class OfferedCalls:
         if not offer.runs:
             return {"route": offer.route, "tool_call": {"name": calls[0]["name"], "arguments": calls[0]["arguments"]}}
         if self._relayed:
-            # The caller runs his tools first and asks again; then the model asks for ours again too.
+            # The caller runs their own tools first and asks again. Then the model asks for our tools again too.
             return {}
         return {"route": offer.route, "tool_calls": calls, "said": said, "attached": attached}

@@ -1,4 +1,7 @@
-"""Frames of sound leave as fast as they are heard, a little ahead: a burst outlives a barge-in, a delay is a gap."""
+"""Sends frames of sound as fast as they are played, a little ahead.
+
+Frames that are sent too early would still play after a barge-in. Frames that are sent too late leave a gap.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +10,7 @@ LEAD_SECONDS = 0.2
 
 
 class Pace:
-    """Wait before each frame until it is due, counted from the first, so that no delay adds up."""
+    """The pace of one turn's frames. Each frame is due relative to the first one, so that delays do not add up."""
 
     def __init__(self, frame_seconds: float, now: Callable[[], float], lead_seconds: float = LEAD_SECONDS) -> None:
         self._now = now
@@ -16,7 +19,7 @@ class Pace:
         self._due = 0.0
 
     async def heard(self) -> None:
-        """Return when what has left has been heard."""
+        """Return when the frames that were sent have been played."""
         ahead = self._due - self._now()
         if ahead > 0:
             await asyncio.sleep(ahead)
@@ -24,7 +27,7 @@ class Pace:
     async def wait(self) -> None:
         """Return when the next frame is due."""
         now = self._now()
-        # After a pause in the talk the clock starts anew: the past cannot be caught up with.
+        # After a pause the clock starts again from now, because lost time cannot be made up.
         self._due = max(self._due, now)
         ahead = self._due - now - self._lead
         self._due += self._frame

@@ -1,4 +1,4 @@
-"""What a caller asks for, whatever protocol he speaks: read once, and changed by nobody."""
+"""The TurnRequest: what a client asks for, in the same form for every protocol. It never changes."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,38 +17,40 @@ from dialgraph.turn.call import Call
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """One turn, as it was asked for."""
+    """One turn, as the client asked for it."""
 
     messages: Sequence[Message] = ()
-    """As the caller sent them: no LangChain class has touched them. In a conversation that we keep, what is new."""
+    """The messages exactly as the client sent them. In a stored conversation: only the new ones."""
     parameters: Mapping[str, object] = field(default_factory=dict)
-    """The request's other fields that are meant for a model."""
+    """The other fields of the request that are meant for a model."""
     call: Call = field(default_factory=Call)
     profile: Profile = OPENAI
-    """The dialect of the host that called, with what the endpoint sets otherwise."""
+    """The profile of the host, with the values that the endpoint sets itself."""
     model: str = ""
-    """The upstream's name of the model; empty: the settings' own."""
+    """The upstream's name of the model. Empty: the one in the settings."""
     api_key: str = field(default="", repr=False)
-    """The caller's own upstream key, when the server hands it on."""
+    """The caller's own upstream key, if the server passes it on."""
     streaming: bool = True
     endpoint: str = ""
-    """The graph's name; empty: the one that the conversation was begun with."""
+    """The name of the graph. Empty: the one that the conversation began with."""
     carries_sound: bool = True
-    """Whether the caller's wire has a place for sound."""
+    """Whether the client's protocol can carry sound."""
     conversation: str | int | None = None
-    """The conversation of ours that it goes on with; None: the messages are all that there is."""
+    """The stored conversation that this turn continues. None: `messages` is the whole conversation."""
     request_key: str | None = None
-    """Two requests of a conversation with the same key are one turn, which is not run twice."""
+    """Two requests of a conversation with the same key are the same turn, which runs only once."""
     upstream: ChatModel | None = None
-    """The user's own model, in the place of whatever model the graph names."""
+    """The user's own model. It replaces every model that the graph names."""
     store: Searchable | None = None
-    """The user's own knowledge, in the place of whatever store the graph names."""
+    """The user's own store. It replaces every store that the graph names."""
 
     @cached_property
     def key(self) -> str:
-        """The same for the same turn, however often it is sent: of one principal, endpoint, profile, call and turn,
-        with the same messages, tools and parameters. 32 hexadecimal digits; empty without a call id, because two
-        callers may say the same. Raises ModelError.
+        """Return a key that is the same each time the same turn is sent: 32 hexadecimal digits.
+
+        The same turn means: the same principal, endpoint, profile, call and turn id, with the same messages, tools and
+        parameters. The key is empty without a call id, because two callers may say the same. Raise ModelError if the
+        request is nested too deeply.
         """
         if not self.call.id:
             return ""
@@ -58,6 +60,6 @@ class TurnRequest:
         ]  # fmt: skip
         try:
             data = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)
-        except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
+        except orjson.JSONEncodeError as error:  # orjson reads deeper nesting than it writes
             raise ModelError("rejected", "The request is nested too deeply.") from error
         return hashlib.blake2b(data, digest_size=16).hexdigest()

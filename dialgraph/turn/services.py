@@ -1,4 +1,4 @@
-"""The port of what the names in a graph stand for: models, stores, voices, tools."""
+"""The Services port: the models, stores, voices, tools and other engines that a graph refers to by name."""
 
 from collections.abc import Iterable
 from typing import BinaryIO, Protocol
@@ -13,33 +13,33 @@ from dialgraph.turn.memory import MemoryTable
 
 
 class Services(Protocol):
-    """What the names in a graph stand for; opened at the first use."""
+    """The engines that a graph refers to by name. Each is opened on first use."""
 
     def model(self, name: str) -> ChatModel:
-        """The model of that name."""
+        """Return the model of that name."""
 
     def store(self, name: str) -> Searchable:
-        """The knowledge store of that name."""
+        """Return the store of that name."""
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """Make the first search in these stores no slower than the others."""
+        """Prepare these stores, so that the first search is not slower than later ones."""
 
     def voice(self, name: str) -> Voice:
-        """The voice of that name."""
+        """Return the voice of that name."""
 
     def toolbox(self, name: str) -> Toolbox:
-        """The tools of that name."""
+        """Return the tools of the server of that name."""
 
     def transcriber(self, name: str) -> Transcriber:
-        """Who understands speech, of that name."""
+        """Return the transcriber of that name."""
 
     def recording(self, name: str) -> BinaryIO:
-        """A file in the folder of recordings, opened. Blocks. FileNotFoundError, RecordingError."""
+        """Open a file in the folder of recordings. Blocks. Raise FileNotFoundError or RecordingError."""
 
     @property
     def memory(self) -> MemoryTable:
-        """Where what is known of calls is kept."""
+        """Return the table that stores the memories of calls."""
 
     @property
     def fillers(self) -> FillerHistory:
-        """What is known of silences."""
+        """Return the history of fillers."""

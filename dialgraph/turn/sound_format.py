@@ -1,4 +1,4 @@
-"""How a turn's sound leaves."""
+"""The format in which the sound of a turn is sent."""
 
 from dataclasses import dataclass
 from math import inf
@@ -13,24 +13,24 @@ SoundFormat = Literal["pcm16", "wav"]
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """One turn's sound."""
+    """The format of one turn's sound."""
 
     voice: str
-    """The engine's name of who speaks; empty: the usual one."""
+    """The engine's name of the voice. Empty: its default voice."""
     format: SoundFormat
     sample_rate: int
     frame_ms: int
     paced: bool
-    """Whether it leaves as fast as it is heard."""
+    """Whether frames are sent only as fast as they are played."""
     longest_seconds: float = inf
-    """How much there may be: a reply that is not streamed is made whole before it is sent."""
+    """The most sound in one turn. It limits replies that are not streamed, because they are complete before sending."""
 
     @property
     def frame_bytes(self) -> int:
-        """Of a frame of PCM16 mono: whole samples."""
+        """Return the bytes of a frame of PCM16 mono, in whole samples."""
         return self.sample_rate * self.frame_ms // 1000 * 2
 
     @property
     def frame_seconds(self) -> float:
-        """How long a frame is heard."""
+        """Return how long a frame plays, in seconds."""
         return self.frame_bytes / 2 / self.sample_rate

@@ -1,4 +1,4 @@
-"""Where in its graph a step stands: what a model can choose there, and which tools it is offered."""
+"""The place of a step in its graph: where a model can go from it, and which tools the model gets there."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from dialgraph.profiles.profile import ActionKind
 
 
 def tool_name(tool: object) -> str:
-    """What a model calls a tool of OpenAI's form; empty for any other form."""
+    """Return the name of a tool in OpenAI's form, or an empty text for any other form."""
     function = tool.get("function") if isinstance(tool, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     return name if isinstance(name, str) else ""
@@ -16,35 +16,35 @@ def tool_name(tool: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A tool by which a model can choose where its step leads."""
+    """A tool with which a model can choose where its step leads."""
 
     route: str
     tool: Mapping[str, Any]
     action: ActionKind | None = None
-    """What the step does with the call; a host may have a tool of its own for it."""
+    """What the step does with the call. A host may have its own tool for it."""
     runs: bool = False
-    """Whether it is a tool that runs on our side, beside others."""
+    """Whether the tool runs on this server, also at the same time as others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Toolset:
-    """The tools of a step that runs them."""
+    """The tools of a step that runs tools."""
 
     route: str
     servers: tuple[str, ...]
     only: tuple[str, ...]
-    """Those of them that are offered; empty: all."""
+    """The tools of these servers that are offered. Empty: all."""
     passes: int
 
 
 @dataclass(frozen=True, slots=True)
 class StepPlace:
-    """Where in its graph a step stands: what its `then` table offers."""
+    """The place of a step in its graph: what its `then` table offers."""
 
     step: str = ""
     offered: Mapping[str, Offer] = field(default_factory=dict)
-    """Tools by which a model can choose an entry, by name."""
+    """The tools with which a model can choose an entry, by name."""
     toolset: Toolset | None = None
-    """The tools that run in a step that the table leads to."""
+    """The tools of the step in the table that runs tools, if there is one."""
     routes: Collection[str] = ()
-    """The entries."""
+    """The entries of the table."""

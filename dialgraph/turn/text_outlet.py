@@ -1,4 +1,4 @@
-"""The outlet that words pass on their way to the ear: each stage turns text into what may be said, as it streams."""
+"""The text outlet: its stages change the streamed text into text that may be spoken."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,21 +10,21 @@ from dialgraph.turn.events import Action, Citations, Event, Finish, Metadata, Re
 from dialgraph.turn.line import Sink, nowhere
 
 _SILENT = (Timing, Usage, Finish, Metadata, Citations)
-"""What may overtake words that are held back: it is not for the ear."""
+"""The events that are sent immediately, even while words are held back. The caller does not hear them."""
 
 
 class Stage(Protocol):
-    """Turns text into other text while it streams, such as `dialgraph.language.guard.Guard`."""
+    """The port of a stage: it changes text while it streams. An example is `dialgraph.language.guard.Guard`."""
 
     def push(self, text: str) -> str:
-        """What of it, and of what was held back, can be said now."""
+        """Add text, and return the text that can be said now."""
 
     def flush(self) -> str:
-        """The rest: no more will come."""
+        """Return the rest of the text. No more text will come."""
 
 
 class TextOutlet:
-    """Passes words through its stages, one behind the other. Whatever else is for the ear comes behind held words."""
+    """Passes words through its stages in order. Other events that the caller hears come after words held back."""
 
     def __init__(self, make_stages: Callable[[], Sequence[Stage]], *, keeps_reasoning: bool) -> None:
         self.sink: Sink = nowhere
@@ -34,11 +34,11 @@ class TextOutlet:
 
     @property
     def promised(self) -> bool:
-        """Never: a guard may yet drop all of it."""
+        """Return False, because a guard may still drop all words."""
         return False
 
     async def push(self, event: Event) -> None:
-        """See the class."""
+        """Pass words through the stages, and other events in their order."""
         if type(event) is Say:
             text = event.text
             for stage in self._stages:
@@ -55,11 +55,11 @@ class TextOutlet:
             await self.sink(self._checked(event) if isinstance(event, Action) else event)
 
     async def flush(self) -> None:
-        """See the port."""
+        """Say all words that are held back."""
         await self.end_words()
 
     async def end_words(self) -> None:
-        """Say all that is held back."""
+        """Pass all words that are held back to the sink."""
         text = ""
         for stage in self._stages:
             text = (stage.push(text) if text else "") + stage.flush()
@@ -67,10 +67,10 @@ class TextOutlet:
             await self.sink(Say(text))
 
     async def aclose(self) -> None:
-        """Nothing runs here."""
+        """Do nothing, because this outlet runs no tasks."""
 
     def _checked(self, action: Action) -> Action:
-        """Some hosts speak what stands in an action's arguments."""
+        """Return the action with its arguments passed through the stages, because some hosts speak them."""
         arguments = {name: self._whole(value) for name, value in action.arguments.items()}
         given = action.given
         if given:
@@ -82,7 +82,7 @@ class TextOutlet:
         return replace(action, arguments=arguments, given=given)
 
     def _whole(self, text: str) -> str:
-        """A whole text at once. What has no words, such as a phone number to call, is not speech."""
+        """Pass a complete text through the stages. Text that is not speech, such as a phone number, is not changed."""
         if not any(character.isalpha() for character in text) or " " not in text.strip():
             return text
         for stage in self._make_stages():
@@ -90,7 +90,7 @@ class TextOutlet:
         return text
 
     async def _relay(self, event: Relay) -> None:
-        """Reasoning is not spoken; a refusal is, for hosts that only read content."""
+        """Relay the delta without reasoning, which is not spoken. Speak a refusal, for hosts that read only content."""
         kept = {key: value for key, value in event.delta.items() if self._keeps_reasoning or "reasoning" not in key}
         if not self._keeps_reasoning and isinstance(words := kept.pop("refusal", None), str):
             await self.push(Say(words))

@@ -1,4 +1,4 @@
-"""One turn, as a node sees it: who asks, what was said, what may be used, and the line to the caller."""
+"""The turn as a node sees it: who asks, what was said, which services it may use, and the line to the caller."""
 
 import copy
 import logging
@@ -25,21 +25,21 @@ log = logging.getLogger(__name__)
 
 
 LONGEST_QUESTION = 4_000
-"""Characters: some five minutes of speech. What looks at a question takes time for each of them."""
+"""The most characters of a question: about five minutes of speech. The work on a question grows with its length."""
 
 
 @dataclass
 class Context:
-    """What Studio shows as a run's context; JSON values only."""
+    """The context of a run in Studio. It holds only JSON values."""
 
     model: str = field(
-        default="", metadata={"description": "The upstream's name of the model; empty: the settings' own."}
+        default="", metadata={"description": "The upstream's name of the model. Empty: the one in the settings."}
     )
     call_id: str = field(default="", metadata={"description": "The host's id of the call."})
 
 
 class TurnState:
-    """What all steps of a turn share."""
+    """The state that all steps of a turn share."""
 
     __slots__ = (
         "asked", "environment", "functions", "key", "line", "memory", "messages", "prepared", "services", "stack",
@@ -57,22 +57,22 @@ class TurnState:
         self.ask(asked)
 
     def ask(self, asked: TurnRequest) -> None:
-        """Let this be what is asked for."""
+        """Set what the client asks for."""
         self.asked = asked
         self.messages = asked.messages
 
     def understand(self, messages: Sequence[Message]) -> None:
-        """Let these messages stand for those of the request."""
+        """Replace the messages of the request with these."""
         self.messages = messages
 
     def prepare(self, functions: FunctionTools, memory: CallMemory | None) -> None:
-        """Take what the graph brings to each of its turns, once."""
+        """Set the tools and the memory of the graph, once per turn."""
         self.prepared = True
         self.functions = functions
         self.memory = memory or self.memory
 
     def identify(self) -> str:
-        """The turn's key: its request's, or one of its own."""
+        """Return the key of the turn: the key of its request, or a new one."""
         self.key = self.key or self.asked.key or self.environment.id()
         return self.key
 
@@ -80,17 +80,17 @@ class TurnState:
         self.services.fillers.answered(self.asked.endpoint, first_word_ms)
 
     async def aclose(self) -> None:
-        """See Turn."""
+        """Stop everything that still runs for this turn, and close what it opened."""
         try:
             await self.line.aclose()
         finally:
             await self.stack.aclose()
-            # Timers of pooled connections keep the context that they were made in, and so this turn: not its request.
+            # Timers of pooled connections hold the context and so this turn. Drop the request, so that it can be freed.
             self.ask(TurnRequest(profile=self.asked.profile))
 
 
 class Turn:
-    """What a node is given beside the state: one step's view of the turn that all steps share."""
+    """What a node gets in addition to the state: one step's view of the turn that all steps share."""
 
     __slots__ = ("_state", "place", "spoke")
 
@@ -99,18 +99,18 @@ class Turn:
     ) -> None:
         self._state = TurnState(asked or TurnRequest(), services, environment)
         self.place = StepPlace()
-        """Where the step stands."""
+        """The place of the step in its graph."""
         self.spoke = False
-        """Whether this step has reached the caller's ear."""
+        """Whether the caller has heard something from this step."""
 
     def at_step(self, place: StepPlace) -> "Turn":
-        """This turn as one step sees it."""
+        """Return this turn as one step sees it."""
         view = copy.copy(self)
         view.place, view.spoke = place, False
         return view
 
     async def emit(self, event: Event) -> None:
-        """Say it. Returns when the reader has room for more."""
+        """Emit the event. Return when the listener is ready for more."""
         if event.audible:
             self.spoke = True
         await self._state.line.send(event)
@@ -122,86 +122,86 @@ class Turn:
 
     @property
     def asked(self) -> TurnRequest:
-        """What the caller asks for, as it came."""
+        """Return the request as it came."""
         return self._state.asked
 
     @property
     def messages(self) -> Sequence[Message]:
-        """What was said, as the caller sent it, or as a step has understood it since."""
+        """Return the messages: those of the request, or those that a step has replaced them with."""
         return self._state.messages
 
     @property
     def request(self) -> Mapping[str, object]:
-        """The request's other fields that are meant for a model."""
+        """Return the other fields of the request that are meant for a model."""
         return self._state.asked.parameters
 
     @property
     def call(self) -> Call:
-        """The call that the turn belongs to."""
+        """Return the call that the turn belongs to."""
         return self._state.asked.call
 
     @property
     def profile(self) -> Profile:
-        """The dialect of the host that called, with what the endpoint sets otherwise."""
+        """Return the profile of the host, with the values that the endpoint sets itself."""
         return self._state.asked.profile
 
     @property
     def endpoint(self) -> str:
-        """The graph's name."""
+        """Return the name of the graph."""
         return self._state.asked.endpoint
 
     @property
     def services(self) -> Services:
-        """What the names in a graph stand for."""
+        """Return the engines that a graph refers to by name."""
         return self._state.services
 
     @property
     def environment(self) -> Environment:
-        """The clock, and where new ids come from."""
+        """Return the environment: the clock, new ids and chance."""
         return self._state.environment
 
     @property
     def line(self) -> Line:
-        """The line to the caller's ear."""
+        """Return the line to the caller."""
         return self._state.line
 
     @property
     def stack(self) -> AsyncExitStack:
-        """What must be closed when the turn ends, however it ends."""
+        """Return the stack of everything that must be closed when the turn ends, also after an error."""
         return self._state.stack
 
     @property
     def memory(self) -> CallMemory:
-        """What is known of the call, where the graph declares a memory."""
+        """Return the memory of the call. It is empty if the graph declares none."""
         return self._state.memory
 
     @property
     def key(self) -> str:
-        """The same for the same turn, however often it is sent; without a call id no turn is the same."""
+        """Return a key that is the same each time the same turn is sent. Without a call id every turn has a new key."""
         return self._state.identify()
 
     @property
     def question(self) -> str:
-        """The last user text, in whatever form the message has; of a very long one the end, where the question is."""
+        """Return the last user text, from any form of message. A very long text is cut to its end."""
         return last_user_text(self.messages)[-LONGEST_QUESTION:]
 
     @property
     def requested_tools(self) -> Mapping[str, object]:
-        """The tools that the request itself declares, by name."""
+        """Return the tools that the request itself declares, by name."""
         tools = self.request.get("tools")
         return {name: tool for tool in tools if (name := tool_name(tool))} if isinstance(tools, Sequence) else {}
 
     def asks_for(self, modality: str, *, absent: bool) -> bool:
-        """Whether the request's `modalities` ask for it; `absent` is what it means that there are none."""
+        """Return whether the request's `modalities` ask for this, or `absent` if the request has no `modalities`."""
         if modality == "audio" and not self.asked.carries_sound:
             return False
         modalities = self.request.get("modalities")
         return modality in modalities if isinstance(modalities, Sequence) and modalities else absent
 
     async def tools(self, servers: Sequence[str]) -> dict[str, tuple[ToolSchema, Toolbox]]:
-        """The graph's own tools, then those of these servers, by name; of two of one name the first.
+        """Return the graph's own tools, then those of these servers, by name. Of two equal names the first one wins.
 
-        A server that is away has none: the call goes on without it.
+        The tools of a server that does not answer are left out, and the turn continues.
         """
         found: dict[str, tuple[ToolSchema, Toolbox]] = {}
         for box in (self._state.functions, *(self.services.toolbox(name) for name in servers)):
@@ -209,26 +209,26 @@ class Turn:
                 for tool in await box.tools():
                     found.setdefault(tool_name(tool), (tool, box))
             except ToolError as error:
-                log.warning("tools are left out", extra={"reason": str(error)})
+                log.warning("the tools of a server were left out", extra={"reason": str(error)})
         return found
 
     def understand(self, messages: Sequence[Message]) -> None:
-        """What the caller said is now known to be this; every later step reads it."""
+        """Replace the messages for all later steps, for example with the words of the caller's speech."""
         self._state.understand(messages)
 
     @property
     def prepared(self) -> bool:
-        """Whether it has its graph's memory, tools and outlets."""
+        """Return whether the turn has the memory, tools and outlets of its graph."""
         return self._state.prepared
 
     def prepare(self, functions: FunctionTools, memory: CallMemory | None) -> None:
-        """Take what the graph brings to each of its turns, once."""
+        """Set the tools and the memory of the graph, once per turn."""
         self._state.prepare(functions, memory)
 
     def ask(self, asked: TurnRequest) -> None:
-        """Let this be what is asked for: in Studio it is known at the first step only."""
+        """Set what the client asks for. In Studio it is known only at the first step."""
         self._state.ask(asked)
 
     async def aclose(self) -> None:
-        """Stop whatever still runs for this turn and close what it opened."""
+        """Stop everything that still runs for this turn, and close what it opened."""
         await self._state.aclose()

@@ -1,8 +1,8 @@
-"""The caller's messages as a model may see them: mended where a call left them broken, without what only hosts read.
+"""Converts the caller's messages for a model: repairs broken histories, and removes fields that only hosts read.
 
-A voice call breaks histories: an interruption leaves a tool call without its result, hosts cut what was not heard, keep
-the newest messages only, and greet before anybody spoke. Strict providers answer each of these with a 400, and then
-every later turn of the call fails too.
+A voice call breaks histories. A barge-in leaves a tool call without its result. Hosts cut what the caller did not hear,
+keep only the newest messages, and greet before anybody has spoken. Strict providers answer each of these with a 400,
+and then every later turn of the call fails too.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +21,17 @@ _FIELDS = frozenset(
         "reasoning", "reasoning_content", "reasoning_details", "annotations", "cache_control", "prefix", "partial",
     }
 )  # fmt: skip
-"""What providers read. Hosts add turn_id, timestamp, metadata, created_at …, which some providers refuse."""
+"""The fields that providers read. Hosts add turn_id, timestamp, metadata, created_at …, which some providers refuse."""
 _RULES = ("system", "developer")
 
 
 def upstream_messages(messages: Sequence[Message]) -> list[Message]:
-    """All the messages, in their order, as one conversation that every provider accepts."""
+    """Return all messages, in their order, as a conversation that every provider accepts."""
     return list(_begun_by_the_caller(joined(paired([_upstream_message(message) for message in messages]))))
 
 
 def _begun_by_the_caller(messages: Iterator[Message]) -> Iterator[Message]:
-    """Some providers refuse a conversation that the assistant begins: a greeting answers the call itself."""
+    """Add a user message before a greeting, because some providers refuse a conversation that the assistant begins."""
     begun = False
     for message in messages:
         if not begun and message.get("role") not in _RULES:

@@ -1,4 +1,4 @@
-"""The audio outlet: the words of a turn become sentences that a voice speaks, while the model goes on talking."""
+"""The voice outlet: it collects words into sentences and lets a voice speak them, while the model goes on."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ _FORMATS: Mapping[str, SoundFormat] = {"pcm16": "pcm16", "pcm": "pcm16", "wav": 
 
 
 def attach_voice(turn: Turn, voice: str, manner: FrameFormat) -> None:
-    """From here on what is said in this turn is heard. Raises VoiceError for a voice that the engine does not have."""
+    """Let a voice speak everything that is said from now on. Raise VoiceError if the engine does not have the voice."""
     engine = turn.services.voice(voice)
     refuse_unknown(voice, engine, manner.voice)
     line = turn.line
@@ -29,9 +29,10 @@ def attach_voice(turn: Turn, voice: str, manner: FrameFormat) -> None:
 def sound_format_of(
     turn: Turn, *, sample_rate: int = 16_000, frame_ms: int = 40, real_time: bool = True, sound: SoundFormat = "pcm16"
 ) -> FrameFormat:
-    """What the request says counts before the endpoint. Raises VoiceError for a format that nobody speaks here.
+    """Return the sound format of the turn. The request's `audio` overrides the parameters, which the endpoint sets.
 
-    A reply that is not streamed is not paced. A host whose contract is raw PCM gets it whatever it calls it.
+    A reply that is not streamed is not paced. A host that requires raw PCM gets it, whatever format it names. Raise
+    VoiceError for an unknown format or an invalid voice name.
     """
     asked = turn.request.get("audio")
     given: Mapping[str, object] = asked if isinstance(asked, Mapping) else {}
@@ -40,9 +41,9 @@ def sound_format_of(
     if turn.profile.raw_sound:
         form = "pcm16"
     if form is None:
-        raise VoiceError("rejected", f"No sound in the format {str(wanted)[:32]!r}. Accepted: {', '.join(_FORMATS)}.")
+        raise VoiceError("rejected", f"Unknown sound format {str(wanted)[:32]!r}. Accepted: {', '.join(_FORMATS)}.")
     voice = given.get("voice")
-    if isinstance(voice, Mapping):  # OpenAI's form of a voice of one's own
+    if isinstance(voice, Mapping):  # OpenAI's form of a custom voice
         voice = voice.get("id")
     if voice is not None and not (isinstance(voice, str) and len(voice) <= _LONGEST_VOICE and voice.isprintable()):
         raise VoiceError("rejected", f"`audio.voice` must be a name of at most {_LONGEST_VOICE} characters.")
@@ -57,24 +58,24 @@ def sound_format_of(
 
 
 class VoiceOutlet:
-    """See the module."""
+    """The outlet that lets a voice speak the words of a turn, sentence by sentence."""
 
     def __init__(self, voice: Voice, frames: Frames, failed: Callable[[BaseException], None]) -> None:
-        """`failed` hears what the voice has failed with, once."""
+        """Create the outlet. `failed` is called once, with the error, if the voice fails."""
         self.sink: Sink = nowhere
         self.promised = False
-        """See the port."""
+        """Whether it has taken words that are certain to be spoken."""
         self._voice = voice
         self._frames = frames
         self._failed = failed
         self._cutter = SentenceCutter()
         self._blank = ""
-        """White space behind the last sentence: a model's empty lines are no sound, but no words may run together."""
+        """White space after the last sentence. Empty lines make no sound, but words must not run together."""
         self._pause: asyncio.TimerHandle | None = None
         self._speaker: VoicePlayer | None = None
 
     async def push(self, event: Event) -> None:
-        """Hold words until their sentence ends; anything else that is heard comes behind what is held."""
+        """Hold words until their sentence ends. Other events that the caller hears come after the held words."""
         if self._speaker is not None:
             self._speaker.raise_failure()
         if isinstance(event, Say):
@@ -85,31 +86,31 @@ class VoiceOutlet:
             if (seconds := self._cutter.pause) is not None:
                 self._pause = asyncio.get_running_loop().call_later(seconds, self._end_sentence)
         elif isinstance(event, Filler):
-            # It fills a silence: none, if a sentence is on its way. Words that are held come behind it.
+            # A filler is needed only if no sentence is on its way. Held words come after it.
             if self._speaker is None or self._speaker.silent:
                 await self._the_speaker().put(Filler(event.text.rstrip() + " "))
         elif event.audible:
             await self.end_words()
             if self._speaker is None and not isinstance(event, Transcript | Audio):
                 await self.sink(event)
-            else:  # also sound that no voice makes: it is heard behind the words, and as fast
+            else:  # also sound from other sources: it is played after the words, at the same pace
                 await self._the_speaker().put(event)
         else:
             await self.sink(event)
 
     async def end_words(self) -> None:
-        """Have spoken what is held."""
+        """Let the voice speak the words that are held."""
         self._stop_waiting()
         await self._say(self._cutter.rest())
 
     async def flush(self) -> None:
-        """Have spoken what is held, and wait for its last frame."""
+        """Let the voice speak the words that are held, and wait for their last frame."""
         await self.end_words()
         if self._speaker is not None:
             await self._speaker.played()
 
     async def aclose(self) -> None:
-        """Fall silent in the middle of a word."""
+        """Stop immediately, even in the middle of a word."""
         self._stop_waiting()
         if self._speaker is not None:
             await self._speaker.aclose()
@@ -125,7 +126,7 @@ class VoiceOutlet:
             speaker.put_now(sentence)
 
     def _with_words(self, sentence: str) -> str:
-        """The sentence, behind what white space stood before it; nothing if it is only more of that."""
+        """Return the sentence with the white space before it, or an empty text if it has only white space."""
         self._blank, sentence = "", self._blank + sentence
         if not sentence.strip():
             self._blank, sentence = sentence, ""

@@ -1,8 +1,8 @@
-"""Sentences in; transcripts, times of words and frames of sound out, as fast as they are heard.
+"""Turns sentences into transcripts, times of words and frames of sound, and sends them as fast as they are played.
 
-Two tasks: one has sentences spoken, the other plays them. So the next sentence is ready when this one ends, also where
-a voice is a server far away. What else is for the ear keeps its place behind the words that came before it, and nobody
-waits for that. A failure is told behind what was made before it.
+It has two tasks: one lets a voice speak the sentences, and the other plays them. So the next sentence is ready when the
+current one ends, even if the voice is on a distant server. Other events that the caller hears keep their place after
+the words before them, and no step waits for that. A failure is reported after everything before it has been played.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from dialgraph.turn.events import Audio, Event, Filler, Transcript, Words
 from dialgraph.turn.frames import Frames
 
 _WAITING = 256
-"""Sentences: a model that writes faster than a caller listens is slowed down, not stored."""
+"""The most sentences that wait. It slows down a model that writes faster than the caller listens."""
 _AHEAD_SECONDS = 10.0
-"""Of sound that is ready to be played."""
+"""The most seconds of sound that are ready to be played."""
 _SAID = re.compile(r"\w")
 _Played = asyncio.Future[None]
-"""Done when all that was put in up to it has left; among the sounds it stands behind them."""
+"""Done when everything that was added before it has been sent. It waits in the queue of sounds after them."""
 
 
 class VoicePlayer:
-    """One turn's voice."""
+    """The voice of one turn."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class VoicePlayer:
         sink: Callable[[Event], Awaitable[None]],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """Inside the event loop: its tasks begin at once. `failed` hears what the voice has failed with, once."""
+        """Start both tasks; this needs a running event loop. `failed` is called once, with the error of the voice."""
         self._voice = voice
         self._frames = frames
         self._sink = sink
@@ -49,18 +49,18 @@ class VoicePlayer:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing is on its way to be heard."""
+        """Return whether nothing is waiting to be played."""
         return self._last is None or self._last.done()
 
     @property
     def full(self) -> bool:
-        """Whether `put` would wait."""
+        """Return whether `put` would wait."""
         return self._waiting.full()
 
     async def put(self, item: str | Event) -> None:
-        """A sentence, a filler, or an event that keeps its place behind them. Waits only while very many wait already.
+        """Add a sentence, a filler, or an event that keeps its place after them. Wait only while the queue is full.
 
-        Raises what the voice has failed with.
+        Raise the error that the voice has failed with.
         """
         self.raise_failure()
         if not self.full:
@@ -68,7 +68,7 @@ class VoicePlayer:
             return
         played = asyncio.get_running_loop().create_future()
         putting = asyncio.ensure_future(self._waiting.put((item, played)))
-        try:  # who waits for room does not wait for a voice that has failed
+        try:  # a voice that has failed ends the waiting too
             await asyncio.wait({putting, self._playback}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not putting.cancel():
@@ -76,23 +76,23 @@ class VoicePlayer:
         self.raise_failure()
 
     def put_now(self, item: str | Event) -> None:
-        """The same without waiting, where it is not full."""
+        """Add an item without waiting. The queue must not be full."""
         self._last = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((item, self._last))
 
     async def played(self) -> None:
-        """Return when all of it has left. Raises what the voice has failed with."""
+        """Return when everything has been sent. Raise the error that the voice has failed with."""
         if self._last is not None:
             await asyncio.wait({self._last, self._playback}, return_when=asyncio.FIRST_COMPLETED)
         self.raise_failure()
 
     def raise_failure(self) -> None:
-        """What the voice has failed with, once all that was made before it has been played."""
+        """Raise the error that the voice has failed with, once everything before it has been played."""
         if self._playback.done() and not self._playback.cancelled() and (error := self._playback.exception()):
             raise error
 
     async def aclose(self) -> None:
-        """Fall silent in the middle of a word."""
+        """Stop immediately, even in the middle of a word."""
         self._synthesis.cancel()
         self._playback.cancel()
         await asyncio.wait({self._synthesis, self._playback})
@@ -112,19 +112,19 @@ class VoicePlayer:
                 else:
                     await self._sound.put(item)
                 await self._sound.put(played)
-        except Exception as error:  # noqa: BLE001 (whatever it is, what was made before it is heard first)
+        except Exception as error:  # noqa: BLE001 (the sound before any error is played first)
             await self._sound.put(error)
 
     async def _have_sentence_spoken(self, sentence: str, *, filler: bool) -> None:
         frames = self._frames
         frames.ends = sentence[-1:]
         transcript: Event | None = Transcript(frames.id, sentence, filler)
-        if _SAID.search(sentence):  # else nothing of it can be said
+        if _SAID.search(sentence):  # otherwise there is nothing to say
             begun_ms = frames.elapsed_ms
             frames.begin(self._voice.sample_rate)
             async with aclosing(self._voice.speak(sentence.strip(), frames.manner.voice)) as sounds:
                 async for sound in sounds:
-                    # Not before there is a sound: hosts remember the transcript as what was heard.
+                    # Only when there is sound, because hosts remember the transcript as what the caller heard.
                     if transcript is not None:
                         await self._sound.put(transcript)
                         transcript = None

@@ -1,1 +1,1 @@
-"""Who asks, and what they said."""
+"""Users and their conversations."""

@@ -1,4 +1,4 @@
-"""The Embedder port, the table from URL scheme to engine, and the embedded engine: no download, any language."""
+"""The Embedder port, the table from URL scheme to engine, and the built-in embedder: no download, any language."""
 
 import math
 import zlib
@@ -16,42 +16,42 @@ from dialgraph.language.words import FIRST_HAN, HAN_CHARACTER, is_stop_word, wor
 from dialgraph.meaning import EmbedderAddress
 
 Vectors = NDArray[np.float32]
-"""Shape (texts, dimension), or (dimension,) for one; of unit length."""
+"""Vectors of unit length: shape (texts, dimension), or (dimension,) for one text."""
 
 
 class EmbedError(Exception):
-    """Texts could not be embedded. The message names the embedder and no secret."""
+    """Texts could not be embedded. The message names the embedder and contains no secret."""
 
 
 class Embedder(Protocol):
-    """Text → vectors of unit length whose inner product is a similarity."""
+    """Text → vectors of unit length. The inner product of two vectors is their similarity."""
 
     name: str
-    """What is written into an index; another name means that the index must be built again."""
+    """Stored with an index. If the name changes, the index must be built again."""
     dimension: int
-    """Numbers a vector; 0 as long as nobody has asked."""
+    """The length of a vector; 0 until the first text has been embedded."""
     counts: float
-    """What full similarity adds to a passage's score, where 1 is all that was asked."""
+    """How much full similarity adds to a passage's score. A passage that holds all that was asked has about 1."""
     unrelated: float
-    """The similarity that texts about different things usually have; it adds nothing."""
+    """The usual similarity of texts about different things. It adds nothing to a score."""
 
     proposes_up_to: int
-    """Passages of a store up to which vectors propose passages of their own; in a larger one they only score."""
+    """The most passages of a store in which vectors find passages by themselves. In a larger one they only score."""
     hashing: bool
-    """Whether it is the embedded one, whose vectors come with a text's analysis."""
+    """Whether this is the built-in embedder, whose vectors are computed together with a text's analysis."""
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
-        """One vector a text."""
+        """Return one vector for each text. Raises EmbedError."""
 
     async def question(self, text: str) -> Vectors:
-        """The question's vector, shape (dimension,)."""
+        """Return the question's vector, shape (dimension,). Raises EmbedError."""
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close everything that the embedder has opened."""
 
 
 def of_unit_length(vectors: Vectors) -> Vectors:
-    """The vectors, shape (texts, dimension), as the port has them."""
+    """Return the vectors, shape (texts, dimension), scaled to unit length."""
     normalised: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     return normalised.astype(np.float32)
 
@@ -66,7 +66,7 @@ ENGINES = {
 
 
 def open_embedder(name: str, address: EmbedderAddress) -> Embedder:
-    """Return the engine that the address names. `name` is what settings, graphs and errors call it."""
+    """Return the engine that the address names. `name` is its name in settings, graphs and errors."""
     return cast(Embedder, engine_of("embedder", name, address.url, ENGINES)(name, address))
 
 
@@ -75,37 +75,37 @@ _SHORTEST_GRAM, _LONGEST_GRAM = 3, 5
 
 
 class HashingEmbedder:
-    """Each unit and each piece of a Latin word goes to one dimension with a sign, both from its hash.
+    """The built-in embedder. It hashes each unit, and each piece of a Latin word, to one dimension and a sign.
 
-    It knows spelling and no meaning: "invaded" is near "invader", and "dog" as far from "hound" as from "stone".
-    So it finds what words alone miss by an ending or a slip of the pen, and counts little beside them.
+    It knows spelling but not meaning: "invaded" is near "invader", but "dog" is as far from "hound" as from "stone".
+    So it finds words with another ending or a typing error, and counts little compared with the words themselves.
     """
 
     name = f"hashing-{DIMENSION}-3"
     dimension = DIMENSION
     counts = 0.1
     unrelated = 0.0
-    proposes_up_to = 5_000  # no graph finds its way among hashes, and comparing all takes its time
+    proposes_up_to = 5_000  # a graph index does not work on hashes, and comparing all vectors is slow
     hashing = True
 
     def __init__(self, name: str = "main", address: EmbedderAddress | None = None) -> None:
         pass
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
-        """See the port."""
+        """Return the hashed vectors of the texts."""
         return hashed([Counter(words(text)) for text in texts])
 
     async def question(self, text: str) -> Vectors:
-        """See the port."""
+        """Return the hashed vector of the question."""
         vector: Vectors = hashed([Counter(words(text))])[0]
         return vector
 
     async def aclose(self) -> None:
-        """See the port: nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def hashed(units: Sequence[Counter[str]]) -> Vectors:
-    """The vectors of texts whose units have been counted."""
+    """Return the vectors of texts, given the counts of their units."""
     vectors = np.zeros((len(units), DIMENSION), dtype=np.float32)
     for row, counts in zip(vectors, units, strict=True):
         latin: list[tuple[str, int]] = []
@@ -116,7 +116,7 @@ def hashed(units: Sequence[Counter[str]]) -> Vectors:
                 continue
             if unit[0] < FIRST_HAN or not HAN_CHARACTER.match(unit):
                 latin.append((unit, count))
-            else:  # one piece, itself
+            else:  # a Han unit is not split into pieces
                 numbers.append(zlib.crc32(unit.encode()))
                 values.append(math.sqrt(weight(unit)) * (1 + math.log(count)))
         if latin:
@@ -131,7 +131,7 @@ def hashed(units: Sequence[Counter[str]]) -> Vectors:
 
 @lru_cache(maxsize=16_384)
 def _vector(unit: str) -> Vectors:
-    """A Latin unit's own vector, the sum of its pieces."""
+    """Return the vector of a Latin unit: the sum over its pieces."""
     marked = f"<{unit}>"
     pieces = [unit]
     for size in range(_SHORTEST_GRAM, _LONGEST_GRAM + 1):

@@ -1,4 +1,4 @@
-"""JSON over HTTP to a server of the operator's: no redirects, a deadline, a bound, and faults that tell no secret."""
+"""JSON over HTTP to a server that the operator chose: no redirects, a deadline, a size limit, no secrets in errors."""
 
 import asyncio
 from typing import Any
@@ -11,22 +11,22 @@ _CONNECT_SECONDS = 3.0
 
 
 class HttpError(Exception):
-    """The server did not answer as it should."""
+    """The server did not answer as expected."""
 
     def __init__(self, said: str, *, passing: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(said)
         self.passing = passing
-        """Whether it may be gone in a moment."""
+        """Whether the error may be temporary."""
         self.retry_after = retry_after
-        """Seconds that the server asked for, at most ten."""
+        """Seconds to wait, as the server asked; at most ten."""
 
 
 class JsonClient:
-    """One server. Opened at the first use, in the event loop that uses it."""
+    """A client for one server. It opens at first use, in the event loop that uses it."""
 
     def __init__(self, base_url: str, api_key: str) -> None:
         if not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"{base_url!r} is no address. Accepted: http://… or https://….")
+            raise ValueError(f"{base_url!r} is not a valid address. Accepted: http://… or https://….")
         self._base_url = base_url
         self._headers = {"content-type": "application/json"}
         if api_key:
@@ -34,7 +34,7 @@ class JsonClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, path: str, body: object, seconds: float) -> Any:
-        """The JSON that the server answers. Raises HttpError."""
+        """Post a JSON body and return the JSON of the answer. Raises HttpError."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._post(path, body)
@@ -69,4 +69,4 @@ class JsonClient:
         try:
             return orjson.loads(data)
         except orjson.JSONDecodeError as error:
-            raise HttpError("the server's answer is no JSON") from error
+            raise HttpError("the server's answer is not valid JSON") from error

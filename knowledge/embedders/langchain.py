@@ -1,4 +1,4 @@
-"""LangChain's OpenAI embeddings as an embedder: `langchain:openai`. For servers that only its client knows."""
+"""LangChain's OpenAI embeddings as an embedder (`langchain:openai`), for servers that only its client supports."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from knowledge.embedders.embed import EmbedError, Vectors, of_unit_length
 
 
 class LangChainEmbedder:
-    """See the module."""
+    """Embeds texts with LangChain's OpenAI client."""
 
     proposes_up_to = 10**9
     hashing = False
@@ -25,7 +25,7 @@ class LangChainEmbedder:
         self.dimension = 0
         self.counts, self.unrelated = address.weights()
         self._label = name
-        # Its check of lengths downloads a tokeniser; our pieces are shorter than any model's limit.
+        # The client's length check downloads a tokeniser. Our pieces are shorter than any model's limit.
         self._embeddings = OpenAIEmbeddings(
             model=model,
             openai_api_key=SecretStr(address.api_key.get_secret_value() or "none"),
@@ -33,14 +33,14 @@ class LangChainEmbedder:
         )
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
-        """See the port."""
+        """Return the vectors from the server. Raises EmbedError."""
         try:
             return self._unit(await self._embeddings.aembed_documents(list(texts)))
         except OpenAIError as error:
             raise EmbedError(f"embedder {self._label!r}: the server failed ({type(error).__name__}).") from error
 
     async def question(self, text: str) -> Vectors:
-        """See the port."""
+        """Return the question's vector from the server. Raises EmbedError."""
         try:
             vector: Vectors = self._unit([await self._embeddings.aembed_query(text)])[0]
         except OpenAIError as error:
@@ -48,7 +48,7 @@ class LangChainEmbedder:
         return vector
 
     async def aclose(self) -> None:
-        """See the port. LangChain has no way to close its client."""
+        """Close the client inside LangChain, which has no method for this."""
         await self._embeddings.async_client._client.close()
 
     def _unit(self, found: Sequence[Sequence[float]]) -> Vectors:

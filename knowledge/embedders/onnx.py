@@ -1,6 +1,7 @@
-"""A local model of sentences: a folder with `model.onnx` and `tokenizer.json`, through onnxruntime. Extra `onnx`.
+"""A local sentence model: a folder with `model.onnx` and `tokenizer.json`, run by onnxruntime. Needs the extra `onnx`.
 
-The mean of the last hidden states over the tokens that count, of unit length, as sentence-transformers' models have it.
+A vector is the mean of the last hidden states over the tokens that are not padding, scaled to unit length. The models
+of sentence-transformers do the same.
 """
 
 import hashlib
@@ -18,11 +19,11 @@ from knowledge.embedders.embed import EmbedError, Vectors, of_unit_length
 
 _BATCH = 16
 _LONGEST = 256
-"""Tokens of a text; the models that this is for were trained on so many."""
+"""The most tokens that are read of a text; the supported models were trained with this many."""
 
 
 class OnnxEmbedder:
-    """`onnx:FOLDER`. One thread of its own: a question waits for a batch of sixteen texts at most."""
+    """The engine of `onnx:FOLDER`. It has one thread: a question waits for at most one batch of sixteen texts."""
 
     proposes_up_to = 10**9
     hashing = False
@@ -37,7 +38,7 @@ class OnnxEmbedder:
             raise ValueError(f"embedder {name!r} needs the extra `onnx`: pip install dialgraph[onnx].") from error
         for file in ("model.onnx", "tokenizer.json"):
             if not (folder / file).is_file():
-                raise ValueError(f"embedder {name!r}: its folder holds no {file}.")
+                raise ValueError(f"embedder {name!r}: its folder does not contain {file}.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
@@ -55,7 +56,7 @@ class OnnxEmbedder:
         self.dimension = int(self._embed(["a"]).shape[1])
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
-        """See the port."""
+        """Return the vectors, computed in batches of sixteen texts."""
         parts = [
             await in_thread(self._embed, texts[at : at + _BATCH], executor=self._thread)
             for at in range(0, len(texts), _BATCH)
@@ -63,12 +64,12 @@ class OnnxEmbedder:
         return np.concatenate(parts)
 
     async def question(self, text: str) -> Vectors:
-        """See the port."""
+        """Return the question's vector."""
         vector: Vectors = (await in_thread(self._embed, [text], executor=self._thread))[0]
         return vector
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Stop the thread."""
         await in_thread(self._thread.shutdown)
 
     def _embed(self, texts: Sequence[str]) -> Vectors:
@@ -83,5 +84,5 @@ class OnnxEmbedder:
             mask = given["attention_mask"][:, :, np.newaxis].astype(np.float32)
             states = (states * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1e-9)
         if states.ndim != 2 or len(states) != len(texts):
-            raise EmbedError(f"embedder {self._label!r}: the model's output has the shape {states.shape}.")
+            raise EmbedError(f"embedder {self._label!r}: the model's output has the unexpected shape {states.shape}.")
         return of_unit_length(states)

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible `/embeddings`: batches for documents, one request for a question."""
+"""Embeddings from any OpenAI-compatible `/embeddings`: batches for documents, one request for a question."""
 
 import asyncio
 from collections import OrderedDict
@@ -19,14 +19,14 @@ _REMEMBERED = 1_000
 
 
 class OpenAIEmbedder:
-    """`https://…/v1`, the model's name, a key. What a question's vector was is remembered for a while."""
+    """Embeds texts on a server, given its address, the model's name and a key. Caches the vectors of questions."""
 
     proposes_up_to = 10**9
     hashing = False
 
     def __init__(self, name: str, address: EmbedderAddress) -> None:
         if not address.model:
-            raise ValueError(f"embedder {name!r}: the server's name of the model is missing. Set its `model`.")
+            raise ValueError(f"embedder {name!r}: `model` is missing. Set it to the server's name for the model.")
         self.name = f"openai:{address.model}"
         self.dimension = 0
         self.counts, self.unrelated = address.weights()
@@ -36,7 +36,7 @@ class OpenAIEmbedder:
         self._questions: OrderedDict[str, Vectors] = OrderedDict()
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
-        """See the port. A server that is busy or away for a moment is asked again."""
+        """Return the vectors from the server, in batches. Try again if the server is busy or away for a moment."""
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def some(batch: Sequence[str]) -> Vectors:
@@ -52,7 +52,7 @@ class OpenAIEmbedder:
         return np.concatenate([task.result() for task in tasks])
 
     async def question(self, text: str) -> Vectors:
-        """See the port. Asked once, within two seconds: a caller is waiting."""
+        """Return the question's vector. Ask once, for at most two seconds, because a caller is waiting."""
         if text in self._questions:
             self._questions.move_to_end(text)
             return self._questions[text]
@@ -63,7 +63,7 @@ class OpenAIEmbedder:
         return vector
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _with_patience(self, texts: Sequence[str]) -> Vectors:
@@ -87,7 +87,9 @@ class OpenAIEmbedder:
         except (KeyError, TypeError, ValueError) as error:
             raise EmbedError(f"embedder {self._label!r}: the server's answer holds no embeddings.") from error
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise EmbedError(f"embedder {self._label!r}: the server gave {len(found)} vectors for {len(texts)} texts.")
+            raise EmbedError(
+                f"embedder {self._label!r}: the server returned {len(found)} vectors for {len(texts)} texts."
+            )
         if self.dimension not in (0, vectors.shape[1]):
             raise EmbedError(
                 f"embedder {self._label!r}: the server changed from {self.dimension} to {vectors.shape[1]} dimensions."

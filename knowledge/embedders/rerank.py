@@ -1,4 +1,4 @@
-"""The Reranker port, and the engine for `/rerank` as Cohere, Jina, vLLM and others serve it."""
+"""The Reranker port, and the engine for servers with `/rerank`, such as Cohere, Jina and vLLM."""
 
 import logging
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ log = logging.getLogger(__name__)
 
 
 class Reranker(Protocol):
-    """Reads question and passage together, and orders the best few anew."""
+    """Reads the question and a passage together, to give the best few passages a better order."""
 
     async def scores(self, question: str, passages: Sequence[str]) -> list[float] | None:
-        """One score a passage, 0 to 1; None if the reranker is away, and the order stays."""
+        """Return one score for each passage, 0 to 1; None if the reranker failed, so that the order stays as it is."""
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Close everything that the reranker has opened."""
 
 
 def open_reranker(name: str, address: RerankerAddress) -> Reranker:
-    """The engine that the URL names; there is one."""
+    """Return the engine that the URL names. There is only one. Raises ValueError."""
     try:
         return HttpReranker(name, address)
     except ValueError as error:
@@ -29,7 +29,7 @@ def open_reranker(name: str, address: RerankerAddress) -> Reranker:
 
 
 class HttpReranker:
-    """See the module."""
+    """Reranks passages on a server with `/rerank`."""
 
     def __init__(self, name: str, address: RerankerAddress) -> None:
         self._name = name
@@ -37,7 +37,7 @@ class HttpReranker:
         self._client = JsonClient(address.url.rstrip("/"), address.api_key.get_secret_value())
 
     async def scores(self, question: str, passages: Sequence[str]) -> list[float] | None:
-        """See the port."""
+        """Return the server's scores, limited to 0 to 1; None if the server failed or left out a passage."""
         body = {"query": question, "documents": list(passages), "top_n": len(passages)}
         if self._address.model:
             body["model"] = self._address.model
@@ -45,15 +45,21 @@ class HttpReranker:
             said = await self._client.post("/rerank", body, self._address.seconds)
             found = {int(one["index"]): float(one["relevance_score"]) for one in said["results"]}
         except HttpError as error:
-            log.warning("a search goes on without its reranker", extra={"reranker": self._name, "reason": str(error)})
+            log.warning(
+                "a reranker failed; the search continued without it",
+                extra={"reranker": self._name, "reason": str(error)},
+            )
             return None
         except (KeyError, TypeError, ValueError):
-            log.warning("a search goes on without its reranker", extra={"reranker": self._name, "reason": "no scores"})
+            log.warning(
+                "a reranker failed; the search continued without it",
+                extra={"reranker": self._name, "reason": "no scores"},
+            )
             return None
         if set(found) != set(range(len(passages))):
             return None
         return [min(max(found[at], 0.0), 1.0) for at in range(len(passages))]
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Close the connections."""
         await self._client.aclose()

@@ -1,4 +1,4 @@
-"""Documents as lines of JSON: what a store exports, and another one takes in."""
+"""Documents as lines of JSON, which one store exports and another imports."""
 
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from knowledge.store import Store
 
 
 async def exported(store: Store) -> AsyncGenerator[bytes, None]:
-    """A line a document: its name, tags, media type, and pieces with their places."""
+    """Yield one line for each document: its name, tags, media type, and pieces with their places."""
     async for document in store.export():
         pieces = [
             {"text": one.text, "heading": one.heading, "page": one.page, "start": one.start, "end": one.end}
@@ -22,7 +22,7 @@ async def exported(store: Store) -> AsyncGenerator[bytes, None]:
 
 
 def imported(lines: Iterable[bytes]) -> list[Document]:
-    """The documents. Raises StoreError with the number of a line that is none."""
+    """Return the documents. Raises StoreError with the number of the first line that is not valid."""
     documents = []
     for number, line in enumerate(lines, 1):
         try:
@@ -41,5 +41,5 @@ def imported(lines: Iterable[bytes]) -> list[Document]:
                 Document(data["name"], pieces=pieces, tags=tuple(data["tags"]), media_type=data["media_type"])
             )
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"Line {number} is no exported document.") from error
+            raise StoreError(f"Line {number} is not an exported document.") from error
     return documents

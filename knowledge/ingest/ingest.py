@@ -1,4 +1,7 @@
-"""Take files in: claim a job, read its file in a child process, write its passages as they come, tell how far it is."""
+"""The worker that adds files to stores.
+
+It claims a job, reads its file in a child process, writes the passages as they come, and reports its progress.
+"""
 
 import asyncio
 import hashlib
@@ -28,22 +31,22 @@ log = logging.getLogger(__name__)
 
 _TELL_SECONDS = 0.5
 _LOOK_SECONDS = 5.0
-"""How often an idle worker looks for jobs that another process left."""
+"""How often an idle worker checks for jobs that another process left."""
 
 Progress = Callable[[Job, int, int], None]
-"""Hears a job, how many of its passages are written, and how many there are."""
+"""Called with a job, how many of its passages are written, and how many there are."""
 
 
 class _CancelledError(Exception):
-    """Somebody cancelled the job that is running."""
+    """The running job was cancelled."""
 
 
 def unwatched(job: Job, done: int, total: int) -> None:
-    """A progress that nobody follows."""
+    """Ignore the progress."""
 
 
 class Ingestion:
-    """One process's worker: one file at a time, so that calls keep the other core."""
+    """The worker of one process. It reads one file at a time, so that the other core is free for calls."""
 
     def __init__(self, jobs: Jobs, store: Callable[[str], Store]) -> None:
         self.jobs = jobs
@@ -57,39 +60,39 @@ class Ingestion:
         return job
 
     async def submit_if(self, there: Select[Any], store: str, document: str, source: bytes) -> Job | None:
-        """The same if this finds something, in the same transaction; else None."""
+        """Submit the file if the query `there` finds a row, in the same transaction; else return None."""
         job = await self.jobs.submit_if(there, store, document, source)
         self._woken.set()
         return job
 
     def wake(self) -> None:
-        """Look into the queue at once."""
+        """Let the worker check the queue immediately."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled. A job that is cut short then waits for the next worker."""
+        """Work until cancelled. A job that is interrupted then waits for the next worker."""
         while True:
             self._woken.clear()
             try:
                 await self.work_off()
             except Exception:
-                # The boundary of the worker: a database that is away for a moment must not end it.
-                log.exception("the worker that takes files in goes on after a fault")
+                # No error may end the worker, for example when the database is away for a moment.
+                log.exception("the ingestion worker failed; it will run again")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _LOOK_SECONDS)
 
     async def work_off(self, only: Sequence[str] | None = None, progress: Progress = unwatched) -> None:
-        """Do every job that waits (of these, if they are named), then return."""
+        """Do every waiting job, or only those in `only`, then return."""
         while claimed := await self._claimed(only):
             await self._do(*claimed, progress)
 
     async def _claimed(self, only: Sequence[str] | None) -> tuple[Job, bytes] | None:
-        """The next job; none stays claimed by a worker that was stopped in that moment."""
+        """Return the next job. If the worker is stopped at this moment, give the job back."""
         claiming = asyncio.ensure_future(self.jobs.claim(only))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            with suppress(DatabaseError):  # then its lease runs out
+            with suppress(DatabaseError):  # then its lease expires
                 await to_the_end(self._give_back(claiming))
             raise
 
@@ -104,7 +107,7 @@ class Ingestion:
         except _CancelledError:
             return
         except asyncio.CancelledError:
-            with suppress(DatabaseError):  # then its lease runs out
+            with suppress(DatabaseError):  # then its lease expires
                 await to_the_end(self.jobs.release(job.id))
             raise
         except (ParseError, EmptyDocumentError) as error:
@@ -112,8 +115,10 @@ class Ingestion:
         except (StoreError, EmbedError) as error:
             await self.jobs.end(job.id, "failed", str(error), fault="server")
         except Exception:
-            log.exception("a file could not be taken in", extra={"store": job.store})
-            await self.jobs.end(job.id, "failed", "The file could not be taken in; the log says why.", fault="server")
+            log.exception("a file could not be added", extra={"store": job.store})
+            await self.jobs.end(
+                job.id, "failed", "The file could not be added. The log has the reason.", fault="server"
+            )
         else:
             await self.jobs.end(job.id, "done", done=done)
         finally:
@@ -141,7 +146,10 @@ class Ingestion:
     async def _batches(
         self, job: Job, total: int, said: AsyncGenerator[Frame, None], progress: Progress
     ) -> AsyncGenerator[Sequence[AnalysedPiece], None]:
-        """The pieces as they come; between them the job's row is told, and asked whether to go on."""
+        """Yield the pieces as they come. Between batches, report the progress in the row of the job.
+
+        Stop if the job has been cancelled.
+        """
         done = 0
         told = monotonic()
         await self._tell(job, 0, total)

@@ -1,4 +1,7 @@
-"""The queue of files that are to be taken in: rows, so that a kill loses nothing and two processes share the work."""
+"""The queue of files that are to be added to stores.
+
+The jobs are rows: no job is lost when a process is killed, and two processes share the work.
+"""
 
 import time
 from collections.abc import Sequence
@@ -16,19 +19,19 @@ from dialgraph.storage.text import cleaned
 from knowledge.document import QueueFullError, checked_name
 
 MOST_WAITING = 1_000
-"""Files in the queue of all stores; more are refused, not lost."""
+"""The most waiting files of all stores together. Further files are refused, not lost."""
 MOST_TRIES = 3
-"""A file that was begun so often and never ended stops whoever takes it."""
+"""A file that was begun this often and never finished probably kills every process that reads it."""
 LEASE_SECONDS = 15
-"""How long nobody else takes a job from one who does not tell that he is alive."""
+"""How long a job stays with a worker that no longer reports."""
 FINISHED = ("done", "failed", "cancelled")
 FAILED_SECONDS = 24 * 3600
-"""How long a file that could not be read is kept, to be tried again."""
+"""How long a file that could not be read stays stored, so that it can be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file on its way into a store."""
+    """A file that is to be added to a store."""
 
     id: str
     store: str
@@ -38,15 +41,15 @@ class Job:
     """`queued`, `running`, `done`, `failed` or `cancelled`."""
     done: int
     total: int
-    """Passages that were written, and that there will be; 0 until the file has been read."""
+    """How many passages are written, and how many there will be; 0 until the file has been read."""
     error: str
-    """Why it failed, in a sentence."""
+    """Why it failed, in one sentence."""
     fault: str
-    """Whose fault that was: `document` or `server`."""
+    """What caused the failure: `document` or `server`."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self.state in FINISHED
 
 
@@ -57,13 +60,13 @@ class Jobs:
         self._database = database
 
     async def submit(self, store: str, document: str, source: bytes, tags: Sequence[str] = ()) -> Job:
-        """Put a file into the queue. Raises QueueFullError, and StoreError for a name that cannot be kept."""
+        """Put a file into the queue. Raises QueueFullError, and StoreError if the name is not valid."""
         with patient(UPLOAD_SECONDS):
             async with self._database.transaction() as connection:
                 return await _submitted(connection, store, document, source, tags)
 
     async def submit_if(self, there: Select[Any], store: str, document: str, source: bytes) -> Job | None:
-        """The same if this finds something, in the same transaction; else None."""
+        """Submit the file if the query `there` finds a row, in the same transaction; else return None."""
         with patient(UPLOAD_SECONDS):
             async with self._database.transaction() as connection:
                 if await connection.scalar(there) is None:
@@ -71,7 +74,7 @@ class Jobs:
                 return await _submitted(connection, store, document, source, ())
 
     async def bytes_of(self, stores: Sequence[str]) -> int:
-        """How much these stores keep: the files that wait or failed, and the text of what was taken in."""
+        """Return how much these stores hold: the files that wait or failed, and the text of their documents."""
         waiting = select(func.coalesce(func.sum(func.length(JOB.c.source)), 0)).where(JOB.c.store.in_(stores))
         held = (
             select(func.coalesce(func.sum(DOCUMENT.c.characters), 0))
@@ -82,7 +85,7 @@ class Jobs:
             return int(await connection.scalar(waiting) or 0) + int(await connection.scalar(held) or 0)
 
     async def expire(self) -> None:
-        """Delete the files that failed long ago."""
+        """Delete the files that failed and are older than FAILED_SECONDS."""
         before = time.time_ns() - FAILED_SECONDS * 1_000_000_000
         old = (JOB.c.state == "failed", JOB.c.created_at < before)
         with patient():
@@ -90,19 +93,22 @@ class Jobs:
                 await connection.execute(delete(JOB).where(*old))
 
     async def get(self, job: str) -> Job | None:
-        """The job of this id."""
+        """Return the job with this id, or None."""
         async with self._database.reading() as connection:
             row = (await connection.execute(select(*_SHOWN).where(JOB.c.id == cleaned(job)))).first()
         return _job(row) if row else None
 
     async def of_store(self, store: str) -> list[Job]:
-        """The store's jobs, oldest first."""
+        """Return the store's jobs, oldest first."""
         async with self._database.reading() as connection:
             rows = await connection.execute(select(*_SHOWN).where(JOB.c.store == store).order_by(JOB.c.created_at))
             return [_job(row) for row in rows]
 
     async def claim(self, only: Sequence[str] | None = None) -> tuple[Job, bytes] | None:
-        """The next job and its file, now running: one that waits, or whose runner has gone silent."""
+        """Claim the next job. Return it with its file, or None if there is no job.
+
+        A job can be claimed if it waits, or if its worker has stopped reporting.
+        """
         now = int(time.time())
         free = or_(JOB.c.state == "queued", and_(JOB.c.state == "running", JOB.c.leased_until < now))
         wanted = select(JOB.c.id, JOB.c.tries).where(free)
@@ -119,7 +125,7 @@ class Jobs:
             if found.tries >= MOST_TRIES:
                 values = {
                     "state": "failed",
-                    "error": "Whoever read the file was stopped, each time.",
+                    "error": "The process that read the file was stopped every time.",
                     "fault": "document",
                 }
             changed = update(JOB).where(JOB.c.id == found.id).values(values).returning(*_SHOWN, JOB.c.source)
@@ -129,20 +135,23 @@ class Jobs:
         return _job(row), bytes(row.source or b"")
 
     async def beat(self, job: str) -> None:
-        """The runner is alive, though he has nothing to tell."""
+        """Extend the lease of a running job that has no progress to report."""
         values = {"leased_until": int(time.time()) + LEASE_SECONDS}
         async with self._database.transaction() as connection:
             await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
 
     async def tell(self, job: str, done: int, total: int) -> bool:
-        """The runner is alive and so far. Returns whether he is to go on: nobody cancelled."""
+        """Report progress and extend the lease. Returns whether to continue: False if the job was cancelled."""
         values = {"done": done, "total": total, "leased_until": int(time.time()) + LEASE_SECONDS}
         async with self._database.transaction() as connection:
             changed = update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values)
             return bool((await connection.execute(changed)).rowcount)
 
     async def end(self, job: str, state: str, error: str = "", done: int = 0, fault: str = "") -> None:
-        """The job is done, or failed for a reason; the file of a failed one is kept, to be tried again."""
+        """End the job as `done`, or as `failed` for a reason.
+
+        The file of a failed job stays stored, so that it can be tried again.
+        """
         values: dict[str, Any] = {"state": state, "error": error[:500], "fault": fault, "leased_until": 0}
         if state == "done":
             values |= {"source": None, "done": done, "total": done}
@@ -150,19 +159,22 @@ class Jobs:
             await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
 
     async def complete(self, connection: AsyncConnection, job: str, done: int) -> bool:
-        """It is done, in the transaction in which its passages are seen. Returns whether it ran: nobody cancelled."""
+        """End the job as done, in the transaction that makes its passages visible.
+
+        Returns whether it was still running: False if it was cancelled.
+        """
         values = {"state": "done", "source": None, "done": done, "total": done, "error": "", "leased_until": 0}
         running = update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values)
         return bool((await connection.execute(running)).rowcount)
 
     async def release(self, job: str) -> None:
-        """The runner stops, and the job is not his fault: it waits again, as if it had not been begun."""
+        """Put the job back into the queue as if it had not been begun: its worker stops through no fault of the job."""
         values = {"state": "queued", "leased_until": 0, "tries": JOB.c.tries - 1}
         async with self._database.transaction() as connection:
             await connection.execute(update(JOB).where(JOB.c.id == job, JOB.c.state == "running").values(values))
 
     async def cancel(self, job: str) -> bool:
-        """Stop it, wherever it is. Returns whether there was something to stop."""
+        """Cancel a job that waits or runs. Returns whether there was one."""
         values = {"state": "cancelled", "source": None, "leased_until": 0}
         open_job = (JOB.c.id == job, JOB.c.state.in_(("queued", "running")))
         async with self._database.transaction() as connection:
@@ -171,14 +183,14 @@ class Jobs:
         return stopped
 
     async def retry(self, job: str) -> bool:
-        """Let a failed one wait again. Returns whether it had failed."""
+        """Put a failed job back into the queue. Returns whether it had failed."""
         values = {"state": "queued", "tries": 0, "error": "", "fault": "", "done": 0, "total": 0}
         async with self._database.transaction() as connection:
             failed = update(JOB).where(JOB.c.id == job, JOB.c.state == "failed").values(values)
             return bool((await connection.execute(failed)).rowcount)
 
     async def forget(self, job: str) -> None:
-        """Delete a job that is over; a failed one goes with its file."""
+        """Delete a job that has ended, and the file of a failed one."""
         async with self._database.transaction() as connection:
             await connection.execute(delete(JOB).where(JOB.c.id == job, JOB.c.state.in_(FINISHED)))
         await self._database.forget_old_pages()
@@ -193,7 +205,7 @@ async def _submitted(connection: AsyncConnection, store: str, document: str, sou
     checked_name(document)
     waiting = select(func.count()).select_from(JOB).where(JOB.c.state.in_(("queued", "running")))
     if (await connection.scalar(waiting) or 0) >= MOST_WAITING:
-        raise QueueFullError(f"{MOST_WAITING} files are waiting to be taken in. Try again later.")
+        raise QueueFullError(f"{MOST_WAITING} files are already waiting. Try again later.")
     values = {
         "id": uuid4().hex, "store": store, "document": document, "tags": list(tags), "state": "queued",
         "source": source, "done": 0, "total": 0, "tries": 0, "error": "", "fault": "", "created_at": time.time_ns(),

@@ -1,6 +1,6 @@
-"""The child process: a file on standard input, its name as the argument; frames of pieces on standard output.
+"""The child process: the file on standard input, its name as an argument, frames of pieces on standard output.
 
-Run by path and isolated (`python -I`), so that nothing of the caller's environment or folder is imported.
+It is run by path and isolated (`python -I`), so that it imports nothing from the parent's environment or folder.
 """
 
 import codecs
@@ -25,7 +25,7 @@ from knowledge.passages.analyse import analysed_pieces
 from knowledge.passages.blocks import Block
 from knowledge.passages.chunk import pieces
 
-# Readers look codecs up at their first use, which is too late: by then no file can be opened.
+# Readers load a codec at its first use. That is too late: by then no file can be opened.
 _CODECS = """ascii big5 charmap cp1252 cp437 cp932 cp949 cp950 euc_jp euc_kr gb18030 gb2312 gbk hz idna iso2022_jp
     iso2022_kr latin_1 mac_roman shift_jis utf_16 utf_16_be utf_16_le utf_32 utf_32_be utf_32_le utf_8_sig"""
 _WARM = Path(__file__).with_name("warm.pdf")
@@ -33,7 +33,7 @@ _OFFICE = {"docx": of_docx, "pptx": of_pptx, "xlsx": of_xlsx}
 
 
 def blocks_of(data: bytes, name: str) -> tuple[str, list[Block]]:
-    """The kind of the file, and its blocks."""
+    """Return the kind of the file, and its blocks. Raises ParseError."""
     kind = kind_of(data, name)
     if kind == "zip":
         package = Package(data)
@@ -45,7 +45,7 @@ def blocks_of(data: bytes, name: str) -> tuple[str, list[Block]]:
 
 
 def main() -> None:
-    """Warm up, lock, read, answer."""
+    """Load everything that is needed, receive the file, give up all rights, and write the frames of the file."""
     name, hashing = sys.argv[1], sys.argv[2] == "hashing"
     out = sys.stdout.buffer
     with contextlib.redirect_stderr(io.StringIO()):
@@ -66,10 +66,10 @@ def main() -> None:
         except ParseError as error:
             write_error(out, str(error))
         except MemoryError:
-            write_error(out, "The file needs more memory than may be used to read it.")
+            write_error(out, "Reading the file needs more memory than is allowed.")
         except RecursionError:
             write_error(out, "The file is nested too deeply.")
-        except Exception:  # noqa: BLE001  # the boundary of the child: a reader's surprise is the file's fault
+        except Exception:  # noqa: BLE001  # any other error of a reader means that the file is damaged
             write_error(out, "The file is damaged.")
 
 

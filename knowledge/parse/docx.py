@@ -6,13 +6,13 @@ from knowledge.parse.markup import placed
 from knowledge.parse.package import Package
 from knowledge.passages.blocks import Block, table_rows
 
-# What was deleted, how it looked before, and the second copy of a text box for old programs.
+# Deleted text, earlier formatting, field codes, and the second copy of a text box for old programs.
 _SKIPPED = frozenset("del moveFrom Fallback pPrChange rPrChange instrText delText".split())
 _LONGEST_CHAIN = 12
 
 
 def of_docx(package: Package, part: str) -> list[Block]:
-    """The text as it reads with all changes accepted."""
+    """Return the blocks of the text, with all tracked changes accepted."""
     others = {relation.kind: relation.target for relation in package.relations(part).values()}
     styles = _Styles(package, others.get("styles"))
     blocks = _Body(package, styles).read(part)
@@ -23,7 +23,7 @@ def of_docx(package: Package, part: str) -> list[Block]:
 
 
 class _Styles:
-    """Which heading level a style stands for, by itself or by the one that it is based on."""
+    """The heading level of each style: its own, or that of the style it is based on."""
 
     def __init__(self, package: Package, part: str | None) -> None:
         self._levels: dict[str, int] = {}
@@ -33,7 +33,7 @@ class _Styles:
             package.read(part, self._start)
 
     def level(self, style: str) -> int:
-        """1 to 6; 0 for what is no heading."""
+        """Return 1 to 6, or 0 if the style is not a heading."""
         for _ in range(_LONGEST_CHAIN):
             if style in self._levels:
                 return self._levels[style]
@@ -57,7 +57,7 @@ class _Styles:
 
 
 def outline_level(value: str) -> int:
-    """Word counts from 0, and 9 is body text."""
+    """Return the heading level, 1 to 6, or 0 for body text. Word counts from 0, and 9 is body text."""
     return int(value) + 1 if value.isdigit() and int(value) < 6 else 0
 
 
@@ -69,7 +69,7 @@ class _Paragraph:
 
 
 class _Body:
-    """One part's paragraphs and tables. A text box is a paragraph within a paragraph, a table may be within a cell."""
+    """Reads the paragraphs and tables of one part. A paragraph may hold a text box, and a cell may hold a table."""
 
     def __init__(self, package: Package, styles: _Styles) -> None:
         self._package = package

@@ -1,6 +1,6 @@
 """Bytes → text: UTF-8, UTF-16, GB18030, and what Windows writes in western Europe.
 
-charset-normalizer reads more encodings, but took French and Spanish Windows text for Czech in half of our samples.
+charset-normalizer reads more encodings, but mistook French and Spanish Windows text for Czech in half of our samples.
 """
 
 import codecs
@@ -15,7 +15,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE = 65_536
-# In Chinese prose two characters of three are among these; in western bytes read as GB18030 hardly any.
+# In Chinese prose, two of three characters are in this set. In western bytes read as GB18030, hardly any are.
 _COMMON = frozenset(
     "，。、；：？！的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学"
     "么之都好看起发当没成只如事把还用第样道想作种开美总从无情己面最但现前些所同日手又行意动方期它头经长回位分因很给名法间知世什两"
@@ -27,14 +27,14 @@ _COMMON = frozenset(
 
 
 def text_of(data: bytes) -> str:
-    """The text, with line ends as they are. Raises ParseError for what is no text."""
+    """Return the text, with its line ends unchanged. Raises ParseError if the data is not text."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return _decoded(data, encoding)
     if encoding := _unmarked_utf16(data[:_SAMPLE]):
         return _decoded(data, encoding)
     if b"\0" in data:
-        raise ParseError("The file is no text.")
+        raise ParseError("The file is not text.")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,12 +54,15 @@ def _decoded(data: bytes, encoding: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise ParseError(
-            f"The file begins as {encoding.removesuffix('-sig')} and goes on as something else."
+            f"The file begins as {encoding.removesuffix('-sig')}, but a later part is not valid."
         ) from error
 
 
 def _unmarked_utf16(sample: bytes) -> str:
-    """Which half of each pair of bytes is the high one: zeros (Latin), or few different values (Chinese)."""
+    """Return the UTF-16 encoding of a text without a byte order mark, or an empty string.
+
+    The high half of each pair of bytes is mostly zero (Latin) or has few different values (Chinese).
+    """
     pairs = len(sample) // 2
     if pairs < 2:
         return ""

@@ -1,5 +1,5 @@
-"""Why a file cannot be read, in a sentence for the person who sent it."""
+"""The error that says why a file cannot be read, in a sentence for the person who sent it."""
 
 
 class ParseError(Exception):
-    """The file's fault. The message says what is wrong, and names no path."""
+    """The file is at fault. The message says what is wrong and contains no path."""

@@ -1,4 +1,7 @@
-"""What the child says to its parent: frames of a JSON header and two arrays. No pickle: the child is not trusted."""
+"""The messages from the child to its parent: frames of a JSON header and two arrays.
+
+They are not pickled, because the child is not trusted.
+"""
 
 import json
 import struct
@@ -13,23 +16,23 @@ from knowledge.embedders.embed import DIMENSION, Vectors
 from knowledge.passages.analyse import AnalysedPiece
 
 LENGTHS = struct.Struct("<III")
-"""Bytes of the header, of the codes and of the vectors."""
+"""The lengths of the header, the codes and the vectors, in bytes."""
 LONGEST = 64 * 2**20
 
 
 class Frame(NamedTuple):
-    """One message: the file's kind, then pieces, then the end; or why there is none."""
+    """One message: the file's kind, or pieces, or the end, or an error."""
 
     pieces: list[AnalysedPiece]
     kind: str = ""
     total: int = 0
-    """Beside the kind: how many pieces will come."""
+    """Sent with the kind: how many pieces will come."""
     end: bool = False
     error: str = ""
 
 
 def write_pieces(out: BinaryIO, batch: Sequence[AnalysedPiece]) -> None:
-    """A batch of pieces."""
+    """Write a batch of pieces."""
     header = {
         "pieces": [[*_tuple(one.piece)] for one in batch],
         "lengths": [len(one.codes) for one in batch],
@@ -41,22 +44,22 @@ def write_pieces(out: BinaryIO, batch: Sequence[AnalysedPiece]) -> None:
 
 
 def write_kind(out: BinaryIO, kind: str, total: int) -> None:
-    """What the file is, and how many pieces will come."""
+    """Write the kind of the file, and how many pieces will come."""
     _write(out, {"kind": kind, "total": total})
 
 
 def write_end(out: BinaryIO) -> None:
-    """All pieces have been said."""
+    """Write that all pieces have been sent."""
     _write(out, {"end": True})
 
 
 def write_error(out: BinaryIO, reason: str) -> None:
-    """The file cannot be read."""
+    """Write why the file cannot be read."""
     _write(out, {"error": reason})
 
 
 def read_frame(header: bytes, codes: bytes, vectors: bytes) -> Frame:
-    """A frame's parts as values. Raises ValueError, KeyError or TypeError for what the child should not have said."""
+    """Return the parts of a frame as values. Raises ValueError, KeyError or TypeError if the frame is not valid."""
     data: Any = orjson.loads(header)
     if "error" in data:
         return Frame([], error=str(data["error"]))

@@ -1,7 +1,8 @@
-"""What the child process may use, and how it gives up everything else before it looks at a file.
+"""The limits of the child process, and how it gives up all other rights before it reads a file.
 
-Measured: each of our readers needs less than 60 MB for a hundred pages, and every bomb we know ends by itself or by one
-of these limits. Namespaces are best effort (a container may forbid them); no new file or socket holds everywhere.
+Measured: each of our readers needs less than 60 MB for a hundred pages. Every bomb we know ends by itself or at one of
+these limits. Namespaces are best effort, because a container may forbid them. The ban on new files and sockets works
+everywhere.
 """
 
 import contextlib
@@ -15,18 +16,21 @@ MEMORY_BYTES = 512 * 2**20
 CPU_SECONDS = 20
 WALL_SECONDS = 60
 SOURCE_BYTES = 50 * 2**20
-"""Of a file that is sent to be read."""
+"""The most bytes of a file."""
 TEXT_CHARACTERS = 20_000_000
-"""That are read from one file; what would give more is a bomb."""
+"""The most characters that are read from one file. A file with more is treated as a bomb."""
 
 _BEHIND_CALLS = 10
-"""Added to its niceness: where cores are few, a search goes before a file."""
+"""Added to the niceness of the process. With few cores, a search has priority over a file."""
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 def give_up_everything() -> None:
-    """From here on: no file, no socket, no process, no privilege, so much memory and time. Once; before any thread."""
+    """Give up files, sockets, processes and privileges, and limit memory and time.
+
+    Call it once, before any thread starts.
+    """
     if sys.platform == "linux":
         kernel = ctypes.CDLL(None)
         kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -13,11 +13,11 @@ _BREAKS = frozenset(
     " tr address details summary".split()
 )
 _LONGEST_HTML = 5_000_000
-"""Characters: an unclosed comment costs the standard library's reader quadratic time."""
+"""In characters. With unclosed comments, the standard library's parser takes quadratic time."""
 
 
 def of_html(text: str) -> list[Block]:
-    """The headings, paragraphs and tables that a reader sees."""
+    """Return the headings, paragraphs and tables that a reader sees."""
     if len(text) > _LONGEST_HTML:
         raise ParseError(f"The page has {len(text)} characters. Accepted: at most {_LONGEST_HTML}.")
     page = _Page()
@@ -28,7 +28,7 @@ def of_html(text: str) -> list[Block]:
 
 
 def of_csv(text: str) -> list[Block]:
-    """One block a row, each value behind its column's name."""
+    """Return one block for each row, with each value after the name of its column."""
     csv.field_size_limit(1_000_000)
     try:
         dialect: type[csv.Dialect] | str = csv.Sniffer().sniff(text[:20_000], delimiters=",;\t|")
@@ -42,7 +42,7 @@ def of_csv(text: str) -> list[Block]:
 
 
 def placed(blocks: list[Block]) -> list[Block]:
-    """The blocks with their places in the text that they make when each stands on its own line."""
+    """Return the blocks with their places in the text that has each block on its own line."""
     at = 0
     found = []
     for block in blocks:

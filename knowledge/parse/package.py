@@ -1,7 +1,8 @@
-"""Office files as what they are: a zip of XML parts, read with every limit checked before the bytes are unpacked.
+"""Office files as a zip of XML parts. Every limit is checked before bytes are unpacked.
 
-python-docx, python-pptx and openpyxl were measured beside this: six times slower, they lose text boxes, footnotes and
-inserted text, and run out of memory or never end on bombs that are refused here at once (docs/decisions).
+python-docx, python-pptx and openpyxl were measured for comparison. They are six times slower, and they lose text boxes,
+footnotes and inserted text. On bombs that are refused here immediately, they run out of memory or never end
+(docs/decisions).
 """
 
 import io
@@ -24,15 +25,15 @@ _ELEMENTS = 3_000_000
 _KINDS = {"wordprocessingml.document": "docx", "presentationml": "pptx", "spreadsheetml.sheet": "xlsx"}
 
 Start = Callable[[str, Mapping[str, str]], None]
-"""Element and attributes, without their namespaces; `r:id` is `rid`."""
+"""Called with an element and its attributes, without their namespaces; `r:id` is `rid`."""
 End = Callable[[str], None]
 Text = Callable[[str], None]
-TOO_LARGE = "The file unpacks to more than is read."
+TOO_LARGE = "The file is too large when unpacked."
 _DAMAGED = "The file is damaged."
 
 
 class Relation(NamedTuple):
-    """What a part points to inside the file."""
+    """A reference from one part to another part of the file."""
 
     kind: str
     target: str
@@ -45,7 +46,7 @@ class Package:
         end = data.rfind(b"PK\x05\x06", max(0, len(data) - 65_557))
         if end < 0:
             raise ParseError(_DAMAGED)
-        # Before the directory is built in memory.
+        # This comes before zipfile builds the directory in memory.
         entries = int.from_bytes(data[end + 10 : end + 12], "little")
         if entries > _ENTRIES or int.from_bytes(data[end + 12 : end + 16], "little") > _DIRECTORY_BYTES:
             raise ParseError(TOO_LARGE)
@@ -63,18 +64,21 @@ class Package:
         self._characters = 0
 
     def has(self, part: str | None) -> bool:
-        """Whether there is such a part."""
+        """Return whether the file has this part."""
         return part is not None and part in self._zip.NameToInfo
 
     def main_part(self) -> tuple[str, str]:
-        """The kind (`docx`, `pptx`, `xlsx`) and the name of the part that holds the document."""
+        """Return the kind (`docx`, `pptx`, `xlsx`) and the name of the part that holds the document.
+
+        Raises ParseError.
+        """
         for relation in self.relations("").values():
             if relation.kind == "officeDocument":
                 return self._kind(relation.target), relation.target
-        raise ParseError("The file is a zip without a document in it. Accepted: docx, pptx, xlsx.")
+        raise ParseError("The file is a zip without an Office document. Accepted: docx, pptx, xlsx.")
 
     def relations(self, part: str) -> dict[str, Relation]:
-        """What the part points to, by id. What is outside the file is left out, and never fetched."""
+        """Return what the part refers to, by id. References to the outside are left out and never fetched."""
         folder, name = posixpath.split(part)
         listed = posixpath.join(folder, "_rels", f"{name}.rels")
         found: dict[str, Relation] = {}
@@ -89,13 +93,13 @@ class Package:
         return found
 
     def read(self, part: str, start: Start, end: End | None = None, text: Text | None = None) -> None:
-        """Hand the part's elements and text on as they come."""
+        """Parse the part, and call the functions with its elements and text. Raises ParseError."""
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
         depth = 0
 
         def refuse(*_: object) -> None:
-            raise ParseError("The file declares entities, as no Office program does.")
+            raise ParseError("The file declares XML entities, which are not accepted.")
 
         def on_start(tag: str, given: dict[str, str]) -> None:
             nonlocal depth
@@ -125,7 +129,7 @@ class Package:
             raise ParseError(_DAMAGED) from error
 
     def count(self, text: str) -> str:
-        """The text again; more of it than a file may give is refused."""
+        """Return the text unchanged and count it. Raises ParseError if the file has given too much text."""
         self._characters += len(text)
         if self._characters > TEXT_CHARACTERS:
             raise ParseError(TOO_LARGE)
@@ -133,12 +137,12 @@ class Package:
 
     def _unpack(self, part: str) -> Iterator[bytes]:
         if not self.has(part):
-            raise ParseError("The file lacks its document.")
+            raise ParseError("The file is incomplete: a part is missing.")
         entry = self._zip.getinfo(part)
         self._unpacked += entry.file_size
         if entry.file_size > _PART_BYTES or self._unpacked > _ALL_BYTES:
             raise ParseError(TOO_LARGE)
-        with self._zip.open(entry) as file:  # it stops at the size that was said, and checks the sum
+        with self._zip.open(entry) as file:  # it stops at the declared size, and checks the checksum
             while data := file.read(65_536):
                 yield data
 
@@ -156,7 +160,7 @@ class Package:
         for mark, kind in _KINDS.items():
             if mark in media_type:
                 return kind
-        raise ParseError("The file is of a kind that is not read. Accepted: docx, pptx, xlsx.")
+        raise ParseError("Unsupported kind of file. Accepted: docx, pptx, xlsx.")
 
 
 def _attribute(name: str) -> str:

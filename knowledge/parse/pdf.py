@@ -1,6 +1,7 @@
-"""PDF → blocks: lines into paragraphs, larger type into headings, without what every page repeats.
+"""PDF → blocks: lines become paragraphs, larger type becomes headings, and what every page repeats is left out.
 
-pypdf, since it is memory-safe and ends every bomb we know with an error; PDFium is three times faster and aborts.
+It uses pypdf, which is memory-safe and ends every bomb we know with an error. PDFium is three times faster, but aborts
+on some of them.
 """
 
 import io
@@ -19,11 +20,11 @@ from knowledge.passages.blocks import Block
 
 _PAGES = 5_000
 _MARGIN = 0.1
-"""Of a page's height, at its top and its foot, where running headers stand."""
+"""The share of a page's height, at the top and at the bottom, that may hold running headers and footers."""
 _REPEATED = 0.5
-"""Of the pages: what stands in the margin of so many is no text."""
+"""A share of the pages. A line in the margin of this many pages is left out."""
 _GAP = 1.3
-"""Of the usual distance of lines: above it a paragraph begins."""
+"""A factor on the usual distance between lines. After a larger distance, a new paragraph begins."""
 _HEADING_SIZE = 1.15
 _LONGEST_HEADING = 120
 _LEAST_CHARACTERS_A_PAGE = 20
@@ -43,11 +44,11 @@ class _Page(NamedTuple):
 
 
 def of_pdf(data: bytes) -> list[Block]:
-    """The paragraphs and headings, each with its page. Raises ParseError for scans and protected files."""
+    """Return the paragraphs and headings, each with its page. Raises ParseError, also for scans and protected files."""
     try:
         return _of_pdf(data)
     except LimitReachedError as error:
-        raise ParseError("The file unpacks to more than is read.") from error
+        raise ParseError("The file is too large when unpacked.") from error
     except (PyPdfError, NotImplementedError, ValueError) as error:
         raise ParseError("The file is damaged.") from error
 
@@ -64,11 +65,11 @@ def _of_pdf(data: bytes) -> list[Block]:
         pages.append(_read(page))
         characters += sum(len(line.text) for line in pages[-1].lines)
         if characters > TEXT_CHARACTERS:
-            raise ParseError("The file holds more text than is read.")
+            raise ParseError(f"The file holds more than {TEXT_CHARACTERS} characters. Split it into several files.")
     pages = _without_running_lines(pages)
     characters = sum(len(line.text) for page in pages for line in page.lines)
     if characters < _LEAST_CHARACTERS_A_PAGE * len(pages) and any(page.pictures for page in pages):
-        raise ParseError("The file holds pictures of text and no text. Let a program recognise it first.")
+        raise ParseError("The file holds images instead of text. Run text recognition (OCR) on it first.")
     size, gap = _usual_size(pages), _usual_gap(pages)
     return placed([block for number, page in enumerate(pages, 1) for block in _blocks(page, number, size, gap)])
 
@@ -80,7 +81,7 @@ def _read(page: Any) -> _Page:
         if text.strip():
             y = matrix[4] * user[1] + matrix[5] * user[3] + user[5]
             height = abs(size * matrix[3] * user[3]) or abs(size)
-            if not lines or abs(lines[-1][0] - y) > 1:  # in the order of drawing, so that columns stay apart
+            if not lines or abs(lines[-1][0] - y) > 1:  # lines stay in drawing order, to keep columns apart
                 lines.append((y, []))
             lines[-1][1].append((text.replace("\n", " "), height))
 
@@ -97,14 +98,14 @@ def _has_pictures(page: Any) -> bool:
 
 
 def _without_running_lines(pages: list[_Page]) -> list[_Page]:
-    """The pages without the lines in their margins that differ from page to page in numbers only."""
+    """Return the pages without the margin lines that differ only in numbers from page to page."""
     seen = Counter(key for page in pages for key in {_running(page, line) for line in page.lines} if key)
     least = max(3, _REPEATED * len(pages))
     return [page._replace(lines=[line for line in page.lines if seen[_running(page, line)] < least]) for page in pages]
 
 
 def _running(page: _Page, line: _Line) -> str:
-    """What a line in the margin is known by again; empty for the body of the page."""
+    """Return the key by which a margin line is recognised on other pages; empty for the body of the page."""
     if _MARGIN * page.height < line.y < (1 - _MARGIN) * page.height:
         return ""
     return f"{round(line.y / 4)} {re.sub(r'[0-9]+', '#', line.text)}"
@@ -119,7 +120,7 @@ def _usual_size(pages: list[_Page]) -> float:
 
 
 def _usual_gap(pages: list[_Page]) -> float:
-    """The distance of two lines of a paragraph: a quarter of all lines are at most so far apart."""
+    """Return the distance between two lines of a paragraph. A quarter of all distances are at most this large."""
     gaps = [gap for page in pages for gap in _gaps(page) if gap > 0]
     return statistics.quantiles(gaps, n=4)[0] if len(gaps) > 1 else 1.0
 
@@ -148,7 +149,7 @@ def _blocks(page: _Page, number: int, usual: float, usual_gap: float) -> list[Bl
 
 
 def _joined(lines: list[str]) -> str:
-    """One paragraph: no space between two Han characters, and none after a word that the line's end cut."""
+    """Join the lines of a paragraph, without spaces between Han characters. Also join words that were hyphenated."""
     text = ""
     for line in lines:
         line = " ".join(line.split())

@@ -1,4 +1,4 @@
-"""Presentations → blocks: a slide's title is a heading, its number the page; notes follow the slide."""
+"""Presentations → blocks: a slide's title is a heading, its number is the page, and its notes follow it."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _SLIDES = 5_000
 
 
 def of_pptx(package: Package, part: str) -> list[Block]:
-    """The slides in their order."""
+    """Return the blocks of the slides, in their order."""
     relations = package.relations(part)
     shown: list[str] = []
     package.read(part, lambda tag, given: shown.append(given.get("rid", "")) if tag == "sldId" else None)
@@ -31,7 +31,7 @@ def of_pptx(package: Package, part: str) -> list[Block]:
 
 
 class _Shapes:
-    """The shapes of a slide or of its notes."""
+    """Reads the shapes of a slide or of its notes."""
 
     def __init__(self, package: Package, page: int) -> None:
         self._package = package

@@ -1,4 +1,4 @@
-"""Read a file in a child process. Whatever the file does, it does to the child: the caller gets a sentence."""
+"""Reads a file in a child process. A harmful file can harm only the child, and the caller gets an error message."""
 
 import asyncio
 import contextlib
@@ -17,21 +17,22 @@ from knowledge.parse.texts import PLAIN, small_text
 
 _CHILD = Path(__file__).with_name("child.py")
 _SMALL = 32 * 1024
-"""Bytes of a plain text that is read here: some milliseconds of a thread."""
+"""Plain text of at most this many bytes is read in a thread of this process: it takes some milliseconds."""
 _READ_AHEAD = 2**22
-"""Bytes that the child may be ahead of its reader."""
+"""How many bytes the child may be ahead of its reader."""
 _TOO_MUCH = f"The file needs more than {CPU_SECONDS} s or {MEMORY_BYTES // 2**20} MB to be read."
 
 
 async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Frame, None]:
-    """What the file is, then its pieces in batches. Raises ParseError.
+    """Yield the kind of the file, then its pieces in batches. Raises ParseError.
 
-    `hashing`: whether the child makes the embedded embedder's vectors too. Closing the generator kills the child.
+    `hashing`: whether the child also computes the vectors of the built-in embedder.
+    Closing the generator kills the child.
     """
     if len(data) > SOURCE_BYTES:
         raise ParseError(f"The file has {len(data)} bytes. Accepted: at most {SOURCE_BYTES}.")
     if len(data) <= _SMALL and (kind := kind_of(data, name)) in PLAIN:
-        # A child takes longer to begin than this takes to be read.
+        # Starting a child takes longer than reading such a file.
         batches = await in_thread(small_text, data, kind, hashing)
         yield Frame([], kind, sum(map(len, batches)))
         for batch in batches:
@@ -40,13 +41,13 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(_CHILD), f"x.{_suffix(name)}", "hashing" if hashing else "-",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={"OPENBLAS_NUM_THREADS": "1"},  # threads reserve memory that the limit counts
+        env={"OPENBLAS_NUM_THREADS": "1"},  # threads reserve memory, which counts towards the limit
         start_new_session=True, limit=_READ_AHEAD,
     )  # fmt: skip
-    assert child.stdin is not None and child.stdout is not None  # noqa: S101  # asked for above
+    assert child.stdin is not None and child.stdout is not None  # noqa: S101  # requested above
     sending = asyncio.create_task(_send(child.stdin, data))
     ahead = asyncio.create_task(_read(child.stdout))
-    left = float(WALL_SECONDS)  # what the reader of the frames does with them is not the file's fault
+    left = float(WALL_SECONDS)  # the time that the caller spends on a frame does not count
     try:
         while True:
             begun = monotonic()
@@ -57,7 +58,7 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
                 raise ParseError(frame.error)
             if frame.end:
                 return
-            ahead = asyncio.create_task(_read(child.stdout))  # the child goes on while this one is written
+            ahead = asyncio.create_task(_read(child.stdout))  # the child continues while the caller uses this frame
             yield frame
     except (asyncio.IncompleteReadError, TimeoutError):
         raise ParseError(_TOO_MUCH) from None
@@ -72,12 +73,12 @@ async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Fra
 
 
 def _suffix(name: str) -> str:
-    """All that the child needs of a name, which may be anything."""
+    """Return the letters of the suffix. The child needs no more of a name, which may hold anything."""
     return "".join(character for character in name.rpartition(".")[2].lower() if character in ascii_lowercase)[:8]
 
 
 async def _send(stdin: asyncio.StreamWriter, data: bytes) -> None:
-    with contextlib.suppress(ConnectionError):  # the child has died, which its silence tells
+    with contextlib.suppress(ConnectionError):  # the child has died; `_read` will notice
         stdin.write(data)
         await stdin.drain()
         stdin.close()

@@ -1,4 +1,4 @@
-"""What kind of file this is, by its content; its name only tells kinds of text apart."""
+"""Finds the kind of a file by its content. The name is used only to distinguish kinds of text."""
 
 from knowledge.parse.errors import ParseError
 
@@ -25,7 +25,7 @@ _TEXT_SUFFIXES = {
 
 
 def kind_of(data: bytes, name: str) -> str:
-    """A key of MEDIA_TYPES, or `zip` for an Office file whose parts must tell. Raises ParseError."""
+    """Return a key of MEDIA_TYPES, or `zip` for an Office file, whose parts decide the kind. Raises ParseError."""
     if data.startswith(b"%PDF-"):
         return "pdf"
     if data.startswith(b"PK\x03\x04"):
@@ -33,9 +33,9 @@ def kind_of(data: bytes, name: str) -> str:
     if data.startswith(_OLE):
         if "EncryptedPackage".encode("utf-16-le") in data:
             raise ParseError("The file is protected by a password.")
-        raise ParseError("The file is of an old Office format. Save it as docx, pptx or xlsx.")
+        raise ParseError("The file has an old Office format. Save it as docx, pptx or xlsx.")
     if data.startswith(_BINARY):
-        raise ParseError(f"The file is of a kind that is not read. Accepted: {ACCEPTED}.")
+        raise ParseError(f"Unsupported kind of file. Accepted: {ACCEPTED}.")
     if data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML_STARTS):
         return "html"
     return _TEXT_SUFFIXES.get(name.rpartition(".")[2].lower(), "txt")

@@ -1,4 +1,4 @@
-"""Kinds of text → blocks: what both the child and, for small files, its parent read."""
+"""Text files → blocks, for the child and, if a file is small, for its parent."""
 
 from collections.abc import Callable
 
@@ -12,21 +12,21 @@ from knowledge.passages.chunk import pieces
 
 READERS: dict[str, Callable[[str], list[Block]]] = {"txt": of_text, "md": of_text, "html": of_html, "csv": of_csv}
 PLAIN = frozenset({"txt", "md", "csv"})
-"""Read in a time that grows with their length, whatever stands in them."""
+"""The kinds that are read in linear time, whatever their content."""
 
 
 def text_blocks(data: bytes, kind: str) -> list[Block]:
-    """The blocks of a text of this kind. Raises ParseError."""
+    """Return the blocks of a text of this kind. Raises ParseError."""
     text = text_of(data)
     if len(text) > TEXT_CHARACTERS:
         raise ParseError(
-            f"The file has {len(text)} characters. Accepted: at most {TEXT_CHARACTERS}. Cut it into several files."
+            f"The file has {len(text)} characters. Accepted: at most {TEXT_CHARACTERS}. Split it into several files."
         )
     return READERS[kind](text)
 
 
 def small_text(data: bytes, kind: str, hashing: bool) -> list[list[AnalysedPiece]]:
-    """All batches of a small file. Raises ParseError."""
+    """Return all batches of pieces of a small file. Raises ParseError."""
     found = list(pieces(text_blocks(data, kind)))
     if not found:
         raise ParseError("The file holds no text.")

@@ -1,4 +1,4 @@
-"""Spreadsheets → blocks: a heading a sheet, the first row names the columns, each further row is a block."""
+"""Spreadsheets → blocks: a heading for each sheet; its first row names the columns; each further row is a block."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ _COLUMNS = 1_000
 
 
 def of_xlsx(package: Package, part: str) -> list[Block]:
-    """The visible sheets in their order, with the values that formulas last had."""
+    """Return the blocks of the visible sheets, in their order. Formulas give the value that they last had."""
     relations = package.relations(part)
     others = {relation.kind: relation.target for relation in relations.values()}
     book = _Book(package, part, others)
@@ -26,7 +26,7 @@ def of_xlsx(package: Package, part: str) -> list[Block]:
 
 
 class _Book:
-    """What all sheets share: texts, which formats are dates, and the first day."""
+    """What all sheets share: texts, which formats are dates, and the first day of the calendar."""
 
     def __init__(self, package: Package, part: str, others: Mapping[str, str]) -> None:
         self.sheets: list[tuple[str, str]] = []
@@ -50,7 +50,7 @@ class _Book:
             self.first_day = datetime(1904, 1, 1)
 
     def _start_text(self, tag: str, given: Mapping[str, str]) -> None:
-        if tag == "rPh":  # how to pronounce it
+        if tag == "rPh":  # a guide to pronunciation
             self._spoken = True
         elif tag == "t":
             self._in_text = not self._spoken
@@ -83,7 +83,7 @@ class _Book:
 
 
 class _Sheet:
-    """The rows of one sheet; empty ones are left out."""
+    """Reads the rows of one sheet, without empty rows."""
 
     def __init__(self, package: Package, book: _Book) -> None:
         self._package = package
@@ -143,7 +143,7 @@ class _Sheet:
 
 
 def _column(reference: str) -> int:
-    """`B7` → 2; 0 if it is not said."""
+    """Return the number of the column (`B7` → 2); 0 if the reference has none."""
     number = 0
     for letter in reference:
         if not "A" <= letter <= "Z":
@@ -155,7 +155,7 @@ def _column(reference: str) -> int:
 
 
 def _is_date(code: str) -> bool:
-    """Whether a number format shows a date: it has a letter of one outside quotes and brackets."""
+    """Return whether a number format shows a date: it has a letter of a date outside quotes and brackets."""
     quoted = bracketed = escaped = False
     for character in code.lower():
         if escaped:

@@ -1,1 +1,1 @@
-"""A document cut into passages, and each passage as search compares it. Pure."""
+"""Cuts documents into passages, and turns each passage into what search compares. Pure."""

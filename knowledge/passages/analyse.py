@@ -1,4 +1,4 @@
-"""Pieces → what search needs to know of them. All of this is computing, so a child process can do it."""
+"""Pieces → what search needs to know of them. This is only computing, so a child process can do it."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from knowledge.embedders.embed import Vectors, hashed
 from knowledge.passages.terms import Codes, analysed
 
 BATCH = 256
-"""Pieces that are analysed, embedded and written together: the database is held for some tens of milliseconds."""
+"""How many pieces are analysed, embedded and written together. This locks the database for tens of milliseconds."""
 
 
 class AnalysedPiece(NamedTuple):
-    """A piece with its units, and with the embedded embedder's vector where that one is used."""
+    """A piece with its units, and with its vector if the built-in embedder is used."""
 
     piece: Piece
     codes: Codes
@@ -22,12 +22,12 @@ class AnalysedPiece(NamedTuple):
 
 
 def embedded_text(piece: Piece) -> str:
-    """What a piece is found by: it is about what its headings say, too."""
+    """Return the text that a piece is found by. It includes the headings, because the piece is about them too."""
     return f"{piece.heading}\n{piece.text}" if piece.heading else piece.text
 
 
 def analysed_pieces(pieces: Sequence[Piece], hashing: bool) -> Iterator[list[AnalysedPiece]]:
-    """The pieces in batches."""
+    """Yield the analysed pieces, in batches."""
     for first in range(0, len(pieces), BATCH):
         batch = pieces[first : first + BATCH]
         found = [analysed(embedded_text(piece)) for piece in batch]

@@ -1,4 +1,4 @@
-"""A document as a row of blocks: headings, paragraphs and table rows, each with its place. What parsers make."""
+"""A document as a list of blocks, which parsers produce: headings, paragraphs and table rows, each with its place."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
 _UNDERLINE = re.compile(r"(=+|-+)\s*$")
 _TABLE_RULE = re.compile(r"\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 _VALUE = re.compile(r"[\d.,:/%€$£¥+-]+|yes|no|true|false", re.IGNORECASE)
-"""What no column is called."""
+"""Cells that cannot be the name of a column."""
 _FENCE = re.compile(r"(```|~~~)")
 
 
@@ -21,13 +21,16 @@ class Block(NamedTuple):
     page: int | None = None
     start: int = 0
     end: int = 0
-    """Where it stands in the document's text, in characters."""
+    """Where the block begins and ends in the document's text, in characters."""
     row: bool = False
-    """Whether it is a row of a table, which is never cut in two."""
+    """Whether it is a row of a table. A row is not cut if it fits into one piece."""
 
 
 def table_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table as one sentence a row, each value behind its column's name: a row is found and read out by itself."""
+    """Yield a table as one sentence for each row, with each value after the name of its column.
+
+    So a row can be found and read out by itself.
+    """
     header = [" ".join(cell.split()) for cell in rows[0]] if rows else []
     names = list(filter(None, header))
     named = len(rows) > 1 and len(set(names)) == len(names) > 1 and not any(_VALUE.fullmatch(name) for name in names)
@@ -43,7 +46,7 @@ def table_rows(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def of_text(text: str) -> list[Block]:
-    """The blocks of plain text or Markdown."""
+    """Return the blocks of plain text or Markdown."""
     blocks: list[Block] = []
     paragraph: list[str] = []
     table: list[str] = []

@@ -1,4 +1,4 @@
-"""Blocks → pieces: what is found as one passage. The same blocks give the same pieces, on every machine."""
+"""Blocks → pieces, each found as one passage. The same blocks give the same pieces on every machine."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,15 +10,15 @@ from knowledge.document import Piece
 from knowledge.passages.blocks import Block, of_text
 
 MOST_TOKENS = 240
-"""Of a piece. Small embedding models read 256 tokens and forget the rest."""
+"""The most tokens of a piece. Small embedding models read 256 tokens and ignore the rest."""
 _ENOUGH_TOKENS = 60
 """A paragraph with fewer is joined with its neighbours under the same heading."""
 _OVERLAP_TOKENS = 40
-"""What a piece repeats of the one before, where one paragraph had to be cut."""
+"""How much of the previous piece is repeated where one paragraph had to be cut."""
 _TOKEN = re.compile(rf"[{HAN}\u3040-\u30ff\uac00-\ud7af]|\w+|[^\w\s]")
 _LONGEST_PART = 600
 _PART_TOKENS = 150
-"""Characters and tokens of a part that has no end of a sentence."""
+"""The most characters and tokens of a part that has no end of a sentence."""
 
 
 class _Part(NamedTuple):
@@ -30,22 +30,22 @@ class _Part(NamedTuple):
 
 
 def token_count(text: str) -> int:
-    """About as many tokens as a model's tokeniser makes: one a Han character, 1.3 a Latin word."""
+    """Return about how many tokens a model's tokeniser makes: one for a Han character, 1.3 for a Latin word."""
     found: list[str] = _TOKEN.findall(text)
     return len(found) + sum(len(token) > 6 and token.isascii() for token in found) // 2
 
 
 def pieces_of(text: str) -> list[Piece]:
-    """The pieces of plain text or Markdown."""
+    """Return the pieces of plain text or Markdown."""
     return list(pieces(of_text(text)))
 
 
 def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
-    """Pieces that keep to one heading, end with sentences and rows, and say where they stand."""
+    """Yield pieces that stay under one heading, end with a sentence or a row, and know their place."""
     path: list[str] = []
     waiting: list[Block] = []
     bare: Block | None = None
-    """A heading under which nothing has come yet."""
+    """A heading that has no text under it yet."""
     for block in blocks:
         if block.level:
             if bare is not None and block.level <= bare.level:
@@ -63,12 +63,12 @@ def pieces(blocks: Iterable[Block]) -> Iterator[Piece]:
 
 
 def _alone(heading: Block, path: list[str]) -> Piece:
-    """A heading that says all there is."""
+    """Return the piece of a heading that has no text under it."""
     return Piece(heading.text, " › ".join(filter(None, path[:-1])), heading.page, heading.start, heading.end)
 
 
 def _under(path: list[str], blocks: list[Block]) -> Iterator[Piece]:
-    """The pieces under one heading."""
+    """Yield the pieces under one heading."""
     heading = " › ".join(filter(None, path))
     held: list[_Part] = []
     size = 0
@@ -92,12 +92,15 @@ def _under(path: list[str], blocks: list[Block]) -> Iterator[Piece]:
 
 
 def held_rows(held: list[_Part], block: Block) -> bool:
-    """Whether what is held are rows of the table that this row goes on with."""
+    """Return whether the held parts are rows of the same table as this row."""
     return bool(held) and held[-1].start == block.start
 
 
 def _parts(block: Block) -> list[_Part]:
-    """A block's sentences, or the whole of a row; what has no end of a sentence is cut at white space."""
+    """Return the sentences of a block, or a whole row.
+
+    Text without the end of a sentence is cut at commas or white space.
+    """
     if block.row and token_count(block.text) <= MOST_TOKENS:
         return [_Part(block.text + "\n", token_count(block.text), block.page, block.start, block.end)]
     parts: list[_Part] = []
@@ -108,7 +111,7 @@ def _parts(block: Block) -> list[_Part]:
         while rest:
             cut = _place_to_cut(rest)
             part, rest = rest[:cut], rest[cut:]
-            # White space was folded, so a place within a block is in proportion.
+            # White space was folded, so a place within a block can only be estimated, in proportion.
             start = block.start + at * span // max(len(block.text), 1)
             at += len(part)
             end = block.start + at * span // max(len(block.text), 1)
@@ -119,7 +122,10 @@ def _parts(block: Block) -> list[_Part]:
 
 
 def _place_to_cut(text: str) -> int:
-    """The end of a part: the text's own if it is short enough, else at a comma or white space, or where it must be."""
+    """Return where the part ends.
+
+    This is the end of the text if it is short, else a comma or white space, else the limit.
+    """
     if token_count(text[: 2 * _LONGEST_PART]) <= _PART_TOKENS and len(text) <= 2 * _LONGEST_PART:
         return len(text)
     longest = _LONGEST_PART if text[:_LONGEST_PART].isascii() else _PART_TOKENS
@@ -129,7 +135,7 @@ def _place_to_cut(text: str) -> int:
 
 
 def _tail(held: list[_Part]) -> list[_Part]:
-    """The last sentences, as many as the next piece repeats; never all of them."""
+    """Return the last sentences, which the next piece repeats; never all of them."""
     kept: list[_Part] = []
     for part in reversed(held[1:]):
         if sum(one.tokens for one in kept) + part.tokens > _OVERLAP_TOKENS:

@@ -13,17 +13,17 @@ from dialgraph.language.sentences import sentences
 from dialgraph.language.words import FIRST_HAN, words
 
 WORDS = "words-1"
-"""What is written beside an index: other rules for words mean that it must be built again."""
+"""Stored with an index. If the rules for words change, the index must be built again."""
 Codes = NDArray[np.uint32]
-"""Units in their order; END stands behind each sentence."""
+"""Units in their order, with END after each sentence."""
 END = 0
 LONGEST_SPELLED = 64
-"""Characters of a word that may be looked for by its spelling."""
+"""The most characters of a word that can be found by a similar spelling."""
 
 
 @lru_cache(maxsize=262_144)
 def code(unit: str) -> int:
-    """A unit's number: 32 bits that are the same in every process, so not Python's hash. Never END."""
+    """Return the number of a unit: 32 bits, never END. It is not Python's hash, which differs between processes."""
     return zlib.crc32(unit.encode()) or 1
 
 
@@ -32,13 +32,13 @@ class Analysed(NamedTuple):
 
     codes: Codes
     spelled: tuple[str, ...]
-    """Its Latin words: those that a speech recogniser or a caller may spell otherwise."""
+    """Its Latin words, which a transcriber or a caller may spell differently."""
     units: Counter[str]
-    """How often each unit stands in it."""
+    """How often the text holds each unit."""
 
 
 def analysed(text: str) -> Analysed:
-    """The text's units, found once for all who need them."""
+    """Return the units of the text, found once for all uses."""
     numbers: list[int] = []
     counts: Counter[str] = Counter()
     for sentence in sentences(text):
@@ -51,15 +51,15 @@ def analysed(text: str) -> Analysed:
 
 
 def token(store: int, number: int) -> str:
-    """How a full-text index spells a unit: no two stores share a word, and no word can be read from it."""
+    """Return a unit as a full-text index spells it. Stores share no tokens, and a token does not reveal its word."""
     return f"{store:x}g{number:08x}"
 
 
 def tokens(store: int, units: Sequence[int]) -> str:
-    """Units as a full-text index takes them."""
+    """Return the units as a full-text index reads them."""
     return " ".join([f"{store:x}g{number:08x}" for number in units])
 
 
 def joined(parts: Sequence[Codes]) -> Codes:
-    """Several texts as one."""
+    """Return several texts as one."""
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint32)

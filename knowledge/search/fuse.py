@@ -1,4 +1,4 @@
-"""Two orders of candidates → one, by reciprocal rank; and what is left of the scored ones for the caller."""
+"""Merges two rankings of candidates by reciprocal rank, and chooses the scored passages that the caller gets."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from knowledge.embedders.rerank import Reranker
 from knowledge.search.vectors import Ids
 
 CANDIDATES = 64
-"""Passages that are scored."""
+"""How many passages are scored."""
 _WORTH_SCORING = 0.4
-"""Of the most weight: with less, a passage is scored only if few have more."""
+"""A share of the highest weight. A passage with less is scored only if few passages have more."""
 MIN_SCORE = 0.06
-"""Where the best passage is below this, nothing speaks to the question; benchmarks/README.md has its price."""
+"""If the best passage scores less, nothing answers the question. benchmarks/README.md shows what this costs."""
 _BESIDE_THE_BEST = 0.02
-"""Of the threshold: what the passages beside a good one must reach."""
+"""A share of the threshold. If the best passage reaches the threshold, the others must reach only this."""
 _RANKS = 10
-"""Of reciprocal rank fusion: small, because the first of either order is likelier right than its fiftieth."""
+"""For reciprocal rank fusion. It is small, because the first of a ranking is likelier to be right than the fiftieth."""
 
 
 def summed(found: Sequence[tuple[float, Ids]]) -> tuple[Ids, NDArray[np.float64]]:
-    """The different ids of all these lists, in their order, and the sum of the weights of the lists that hold each."""
+    """Return the distinct ids of all lists, sorted, and for each id the total weight of the lists that hold it."""
     weights = np.repeat([weight for weight, _ in found], [len(ids) for _, ids in found])
     every, at = np.unique(np.concatenate([ids for _, ids in found]), return_inverse=True)
     return every, np.bincount(at, weights, minlength=len(every)).astype(np.float64)
 
 
 def heaviest(ids: Ids, weights: NDArray[np.float64]) -> Ids:
-    """The ids with the most weight first; more than will be scored, because some may be gone."""
+    """Return the ids with the most weight first. More than will be scored, because some passages may be deleted."""
     most = min(len(ids), 4 * CANDIDATES)
     if not most:
         return ids
@@ -42,7 +42,7 @@ def heaviest(ids: Ids, weights: NDArray[np.float64]) -> Ids:
 
 
 def fused(by_words: Ids, near: Ids | None) -> list[int]:
-    """The ids of both orders, by 1 / (10 + rank) added up."""
+    """Return the ids of both rankings, ordered by the sum of 1 / (10 + rank)."""
     if near is None or not len(near):
         alone: list[int] = by_words.tolist()
         return alone
@@ -56,7 +56,10 @@ def fused(by_words: Ids, near: Ids | None) -> list[int]:
 async def best_of(
     passages: Sequence[Passage], question: str, top_k: int, min_score: float | None, reranker: Reranker | None
 ) -> list[Passage]:
-    """The passages that the caller gets: none if the best is below the threshold; reranked if somebody is there."""
+    """Return the passages that the caller gets, reranked if there is a reranker.
+
+    There are none if the best one is below the threshold.
+    """
     threshold = MIN_SCORE if min_score is None else min_score
     if not passages or passages[0].score < threshold:
         return []

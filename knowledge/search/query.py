@@ -1,4 +1,4 @@
-"""A question → what it asks of a store: its units with their weights; for unknown words those that look alike."""
+"""A question → its units with their weights. An unknown word stands for similar words of the store."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,34 +13,34 @@ from knowledge.passages.terms import code
 from knowledge.search.relevance import Query, rarity
 
 MOST_UNITS = 200
-"""Of a question: more is no question."""
+"""The most units of a question. A text with more is hardly a question."""
 _SHORTEST_UNKNOWN = 4
 _UNKNOWN_LOOKED_UP = 4
 ALIKE_PREFIX = 3
-"""Characters that a word shares with those it may stand for."""
+"""How many first characters a word must share with the words that it may stand for."""
 ALIKE_MOST = 4_000
-"""Words of one prefix that are looked at."""
+"""The most words with one prefix that are compared."""
 _ALIKE = 0.66
 _MOST_ALIKE = 3
 _ROWS_READ, _MOST_ROWS_READ = 1_200, 60_000
 _MOST_UNKNOWN = 15.0
-"""The weight of unknown words that counts against a passage: six Latin words, or a dozen Han characters."""
+"""The most weight of unknown words that counts against a passage: six Latin words or a dozen Han characters."""
 _ASIDE = 0.15
-"""What a word counts that a caller says around his question."""
+"""The factor for words that a caller says around the question."""
 _UNKNOWN_CODE = 3.0
-"""How much more a code counts that the store lacks, where it has others of its kind: E4 does not help with E5."""
+"""The factor for a code that the store lacks while it has others of the kind: E4 does not help with E5."""
 _CODE = re.compile(r"([a-z]{1,3})\d{1,4}")
 _DIGITS = "#"
-"""Behind a prefix: only words that go on with a digit."""
+"""After a prefix: only words that continue with a digit."""
 _TRUST = 0.8
-"""What a word that only looks alike counts, beside its likeness."""
+"""The factor for a word that is only spelled alike, in addition to its likeness."""
 
 Holding = Mapping[int, int]
-"""How many passages hold a unit, by its number; a unit that is nowhere is not in it."""
+"""How many passages hold a unit, by its number. Units that no passage holds are left out."""
 
 
 class Spelling(NamedTuple):
-    """A word of the store, and how many passages hold it."""
+    """A word of the store, its number, and how many passages hold it."""
 
     word: str
     code: int
@@ -48,7 +48,7 @@ class Spelling(NamedTuple):
 
 
 def units_of(question: str) -> dict[int, str]:
-    """The different units by number: those of what is asked, and the last ones of what is said around it."""
+    """Return the distinct units by number: those of what is asked, and the last ones of what is said around it."""
     part = focus(question)
     asked = list(dict.fromkeys(words(part)))[-MOST_UNITS:]
     around = [] if part == question else [unit for unit in dict.fromkeys(words(question)) if unit not in asked]
@@ -57,20 +57,20 @@ def units_of(question: str) -> dict[int, str]:
 
 
 def unknown_prefixes(units: Mapping[int, str], held: Holding) -> list[str]:
-    """The beginnings of words that the store does not know, and that may be spelled nearly like one that it does."""
+    """Return the prefixes to look up for words that the store lacks, to find words with a similar spelling."""
     codes = [_codes_like(unit) for number, unit in units.items() if number not in held][:_UNKNOWN_LOOKED_UP]
     return list(dict.fromkeys([*(unit[:ALIKE_PREFIX] for unit in _unknown(units, held)), *filter(None, codes)]))
 
 
 def words_from(prefix: str) -> tuple[str, str]:
-    """The first word that begins so, and what stands behind the last one, in the order of characters."""
+    """Return the first word with this prefix and the end after the last one, in the order of characters."""
     if prefix.endswith(_DIGITS):
         return prefix[:-1] + "0", prefix[:-1] + chr(ord("9") + 1)
     return prefix, prefix + "\U0010ffff"
 
 
 def _codes_like(unit: str) -> str:
-    """The beginning of other codes of a code's kind; empty for a word."""
+    """Return the prefix of other codes of the same kind; empty if the unit is not a code."""
     code = _CODE.fullmatch(unit)
     return code.group(1) + _DIGITS if code else ""
 
@@ -82,10 +82,10 @@ def ask(
     held: Mapping[int, int],
     alike: Mapping[str, Sequence[Spelling]],
 ) -> tuple[Query, Holding]:
-    """What the question asks, and how many passages hold each unit of it.
+    """Return the query of the question, and how many passages hold each of its units.
 
-    `alike` gives the store's words by their prefix. A recogniser writes names as it hears them: a word that the store
-    does not know stands for those that are spelled nearly so.
+    `alike` gives the store's words by their prefix. A transcriber writes names by their sound, so a word that the store
+    lacks stands for words with a similar spelling.
     """
     holding = dict(held)
     part = focus(question)
@@ -94,9 +94,9 @@ def ask(
         number: weight(unit) * rarity(passages, held.get(number, 0)) * (1 if number in asking else _ASIDE)
         for number, unit in units.items()
     }
-    # That a store lacks "please" or "how many" says nothing about what it knows.
+    # If a store lacks "please" or "how many", this says nothing about what it knows.
     perfect = sum(value for number, value in weights.items() if number in held and number in asking)
-    # One who tells a story before he asks must not pay for each word of it.
+    # A caller may tell a long story before the question. Its words must not lower the score without limit.
     unknown = sum(
         value * (_UNKNOWN_CODE if alike.get(_codes_like(units[number])) else 1)
         for number, value in weights.items()
@@ -131,9 +131,10 @@ def _unknown(units: Mapping[int, str], held: Holding) -> list[str]:
 
 
 def telling(asked: Query, held: Holding, passages: int, share: float) -> list[int]:
-    """The units to look for in a store of so many passages, the most telling first; one at least.
+    """Return the units to look up in a store with this many passages, heaviest first; at least one.
 
-    Together they stand in 1,200 passages at most, in this share of a large store, or in 60,000 of a very large one.
+    All of them together are in at most 1,200 passages, in this share of a large store, or in 60,000 passages of a very
+    large one.
     """
     most_rows = max(_ROWS_READ, min(int(passages * share), _MOST_ROWS_READ))
     chosen: list[int] = []

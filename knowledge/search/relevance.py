@@ -1,7 +1,8 @@
-"""How well passages speak to a question: BM25 of the passage, its best sentence, and the likeness of the vectors.
+"""How well passages answer a question: BM25 of the passage and of its best sentence, and the likeness of the vectors.
 
-Pure numbers, and the same for every engine: an engine finds who holds the rare words or is near in meaning, and this
-orders them. The constants were tuned on one half of XQuAD (benchmarks/README.md tells the other half).
+Only arithmetic, and the same for every engine: an engine finds the passages that hold rare words or are near in
+meaning, and this module orders them. The constants were tuned on one half of XQuAD; benchmarks/README.md reports the
+other half.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,28 +19,28 @@ _LENGTH_WEIGHT = 0.6
 _SENTENCE_LENGTH_WEIGHT = 0.2
 _USUAL_SENTENCE = 24.0
 _SENTENCE = 0.5
-"""What the best sentence counts beside its passage."""
+"""The weight of the best sentence, where its passage has 1."""
 _LEAST_RARITY = 0.2
 
 Scores = NDArray[np.float64]
-"""One a passage, 0 to 1."""
+"""One score for each passage, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question's units and how much each one says: its own weight by its rarity in the store."""
+    """The units of a question with their weights: the own weight of a unit times its rarity in the store."""
 
     weights: Mapping[int, float]
-    """By the unit's number; those of words that only look alike stand among them."""
+    """By the unit's number, including words that are only spelled alike."""
     perfect: float
-    """The weight of all that was asked, found or not."""
+    """The weight of everything that was asked, found or not."""
     chinese: bool
     passages: int
-    """Of the store that is asked."""
+    """How many passages the store has."""
 
 
 def rarity(passages: int, holding: int) -> float:
-    """The inverse document frequency, as BM25 has it, but never nothing: in a small store most may hold a word."""
+    """Return the inverse document frequency of BM25, but never zero: in a small store most passages may hold a word."""
     return max(log1p((passages - holding + 0.5) / (holding + 0.5)), _LEAST_RARITY)
 
 
@@ -50,7 +51,10 @@ def relevance(
     likeness: NDArray[np.float32] | None = None,
     counts: float = 0.0,
 ) -> Scores:
-    """The score of each passage. `likeness` is 0 to 1 a passage, and `counts` what full likeness adds."""
+    """Return the score of each passage.
+
+    `likeness` is 0 to 1 for each passage; `counts` is how much a likeness of 1 adds.
+    """
     if not passages or asked.perfect <= 0:
         return np.zeros(len(passages))
     raw = _words_say(asked, passages, usual_length) if asked.weights else np.zeros(len(passages))
@@ -60,7 +64,7 @@ def relevance(
 
 
 def _words_say(asked: Query, passages: Sequence[Codes], usual_length: float) -> Scores:
-    """What the passages hold of all that was asked, and their best sentences beside them."""
+    """Return how much of the query each passage and its best sentence hold."""
     numbers = np.array(sorted(asked.weights), dtype=np.uint32)
     weights = np.array([asked.weights[number] for number in numbers.tolist()])
     every = joined(passages)
@@ -93,7 +97,7 @@ def _bm25(
     lengths: NDArray[np.float64],
     length_weight: float,
 ) -> NDArray[np.float64]:
-    """The weights of what each place holds; a unit said again counts less each time."""
+    """Return the weights that each place holds. A unit counts less with each repetition."""
     shape = (len(lengths), len(weights))
     counts = np.bincount(places * len(weights) + which, minlength=shape[0] * shape[1]).reshape(shape)
     penalty = SATURATION * (1 - length_weight + length_weight * lengths)[:, None]
@@ -101,18 +105,18 @@ def _bm25(
     return scores
 
 
-# How steep is a logistic regression of "about what was asked" on the raw score beside what chance reaches, in stores of
-# 5 to 12,000 passages, half of the questions asked where their topic was missing. What chance reaches was then set by
-# the price that the threshold has. A Chinese question has more units, of which fewer are in the passage.
+# The steepness comes from a logistic regression of "about what was asked" on the raw score, relative to the score that
+# chance reaches. The stores had 5 to 12,000 passages, and half of the questions went to stores without their topic. The
+# score of chance was then set by what the threshold costs. A Chinese question has more units, and the passage holds a
+# smaller share of them.
 _STEEP, _BY_CHANCE = 9.0, 0.92
 _CHINESE_STEEP, _CHINESE_BY_CHANCE = 6.5, 0.63
 _LEAST_ASKED = 6.0
-"""The weight of two or three words: with less, one word that is found by chance is most of what was asked."""
+"""The weight of two or three words. With less, one word that is found by chance is most of the question."""
 _MANY, _BY_SIZE = 300, 0.15
-"""Passages among which chance finds all that it finds; among fewer it is less, by this power."""
+"""With this many passages chance has its full effect. With fewer it finds less, by this power."""
 UNKNOWN = 0.31
-"""How much of full likeness any passage has of whatever is asked, so that it speaks neither for nor against it; tuned
-with MiniLM."""
+"""The likeness of any passage and any question. It counts neither for nor against the passage. Tuned with MiniLM."""
 
 
 def _calibrated(raw: NDArray[np.float64], asked: Query, counts: float) -> Scores:
@@ -124,9 +128,9 @@ def _calibrated(raw: NDArray[np.float64], asked: Query, counts: float) -> Scores
 
 
 def _by_chance(asked: Query) -> float:
-    """The share of what was asked that speaks as much for a passage as against it.
+    """Return the share of the query that counts neither for nor against a passage.
 
-    Of many words chance finds a smaller share than of a few, by the square root; and less in a small store.
+    Chance finds a smaller share of many words than of few, by the square root, and less in a small store.
     """
     amount = max(asked.perfect / rarity(asked.passages, 0), _LEAST_ASKED)
     share = _CHINESE_BY_CHANCE if asked.chinese else _BY_CHANCE

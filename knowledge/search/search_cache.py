@@ -1,7 +1,7 @@
-"""What was asked lately, and what was found: the same question costs nothing while the store has not changed.
+"""A cache of recent searches: the same question costs nothing while the store has not changed.
 
-The same is what has the same telling words in any order, or with an embedder that knows meaning, nearly the same vector
-and the same numbers. A change of the store forgets all.
+Two questions are the same if they have the same words, without stop words and in any order. If the embedder knows
+meaning, nearly the same vector and the same numbers are enough. Any change of the store clears the cache.
 """
 
 from collections import OrderedDict
@@ -22,25 +22,25 @@ _THE_SAME = 0.985
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What makes two questions one."""
+    """What two questions must have in common to be the same."""
 
     units: frozenset[str]
     asked: frozenset[str]
-    """Those of the part that asks."""
+    """The units of the part that asks."""
     numbers: frozenset[str]
     most: int
     only: Filter | None
 
 
 def key_of(question: str, most: int, only: Filter | None) -> Key:
-    """The question without the words that carry no matter."""
+    """Return the key of the question. It leaves out stop words."""
     units = frozenset(unit for unit in words(question) if not is_stop_word(unit))
     asked = units & frozenset(words(focus(question)))
     return Key(units, asked, frozenset(unit for unit in units if any(map(str.isdigit, unit))), most, only)
 
 
 class SearchCache:
-    """One store's questions. Used by several threads."""
+    """The recent searches of one store. Several threads use it."""
 
     def __init__(self) -> None:
         self._generation = -1
@@ -48,7 +48,10 @@ class SearchCache:
         self._lock = Lock()
 
     def find(self, generation: int, key: Key, vector: Vectors | None) -> list[Passage] | None:
-        """What was found, if the store is the same; `vector` only from an embedder that knows meaning."""
+        """Return what was found, or None if it is unknown or the store has changed.
+
+        Pass `vector` only from an embedder that knows meaning.
+        """
         with self._lock:
             if generation != self._generation:
                 return None
@@ -65,7 +68,7 @@ class SearchCache:
             return None
 
     def keep(self, generation: int, key: Key, vector: Vectors | None, passages: list[Passage]) -> None:
-        """Remember what was found."""
+        """Store what was found."""
         with self._lock:
             if generation != self._generation:
                 self._found.clear()

@@ -1,7 +1,8 @@
-"""Which passages are near a question in meaning: an immutable FAISS segment and a small flat rest beside the rows.
+"""Finds the passages near a question in meaning: an immutable FAISS segment, and a small flat rest next to it.
 
-The rows are the truth. What is here may hold passages that are gone, or not yet live; who asks looks them up. Adding
-to a FAISS index while it is searched crashes the process, so a segment is built aside and put in place at once.
+The rows in the database are the truth. The vectors here may belong to passages that are deleted or not visible yet, so
+a search checks its hits in the rows. To add to a FAISS index during a search crashes the process. So a new segment is
+built separately and then replaces the old one.
 """
 
 import hashlib
@@ -18,15 +19,15 @@ from numpy.typing import NDArray
 
 from knowledge.embedders.embed import Vectors
 
-faiss: Any = faiss_untyped  # its type stubs know half of it
+faiss: Any = faiss_untyped  # its type stubs are incomplete
 faiss.omp_set_num_threads(1)  # a search is short: threads would cost more than they save
 
 Ids = NDArray[np.int64]
 
 FLAT_UP_TO = 20_000
-"""Vectors that are compared one by one, in half precision; above it a graph finds the way (HNSW32)."""
+"""Up to this many vectors are compared one by one, in half precision. Beyond that a graph is searched (HNSW32)."""
 REST = 2_000
-"""Vectors that may lie beside the segment before another one is built."""
+"""How many vectors may be outside the segment before a new one is built."""
 _NEIGHBOURS = 32
 _EFFORT = 64
 _EFFORT_WHEN_BUILDING = 80
@@ -34,25 +35,25 @@ _EFFORT_WHEN_BUILDING = 80
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Vectors by passage id, never changed."""
+    """Vectors by passage id. Never changed."""
 
     index: Any
     """A `faiss.IndexIDMap`."""
     last: int
-    """The highest id that was there when it was built."""
+    """The highest id when the segment was built."""
 
     @property
     def count(self) -> int:
-        """How many vectors it holds."""
+        """The number of vectors."""
         return int(self.index.ntotal)
 
     def vectors(self) -> Vectors:
-        """Those of a flat segment, in the order of its ids."""
+        """Return the vectors of a flat segment, in the order of its ids."""
         vectors: Vectors = faiss.downcast_index(self.index.index).reconstruct_n(0, self.count)
         return vectors
 
     def search(self, question: Vectors, most: int, allowed: Ids | None) -> tuple[Ids, Vectors]:
-        """The nearest ones with their similarity, best first; only of `allowed` if given."""
+        """Return the nearest ids and their similarity, best first; only from `allowed`, if given."""
         selector = faiss.IDSelectorBatch(allowed) if allowed is not None else None
         graph = self.count > FLAT_UP_TO
         kind = faiss.SearchParametersHNSW if graph else faiss.SearchParameters
@@ -63,7 +64,7 @@ class Segment:
 
 
 def build(ids: Ids, vectors: Vectors) -> Segment:
-    """A segment of these vectors. Blocks for a time that grows with them: about half a millisecond each in a graph."""
+    """Return a segment of these vectors. Blocks: a graph takes about half a millisecond for each vector."""
     dimension = vectors.shape[1]
     if len(ids) <= FLAT_UP_TO:
         plain = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
@@ -78,13 +79,13 @@ def build(ids: Ids, vectors: Vectors) -> Segment:
 
 
 class SegmentFile:
-    """The segment on disk: a cache with a checksum, thrown away when in doubt."""
+    """The segment on disk: a cache with a checksum, discarded when in doubt."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def write(self, segment: Segment, embedder: str) -> None:
-        """Both files whole: first the index, then the manifest that names it."""
+        """Write both files completely: first the index, then the manifest that names it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         data = faiss.serialize_index(segment.index).tobytes()
         name = f"vectors-{segment.last}.faiss"
@@ -98,25 +99,25 @@ class SegmentFile:
                 file.unlink(missing_ok=True)
 
     def read(self, embedder: str, dimension: int) -> Segment | None:
-        """The segment; None if there is none, or if it is damaged or of another embedder."""
+        """Return the segment; None if there is none, or if it is damaged or from another embedder."""
         try:
             manifest = orjson.loads((self._folder / "vectors.json").read_bytes())
             data = (self._folder / Path(manifest["file"]).name).read_bytes()
             if manifest["embedder"] != embedder or hashlib.sha256(data).hexdigest() != manifest["sha256"]:
                 return None
             segment = Segment(faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8)), int(manifest["last"]))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: no index to FAISS
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # RuntimeError: not an index
             return None
         return segment if dimension in (0, segment.index.d) else None
 
     def remove(self) -> None:
-        """Forget it."""
+        """Delete the files."""
         for file in [*self._folder.glob("vectors-*.faiss"), self._folder / "vectors.json"]:
             file.unlink(missing_ok=True)
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """The file is there with all its bytes, or it is not there."""
+    """Write the file in one step: it never exists with only a part of its bytes."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     with open(temporary, "wb") as file:
         file.write(data)
@@ -127,10 +128,13 @@ def _write_whole(path: Path, data: bytes) -> None:
 
 @dataclass(frozen=True)
 class Nearby:
-    """All vectors of a store as one process knows them: a segment and the rest. A value: growing makes another one."""
+    """All vectors of a store that one process knows: a segment and the rest.
+
+    It is a value: to add vectors makes a new one.
+    """
 
     ids: Ids
-    """Those that are in no segment, in their order."""
+    """The ids outside the segment, in ascending order."""
     vectors: Vectors
     last: int = 0
     """The highest passage id that is known."""
@@ -138,26 +142,26 @@ class Nearby:
 
     @classmethod
     def of(cls, segment: Segment | None, dimension: int) -> "Nearby":
-        """What a segment alone knows."""
+        """Return the value of a segment without a rest."""
         last = segment.last if segment else 0
         return cls(np.zeros(0, dtype=np.int64), np.zeros((0, dimension), dtype=np.float32), last, segment)
 
     @property
     def count(self) -> int:
-        """How many vectors are known."""
+        """The number of vectors."""
         return (self.segment.count if self.segment else 0) + len(self.ids)
 
     def more(self, ids: Ids, vectors: Vectors) -> "Nearby":
-        """With these too; their ids are above all others."""
+        """Return a value with these vectors added. Their ids must be above all others."""
         if not len(ids):
             return self
-        # An embedder tells its dimension with its first vector.
+        # The dimension is known only after the embedder's first vector.
         known = self.vectors if len(self.ids) else vectors[:0]
         together = np.concatenate([self.ids, ids]), np.concatenate([known, vectors])
         return Nearby(*together, int(ids[-1]), self.segment)
 
     def built(self) -> Segment:
-        """A segment that holds what this one and its rest hold. Blocks: see `build`."""
+        """Return a segment of all vectors, those of the old segment and the rest. Blocks: see `build`."""
         if self.segment is None or self.segment.count <= FLAT_UP_TO:
             return build(*self.everything())
         index = faiss.clone_index(self.segment.index)
@@ -165,19 +169,19 @@ class Nearby:
         return Segment(index, self.last)
 
     def everything(self) -> tuple[Ids, Vectors]:
-        """All ids and vectors; only of a flat segment."""
+        """Return all ids and vectors. Only for a flat segment."""
         if self.segment is None or not self.segment.count:
             return self.ids, self.vectors
         ids: Ids = faiss.vector_to_array(self.segment.index.id_map)
         return np.concatenate([ids, self.ids]), np.concatenate([self.segment.vectors(), self.vectors])
 
     def with_segment(self, segment: Segment) -> "Nearby":
-        """A segment that was built aside takes its place; what came since stays beside it."""
+        """Return a value with a new segment. Vectors that came after it was built stay in the rest."""
         later = self.ids > segment.last
         return Nearby(self.ids[later], self.vectors[later], max(self.last, segment.last), segment)
 
     def search(self, question: Vectors, most: int, allowed: Ids | None = None) -> tuple[Ids, Vectors]:
-        """The nearest passages and their similarity, best first."""
+        """Return the nearest passages and their similarity, best first."""
         ids, vectors = self.ids, self.vectors
         if allowed is not None and len(ids):
             kept = np.isin(ids, allowed)

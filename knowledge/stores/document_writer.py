@@ -1,4 +1,4 @@
-"""Documents on their way into a store: their pieces are written as they come, and all are seen at one moment."""
+"""Writes documents into a store: pieces are written as they come, and all documents become visible at one moment."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 
@@ -12,11 +12,11 @@ from knowledge.stores.prepared import Prepared
 from knowledge.stores.rows import Rows, StoreRow
 
 _TELL_LANGUAGE = 32
-"""Pieces of a document whose words tell its language: the first one may be a title in another."""
+"""How many first pieces decide a document's language. The first one alone may be a title in another language."""
 
 
 class DocumentWriter:
-    """One change of a store. The caller is the store's only writer, and purges when this fails."""
+    """One change of a store. The caller must be the store's only writer, and must purge if the change fails."""
 
     def __init__(
         self,
@@ -30,20 +30,23 @@ class DocumentWriter:
     ) -> None:
         self._rows = rows
         self._arrived = arrived
-        """Hears which passages have been written, under which ids."""
+        """Called with the ids and the passages that have been written."""
         self._store = store
         self._embedder = embedder
         self._progress = progress
         self._anew = anew
-        """Whether no vector of the store may be used again."""
+        """Whether no stored vector may be reused."""
         self._documents: list[tuple[Document, str]] = []
         self._ids: list[int] = []
         self._waiting: list[tuple[int, int, AnalysedPiece]] = []
         self.passages = 0
-        """Written up to now."""
+        """How many passages have been written."""
 
     async def take(self, document: Document, batches: AsyncIterable[Sequence[AnalysedPiece]]) -> int:
-        """The document, whose pieces come in batches. Returns how many there were; none is the caller's to refuse."""
+        """Write a document whose pieces come in batches.
+
+        Returns the number of pieces. If there are none, the caller must refuse the document.
+        """
         place = len(self._documents)
         position = 0
         async for batch in batches:
@@ -57,8 +60,9 @@ class DocumentWriter:
         return position
 
     async def publish(self, going: Sequence[str] | None, kept: Sequence[str] = (), also: Also = nothing_else) -> int:
-        """Let all be seen, and the documents named `going` (None: all but `kept`) no longer. Returns how many passages
-        came.
+        """Make all documents visible, and hide those named in `going` (None: all except those named in `kept`).
+
+        Returns how many passages were added.
         """
         await self._write(len(self._waiting))
         embedder = self._embedder.name if self._anew else ""

@@ -1,4 +1,4 @@
-"""The embedded store: rows and words in SQLite, vectors in FAISS. Each search looks at one moment of the database."""
+"""The embedded store: rows and words in SQLite, vectors in FAISS. Each search reads one snapshot of the database."""
 
 import asyncio
 import logging
@@ -37,18 +37,21 @@ from knowledge.stores.verify import sqlite_faults
 log = logging.getLogger(__name__)
 
 _SHARE_READ = 0.12
-"""See `telling`: less finds less among 100,000 passages of one matter, more takes longer and finds little more."""
+"""See `telling`. With less, a search finds less among 100,000 passages about one subject. With more, it takes longer
+and finds little more."""
 FEW = 2_000
-"""Passages that a filter may leave for all of them to be compared."""
+"""If a filter leaves at most this many passages, all of them are compared."""
 
 
 class FaissStore(SqlStore):
-    """See the module. The segment of vectors in the data folder is a cache, made again when in doubt."""
+    """The embedded store. Its segment of vectors in the data folder is a cache, which is built again when in doubt."""
 
     def __init__(self, place: StoreConfig) -> None:
         super().__init__(place)
         if place.database.engine != "sqlite":
-            raise ValueError(f"store {place.name!r}: `faiss:` keeps its rows in SQLite. Use `pgvector:` on PostgreSQL.")
+            raise ValueError(
+                f"store {place.name!r}: `faiss:` stores its rows in SQLite. Use `pgvector:` on PostgreSQL."
+            )
         self._file = SegmentFile(place.folder / place.name)
         self._known: _Known | None = None
         self._building: asyncio.Task[None] | None = None
@@ -56,7 +59,7 @@ class FaissStore(SqlStore):
     async def search(
         self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
     ) -> list[Passage]:
-        """See the port."""
+        """Search words and vectors in one snapshot of the database. Raises QueryError and StoreError."""
         text, top_k = checked(question, top_k)
         if self._known is None:
             await self.begun()
@@ -73,15 +76,17 @@ class FaissStore(SqlStore):
         return await best_of(passages, text, top_k, min_score, self.reranker)
 
     async def verify(self) -> list[str]:
-        """See the port."""
+        """Return the faults of rows, words and vectors. Waits until no document is being written."""
         store = await self.begun()
         if store is None:
             return []
-        async with self.database.alone(self.lock):  # what is arriving is no fault
+        async with self.database.alone(self.lock):  # a document that is being written is not a fault
             store = await self.rows.store() or store
             faults = await self.database.read_apart(lambda connection: sqlite_faults(connection, store, self.name))
         if not self.suits(store):
-            faults.append(f"store {self.name!r}: its vectors are of {store.embedder!r}, the settings say otherwise.")
+            faults.append(
+                f"store {self.name!r}: it was indexed with {store.embedder!r}, which does not match the settings."
+            )
         return faults
 
     async def settled(self) -> None:
@@ -90,7 +95,7 @@ class FaissStore(SqlStore):
             await self._building
 
     async def aclose(self) -> None:
-        """See the port: a segment that is being built is finished first, since a thread cannot be stopped."""
+        """Close the store. Finish a segment that is being built first, because a thread cannot be stopped."""
         await self.settled()
         self._known = None
         await super().aclose()
@@ -100,7 +105,7 @@ class FaissStore(SqlStore):
         self._file.remove()
         self._known = None
 
-    # In a reader's thread, from here on.
+    # The following methods run in a reader's thread.
 
     def _search(
         self,
@@ -149,7 +154,10 @@ class FaissStore(SqlStore):
         return passages
 
     def _refreshed(self, connection: sqlite3.Connection, store: StoreRow) -> "_Known":
-        """What is known of the store at this moment. What two threads find is the same, so neither waits."""
+        """Return what is known of the store at this moment.
+
+        Two threads find the same, so neither waits for the other.
+        """
         before = self._known
         if before is not None and before.generation == store.generation:
             return before
@@ -160,7 +168,7 @@ class FaissStore(SqlStore):
             if nearby is None or nearby.count > 2 * store.passages + REST:
                 nearby = Nearby.of(self._file.read(store.embedder, self.embedder.dimension), self.embedder.dimension)
             if nearby.last > last_passage(connection) or nearby.count > 2 * store.passages + REST:
-                nearby = Nearby.of(None, self.embedder.dimension)  # of an older database, or mostly of what is gone
+                nearby = Nearby.of(None, self.embedder.dimension)  # from an older database, or mostly deleted passages
             rows = connection.execute(
                 "SELECT v.passage_id, v.vector FROM knowledge_compared v"
                 " CROSS JOIN knowledge_document d ON d.id = v.document_id"
@@ -174,10 +182,10 @@ class FaissStore(SqlStore):
         return self._known
 
     def _proposes(self, store: StoreRow) -> bool:
-        """Whether vectors name candidates of their own, and are kept in memory for it."""
+        """Return whether vectors find candidates by themselves, and are therefore held in memory."""
         return store.passages <= self.embedder.proposes_up_to
 
-    # On the event loop again.
+    # The following methods run on the event loop.
 
     def _build_when_due(self) -> None:
         known = self._known
@@ -193,28 +201,30 @@ class FaissStore(SqlStore):
             if known is not None and known.nearby.last >= segment.last:
                 self._known = _Known(known.generation, known.embedder, known.nearby.with_segment(segment), known.held)
             await in_thread(self._file.write, segment, self.embedder.name)
-        except (OSError, RuntimeError) as error:  # a full disk; the segment in memory goes on
-            log.warning("a file of vectors is not written", extra={"store": self.name, "reason": type(error).__name__})
+        except (OSError, RuntimeError) as error:  # such as a full disk; the segment in memory still works
+            log.warning(
+                "a file of vectors could not be written", extra={"store": self.name, "reason": type(error).__name__}
+            )
 
 
 class _Known(NamedTuple):
-    """What one generation of a store is known by; replaced as a whole, so that two readers cannot mix two of them."""
+    """What is known of one generation of a store. Replaced as a whole, so that no reader mixes two generations."""
 
     generation: int
     embedder: str
     nearby: Nearby
     held: dict[int, int]
-    """How many passages hold a unit, as far as anybody asked."""
+    """How many passages hold a unit, for the units that have been searched for."""
 
 
 def _holding(
     connection: sqlite3.Connection, store: StoreRow, held: dict[int, int], numbers: Sequence[int]
 ) -> dict[int, int]:
-    """How many passages hold each unit; remembered until the store changes."""
+    """Return how many passages hold each unit. The numbers are cached until the store changes."""
     if missing := [number for number in numbers if number not in held]:
         found = dict(
             connection.execute(
-                "SELECT code, passages FROM knowledge_term WHERE store_id = ?"  # noqa: S608  # numbers of ours
+                "SELECT code, passages FROM knowledge_term WHERE store_id = ?"  # noqa: S608  # our own integers
                 f" AND code IN ({listed(missing)}) AND passages > 0",
                 (store.id,),
             )
@@ -230,12 +240,15 @@ def _near(
     allowed: Ids | None,
     unseen: Sequence[tuple[int, int]],
 ) -> Ids:
-    """The passages that are near, best first. Of a few allowed ones all are compared: a graph would walk past them."""
+    """Return the nearest passages, best first.
+
+    If a filter allows only a few, compare all of them: a graph would miss them.
+    """
     if not nearby.count:
         return np.zeros(0, dtype=np.int64)
     if allowed is not None and len(allowed) <= FEW:
         rows = connection.execute(
-            "SELECT passage_id, vector FROM knowledge_compared"  # noqa: S608  # numbers of ours
+            "SELECT passage_id, vector FROM knowledge_compared"  # noqa: S608  # our own integers
             f" WHERE passage_id IN ({listed(allowed.tolist())})"
         ).fetchall()
         ids = np.array([row[0] for row in rows], dtype=np.int64)

@@ -1,6 +1,6 @@
-"""What is made of passages so that they are found: words, their counts, on PostgreSQL vectors; in both dialects.
+"""What makes passages searchable, in both SQL dialects: their words, word counts and, on PostgreSQL, vectors.
 
-Rows go to the driver as tuples: SQLAlchemy's dictionaries cost as much as the database does, and these are many.
+Rows go to the driver as tuples. There are many, and SQLAlchemy's dictionaries would cost as much as the database does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from knowledge.stores.prepared import Prepared, packed
 
 
 async def bulk(connection: AsyncConnection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """Execute a statement, whose parameters are question marks, once a row."""
+    """Execute a statement once for each row. The statement marks its parameters with question marks."""
     if connection.dialect.name == "postgresql":
         statement = statement.replace("?", "%s")
     if every := list(rows):
@@ -23,8 +23,8 @@ async def bulk(connection: AsyncConnection, statement: str, rows: Iterable[tuple
 
 
 async def take_ids(connection: AsyncConnection, count: int) -> list[int]:
-    """Passage ids above every one that was ever given, in the order in which transactions end."""
-    if connection.dialect.name == "sqlite":  # the transaction holds the database from its begin on
+    """Return new passage ids, higher than all earlier ones. They rise in the order in which transactions end."""
+    if connection.dialect.name == "sqlite":  # the transaction locks the database from its start
         last = await connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'knowledge_passage'")) or 0
         return list(range(last + 1, last + 1 + count))
     numbers = select(func.nextval("knowledge_passage_id_seq")).select_from(func.generate_series(1, count))
@@ -34,9 +34,9 @@ async def take_ids(connection: AsyncConnection, count: int) -> list[int]:
 async def insert_compared(
     connection: AsyncConnection, passages: Sequence[tuple[int, str, Prepared]], *, walked: bool
 ) -> None:
-    """Let passages be found and compared: each its id, its units as tokens, and itself.
+    """Write what passages are found and compared by. A passage is its id, its units as tokens, and its prepared piece.
 
-    `walked`: whether their vectors propose passages; hashed ones only score, and need no index.
+    `walked`: whether vectors find passages by themselves. Hashed vectors only score, and need no index.
     """
     rows = [(number, one.document, one.codes.tobytes(), packed(one.vector)) for number, _, one in passages]
     if connection.dialect.name == "sqlite":
@@ -61,7 +61,7 @@ async def insert_compared(
 async def forget_words(
     connection: AsyncConnection, store: int, passages: Sequence[tuple[int, Sequence[int]]], held: Mapping[int, int]
 ) -> None:
-    """Let passages no longer be found; `held` is how many of them hold each unit."""
+    """Remove passages from the word index. `held` is how many of these passages hold each unit."""
     if connection.dialect.name == "sqlite":
         statement = "INSERT INTO knowledge_words (knowledge_words, rowid, tokens) VALUES ('delete', ?, ?)"
         await bulk(connection, statement, ((number, tokens(store, units)) for number, units in passages))
@@ -74,7 +74,10 @@ async def forget_words(
 
 
 async def add_terms(connection: AsyncConnection, terms: Sequence[tuple[int, int, str | None, int]]) -> None:
-    """Count in how many more passages each unit stands. In order, so that two writers do not wait for each other."""
+    """Add to the number of passages that hold each unit.
+
+    The terms must be sorted, so that two writers do not wait for each other.
+    """
     statement = (
         "INSERT INTO knowledge_term (store_id, code, term, passages) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (store_id, code) DO UPDATE SET passages = knowledge_term.passages + excluded.passages"
@@ -83,5 +86,5 @@ async def add_terms(connection: AsyncConnection, terms: Sequence[tuple[int, int,
 
 
 def written(vector: Vectors) -> str:
-    """As pgvector reads it."""
+    """Return the vector in the text form of pgvector."""
     return f"[{','.join([f'{value:.6g}' for value in vector.tolist()])}]"

@@ -1,8 +1,8 @@
-"""Any LangChain vector store or retriever as a store: its vectors are asked, our rows say what is held and how well.
+"""Any LangChain vector store or retriever as a store: it finds what is near, and our rows hold and score the documents.
 
-`langchain:module:name` names a `VectorStore`, a `BaseRetriever`, or a function without arguments that makes one. What
-comes in through us is kept in our rows too, so that it is whole, listed, exported and found by words; what a store held
-before, or a retriever finds, is passed on as it is, with the score that it gives.
+`langchain:module:name` names a `VectorStore`, a `BaseRetriever`, or a function without arguments that returns one.
+Documents that are added through us are stored in our rows too. So they are always whole, and are listed, exported and
+found by words. What the vector store held before, or what a retriever finds, is returned unchanged, with its own score.
 """
 
 import logging
@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 Scored = tuple[LangChainDocument, float]
 _OURS = "dialgraph_passage"
 _COUNTS, _UNRELATED = 0.6, 0.3
-"""What full likeness adds to a score, and the likeness that adds nothing: of the usual models of sentences."""
+"""How much full likeness adds to a score, and the score that means no likeness; typical for sentence models."""
 
 
 def open_langchain(place: StoreConfig) -> Store:
-    """The store that the URL names, over rows in the project's database."""
+    """Return the store that the URL names, with its rows in the project's database. Raises ValueError."""
     named = _named(place)
     base: type[SqlStore] = FaissStore if place.database.engine == "sqlite" else PgvectorStore
     kind = type(
@@ -48,16 +48,18 @@ def open_langchain(place: StoreConfig) -> Store:
 
 
 def _likeness_of(named: VectorStore | BaseRetriever) -> Callable[[float], float]:
-    """What makes a likeness of the scores that a store gives: with many of them they are distances.
+    """Return the function that turns a vector store's scores into a likeness. Many vector stores return distances.
 
-    LangChain's own function for inner products takes them for distances, which they are not.
+    LangChain's own function treats inner products as distances, which is wrong.
     """
     if isinstance(named, VectorStore) and "INNER" not in str(getattr(named, "distance_strategy", "")).upper():
         try:
-            return named._select_relevance_score_fn()  # what its subclasses override; the public way warns of negatives
-        except Exception as error:  # noqa: BLE001  # not implemented, or for a strategy that it does not know
-            log.debug("scores are taken as they are", extra={"reason": type(error).__name__})
-    return float  # langchain-core's own store gives cosines
+            return (
+                named._select_relevance_score_fn()
+            )  # subclasses override this; the public method warns about negatives
+        except Exception as error:  # noqa: BLE001  # not implemented, or an unknown strategy
+            log.debug("the scores of a vector store were used unchanged", extra={"reason": type(error).__name__})
+    return float  # langchain-core's own store returns cosine similarities
 
 
 async def _near(named: VectorStore, question: str, most: int, likeness_of: Callable[[float], float]) -> list[Scored]:
@@ -80,20 +82,20 @@ def _named(place: StoreConfig) -> VectorStore | BaseRetriever:
         except TypeError as error:
             raise ValueError(f"store {place.name!r}: {module}:{attribute} cannot be called. {error}") from error
     if not isinstance(found, VectorStore | BaseRetriever):
-        raise ValueError(f"store {place.name!r}: {module}:{attribute} is no VectorStore and no BaseRetriever.")
+        raise ValueError(f"store {place.name!r}: {module}:{attribute} is neither a VectorStore nor a BaseRetriever.")
     return found
 
 
 class _Proposals(SqlStore):
-    """Asks LangChain what is near; stands before an engine that knows the rest."""
+    """Asks LangChain what is near. Combined with an engine that does everything else."""
 
     named: VectorStore | BaseRetriever
     likeness_of: Callable[[float], float]
 
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
-        """See SqlStore."""
+        """Add the new passages to the vector store. Raises StoreError for a retriever."""
         if isinstance(self.named, BaseRetriever):
-            raise StoreError(f"store {self.name!r} is a retriever: it can be searched, and nothing can be put into it.")
+            raise StoreError(f"store {self.name!r} is a retriever: it can be searched, but not changed.")
         documents = [
             LangChainDocument(
                 page_content=prepared.piece.text, metadata={_OURS: number, "heading": prepared.piece.heading}
@@ -103,15 +105,15 @@ class _Proposals(SqlStore):
         await self.named.aadd_documents(documents, ids=[self._key(number) for number in ids])
 
     async def forgetting(self, ids: list[int]) -> None:
-        """See SqlStore."""
+        """Delete the passages from the vector store, if it supports this."""
         if isinstance(self.named, VectorStore):
             try:
                 await self.named.adelete([self._key(number) for number in ids])
-            except Exception as error:  # noqa: BLE001  # many stores cannot; our rows say what is still there
-                log.warning("vectors stay in a store", extra={"store": self.name, "reason": type(error).__name__})
+            except Exception as error:  # noqa: BLE001  # many stores cannot delete; our rows decide what exists
+                log.warning("vectors could not be deleted", extra={"store": self.name, "reason": type(error).__name__})
 
     async def elsewhere(self, question: str, most: int) -> ExternalHits | None:
-        """See SqlStore."""
+        """Return what LangChain finds near the question; no hits if it fails."""
         try:
             if isinstance(self.named, BaseRetriever):
                 documents = await self.named.ainvoke(question)
@@ -119,8 +121,11 @@ class _Proposals(SqlStore):
             else:
                 scored = await _near(self.named, question, most, self.likeness_of)
             scored = [(document, float(np.squeeze(score))) for document, score in scored]
-        except Exception as error:  # noqa: BLE001  # the boundary to code of others: words go on without it
-            log.warning("a search goes by words alone", extra={"store": self.name, "reason": type(error).__name__})
+        except Exception as error:  # noqa: BLE001  # other people's code; the search continues with words
+            log.warning(
+                "a vector store failed; the search continued with words only",
+                extra={"store": self.name, "reason": type(error).__name__},
+            )
             return ExternalHits({})
         ours: dict[int, float] = {}
         others = []
@@ -139,7 +144,7 @@ class _Proposals(SqlStore):
 
 
 def _passage(document: LangChainDocument, score: float) -> Passage:
-    """Another's document, with what its metadata usually say."""
+    """Return another store's document as a passage, with the usual fields of its metadata."""
     about = document.metadata
     page = about.get("page")
     return Passage(

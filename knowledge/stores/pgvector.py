@@ -1,4 +1,7 @@
-"""The store for many hosts: rows, words and vectors in PostgreSQL with pgvector. Keeps nothing between searches."""
+"""The store for several servers: rows, words and vectors in PostgreSQL with pgvector.
+
+Apart from a cache of recent searches, it keeps nothing in memory between searches.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,15 +30,15 @@ from knowledge.stores.sql import SqlStore
 from knowledge.stores.verify import postgres_faults
 
 _MOST_DIMENSIONS = 2_000
-"""That an HNSW index of pgvector takes; longer vectors are compared one by one."""
+"""The most that an HNSW index of pgvector accepts. Longer vectors are compared one by one."""
 
 
 _SHARE_READ = 0.06
-"""See `telling`; a row of PostgreSQL costs a microsecond, of SQLite's index a tenth."""
+"""See `telling`. To read a row takes a microsecond in PostgreSQL, and a tenth of that in SQLite's index."""
 
 
 class PgvectorStore(SqlStore):
-    """See the module. `pgvector:` is the project's own database, `database_url`."""
+    """The store in PostgreSQL. `pgvector:` is the project's own database, `database_url`."""
 
     def __init__(self, place: StoreConfig) -> None:
         super().__init__(place)
@@ -51,7 +54,7 @@ class PgvectorStore(SqlStore):
     async def search(
         self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
     ) -> list[Passage]:
-        """See the port."""
+        """Search words and vectors in one snapshot of the database. Raises QueryError and StoreError."""
         asked_for, top_k = checked(question, top_k)
         try:
             if not self._known_to_be:
@@ -67,16 +70,16 @@ class PgvectorStore(SqlStore):
         return await best_of(passages, asked_for, top_k, min_score, self.reranker)
 
     async def verify(self) -> list[str]:
-        """See the port."""
+        """Return the faults of rows, words and vectors. Waits until no document is being written."""
         if (store := await self.begun()) is None:
             return []
-        async with self.database.alone(self.lock):  # what is arriving is no fault
+        async with self.database.alone(self.lock):  # a document that is being written is not a fault
             store = await self.rows.store() or store
             async with self.database.snapshot() as connection:
                 return await postgres_faults(connection, store, self.name, walked=not self.embedder.hashing)
 
     async def ready(self) -> None:
-        """See SqlStore: make what searches, where the migration found no pgvector or another embedder came."""
+        """Create what searches need, if the migration could not because pgvector was missing. Raises StoreError."""
         if self._prepared:
             return
         async with self._preparing:
@@ -84,7 +87,7 @@ class PgvectorStore(SqlStore):
                 return
             async with self.database.transaction() as connection:
                 there = await connection.scalar(text("SELECT to_regclass('knowledge_words_found')"))
-            if there is None:  # to alter a table waits for all who read it, so only if it must be
+            if there is None:  # altering a table waits for all its readers, so only if needed
                 async with self.database.alone("knowledge-search"), self.database.transaction() as connection:
                     if not await connection.run_sync(pgvector_is_there):
                         raise StoreError(
@@ -94,7 +97,7 @@ class PgvectorStore(SqlStore):
             self._prepared = True
 
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
-        """See SqlStore: an embedder tells its dimension with its first vector, and then there can be an index."""
+        """Create the index of vectors, once. The dimension is known only after the embedder's first vector."""
         dimension = self.embedder.dimension
         if self._indexed or self.embedder.hashing or not 0 < dimension <= _MOST_DIMENSIONS:
             return
@@ -159,7 +162,7 @@ class PgvectorStore(SqlStore):
     async def _near(
         self, connection: AsyncConnection, store: StoreRow, vector: Vectors, allowed: Sequence[int] | None
     ) -> Ids:
-        """The passages of this store that are near the question, best first."""
+        """Return the passages of this store that are nearest to the question, best first."""
         dimension = self.embedder.dimension
         parameters = {"vector": written(vector), "most": CANDIDATES, "store": store.id, "dimension": dimension}
         statement = _NEAR.format(dimension, " AND c.document_id = ANY(:allowed)" if allowed is not None else "")
@@ -176,8 +179,8 @@ _NEAR = (
     " WHERE d.store_id = :store AND d.live AND vector_dims(c.embedding) = :dimension{1}"
     " ORDER BY c.embedding::vector({0}) <#> CAST(:vector AS vector) LIMIT :most"
 )
-# PostgreSQL cannot know how rare a bound word is: it would read the whole table, or plan for any words at all.
-# Below, a subquery a row keeps it from looking through every document for the few passages that are named.
+# PostgreSQL cannot know how rare a bound word is: it would read the whole table, or plan for just any words.
+# Below, one subquery for each row stops it from reading every document to find the few passages that are named.
 _STORE = text(
     "SELECT id, embedder, words, generation, passages, units, set_config('enable_seqscan', 'off', true),"
     " set_config('plan_cache_mode', 'force_custom_plan', true),"
@@ -213,7 +216,7 @@ _DOCUMENTS = text("SELECT id, name, language, tags FROM knowledge_document WHERE
 
 
 async def _documents(connection: AsyncConnection, store: StoreRow, only: Filter) -> list[int]:
-    """The documents that may answer."""
+    """Return the ids of the documents that may answer."""
     return [
         row.id
         for row in await connection.execute(_DOCUMENTS, {"store": store.id})
@@ -237,7 +240,7 @@ async def _found_by_words(
     unseen: Sequence[int],
     allowed: Sequence[int] | None,
 ) -> Ids:
-    """The live passages that hold these units, those with the most weight first."""
+    """Return the visible passages that hold these units, heaviest first."""
     if not numbers:
         return np.zeros(0, dtype=np.int64)
     parameters = {
@@ -251,7 +254,7 @@ async def _found_by_words(
 
 
 async def _passages(connection: AsyncConnection, scores: dict[int, float]) -> list[Passage]:
-    """The passages themselves, in the order of the scores."""
+    """Return the passages in the order of the scores."""
     rows = await connection.execute(_PASSAGES, {"ids": list(scores)})
     found = {
         row.id: Passage(row.text, row.name, row.heading, scores[row.id], row.page, row.start, row.end) for row in rows

@@ -1,4 +1,4 @@
-"""Analysed pieces → what is written of them, with the embedder's vectors."""
+"""Analysed pieces → prepared pieces, with the embedder's vectors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from knowledge.stores.rows import Rows, StoreRow
 
 
 class Arriving(NamedTuple):
-    """A piece on its way: the id of its document, its position there, and itself."""
+    """A piece to write: the id of its document, its position in the document, and the analysed piece."""
 
     document: int
     position: int
@@ -21,7 +21,7 @@ class Arriving(NamedTuple):
 
 
 async def prepared(batch: Sequence[Arriving], embedder: Embedder, rows: Rows | None, store: StoreRow) -> list[Prepared]:
-    """The pieces with their vectors. A text that `rows` have a vector of is not embedded again."""
+    """Return the pieces with their vectors. A text that has a vector in `rows` is not embedded again."""
     texts = [embedded_text(one.analysed.piece) for one in batch]
     digests = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
     vectors: dict[bytes, Vectors] = {}
@@ -37,7 +37,7 @@ async def prepared(batch: Sequence[Arriving], embedder: Embedder, rows: Rows | N
         made = await embedder.passages([by_digest[digest] for digest in missing])
         if made.shape != (len(missing), embedder.dimension):
             raise EmbedError(
-                f"embedder {embedder.name!r} gave vectors of shape {made.shape}"
+                f"embedder {embedder.name!r} returned vectors of shape {made.shape}"
                 f" for {len(missing)} texts of dimension {embedder.dimension}."
             )
         vectors |= dict(zip(missing, made.astype(np.float32), strict=True))

@@ -1,4 +1,4 @@
-"""What is written of passages, worked out before the database is held: computing, for a thread."""
+"""What is written for passages, computed in a thread before the database is locked."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,32 +11,32 @@ from knowledge.passages.terms import END, Codes, code, joined, tokens
 
 
 class Prepared(NamedTuple):
-    """A piece with all that is written of it."""
+    """A piece with everything that is written for it."""
 
     document: int
     """The id of its document."""
     position: int
     piece: Piece
     digest: bytes
-    """16 bytes of the embedded text."""
+    """A hash of the embedded text, 16 bytes."""
     codes: Codes
     spelled: Sequence[str]
     vector: Vectors
 
 
 class WorkedOut(NamedTuple):
-    """Rows of a batch."""
+    """The rows of a batch."""
 
     tokens: list[str]
-    """Each passage's different units, as a full-text index takes them."""
+    """The different units of each passage, as a full-text index reads them."""
     terms: list[tuple[int, int, str | None, int]]
-    """Store, unit, its spelling, and in how many of the passages it stands; in the order of units."""
+    """Store, unit, its spelling, and how many of the passages hold it; sorted by unit."""
     grown: list[tuple[Any, ...]]
-    """By how many passages and units each document grows, where it ends now, and its id."""
+    """For each document: how many passages and units it gains, where it ends now, and its id."""
 
 
 def worked_out(store: int, batch: Sequence[Prepared]) -> WorkedOut:
-    """The rows of these passages."""
+    """Return the rows of these passages."""
     unique = [np.unique(prepared.codes[prepared.codes != END]) for prepared in batch]
     spelled = {code(word): word for prepared in batch for word in prepared.spelled}
     numbers, counts = np.unique(joined(unique), return_counts=True)
@@ -56,5 +56,5 @@ def worked_out(store: int, batch: Sequence[Prepared]) -> WorkedOut:
 
 
 def packed(vector: Vectors) -> bytes:
-    """A vector as it is kept: half precision costs a thousandth of a similarity."""
+    """Return the vector as it is stored. Half precision changes a similarity by a thousandth."""
     return vector.astype(np.float16).tobytes()

@@ -1,6 +1,6 @@
-"""The rows of one store, written through short transactions: documents arrive out of sight and are published at once.
+"""The rows of one store, written in short transactions. Documents arrive hidden, and become visible all together.
 
-Every engine on a database writes through here, so that a document is wholly there or wholly absent whichever it is.
+Every engine on a database writes through here. So with every engine, a document is there as a whole or not at all.
 """
 
 import time
@@ -27,7 +27,7 @@ _PURGED_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class StoreRow:
-    """A store as its row tells it."""
+    """The row of a store."""
 
     id: int
     embedder: str
@@ -38,11 +38,11 @@ class StoreRow:
 
 
 async def _nobody(ids: list[int]) -> None:
-    """Nobody keeps anything beside the rows."""
+    """Do nothing: nothing is stored outside the rows."""
 
 
 async def _nothing(connection: AsyncConnection) -> None:
-    """Nothing else is to be done."""
+    """Do nothing."""
 
 
 class Rows:
@@ -53,13 +53,13 @@ class Rows:
         self._name = name
 
     async def store(self) -> StoreRow | None:
-        """The store's row; None if nothing was ever put in."""
+        """Return the row of the store; None if nothing was ever added."""
         async with self._database.transaction() as connection:
             row = (await connection.execute(select(STORE).where(STORE.c.name == self._name))).first()
         return StoreRow(row.id, row.embedder, row.words, row.generation, row.passages, row.units) if row else None
 
     async def create(self, embedder: str) -> StoreRow:
-        """The store's row, made if there is none. The caller is the store's only writer."""
+        """Return the row of the store, and create it if there is none. The caller must be the store's only writer."""
         if (row := await self.store()) is not None:
             return row
         values = {"name": self._name, "embedder": embedder, "words": WORDS, "generation": 0, "passages": 0, "units": 0}
@@ -68,13 +68,13 @@ class Rows:
         return StoreRow(int(number), embedder, WORDS, 0, 0, 0)
 
     async def live(self, store: StoreRow) -> dict[str, str]:
-        """The digest of each document, by its name."""
+        """Return the digest of each visible document, by its name."""
         async with self._database.transaction() as connection:
             found = await connection.execute(select(DOCUMENT.c.name, DOCUMENT.c.digest).where(*_live(store)))
             return {row.name: row.digest for row in found}
 
     async def known(self, store: StoreRow) -> list[StoredDocument]:
-        """The documents, by name."""
+        """Return the visible documents, sorted by name."""
         async with self._database.transaction() as connection:
             rows = (await connection.execute(select(DOCUMENT).where(*_live(store)).order_by(DOCUMENT.c.name))).all()
         return [
@@ -85,7 +85,7 @@ class Rows:
         ]
 
     async def begin(self, store: StoreRow, documents: Sequence[tuple[Document, str]]) -> list[int]:
-        """Documents, each with its language, that nobody sees yet. Returns their ids."""
+        """Insert documents that are not visible yet, each with its language. Returns their ids."""
         rows = [
             {
                 "store_id": store.id, "name": document.name, "digest": document.digest, "live": False,
@@ -101,7 +101,10 @@ class Rows:
             return [int(row.id) for row in result]
 
     async def arrive(self, store: StoreRow, batch: Sequence[Prepared], *, walked: bool) -> list[int]:
-        """Passages with their words and vectors, in one transaction. Returns their ids. For `walked` see index_rows."""
+        """Insert passages with their words and vectors, in one transaction. Returns their ids.
+
+        For `walked` see `insert_compared`.
+        """
         ready = await in_thread(worked_out, store.id, batch)
         async with self._database.transaction() as connection:
             ids = await take_ids(connection, len(batch))
@@ -120,10 +123,10 @@ class Rows:
         embedder: str = "",
         also: Callable[[AsyncConnection], Awaitable[None]] = _nothing,
     ) -> int:
-        """In one transaction: what arrived is seen, and the documents named `going` (None: all but `kept`) are not.
+        """Make what arrived visible, and hide the documents named in `going` (None: all except `kept`).
 
-        `embedder` is whose vectors the store has from now on. `also` is done with it, or nothing is if that raises.
-        Returns how many documents went.
+        Both happen in one transaction. `also` is called in the same transaction; if it raises, nothing changes.
+        `embedder`, if given, is the new embedder of the store's vectors. Returns how many documents were hidden.
         """
         named = DOCUMENT.c.name.not_in(kept) if going is None else DOCUMENT.c.name.in_(going)
         async with self._database.transaction() as connection:
@@ -138,10 +141,10 @@ class Rows:
             return int(gone.rowcount)
 
     async def purge(self, store: StoreRow, forgetting: Callable[[list[int]], Awaitable[None]] = _nobody) -> int:
-        """Delete what nobody sees: documents that were replaced or removed, or that never wholly arrived.
+        """Delete the documents that are not visible: they were replaced or removed, or never arrived completely.
 
-        The caller is the store's only writer; `forgetting` hears the ids of passages before they go. Returns how many
-        went.
+        The caller must be the store's only writer. `forgetting` is called with the ids of passages before they are
+        deleted. Returns how many passages were deleted.
         """
         unseen = (DOCUMENT.c.store_id == store.id, DOCUMENT.c.live.is_(False))
         gone = 0
@@ -151,7 +154,9 @@ class Rows:
             async with self._database.transaction() as connection:
                 rows = (await connection.execute(wanted.limit(_PURGED_AT_ONCE))).all()
             if rows:
-                await forgetting([int(row.passage_id) for row in rows])  # others take their time
+                await forgetting(
+                    [int(row.passage_id) for row in rows]
+                )  # outside a transaction, because other stores may be slow
             async with self._database.transaction() as connection:
                 if rows:
                     held: Counter[int] = Counter()
@@ -174,7 +179,7 @@ class Rows:
         return gone
 
     async def vectors_of(self, store: StoreRow, digests: Sequence[bytes]) -> dict[bytes, Vectors]:
-        """Vectors that the store already has, by what was embedded."""
+        """Return the vectors that the store already has, by the digest of the embedded text."""
         wanted = (
             select(PASSAGE.c.digest, COMPARED.c.vector)
             .join(COMPARED, COMPARED.c.passage_id == PASSAGE.c.id)
@@ -185,7 +190,10 @@ class Rows:
             return {bytes(row.digest): unpacked(row.vector) for row in await connection.execute(wanted)}
 
     async def forget_jobs(self, names: Sequence[str] | None) -> None:
-        """Delete the jobs of these documents (None: all) with their files; one that runs stops at its next word."""
+        """Delete the jobs of these documents (None: of all) with their files.
+
+        A job that is running stops when it next reports its progress.
+        """
         which = [JOB.c.store == self._name] + ([] if names is None else [JOB.c.document.in_(names)])
         async with self._database.transaction() as connection:
             gone = await connection.execute(delete(JOB).where(*which))
@@ -193,7 +201,7 @@ class Rows:
             await self._database.forget_old_pages()
 
     async def forget(self, store: StoreRow) -> None:
-        """Delete the store's row; nothing else of it is left."""
+        """Delete the store's row. Nothing else of the store may be left."""
         async with self._database.transaction() as connection:
             await connection.execute(delete(TERM).where(TERM.c.store_id == store.id))
             await connection.execute(delete(STORE).where(STORE.c.id == store.id))
@@ -206,7 +214,7 @@ class Rows:
             await connection.execute(delete(STORE).where(*empty))
 
     async def pieces(self, store: StoreRow) -> AsyncGenerator[tuple[StoredDocument, str, list[Piece]], None]:
-        """Each live document with its digest and its pieces, one document at a time."""
+        """Yield each visible document with its digest and its pieces, one document at a time."""
         digests = await self.live(store)
         for known in await self.known(store):
             wanted = (
@@ -225,7 +233,7 @@ class Rows:
 
 
 def unpacked(data: bytes) -> Vectors:
-    """The vector again."""
+    """Return a stored vector as float32."""
     return np.frombuffer(data, dtype=np.float16).astype(np.float32)
 
 
@@ -249,7 +257,10 @@ def _live(store: StoreRow) -> list[Any]:
 
 
 async def _count(connection: AsyncConnection, store: StoreRow) -> None:
-    """What the store's row says of its live documents; its generation tells every process that something changed."""
+    """Write the sums over the visible documents into the store's row.
+
+    Its generation grows, which shows every process that something changed.
+    """
     sums = [func.coalesce(func.sum(column), 0) for column in (DOCUMENT.c.passages, DOCUMENT.c.units)]
     passages, units = (await connection.execute(select(*sums).where(*_live(store)))).one()
     values = {"passages": passages, "units": units, "generation": STORE.c.generation + 1}

@@ -1,4 +1,4 @@
-"""What the stores on a database have in common: everything but the search."""
+"""Everything but the search, for all stores on a database."""
 
 import asyncio
 import logging
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 _INLINE_CHARACTERS = 20_000
 _BASE_LOCKS = 64
 _INLINE = 8
-"""Pieces that are analysed on the event loop: about two milliseconds."""
+"""The most pieces that are analysed on the event loop: about two milliseconds."""
 
 
 class SqlStore:
-    """Writes and lists. One writer at a time, of all processes; readers wait for nobody."""
+    """Writes and lists documents. There is one writer at a time, over all processes. Readers never wait."""
 
     def __init__(self, place: StoreConfig) -> None:
         self.name = place.name
@@ -45,22 +45,22 @@ class SqlStore:
         self.reranker = place.reranker
         self.rows = Rows(place.database, place.name)
         self._sample = place.sample
-        # Users make and delete bases: a lock each would be left behind each time.
+        # Users create and delete knowledge bases. With a lock for each of them, every deletion would leave a lock.
         base = BASE_STORE_NAME.fullmatch(place.name)
         self.lock = f"knowledge-bases-{crc32(base[1].encode()) % _BASE_LOCKS}" if base else f"knowledge-{place.name}"
         self.recent = SearchCache()
         self._beginning = asyncio.Lock()
 
     async def add(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
-        """See the port."""
+        """Add the documents, all or none."""
         return await self._take_in(documents, False, progress)
 
     async def replace(self, documents: Sequence[Document], progress: Callable[[int], None] = ignore_progress) -> int:
-        """See the port."""
+        """Add the documents, and remove all others at the same moment."""
         return await self._take_in(documents, True, progress)
 
     async def remove(self, names: Sequence[str]) -> int:
-        """See the port."""
+        """Delete the documents with these names, and their jobs. Returns how many there were."""
         await self.begun()
         async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is None:
@@ -71,7 +71,7 @@ class SqlStore:
         return gone
 
     async def forget(self) -> None:
-        """Everything of the store is gone, its row too."""
+        """Delete everything in the store, including its row."""
         await self.rows.forget_jobs(None)
         async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is not None:
@@ -81,23 +81,23 @@ class SqlStore:
                 await self.rows.forget(store)
 
     async def answers(self) -> bool:
-        """See the port."""
+        """Return whether the database can be read now."""
         return await self.database.answers()
 
     async def documents(self) -> list[StoredDocument]:
-        """See the port."""
+        """Return the visible documents, sorted by name."""
         store = await self.begun()
         return await self.rows.known(store) if store else []
 
     async def stats(self) -> Stats:
-        """See the port."""
+        """Return how much the store holds. A store without a row is empty."""
         store = await self.begun()
         if store is None:
             return Stats(0, 0, 0, self.embedder.name)
         return Stats(len(await self.rows.live(store)), store.passages, store.generation, store.embedder)
 
     async def export(self) -> AsyncGenerator[Document, None]:
-        """See the port."""
+        """Yield every visible document with its pieces."""
         if (store := await self.begun()) is not None:
             async for known, digest, pieces in self.rows.pieces(store):
                 yield Document(
@@ -109,7 +109,10 @@ class SqlStore:
                 )
 
     async def rebuild(self, progress: Callable[[int], None] = ignore_progress) -> int:
-        """See the port. Each document arrives again beside itself, and all change over at one moment."""
+        """Write a second version of each document, then replace all first versions at one moment.
+
+        Returns the number of passages.
+        """
         async with self.database.alone(self.lock):
             if (store := await self.rows.store()) is None:
                 return 0
@@ -124,7 +127,7 @@ class SqlStore:
                 await self._purge(store)
 
     async def begun(self) -> StoreRow | None:
-        """The store's row; a new store takes in its sample first."""
+        """Return the store's row. A new store adds its sample documents first."""
         await self.ready()
         row = await self.rows.store()
         if row is None and self._sample is not None:
@@ -136,47 +139,50 @@ class SqlStore:
         return row
 
     def suits(self, store: StoreRow) -> bool:
-        """Whether the store's vectors are of the embedder that the settings name, and its words of this version."""
+        """Return whether the store's vectors are from the embedder of the settings, and its words from this version."""
         return store.embedder == self.embedder.name and store.words == WORDS
 
     async def vector(self, question: str) -> Vectors | None:
-        """The question's vector; None if the embedder is away: words go on without it."""
+        """Return the question's vector; None if the embedder failed: then the search continues with words only."""
         try:
             return await self.embedder.question(focus(question))
         except EmbedError as error:
-            log.warning("a search goes by words alone", extra={"store": self.name, "reason": str(error)})
+            log.warning(
+                "an embedder failed; the search continued with words only",
+                extra={"store": self.name, "reason": str(error)},
+            )
             return None
 
     async def ready(self) -> None:
-        """Make what an engine needs beside the tables, once."""
+        """Create what an engine needs in addition to the tables, once."""
 
     def likeness(self, similar: Vectors) -> Vectors:
-        """Similarities from 0, as texts about different things have it, to 1."""
+        """Return the likeness, 0 to 1. The usual similarity of texts about different things becomes 0."""
         unrelated = self.embedder.unrelated
         likeness: Vectors = np.clip((similar - unrelated) / (1 - unrelated), 0, 1)
         return likeness
 
     async def aclose(self) -> None:
-        """See the port."""
+        """Close the embedder and the reranker."""
         await self.embedder.aclose()
         if self.reranker is not None:
             await self.reranker.aclose()
 
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
-        """Passages have been written; for an engine that keeps something of them elsewhere."""
+        """Handle passages that have just been written. For an engine that stores something elsewhere."""
 
     async def forgetting(self, ids: list[int]) -> None:
-        """Passages are about to go."""
+        """Handle passages that will be deleted. For an engine that stores something elsewhere."""
 
     async def elsewhere(self, question: str, most: int) -> ExternalHits | None:
-        """What is near the question, where vectors are kept elsewhere; None: the rows have them."""
+        """Return what another store finds near the question; None if the vectors are in our rows."""
         return None
 
     async def _forget_index(self) -> None:
-        """Throw away what was made of the rows, where an engine keeps such a thing."""
+        """Delete what an engine has built from the rows, if it has built anything."""
 
     async def holds(self, document: Document) -> bool:
-        """Whether this very content is there under this name."""
+        """Return whether exactly this content is stored under this name."""
         store = await self.rows.store()
         return store is not None and (await self.rows.live(store)).get(document.name) == document.digest
 
@@ -186,7 +192,7 @@ class SqlStore:
         batches: AsyncIterable[Sequence[AnalysedPiece]],
         also: Also = nothing_else,
     ) -> int:
-        """Like `add`, for one document whose pieces are still being read; what fails to be read leaves no trace."""
+        """Add one document whose pieces are still being read. If reading fails, nothing of it is stored."""
         async with self._alone() as store:
             arrival = DocumentWriter(self.rows, store, self.embedder, ignore_progress, self.arrived)
             if not await arrival.take(document, batches):
@@ -194,12 +200,12 @@ class SqlStore:
             return await arrival.publish([document.name], also=also)
 
     async def _purge(self, store: StoreRow) -> None:
-        """After it another writer may begin."""
+        """Delete what is not visible, even if cancelled. After that another writer may begin."""
         await to_the_end(self.rows.purge(store, self.forgetting))
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[StoreRow, None]:
-        """The store, for its only writer. What did not come to be seen is gone at the end."""
+        """Yield the store to its only writer. At the end, delete what did not become visible."""
         await self.ready()
         async with self.database.alone(self.lock):
             new = await self.rows.store() is None
@@ -207,10 +213,10 @@ class SqlStore:
                 store = await self.rows.create(self.embedder.name)
                 if not self.suits(store):
                     raise StoreError(
-                        f"store {self.name!r} was indexed by {store.embedder!r} and {store.words!r}; the settings say"
+                        f"store {self.name!r} was indexed with {store.embedder!r} and {store.words!r}; this server uses"
                         f" {self.embedder.name!r} and {WORDS!r}. Run `dialgraph knowledge rebuild --store {self.name}`."
                     )
-                await self._purge(store)  # what a writer left that was killed
+                await self._purge(store)  # what a killed writer left
                 yield store
             except BaseException:
                 await to_the_end(self._sweep(new))
@@ -218,7 +224,10 @@ class SqlStore:
             await self._purge(store)
 
     async def _sweep(self, new: bool) -> None:
-        """Behind a change that failed; the row of a new store would stay though nobody asks for it again."""
+        """Delete what a failed change left.
+
+        Also delete the row of a new store, which would otherwise stay although nobody asks for the store again.
+        """
         if (store := await self.rows.store()) is not None:
             await self.rows.purge(store, self.forgetting)
             if new:
@@ -250,6 +259,6 @@ class SqlStore:
         if not pieces:
             raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
         batches = analysed_pieces(pieces, self.embedder.hashing)
-        # A few are computed at once; more would hold up every call.
+        # A few pieces are analysed here. More of them would delay every call, so a thread does it.
         while batch := await in_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
             yield batch

@@ -1,4 +1,4 @@
-"""What a search reads of SQLite: every query of the embedded store, each at the moment of its transaction."""
+"""The queries that a search sends to SQLite, each in the transaction of its search."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from knowledge.stores.rows import StoreRow
 
 
 class ComparedRow(NamedTuple):
-    """What a passage is compared by."""
+    """The data that a passage is compared by."""
 
     passage: int
     terms: bytes
@@ -26,7 +26,7 @@ class ComparedRow(NamedTuple):
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """Whole numbers of our own, as SQL lists them: faster than one parameter each."""
+    """Return our own integers as a list in SQL. This is faster than one parameter for each."""
     return ",".join(map(str, numbers))
 
 
@@ -43,7 +43,7 @@ def last_passage(connection: sqlite3.Connection) -> int:
 
 
 def allowed_passages(connection: sqlite3.Connection, store: StoreRow, only: Filter) -> Ids:
-    """The passages of the documents that may answer."""
+    """Return the passages of the documents that may answer."""
     documents = [
         number
         for number, name, language, tags in connection.execute(
@@ -61,7 +61,7 @@ def allowed_passages(connection: sqlite3.Connection, store: StoreRow, only: Filt
 
 
 def spellings(connection: sqlite3.Connection, store: StoreRow, prefix: str) -> list[Spelling]:
-    """The store's words that begin so."""
+    """Return the store's words that begin with the prefix."""
     rows = connection.execute(
         "SELECT term, code, passages FROM knowledge_term WHERE store_id = ? AND term >= ? AND term < ?"
         " AND passages > 0 LIMIT ?",
@@ -78,10 +78,10 @@ def found_by_words(
     allowed: Ids | None,
     unseen: Sequence[tuple[int, int]],
 ) -> Ids:
-    """The passages that hold these units, those with the most weight first."""
+    """Return the passages that hold these units, heaviest first."""
     if not numbers:
         return np.zeros(0, dtype=np.int64)
-    # One statement, and one text of ids a unit: a third of the time that a row each takes.
+    # One statement, with one text of ids for each unit, takes a third of the time of one row for each id.
     each = "SELECT ?, group_concat(rowid) FROM knowledge_words WHERE knowledge_words MATCH ?"
     parameters = [part for number in numbers for part in (asked.weights[number], token(store.id, number))]
     found = connection.execute(" UNION ALL ".join([each] * len(numbers)), parameters).fetchall()
@@ -96,7 +96,7 @@ def found_by_words(
 
 
 def unseen_ranges(connection: sqlite3.Connection, store: StoreRow) -> list[tuple[int, int]]:
-    """First and last passage of the documents that are arriving or going, the largest ones: usually none."""
+    """Return the first and last passage of each document that is not visible, largest first. Usually there is none."""
     rows = connection.execute(
         "SELECT (SELECT min(passage_id) FROM knowledge_compared WHERE document_id = d.id),"
         " (SELECT max(passage_id) FROM knowledge_compared WHERE document_id = d.id)"
@@ -108,7 +108,10 @@ def unseen_ranges(connection: sqlite3.Connection, store: StoreRow) -> list[tuple
 
 
 def seen(ids: Ids, unseen: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Which of the ids are in none of the ranges. One writer at a time: no other document's passages lie between."""
+    """Return which of the ids are in none of the ranges.
+
+    There is only one writer at a time, so a range holds no passages of another document.
+    """
     kept = np.ones(len(ids), dtype=np.bool_)
     for first, last in unseen:
         kept &= (ids < first) | (ids > last)
@@ -116,16 +119,16 @@ def seen(ids: Ids, unseen: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
 
 
 def living(connection: sqlite3.Connection, store: StoreRow, ids: Sequence[int], most: int) -> list[ComparedRow]:
-    """The first of these passages whose documents are live, in their order."""
+    """Return the first `most` of these passages whose documents are visible, in the same order."""
     living: list[ComparedRow] = []
     for first in range(0, len(ids), most):
         part = ids[first : first + most]
         found = {
             row[0]: ComparedRow(*row)
             for row in connection.execute(
-                "SELECT c.passage_id, c.terms, c.vector FROM knowledge_compared c"  # noqa: S608  # numbers of ours
+                "SELECT c.passage_id, c.terms, c.vector FROM knowledge_compared c"  # noqa: S608  # our own integers
                 " CROSS JOIN knowledge_document d ON d.id = c.document_id"
-                f" WHERE c.passage_id IN ({listed(part)}) AND d.live AND +d.store_id = ?",  # numbers
+                f" WHERE c.passage_id IN ({listed(part)}) AND d.live AND +d.store_id = ?",
                 (store.id,),
             )
         }
@@ -136,10 +139,10 @@ def living(connection: sqlite3.Connection, store: StoreRow, ids: Sequence[int], 
 
 
 def passages_of(connection: sqlite3.Connection, scores: dict[int, float]) -> list[Passage]:
-    """The passages themselves, in the order of the scores."""
+    """Return the passages in the order of the scores."""
     rows = connection.execute(
-        'SELECT p.id, p.text, d.name, p.heading, p.page, p.start, p."end" FROM knowledge_passage p'  # noqa: S608  # numbers of ours
-        f" CROSS JOIN knowledge_document d ON d.id = p.document_id WHERE p.id IN ({listed(scores)})"  # numbers
+        'SELECT p.id, p.text, d.name, p.heading, p.page, p.start, p."end" FROM knowledge_passage p'  # noqa: S608  # our own integers
+        f" CROSS JOIN knowledge_document d ON d.id = p.document_id WHERE p.id IN ({listed(scores)})"
     )
     found = {
         number: Passage(text, name, heading, scores[number], page, start, end)

@@ -1,4 +1,4 @@
-"""Work that is done to its end, also when whoever waits for it is cancelled."""
+"""Runs work to its end, even if the task that waits for it is cancelled."""
 
 import asyncio
 import logging
@@ -11,7 +11,10 @@ Found = TypeVar("Found")
 
 
 async def to_the_end(work: Coroutine[Any, Any, Found]) -> Found:
-    """What it gives. A cancellation meanwhile is passed on when it is done, also if it then fails."""
+    """Return what the work returns. If cancelled, finish the work first and then raise CancelledError.
+
+    It raises CancelledError even if the work failed in the meantime.
+    """
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
@@ -22,5 +25,5 @@ async def to_the_end(work: Coroutine[Any, Any, Found]) -> Found:
     if not cancelled:
         return task.result()
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.warning("what a cancelled task left could not be cleaned up", exc_info=error)
+        log.warning("cleanup after a cancelled task failed", exc_info=error)
     raise asyncio.CancelledError

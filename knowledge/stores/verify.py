@@ -1,4 +1,4 @@
-"""Whether rows, words and vectors agree. What is wrong is said in sentences, for a person who must decide."""
+"""Checks whether rows, words and vectors agree. Each fault is a sentence for the person who must decide what to do."""
 
 import sqlite3
 from collections import Counter
@@ -12,7 +12,7 @@ from knowledge.stores.rows import StoreRow
 
 
 def sqlite_faults(connection: sqlite3.Connection, store: StoreRow, name: str) -> list[str]:
-    """Reads every row of the store, and looks every unit of it up."""
+    """Return the faults of a store in SQLite. Reads every row and checks every unit."""
     faults = []
     if (state := connection.execute("PRAGMA quick_check").fetchone()[0]) != "ok":
         faults.append(f"store {name!r}: the database is damaged: {state}.")
@@ -23,7 +23,7 @@ def sqlite_faults(connection: sqlite3.Connection, store: StoreRow, name: str) ->
         (store.id,),
     ).fetchone()
     if unseen:
-        faults.append(f"store {name!r}: {unseen} passages belong to no document that is seen.")
+        faults.append(f"store {name!r}: {unseen} passages belong to no visible document.")
     if live != store.passages:
         faults.append(f"store {name!r}: it counts {store.passages} passages and holds {live}.")
     if bare:
@@ -34,12 +34,12 @@ def sqlite_faults(connection: sqlite3.Connection, store: StoreRow, name: str) ->
         (store.id,),
     ).fetchone()[0]
     if wrong:
-        faults.append(f"store {name!r}: {wrong} documents are not whole.")
+        faults.append(f"store {name!r}: {wrong} documents are incomplete.")
     counted, expected = _units(connection, store)
     if counted != dict(connection.execute(_COUNTS, (store.id,))):
-        faults.append(f"store {name!r}: its counts of words are wrong. Rebuild it.")
+        faults.append(f"store {name!r}: its word counts are wrong. Rebuild it.")
     if lost := sum(not _holds(connection, store, number, ids) for number, ids in expected.items()):
-        faults.append(f"store {name!r}: {lost} words do not lead to their passages. Rebuild it.")
+        faults.append(f"store {name!r}: {lost} words lead to the wrong passages. Rebuild it.")
     return faults
 
 
@@ -47,7 +47,7 @@ _COUNTS = "SELECT code, passages FROM knowledge_term WHERE store_id = ? AND pass
 
 
 def _units(connection: sqlite3.Connection, store: StoreRow) -> tuple[Counter[int], dict[int, set[int]]]:
-    """In how many passages each unit stands, and in which."""
+    """Return how many passages hold each unit, and which ones."""
     counted: Counter[int] = Counter()
     where: dict[int, set[int]] = {}
     rows = connection.execute(
@@ -71,7 +71,10 @@ def _holds(connection: sqlite3.Connection, store: StoreRow, number: int, ids: se
 
 
 async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: str, *, walked: bool) -> list[str]:
-    """The same of PostgreSQL, whose own checks stand for the integrity of its files. For `walked` see index_rows."""
+    """Return the faults of a store in PostgreSQL, which checks the integrity of its files by itself.
+
+    For `walked` see `insert_compared`.
+    """
     faults = []
     counts = text(
         "SELECT count(*) FILTER (WHERE NOT d.live) AS unseen, count(*) FILTER (WHERE d.live) AS live,"
@@ -83,13 +86,13 @@ async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: st
     )
     row = (await connection.execute(counts, {"store": store.id, "walked": walked})).one()
     if row.unseen:
-        faults.append(f"store {name!r}: {row.unseen} passages belong to no document that is seen.")
+        faults.append(f"store {name!r}: {row.unseen} passages belong to no visible document.")
     if row.live != store.passages:
         faults.append(f"store {name!r}: it counts {store.passages} passages and holds {row.live}.")
     if row.bare:
         faults.append(f"store {name!r}: {row.bare} passages have no words and no vector.")
     if row.strayed:
-        faults.append(f"store {name!r}: {row.strayed} passages are found in another document's name. Rebuild it.")
+        faults.append(f"store {name!r}: {row.strayed} passages are indexed under the wrong document. Rebuild it.")
     wrong = text(
         "SELECT count(*) FROM (SELECT lexeme, count(*) AS held FROM knowledge_document d"
         " JOIN knowledge_words s ON s.document_id = d.id, unnest(s.words)"
@@ -99,5 +102,5 @@ async def postgres_faults(connection: AsyncConnection, store: StoreRow, name: st
         " WHERE w.held IS DISTINCT FROM t.passages"
     )
     if await connection.scalar(wrong, {"store": store.id}):
-        faults.append(f"store {name!r}: its counts of words are wrong. Rebuild it.")
+        faults.append(f"store {name!r}: its word counts are wrong. Rebuild it.")
     return faults

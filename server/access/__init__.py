@@ -1,1 +1,1 @@
-"""Who may come in, and how often."""
+"""Access to the server: keys, tokens and rates."""

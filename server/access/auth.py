@@ -1,4 +1,4 @@
-"""Who may ask: from a request's headers and its peer to a caller, or a 401 in the envelope."""
+"""Authentication: finds out who sends a request from its headers and its address, or refuses it with a 401."""
 
 import hmac
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Mode = Literal["none", "token", "keys", "passthrough"]
 
 LOCAL: Final = "local"
-"""The principal of whoever brings the access token, or of anybody in the mode `none`."""
+"""The principal of requests with the access token, and of all requests in the mode `none` without a user's key."""
 _LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDING: Final = (
     "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
@@ -31,18 +31,18 @@ MAKE_A_KEY: Final = "dialgraph key create NAME"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The client or user who sends a request."""
 
     principal: str
-    """The name of the key, or the user; `local` and `anonymous-…` without either."""
+    """The name of the key, or the user; without either it is `local` or `anonymous-…`."""
     upstream_key: str = ""
-    """The caller's own key for the model, in the mode `passthrough`."""
+    """The client's own key for the model, in the mode `passthrough`."""
     identity: "Identity | None" = None
-    """The user, where the request brought a user's token or key."""
+    """The user, if the request has a user's token or key."""
 
 
 class Authenticator:
-    """Decides by one of four modes. No request is let in by what its body says."""
+    """Authenticates requests in one of four modes. The body of a request never decides."""
 
     def __init__(self, settings: Settings, accounts: "Accounts | None" = None) -> None:
         self._settings = settings
@@ -55,23 +55,23 @@ class Authenticator:
             raise SettingsError(str(error)) from None
         self.mode: Mode = settings.auth or ("keys" if self._all() else "token")
         self.token = access_token(settings.data_dir) if self.mode == "token" else ""
-        """What a request must bring in the mode `token`; empty in the others."""
+        """The token that requests must send in the mode `token`; empty in the other modes."""
         if self.mode == "none" and not is_loopback(settings.host):
             raise SettingsError(
                 f"With auth 'none' the server listens on this machine only, not on {settings.host!r}."
-                " Leave DIALGRAPH_AUTH empty: then a token or a key is needed, and any address can be listened on."
+                " Leave DIALGRAPH_AUTH empty to require a token or a key. Then the server can listen on any address."
             )
         if self.mode == "keys" and not self._all() and settings.registration != "open":
             raise SettingsError(f"Setting 'auth' is 'keys', but there is no key. Make one: {MAKE_A_KEY}")
 
     @property
     def registration_is_open(self) -> bool:
-        """Whether accounts can be made over HTTP: with the access token or in mode `none`, unless a setting says so."""
+        """Return whether accounts can be created over HTTP. If the setting is empty: in modes `token` and `none`."""
         local = self.mode in ("none", "token")
         return self._settings.registration == "open" or (not self._settings.registration and local)
 
     async def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
-        """Return who may use the endpoints. Raises ApiError 401 and 403."""
+        """Return who sends the request, if they may use the endpoints. Raises ApiError 401 and 403."""
         caller = await self._authenticated(scope, headers)
         _note_key(scope)
         return caller
@@ -80,7 +80,7 @@ class Authenticator:
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
-            # Clients that cannot do without a key send any: only one of ours says who it is.
+            # Some clients always send a key, even a made-up one. Only a key of this server names a user.
             identity = await self._who(_key_in(headers.get("authorization")))
             return _user(identity) if identity is not None else Caller(LOCAL)
         key = _bearer(headers.get("authorization"))
@@ -102,7 +102,7 @@ class Authenticator:
         return identity
 
     async def recognise(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> "Identity":
-        """Return the user who asks, whatever their scopes. Raises ApiError 401."""
+        """Return the user who sends the request, without checking scopes. Raises ApiError 401."""
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
@@ -113,7 +113,7 @@ class Authenticator:
         return identity
 
     def admit(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Let a request in that is to register or log in: with the access token, where that is all that protects us.
+        """Check a request to register or log in. It needs the access token if nothing else protects the server.
 
         Raises ApiError 401.
         """
@@ -129,8 +129,8 @@ class Authenticator:
         if (identity := await self._who(key)) is not None:
             return _user(identity)
         if self._accounts is not None and self._accounts.issued(key):
-            raise _wrong_key()  # a login of ours that has ended: no provider may see it
-        # Whose key it is we do not know, but one key is one caller: nobody meets the calls of another.
+            raise _wrong_key()  # it was issued here and is no longer valid: it must not be sent to a provider
+        # The owner of the key is unknown. Each key gets its own principal, so that clients do not share calls.
         return Caller(f"anonymous-{given_hash(key)}", key)
 
     async def _who(self, bearer: str) -> "Identity | None":
@@ -140,15 +140,15 @@ class Authenticator:
         return self.mode == "token" and hmac.compare_digest(key.encode(), self.token.encode())
 
     def _name_of(self, key: str) -> str:
-        """The name of an operator's key; empty for any other text."""
+        """Return the name of an operator's key; empty for any other text."""
         found, given = "", hash_of(key)
-        for name, known in self._all().items():  # all of them, so that the time tells nothing
+        for name, known in self._all().items():  # always compare with all, so that the time reveals nothing
             if hmac.compare_digest(given, known):
                 found = name
         return found
 
     def _look_for_keys(self) -> None:
-        """Require a key from now on, if one was made while the server ran."""
+        """Change to the mode `keys` if a key was created while the server runs."""
         if not self._settings.auth and self.mode == "token" and self._all():
             self.mode, self.token = "keys", ""
 
@@ -156,8 +156,10 @@ class Authenticator:
         return {**self._keys.hashes(), **self._configured}
 
     def _refuse_strangers(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Refuse what shows that it comes from elsewhere: a proxy, a rebound name, a web page. A bare tunnel shows
-        nothing, so this is no protection: the mode `none` has none, and says so at the start.
+        """Refuse requests that show signs of another machine: a proxy, a rebound host name, a web page.
+
+        A plain tunnel shows no signs, so this does not protect the server. The mode `none` gives no protection, and the
+        server says so when it starts.
         """
         client = scope.get("client")
         host = headers.get("host", "")
@@ -171,12 +173,13 @@ class Authenticator:
         )
         if not local:
             raise _unauthorized(
-                "With auth 'none' only this machine is answered. Leave DIALGRAPH_AUTH empty to use a token or keys.",
+                "With auth 'none' the server answers this machine only."
+                " Leave DIALGRAPH_AUTH empty to use a token or keys.",
                 "no_api_key",
             )
 
     def _is_own_page(self, headers: Mapping[str, str]) -> bool:
-        """Whether no web page sent it, or one of this machine, or one whose origin the settings name."""
+        """Return whether no web page sent the request, or a page of this machine or of an origin in the settings."""
         origin = headers.get("origin")
         if origin is None:
             return headers.get("sec-fetch-site", "none") in ("none", "same-origin", "same-site")
@@ -186,12 +189,12 @@ class Authenticator:
 
 
 def given_hash(key: str) -> str:
-    """A short name for a key that tells nothing of it."""
+    """Return a short name for a key that does not reveal the key."""
     return hash_of(key)[:16]
 
 
 def _note_key(scope: Mapping[str, Any]) -> None:
-    """Let the connection be one of somebody's who has a key."""
+    """Mark the connection as one that has sent a valid key."""
     if (note := scope.get("extensions", {}).get(KNOWN)) is not None:
         note()
 
@@ -217,7 +220,7 @@ def _bearer(value: str | None) -> str:
 
 
 def _wrong_key() -> ApiError:
-    return _unauthorized("The API key is wrong.", "invalid_api_key")
+    return _unauthorized("Invalid API key or token.", "invalid_api_key")
 
 
 def _unauthorized(message: str, code: str) -> ApiError:

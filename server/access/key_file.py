@@ -1,4 +1,4 @@
-"""Bearer keys that `dialgraph key` makes: kept as hashes in the data folder, so that the file opens no door."""
+"""The keys that `dialgraph key` creates. The data folder holds only their hashes, so the file gives no access."""
 
 import logging
 import os
@@ -17,11 +17,11 @@ _UNREADABLE = "keys.json in the data folder cannot be read. Restore it, or delet
 
 
 class KeyFileError(Exception):
-    """The keys cannot be read or changed. One sentence."""
+    """The keys cannot be read or changed. The message is for the operator."""
 
 
 class KeyFile:
-    """`keys.json`: name → SHA-256 of the key (keys have 256 random bits, so a plain hash is enough)."""
+    """The file `keys.json`: name → SHA-256 of the key. Keys have 256 random bits, so a plain hash is enough."""
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / "keys.json"
@@ -30,11 +30,11 @@ class KeyFile:
         self._stamp: int | None = None
 
     def check(self) -> None:
-        """Raise KeyFileError if the file is there and cannot be read: nothing may start without the keys it holds."""
+        """Raise KeyFileError if the file exists and cannot be read: the server must not start without its keys."""
         self._read()
 
     def hashes(self) -> dict[str, str]:
-        """Return what the file holds, read again once a second so that a revoked key is dead soon.
+        """Return the hashes by name. The file is checked once a second, so that a revoked key is soon refused.
 
         While the file cannot be read, none of its keys is accepted.
         """
@@ -47,7 +47,7 @@ class KeyFile:
                 try:
                     self._hashes = self._read()
                 except KeyFileError:
-                    log.error("keys.json cannot be read; none of its keys is accepted")
+                    log.error("keys.json could not be read; none of its keys is accepted")
                     self._hashes = {}
         return self._hashes
 
@@ -58,32 +58,32 @@ class KeyFile:
             return None
 
     def create(self, name: str) -> str:
-        """A new key; this is the only time that it is seen."""
+        """Create a key and return it. It is shown only this once. Raises KeyFileError."""
         hashes = self._read()
         if not name.isprintable() or not 1 <= len(name) <= 64:
-            raise KeyFileError("A key's name has 1 to 64 printable characters.")
+            raise KeyFileError("A key's name must have 1 to 64 printable characters.")
         if name in hashes:
-            raise KeyFileError(f"There is a key {name!r} already. Revoke it first, or choose another name.")
+            raise KeyFileError(f"There is already a key {name!r}. Revoke it first, or choose another name.")
         key = KEY_PREFIX + secrets.token_urlsafe(32)
         self._write({**hashes, name: hash_of(key)})
         return key
 
     def revoke(self, name: str) -> None:
-        """The key of that name opens nothing any more."""
+        """Delete the key with this name, so that it is refused from now on. Raises KeyFileError."""
         hashes = self._read()
         if name not in hashes:
             raise KeyFileError(f"No key {name!r}. Keys: {', '.join(map(repr, hashes)) or 'none'}.")
         self._write({other: value for other, value in hashes.items() if other != name})
 
     def names(self) -> list[str]:
-        """The names of the keys, in the order they were made."""
+        """Return the names of the keys, in the order in which they were created. Raises KeyFileError."""
         return list(self._read())
 
     def _read(self) -> dict[str, str]:
         try:
             hashes = orjson.loads(self._path.read_bytes())
         except FileNotFoundError:
-            if self._path.is_symlink():  # it leads nowhere: keys were meant to be there
+            if self._path.is_symlink():  # the link's target is missing, but the operator expects keys there
                 raise KeyFileError(_UNREADABLE) from None
             return {}
         except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""What is served: the completions of every graph, and what tells about them."""
+"""The routes of `/v1` other than completions: accounts, conversations, knowledge bases, usage and health."""

@@ -1,4 +1,4 @@
-"""`GET /`, `/v1/models`, `/health`, `/ready`, `/ping`: what is served here, and whether it works."""
+"""`GET /`, `/v1/models`, `/health`, `/ready`, `/ping`: what the server serves, and whether it works."""
 
 from typing import Annotated, Any
 
@@ -10,11 +10,11 @@ from server.http.asgi_io import headers_of
 from server.state import ServerState
 
 STARTED = 1_767_225_600
-"""`created` of a graph: model lists need a date, and a graph has none that matters."""
+"""`created` of every graph: model lists need a date, and a graph has none."""
 
 
 async def state_of(request: Request) -> ServerState:
-    """The one value that `create_app` made."""
+    """Return the state that `create_app` created."""
     state: ServerState = request.app.state.dialgraph
     return state
 
@@ -23,30 +23,33 @@ State = Annotated[ServerState, Depends(state_of)]
 
 
 async def authenticated(request: Request, state: State) -> None:
-    """Let in whoever may ask."""
+    """Check that the request may use the endpoints. Raises ApiError 401 and 403."""
     await state.authenticator.authenticate(request.scope, headers_of(request.scope))
 
 
 public = APIRouter(tags=["health"])
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "Nobody is known by this key."},
-    403: {"description": "The key does not open this."},
-    404: {"description": "There is no such graph."},
+    401: {"description": "The token or key is missing, invalid or expired."},
+    403: {"description": "The token or key lacks the required scope."},
+    404: {"description": "Unknown graph."},
 }
 private = APIRouter(tags=["endpoints"], dependencies=[Depends(authenticated)], responses=_REFUSALS)
 
 
 @public.head("/health", include_in_schema=False)
-@public.get("/health", summary="Whether the process lives.")
+@public.get("/health", summary="Check that the process is alive.")
 async def health() -> dict[str, str]:
-    """For a supervisor: restart when this fails."""
+    """Always returns `ok`. If it fails, a supervisor should restart the process."""
     return {"status": "ok"}
 
 
 @public.head("/ready", include_in_schema=False)
-@public.get("/ready", summary="Whether calls can come.", responses={503: {"description": "Not now."}})
+@public.get("/ready", summary="Check that the server can take calls.", responses={503: {"description": "Not ready."}})
 async def ready(state: State) -> JSONResponse:
-    """For a load balancer: send no calls when this is not 200. A model, voice or cache that is away is shown only."""
+    """Return 200 if a load balancer may send calls, otherwise 503.
+
+    The report also shows models, voices and a cache that are not available; they do not change the status.
+    """
     if state.draining or not state.ready:
         return JSONResponse({"status": "stopping" if state.draining else "starting"}, 503)
     report = await state.readiness.report()
@@ -54,18 +57,18 @@ async def ready(state: State) -> JSONResponse:
 
 
 @public.head("/ping", include_in_schema=False)
-@public.get("/ping", summary="As Agora's samples answer it.")
+@public.get("/ping", summary="Answer `pong`, as Agora's samples do.")
 async def ping() -> dict[str, str]:
-    """For whoever just wants to see that something is there."""
+    """Return a fixed reply, to test the connection."""
     return {"message": "pong"}
 
 
 @private.head("/", include_in_schema=False)
-@private.get("/", summary="The endpoints.")
+@private.get("/", summary="List the endpoints.")
 async def index(state: State) -> dict[str, Any]:
-    """Each with the paths that reach it."""
+    """Return each endpoint with its name, path and summary."""
     return {
-        "message": "Dialgraph: point a voice agent's custom LLM at one of these endpoints.",
+        "message": "Dialgraph: set one of these endpoints as the custom LLM of your voice agent.",
         "endpoints": [
             {
                 "name": name,
@@ -79,27 +82,27 @@ async def index(state: State) -> dict[str, Any]:
 
 @private.get("/v1/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> JSONResponse:
-    """The description of every route."""
+    """Return the OpenAPI description of every route."""
     return JSONResponse(request.app.openapi())
 
 
 @private.get("/models", include_in_schema=False)
-@private.get("/v1/models", summary="The graphs, as OpenAI lists models.")
+@private.get("/v1/models", summary="List the graphs, in the form of OpenAI's models.")
 async def models(state: State) -> dict[str, Any]:
-    """LiveKit fetches it to warm its connection, pickers to offer a choice."""
+    """Return every graph as a model. LiveKit calls this to open its connection; other clients show the list."""
     return {"object": "list", "data": [_model(name) for name in state.endpoints]}
 
 
-@private.get("/v1/models/{graph}", summary="One graph, as OpenAI describes a model.")
+@private.get("/v1/models/{graph}", summary="Get one graph, in the form of OpenAI's models.")
 async def model(state: State, graph: str) -> dict[str, Any]:
-    """Some clients look before they ask."""
+    """Return one graph as a model. Some clients check it before they send a request."""
     return _model(_known(state, graph))
 
 
 @private.get("/{graph}/models", include_in_schema=False)
 @private.get("/{graph}/v1/models", include_in_schema=False)
 async def models_beside(state: State, graph: str) -> dict[str, Any]:
-    """The same for clients whose base address is one endpoint's."""
+    """Return the same list to clients whose base address is one endpoint."""
     _known(state, graph)
     return await models(state)
 
@@ -110,5 +113,5 @@ def _model(name: str) -> dict[str, Any]:
 
 def _known(state: ServerState, graph: str) -> str:
     if graph not in state.endpoints:
-        raise ApiError(404, f"There is no graph {graph!r}. `GET /` lists the endpoints.", code="not_found")
+        raise ApiError(404, f"Unknown graph {graph!r}. `GET /` lists the endpoints.", code="not_found")
     return graph

@@ -1,4 +1,4 @@
-"""Who may try to come in, and how often: registration and login, before anything is looked up."""
+"""Admission: rate limits of registration and login, and the limits and budgets of a user's turns."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +15,11 @@ from server.turns.admission import Admission
 
 
 async def admit_login(request: Request, state: ServerState, name: str) -> None:
-    """Raises ApiError 429. The name counts whether or not it is somebody's."""
+    """Count a login. Raises ApiError 429. The name is counted even if no user has it."""
     place, who = _place(request, state), hash_of(key_of(name))
     if place:
         await state.limiter.hit("login_address", place)
-        # A stranger who tries ten passwords locks himself out, and not the user elsewhere.
+        # Somebody who guesses passwords locks out their own address, not the user at another address.
         await state.limiter.hit("login", who, place)
     await state.limiter.hit("login_name", who)
 
@@ -31,14 +31,14 @@ async def admitted(
     messages: Sequence[Mapping[str, object]],
     request: Mapping[str, object],
 ) -> AsyncIterator[Admission]:
-    """A turn takes its place, and a user's budgets are charged for it. Raises ApiError 429."""
+    """Count a running turn of the user and charge their budgets for it. Raises ApiError 429."""
     if identity is None:
         yield Admission()
         return
     most = state.settings.user_streams
     with state.runs.place(identity.principal, most) as free:
         if not free:
-            message = f"{most} turns of yours are running. Wait for one to end."
+            message = f"{most} of your turns are already running. Wait until one ends."
             raise ApiError(429, message, "rate_limit_error", "too_many_requests", headers={"Retry-After": "1"})
         await state.limiter.hit("turn", identity.user.id)
         admission = Admission(identity, await state.ledger.reserve(identity, messages, request))
@@ -49,18 +49,23 @@ async def admitted(
 
 
 async def admit_password(state: ServerState, identity: Identity) -> None:
-    """Somebody who is logged in shows his password: no more often than one who is not. Raises ApiError 429."""
+    """Count a password that a logged-in user sends, so that it cannot be guessed either. Raises ApiError 429."""
     await state.limiter.hit("login", identity.user.id)
 
 
 async def admit_registration(request: Request, state: ServerState) -> None:
-    """Raises ApiError 403 and 429."""
+    """Count a registration. Raises ApiError 403 if registration is closed, and 429."""
     if not state.authenticator.registration_is_open:
-        raise ApiError(403, "Accounts are made by the operator here.", "permission_error", "registration_closed")
+        raise ApiError(
+            403,
+            "Registration is closed. Ask the operator of this server for an account.",
+            "permission_error",
+            "registration_closed",
+        )
     if place := _place(request, state):
         await state.limiter.hit("register", place)
 
 
 def _place(request: Request, state: ServerState) -> str:
-    """Where a request comes from; empty where that is not known."""
+    """Return the address that a request comes from; empty if it is not known."""
     return state.limiter.address_of(request.scope, headers_of(request.scope).get("x-forwarded-for"))

@@ -1,4 +1,4 @@
-"""One turn of a user's conversation over HTTP: begun in the database, run by its graph, told, and kept."""
+"""One turn of a user's conversation over HTTP: it begins in the database, runs, is sent to the client and is stored."""
 
 from dataclasses import replace
 from typing import Final
@@ -29,17 +29,17 @@ from server.turns.admission import Admission
 from server.turns.turn_recorder import TurnRecord
 
 TEXT: Final = Profile(name="text", fills_silence=True, speakable=False, streams=True)
-"""For a person who reads: words stay as the model wrote them, and no silence is filled."""
+"""The profile for a person who reads: words stay as the model wrote them, and no silence is filled."""
 LONGEST_MESSAGE: Final = 100_000
-"""Characters of one message."""
+"""In characters."""
 
 
 async def converse(
     state: ServerState, identity: Identity, asked: TurnRequest, wire: Wire, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer the last message of the request in its conversation: what was said before is ours to know.
+    """Answer the last message of the request as a turn of its conversation. The earlier turns come from the database.
 
-    Raises what is to be refused before the first byte; from then on everything is told to the client.
+    Raises errors before the first byte; after it, the client receives them in the stream.
     """
     if state.draining:
         raise shutting_down()
@@ -98,15 +98,18 @@ async def _run(
         record.follow(run)
         await send_run(run, asked, wire, state.settings, state.environment, scope, receive, send)
     finally:
-        await record.close(ended)  # the run has done so, unless it could not be begun or was stopped before
+        await record.close(ended)  # the run has already done so, unless it did not begin or was stopped before
 
 
 def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatModel | None, str]:
-    """The user's own model and his key for it; None where the conversation uses the server's."""
+    """Return the user's own upstream and their key for it; None if the conversation uses the server's model.
+
+    Raises ApiError 409 if the key cannot be decrypted.
+    """
     try:
         key = state.conversations.key_of(conversation)
     except EncryptionError as error:
-        message = f"The conversation's key cannot be read: {error}"
+        message = f"The conversation's API key cannot be decrypted: {error}"
         raise ApiError(409, message, code="key_unreadable") from error
     if conversation.base_url:
         return state.upstreams.model(conversation.base_url), key
@@ -116,31 +119,35 @@ def own_upstream(state: ServerState, conversation: Conversation) -> tuple[ChatMo
 
 
 def named_upstream(state: ServerState, model: str) -> str:
-    """Where a model is asked for with a user's own key. Raises ApiError 400 where the settings do not say."""
+    """Return the base URL of a model that a user's own key is for. Raises ApiError 400 if the settings have none."""
     if (url := upstream_of(state, model)) is None:
         known = ", ".join(f"{name}…" for name in state.settings.upstreams)
-        message = f"No upstream is known for the model {model[:64]!r}. Accepted: {known}."
+        message = f"No upstream is set for the model {model[:64]!r}. Accepted names begin with: {known}."
         raise ApiError(400, message, param="model", code="unknown_model")
     return url
 
 
 def upstream_of(state: ServerState, model: str) -> str | None:
-    """Where the settings' table says that a model is asked for; None where it has no such beginning."""
+    """Return the base URL that the setting `upstreams` has for a model's name; None if no prefix matches."""
     found = [url for prefix, url in state.settings.upstreams.items() if model.lower().startswith(prefix.lower())]
     return found[0] if found else None
 
 
 def servers_model(state: ServerState, model: str) -> str:
-    """The name as the server's own upstream knows it; empty, which is its usual one, if it is another upstream's."""
+    """Return the model's name for the server's own upstream. Empty (its default model) if another upstream has it."""
     theirs = upstream_of(state, model)
     main = state.settings.model_addresses()["main"].url
     return model if theirs is None or theirs.rstrip("/") == main.rstrip("/") else ""
 
 
 def endpoint_of(state: ServerState, graph: str) -> Endpoint:
-    """The endpoint of that graph. Raises ApiError 409: a conversation may outlive its graph."""
+    """Return the endpoint of a graph. Raises ApiError 409 if an old conversation's graph is not served any more."""
     if graph not in state.endpoints:
-        raise ApiError(409, f"The graph {graph!r} is not served here any more.", code="unknown_graph")
+        raise ApiError(
+            409,
+            f"The graph {graph!r} is not served any more. Choose another graph for the conversation.",
+            code="unknown_graph",
+        )
     return state.endpoints[graph]
 
 

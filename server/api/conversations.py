@@ -1,4 +1,4 @@
-"""`/v1/conversations`: what a user talks about with a graph, and every message of it."""
+"""`/v1/conversations`: a user's conversations and their messages."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,27 +20,34 @@ router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_cla
 CurrentUser = Annotated[Identity, user("conversations")]
 Talker = Annotated[Identity, user("chat")]
 Title = Annotated[Text, Field(max_length=256, examples=["A trip to Suzhou"])]
-Graph = Annotated[Text, Field(max_length=64, examples=["chat"], description="An endpoint; empty: the settings' own.")]
-Model = Annotated[Text, Field(max_length=256, examples=["gpt-4o"], description="Empty: the graph's own.")]
-Instructions = Annotated[Text, Field(max_length=20_000, description="The system message of each prompt.")]
+Graph = Annotated[
+    Text, Field(max_length=64, examples=["chat"], description="The endpoint that answers. Empty: the server's default.")
+]
+Model = Annotated[
+    Text, Field(max_length=256, examples=["gpt-4o"], description="The model's name. Empty: the graph's default.")
+]
+Instructions = Annotated[Text, Field(max_length=20_000, description="The system message of every turn.")]
 
 
 class NewConversation(BaseModel):
-    """What a conversation begins with."""
+    """The settings of a new conversation."""
 
     title: Title = ""
     graph: Graph = ""
     model: Model = ""
     instructions: Instructions = ""
-    api_key: UpstreamKey = Field(default="", description="For an upstream of the user's; kept encrypted.")
+    api_key: UpstreamKey = Field(
+        default="", description="The user's own API key for the model's provider. Stored encrypted."
+    )
     base_url: Text = Field(
-        default="", max_length=2048, description="The user's own upstream; it never gets a key of the server's.",
+        default="", max_length=2048,
+        description="The base URL of the user's own upstream. It never receives the server's keys.",
         examples=["https://api.example.com/v1"],
     )  # fmt: skip
 
 
 class Change(BaseModel):
-    """What is to be another; what is left out stays."""
+    """The fields to change. Fields that are left out do not change."""
 
     title: Title | None = None
     graph: Graph | None = None
@@ -49,10 +56,10 @@ class Change(BaseModel):
 
 
 class ConversationReply(BaseModel):
-    """A conversation, without its messages and without its key."""
+    """A conversation, without its messages and its API key."""
 
     id: str
-    number: int = Field(description="Its id in the routes of system 003.")
+    number: int = Field(description="Its id in the routes `/api/…` (system 003).")
     title: str
     graph: str
     model: str
@@ -65,21 +72,21 @@ class ConversationReply(BaseModel):
 
 
 class Message(BaseModel):
-    """One message."""
+    """One message of a conversation."""
 
     id: str
-    position: int = Field(description="From 1, in order.")
+    position: int = Field(description="Counts the messages of the conversation, from 1.")
     role: Literal["user", "assistant"]
     content: str
     state: Literal["complete", "open", "interrupted", "failed"] = Field(
-        description="Of an answer: `interrupted` and `failed` ones hold what was spoken until then."
+        description="`open`: the answer is still running. If `interrupted` or `failed`, it has the words until then."
     )
     created_at: int = Field(description="Milliseconds since 1970.")
 
 
-@router.post("", status_code=201, summary="Begin a conversation.")
+@router.post("", status_code=201, summary="Create a conversation.")
 async def create(given: NewConversation, state: State, who: CurrentUser) -> ConversationReply:
-    """The key is never shown again."""
+    """Create a conversation. Its API key is never shown again."""
     graph = _graph(state, given.graph or state.settings.conversation_graph)
     base_url = _checked(state, given.base_url) if given.base_url else ""
     if given.api_key and not base_url:
@@ -88,29 +95,31 @@ async def create(given: NewConversation, state: State, who: CurrentUser) -> Conv
     return _reply(await state.conversations.create(who.user.id, graph=graph, base_url=base_url, **values))
 
 
-@router.get("", summary="The user's conversations, newest first.")
+@router.get("", summary="List the user's conversations, newest first.")
 async def listed(
     state: State,
     who: CurrentUser,
     limit: Limit = 50,
     cursor: Cursor = "",
-    search: Annotated[Text, Query(max_length=256, description="In titles and messages.")] = "",
+    search: Annotated[
+        Text, Query(max_length=256, description="Return only conversations with this text in their title or messages.")
+    ] = "",
 ) -> Page[ConversationReply]:
-    """Each is on one page, whatever is written meanwhile."""
+    """Return one page. Conversations that are created while you read the pages do not move the others."""
     found = await state.conversations.page(who.user.id, limit + 1, place_of(cursor), search)
     cursors = [cursor_of(one.created_at, one.id) for one in found]
     return Page[ConversationReply](**page_of([_reply(one) for one in found], limit, cursors))
 
 
-@router.get("/{conversation_id}", summary="One conversation.")
+@router.get("/{conversation_id}", summary="Get a conversation.")
 async def get(conversation_id: Id, state: State, who: CurrentUser) -> ConversationReply:
-    """Without its messages."""
+    """Return one conversation, without its messages."""
     return _reply(await state.conversations.get(who.user.id, conversation_id))
 
 
-@router.patch("/{conversation_id}", summary="Rename a conversation, or let it go on otherwise.")
+@router.patch("/{conversation_id}", summary="Change a conversation.")
 async def change(conversation_id: Id, given: Change, state: State, who: CurrentUser) -> ConversationReply:
-    """What is set counts from the next turn on."""
+    """Change the title, graph, model or instructions. The change applies from the next turn."""
     values = {name: value for name, value in given.model_dump().items() if value is not None}
     if "graph" in values:
         values["graph"] = _graph(state, values["graph"] or state.settings.conversation_graph)
@@ -119,15 +128,15 @@ async def change(conversation_id: Id, given: Change, state: State, who: CurrentU
 
 @router.delete("/{conversation_id}", status_code=204, summary="Delete a conversation.", response_class=Response)
 async def delete(conversation_id: Id, state: State, who: CurrentUser) -> None:
-    """With all that was said; a turn that runs ends."""
+    """Delete a conversation with all its messages. A running turn ends."""
     await state.conversations.delete(who.user.id, conversation_id)
 
 
-@router.get("/{conversation_id}/messages", summary="What was said, in order.")
+@router.get("/{conversation_id}/messages", summary="List the messages of a conversation, oldest first.")
 async def messages(
     conversation_id: Id, state: State, who: CurrentUser, limit: Limit = 100, cursor: Cursor = ""
 ) -> Page[Message]:
-    """`limit` counts turns: a question with its answer."""
+    """Return one page of messages. `limit` counts turns: a question with its answer."""
     place = place_of(cursor)
     await state.conversations.get(who.user.id, conversation_id)
     after = min(place[0], 2**31 - 1) if place else 0
@@ -136,9 +145,9 @@ async def messages(
     return Page[Message](data=told, next_cursor=cursor_of(turns[limit - 1].position) if len(turns) > limit else None)
 
 
-@router.post("/{conversation_id}/title", summary="Let the model find a title.")
+@router.post("/{conversation_id}/title", summary="Generate a title.")
 async def generate_title(conversation_id: Id, state: State, who: Talker) -> ConversationReply:
-    """Without a model, or words to go by, the beginning of the first message."""
+    """Let the model write a title. Without a model, the title is the beginning of the first message."""
     conversation = await state.conversations.get(who.user.id, conversation_id)
     title = await title_for(state, who, conversation)
     return _reply(await state.conversations.change(who.user.id, conversation_id, {"title": title}))
@@ -147,7 +156,7 @@ async def generate_title(conversation_id: Id, state: State, who: Talker) -> Conv
 def _graph(state: ServerState, name: str) -> str:
     if name not in state.endpoints:
         known = ", ".join(map(repr, state.endpoints))
-        raise ApiError(400, f"No graph {name[:64]!r}. Accepted: {known}.", param="graph", code="unknown_graph")
+        raise ApiError(400, f"Unknown graph {name[:64]!r}. Accepted: {known}.", param="graph", code="unknown_graph")
     return name
 
 

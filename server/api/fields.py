@@ -1,4 +1,4 @@
-"""What the routes of `/v1` have in common: who asks, texts that can be kept, and pages."""
+"""What the routes of `/v1` share: the user of a request, texts that can be stored, errors and pages."""
 
 import base64
 from collections.abc import Sequence
@@ -19,21 +19,23 @@ Item = TypeVar("Item")
 
 def _keepable(text: str) -> str:
     if cleaned(text) != text:
-        raise ValueError("holds what is no text")
+        raise ValueError("must not contain NUL characters or unpaired surrogates")
     return text
 
 
 Text = Annotated[str, AfterValidator(_keepable)]
-"""Without NUL and halves of characters, which no database keeps."""
+"""A text without NUL and unpaired surrogates, which no database can store."""
 UpstreamKey = Annotated[str, Field(max_length=1024, pattern=r"^[!-~]*$")]
-"""A user's key for an upstream: what an HTTP header can hold."""
+"""A user's key for an upstream: only characters that an HTTP header can contain."""
 Id = Annotated[str, Path(max_length=64, examples=["4b0c1b9e-8a52-4a4c-9d59-0f4a4e0f8d11"])]
-Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="How many at most.")]
-Cursor = Annotated[str, Query(max_length=256, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="The largest number of items to return.")]
+Cursor = Annotated[
+    str, Query(max_length=256, description="The `next_cursor` of the previous page. Empty: the first page.")
+]
 
 
 class Error(BaseModel):
-    """What was wrong."""
+    """What is wrong, and where."""
 
     message: str
     type: str
@@ -42,7 +44,7 @@ class Error(BaseModel):
 
 
 class ErrorReply(BaseModel):
-    """OpenAI's envelope."""
+    """An error in OpenAI's envelope."""
 
     error: Error
 
@@ -50,31 +52,34 @@ class ErrorReply(BaseModel):
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": meaning}
     for status, meaning in {
-        400: "The request makes no sense.",
-        401: "Nobody is logged in by this token or key.",
-        403: "The key does not open this.",
-        404: "There is nothing of this id that is the user's.",
-        409: "What is there stands against it.",
+        400: "The request is not valid.",
+        401: "Invalid or expired token or key.",
+        403: "The token or key lacks the required scope.",
+        404: "The user has nothing with this id.",
+        409: "Conflicts with the current state.",
         413: "The body is too large.",
-        415: "The body has the wrong type.",
-        422: "The content cannot be taken.",
-        429: "Too much at once: see `Retry-After`.",
-        503: "Not now: see `Retry-After`.",
-        507: "There is no room left.",
+        415: "The body has the wrong content type.",
+        422: "The content cannot be processed.",
+        429: "Too many requests. Try again after `Retry-After` seconds.",
+        503: "Temporarily unavailable. Try again after `Retry-After` seconds.",
+        507: "The server has no storage space left.",
     }.items()
 }
-"""For the description of every route."""
+"""The errors in the OpenAPI description of every route."""
 
 
 class Page(BaseModel, Generic[Item]):
-    """Some of many."""
+    """One page of a list."""
 
     data: list[Item]
-    next_cursor: str | None = Field(description="For the next page; null at the end.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 def user(scope: str) -> Any:
-    """The user who asks, if what he brought opens this scope."""
+    """Return a dependency that gives the user of a request. It raises ApiError 401, 403 and 429.
+
+    `scope`: what the user's token or key must be allowed to do.
+    """
 
     async def identify(request: Request, state: State) -> Identity:
         identity = await state.authenticator.identify(request.scope, headers_of(request.scope), scope)
@@ -85,24 +90,28 @@ def user(scope: str) -> Any:
 
 
 def cursor_of(*place: object) -> str:
-    """Where a page ended, as text."""
+    """Return the place where a page ends, as text."""
     return base64.urlsafe_b64encode(".".join(map(str, place)).encode()).decode().rstrip("=")
 
 
 def place_of(cursor: str) -> tuple[int, str] | None:
-    """Where the page before ended: a time or position, and an id. Raises ApiError 400."""
+    """Return where the previous page ended: a time or position, and an id. Raises ApiError 400."""
     if not cursor:
         return None
     try:
         number, _, identity = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").partition(".")
         place = int(number)
     except ValueError:
-        raise ApiError(400, "The cursor is none of ours.", param="cursor", code="invalid_value") from None
+        raise ApiError(
+            400, "Invalid cursor. Use the `next_cursor` of the previous page.", param="cursor", code="invalid_value"
+        ) from None
     if not 0 <= place < 2**63 or "\0" in identity:
-        raise ApiError(400, "The cursor is none of ours.", param="cursor", code="invalid_value")
+        raise ApiError(
+            400, "Invalid cursor. Use the `next_cursor` of the previous page.", param="cursor", code="invalid_value"
+        )
     return place, identity
 
 
 def page_of(items: Sequence[Any], limit: int, cursors: Sequence[str]) -> dict[str, Any]:
-    """A page of `limit` items, of which one more was looked for."""
+    """Return a page of `limit` items. `items` has one more if there is a next page."""
     return {"data": list(items[:limit]), "next_cursor": cursors[limit - 1] if len(items) > limit else None}

@@ -1,4 +1,4 @@
-"""`/v1/knowledge-bases`: what a user's graphs look things up in, and the files on their way into it."""
+"""`/v1/knowledge-bases`: a user's knowledge bases, their documents, and the jobs that read files."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated
@@ -27,14 +27,16 @@ BaseName = Annotated[Text, Field(min_length=1, max_length=256, examples=["Handbo
 
 
 class NewBase(BaseModel):
-    """What a knowledge base begins with."""
+    """The settings of a new knowledge base."""
 
     name: BaseName
-    embedder: Text = Field(default="main", max_length=128, description="Of the settings.")
+    embedder: Text = Field(
+        default="main", max_length=128, description="The name of an embedder in the server's settings."
+    )
 
 
 class Rename(BaseModel):
-    """Another name."""
+    """The new name of a knowledge base."""
 
     name: BaseName
 
@@ -49,11 +51,11 @@ class KnowledgeBaseReply(BaseModel):
 
 
 class DocumentReply(BaseModel):
-    """A document: there, on its way, or refused."""
+    """A document that is stored, being read, or refused."""
 
     id: str
     name: str
-    state: str = Field(description="`live`, or the state of its job.")
+    state: str = Field(description="`live` if it is stored and can be searched, otherwise the state of its job.")
     passages: int
     characters: int
     added_at: int = Field(description="Seconds since 1970.")
@@ -61,27 +63,27 @@ class DocumentReply(BaseModel):
 
 
 class JobReply(BaseModel):
-    """How far a file is on its way."""
+    """The job that reads a file, and its progress."""
 
     id: str
     document_id: str
     name: str
     state: str = Field(description="`queued`, `running`, `done`, `failed` or `cancelled`.")
-    done: int = Field(description="Passages that are written.")
-    total: int = Field(description="Passages that there will be; 0 until the file has been read.")
+    done: int = Field(description="Passages that are stored so far.")
+    total: int = Field(description="Passages in the whole file; 0 until the file was parsed.")
     error: str
 
 
 class Question(BaseModel):
-    """What is looked for."""
+    """A question to a knowledge base."""
 
     query: Text = Field(min_length=1, max_length=4000, examples=["When is breakfast?"])
     top_k: int = Field(default=5, ge=1, le=MAX_TOP_K)
-    min_score: float | None = Field(default=None, ge=0, le=1, description="In the place of the store's own threshold.")
+    min_score: float | None = Field(default=None, ge=0, le=1, description="Replaces the store's own threshold.")
 
 
 class FoundPassage(BaseModel):
-    """A passage."""
+    """A passage that matches the question."""
 
     text: str
     document_id: str
@@ -93,44 +95,44 @@ class FoundPassage(BaseModel):
     score: float
 
 
-@router.post("", status_code=201, summary="Make a knowledge base.")
+@router.post("", status_code=201, summary="Create a knowledge base.")
 async def create(given: NewBase, state: State, who: CurrentUser) -> KnowledgeBaseReply:
-    """Empty."""
+    """Create an empty knowledge base."""
     if given.embedder not in (known := state.stores.embedders()):
-        message = f"No embedder {given.embedder[:64]!r}. Accepted: {', '.join(known)}."
+        message = f"Unknown embedder {given.embedder[:64]!r}. Accepted: {', '.join(known)}."
         raise ApiError(400, message, param="embedder", code="unknown_embedder")
     return _reply(await state.bases.create(who.user.id, given.name, given.embedder))
 
 
-@router.get("", summary="The user's knowledge bases, newest first.")
+@router.get("", summary="List the user's knowledge bases, newest first.")
 async def listed(state: State, who: CurrentUser, limit: Limit = 50, cursor: Cursor = "") -> Page[KnowledgeBaseReply]:
-    """Each is on one page, whatever is written meanwhile."""
+    """Return one page. Knowledge bases that are created while you read the pages do not move the others."""
     found = await state.bases.page(who.user.id, limit + 1, place_of(cursor))
     cursors = [cursor_of(one.created_at, one.id) for one in found]
     return Page[KnowledgeBaseReply](**page_of([_reply(one) for one in found], limit, cursors))
 
 
-@router.get("/{base_id}", summary="One knowledge base.")
+@router.get("/{base_id}", summary="Get a knowledge base.")
 async def get(base_id: Id, state: State, who: CurrentUser) -> KnowledgeBaseReply:
-    """Without its documents."""
+    """Return one knowledge base, without its documents."""
     return _reply(await state.bases.get(who.user.id, base_id))
 
 
 @router.patch("/{base_id}", summary="Rename a knowledge base.")
 async def rename(base_id: Id, given: Rename, state: State, who: CurrentUser) -> KnowledgeBaseReply:
-    """Its documents stay."""
+    """Rename a knowledge base. Its documents do not change."""
     return _reply(await state.bases.rename(who.user.id, base_id, given.name))
 
 
 @router.delete("/{base_id}", status_code=204, summary="Delete a knowledge base.", response_class=Response)
 async def delete(base_id: Id, state: State, who: CurrentUser) -> None:
-    """With all of its documents, and the files on their way."""
+    """Delete a knowledge base with all its documents, including files that are still being read."""
     await state.knowledge.delete_base(who.user.id, base_id)
 
 
-@router.post("/{base_id}/search", summary="What a knowledge base says to a question.")
+@router.post("/{base_id}/search", summary="Search a knowledge base.")
 async def search(base_id: Id, given: Question, state: State, who: CurrentUser) -> list[FoundPassage]:
-    """Nothing rather than what has nothing to do with it."""
+    """Return the passages that match the question, best first. The list is empty if none is relevant."""
     store = await state.knowledge.store(who.user.id, base_id)
     passages = await store.search(given.query, given.top_k, None, given.min_score)
     found = []
@@ -148,11 +150,11 @@ async def search(base_id: Id, given: Question, state: State, who: CurrentUser) -
 @uploads.post(
     "/{base_id}/documents",
     status_code=202,
-    summary="Send a file.",
+    summary="Upload a file.",
     openapi_extra=form_of({"file": {"type": "string", "format": "binary"}}),
 )
 async def send(base_id: Id, request: Request, state: State, who: CurrentUser) -> JobReply:
-    """It is taken in by a job, whose progress can be asked for or followed. What cannot be read is refused there."""
+    """Upload a file and return the job that reads it. If the file cannot be read, the job fails with the reason."""
     await state.bases.get(who.user.id, base_id)
     async with received(request, state, who) as form:
         file = Upload.of(form).file
@@ -162,11 +164,11 @@ async def send(base_id: Id, request: Request, state: State, who: CurrentUser) ->
     return _job_reply(await state.knowledge.take_in(who.user.id, base_id, name, source))
 
 
-@router.get("/{base_id}/documents", summary="The documents of a knowledge base, by name.")
+@router.get("/{base_id}/documents", summary="List the documents of a knowledge base, oldest first.")
 async def documents(
     base_id: Id, state: State, who: CurrentUser, limit: Limit = 50, cursor: Cursor = ""
 ) -> Page[DocumentReply]:
-    """Those that can be found in, those on their way, and those that were refused with the reason."""
+    """Return the documents that are stored, those that are being read, and those that were refused, with the reason."""
     place = place_of(cursor)
     found = sorted(await state.knowledge.documents(who.user.id, base_id), key=lambda one: (one.added_at, one.id))
     behind = [one for one in found if place is None or (one.added_at, one.id) > place][: limit + 1]
@@ -174,54 +176,54 @@ async def documents(
     return Page[DocumentReply](**page_of([_document_reply(one) for one in behind], limit, cursors))
 
 
-@router.get("/{base_id}/documents/{document_id}", summary="One document.")
+@router.get("/{base_id}/documents/{document_id}", summary="Get a document.")
 async def document(base_id: Id, document_id: Id, state: State, who: CurrentUser) -> DocumentReply:
-    """There, on its way, or refused."""
+    """Return one document: stored, being read, or refused."""
     for one in await state.knowledge.documents(who.user.id, base_id):
         if one.id == document_id:
             return _document_reply(one)
-    raise ApiError(404, "There is no such document.", code="unknown_document")
+    raise ApiError(404, "Unknown document.", code="unknown_document")
 
 
 @router.delete(
     "/{base_id}/documents/{document_id}", status_code=204, summary="Delete a document.", response_class=Response
 )
 async def delete_document(base_id: Id, document_id: Id, state: State, who: CurrentUser) -> None:
-    """What was found in it is found no more."""
+    """Delete a document. Searches do not find its passages any more."""
     await state.knowledge.delete_document(who.user.id, base_id, document_id)
 
 
-@router.get("/{base_id}/jobs/{job_id}", summary="How far a file is.")
+@router.get("/{base_id}/jobs/{job_id}", summary="Get a job.")
 async def job(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> JobReply:
-    """For those who ask again and again."""
+    """Return a job with its progress, for clients that poll."""
     return _job_reply(await _job(state, who, base_id, job_id))
 
 
-@router.get("/{base_id}/jobs/{job_id}/events", summary="Follow a file.", response_class=StreamingResponse)
+@router.get("/{base_id}/jobs/{job_id}/events", summary="Follow a job.", response_class=StreamingResponse)
 async def follow(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> StreamingResponse:
-    """A server-sent event whenever it is further, until it is over."""
+    """Send a server-sent event for every change of the job, until it ends."""
     begun = await _job(state, who, base_id, job_id)
     return StreamingResponse(_events(state, begun), media_type=EVENT_STREAM, headers=EVENT_HEADERS)
 
 
-@router.post("/{base_id}/jobs/{job_id}/retry", status_code=202, summary="Read a file again that failed.")
+@router.post("/{base_id}/jobs/{job_id}/retry", status_code=202, summary="Retry a failed job.")
 async def retry(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> JobReply:
-    """A file that failed is kept for a day."""
+    """Read a file again. A file that failed is stored for one day."""
     found = await _job(state, who, base_id, job_id)
     if not await state.knowledge.retry_job(found):
-        raise ApiError(409, "Only a job that failed can be tried again.", code="job_not_failed")
+        raise ApiError(409, "Only a failed job can be retried.", code="job_not_failed")
     return _job_reply(await _job(state, who, base_id, job_id))
 
 
-@router.delete("/{base_id}/jobs/{job_id}", status_code=204, summary="Stop a file.", response_class=Response)
+@router.delete("/{base_id}/jobs/{job_id}", status_code=204, summary="Cancel a job.", response_class=Response)
 async def cancel(base_id: Id, job_id: Id, state: State, who: CurrentUser) -> None:
-    """What was written of it is gone."""
+    """Cancel a job and delete the passages that it has stored."""
     await state.knowledge.cancel_job(await _job(state, who, base_id, job_id))
 
 
 async def _job(state: ServerState, who: Identity, base: str, job_id: str) -> Job:
     if (found := await state.knowledge.job(who.user.id, base, job_id)) is None:
-        raise ApiError(404, "There is no such job.", code="unknown_job")
+        raise ApiError(404, "Unknown job.", code="unknown_job")
     return found
 
 

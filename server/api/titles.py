@@ -1,4 +1,4 @@
-"""Titles of conversations: a few words of the model's, or the beginning of what was asked."""
+"""Titles of conversations: a few words from the model, or the beginning of the first question."""
 
 import asyncio
 from contextlib import closing
@@ -16,7 +16,7 @@ from server.state import ServerState
 LONGEST_TITLE = 60
 TITLE_SECONDS = 10.0
 _SHOWN = 2_000
-"""Characters of the first turn that the model is shown."""
+"""Characters of the first question and of its answer that the model receives."""
 _ASK = (
     "Give this conversation a title of at most six words, in its language. Answer with the title alone: no quotes, no"
     " full stop."
@@ -24,7 +24,7 @@ _ASK = (
 
 
 async def title_for(state: ServerState, who: Identity, conversation: Conversation) -> str:
-    """A title; the present one where nothing has been said."""
+    """Return a new title, or the present one if the conversation has no turn yet."""
     turns = await state.conversations.turns(who.user.id, conversation.id, 1)
     if not turns:
         return conversation.title

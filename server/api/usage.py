@@ -1,4 +1,4 @@
-"""`/v1/usage`: what a user's turns have used, a row each, and as CSV."""
+"""`/v1/usage`: the tokens and times of a user's turns, one row for each, as JSON and as CSV."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ from server.turns.ledger import FOR_EVER
 router = APIRouter(prefix="/v1", tags=["usage"], route_class=JsonRoute, responses=ERRORS)
 CurrentUser = Annotated[Identity, user("usage")]
 Since = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970.")]
-Until = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970; 0: now.")]
+Until = Annotated[int, Query(ge=0, le=2**53, description="Milliseconds since 1970. 0: now.")]
 _AT_ONCE = 500
 
 
 class Used(BaseModel):
-    """One turn, whole or cut."""
+    """The usage of one turn, complete or cut off."""
 
     id: str
     key_id: str | None
@@ -32,29 +32,31 @@ class Used(BaseModel):
     call_id: str
     turn_id: str
     model: str
-    passes: int = Field(description="How often a model was asked.")
+    passes: int = Field(description="How many requests to a model the turn needed.")
     prompt_tokens: int
     completion_tokens: int
-    estimated: bool = Field(description="Whether the model's server did not tell, as of a turn that was cut.")
+    estimated: bool = Field(
+        description="Whether the tokens are an estimate, because the model sent no usage or the turn was cut off."
+    )
     first_word_ms: int
     total_ms: int
     outcome: str
-    created_at: int = Field(description="When it ended, in milliseconds since 1970.")
+    created_at: int = Field(description="When the turn ended, in milliseconds since 1970.")
 
 
-@router.get("/usage", summary="What the user's turns have used, oldest first.")
+@router.get("/usage", summary="List the usage of the user's turns, oldest first.")
 async def usage(
     state: State, who: CurrentUser, since: Since = 0, until: Until = 0, limit: Limit = 100, cursor: Cursor = ""
 ) -> Page[Used]:
-    """Written a second behind the turn."""
+    """Return one page. A turn appears about one second after its end."""
     rows = await state.ledger.of_user(who.user.id, since, until or FOR_EVER, limit + 1, place_of(cursor))
     cursors = [cursor_of(row.created_at, row.id) for row in rows]
     return Page[Used](**page_of([_used(row) for row in rows], limit, cursors))
 
 
-@router.get("/usage.csv", summary="The same as CSV.", response_class=StreamingResponse)
+@router.get("/usage.csv", summary="Get the usage as CSV.", response_class=StreamingResponse)
 async def usage_csv(state: State, who: CurrentUser, since: Since = 0, until: Until = 0) -> StreamingResponse:
-    """All of that time, up to now."""
+    """Return all rows of the time span as CSV, up to now."""
     end = until or time.time_ns() // 1_000_000 + 1
 
     async def lines() -> AsyncGenerator[str, None]:
@@ -74,7 +76,7 @@ def _used(row: Any) -> Used:
 
 
 def _line(values: Iterable[object]) -> str:
-    """One line; a text that a spreadsheet would take for a formula is quoted against that."""
+    """Return one CSV line. A text that a spreadsheet could run as a formula begins with a quote mark."""
     written = io.StringIO()
     safe = [
         f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value for value in values

@@ -1,4 +1,4 @@
-"""What commands about users have in common: the accounts of the settings, opened and closed again."""
+"""Helpers of the commands about users: open the accounts of the settings, and read a password."""
 
 import asyncio
 import sys
@@ -13,7 +13,7 @@ Found = TypeVar("Found")
 
 
 def with_accounts(work: "Callable[[UserStores], Coroutine[Any, Any, Found]]") -> Found:
-    """What the work gives."""
+    """Return the result of `work`, which runs with the accounts of the settings. Raises SettingsError."""
     from dialgraph.storage.database import Database
     from server.settings import SettingsError, load_settings
     from server.users.user_stores import open_user_stores
@@ -38,12 +38,12 @@ def with_accounts(work: "Callable[[UserStores], Coroutine[Any, Any, Found]]") ->
 
 
 def given_password() -> str:
-    """A password that is typed twice, or read from a pipe."""
+    """Return a password that is typed twice or read from a pipe. Raises InvalidAccountError if they differ."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     first = getpass("Password: ")
     if first != getpass("Again: "):
         from dialgraph.users.accounts.errors import InvalidAccountError
 
-        raise InvalidAccountError("The two passwords are not the same.")
+        raise InvalidAccountError("The two passwords are different.")
     return first

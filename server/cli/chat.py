@@ -11,14 +11,14 @@ from server.cli.playback import Playing, WavFile, player, writable
 
 
 def chat(
-    graph: Annotated[str, typer.Argument(help="The endpoint to talk to.")] = "rag",
-    say: Annotated[str, typer.Option(help="Say this, and leave after the answer.")] = "",
+    graph: Annotated[str, typer.Argument(help="The name of the endpoint.")] = "rag",
+    say: Annotated[str, typer.Option(help="Say this, then exit after the answer.")] = "",
     listen: Annotated[
-        bool, typer.Option("--listen", help="Play the answers, or save them where there is no player.")
+        bool, typer.Option("--listen", help="Play the answers. Without a player, save them as call.wav.")
     ] = False,
-    save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file instead.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file.")] = None,
 ) -> None:
-    """Talk to an endpoint: its words as they come, its tool calls, and the time of each step."""
+    """Talk to an endpoint. Shows its words as they arrive, its tool calls, and the time of each step."""
     from dialgraph.graph.errors import GraphError
     from dialgraph.services.services import OpenServices
     from dialgraph.services.settings import langgraph_file
@@ -29,7 +29,7 @@ def chat(
     set_up_logging("error")
     endpoints = load_endpoints(langgraph_file())
     if graph not in endpoints:
-        raise GraphError(f"No graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
+        raise GraphError(f"Unknown graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
     services = OpenServices(load_settings())
     command = player()
     ear: Playing | WavFile | None = None
@@ -44,7 +44,7 @@ def chat(
 
 
 async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile | None) -> bool:
-    """Whether every turn was answered."""
+    """Run the call. Return whether every turn was answered."""
     from rich.console import Console
 
     from dialgraph.models.errors import ModelError
@@ -91,7 +91,7 @@ async def _turn(
 
     heard = {"modalities": ["text", "audio"], "audio": {"format": "wav"}} if ear is not None else {}
     call = Call(id="terminal", principal="terminal")
-    # What is only kept need not be waited for.
+    # Sound for a file does not need to be streamed.
     asked = TurnRequest(messages, heard, call, streaming=not isinstance(ear, WavFile))
     words: list[str] = []
     steps: list[str] = []

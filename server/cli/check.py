@@ -1,4 +1,4 @@
-"""`dialgraph check URL`: is this server fit for voice agents, and whom does it break?"""
+"""`dialgraph check URL`: check whether a server works with the clients of voice agents."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
@@ -11,22 +11,24 @@ if TYPE_CHECKING:
 
 
 def check(
-    url: Annotated[str, typer.Argument(help="The base address (…/v1), or the whole one of chat completions.")],
+    url: Annotated[str, typer.Argument(help="The base URL (…/v1), or the whole URL of chat completions.")],
     key: Annotated[
         str,
         typer.Option(
-            help="The bearer key; for a server on this machine its access token is the default.",
+            help="The API key. Default for a server on this machine: its access token.",
             envvar="DIALGRAPH_CHECK_KEY",
         ),
     ] = "",
-    model: Annotated[str, typer.Option(help="The `model` of the requests.")] = "",
+    model: Annotated[str, typer.Option(help="The value of `model` in the requests.")] = "",
     say: Annotated[str, typer.Option(help="What the caller says.")] = "Hello!",
-    bye: Annotated[str, typer.Option(help="What he says to make the model call a tool.")] = "Thank you, goodbye!",
+    bye: Annotated[
+        str, typer.Option(help="What the caller says to make the model call a tool.")
+    ] = "Thank you, goodbye!",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Hold a server, ours or another's, against the wire's rules; exit code 1 if it breaks one.
+    """Check any server against the rules of the wire. Exit code 1: it breaks a rule. Exit code 2: no server answers.
 
-    About twenty requests are sent, one after the other; they cost what twenty short answers cost.
+    The check sends about twenty requests and costs as much as twenty short answers.
     """
     import aiohttp
 
@@ -38,9 +40,9 @@ def check(
     try:
         findings = asyncio.run(find(target))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        write = "" if url.startswith(("http://", "https://")) else " An address begins with http:// or https://."
-        reason = "nothing answers there" if not write else "it is no address"
-        typer.echo(f"dialgraph: {target.url} cannot be asked: {reason}.{write}", err=True)
+        write = "" if url.startswith(("http://", "https://")) else " It must begin with http:// or https://."
+        reason = "no server answers" if not write else "the URL is not valid"
+        typer.echo(f"dialgraph: {target.url} cannot be checked: {reason}.{write}", err=True)
         raise typer.Exit(2) from None
     broken = [finding for finding in findings if finding.verdict == "broken"]
     if as_json:
@@ -56,7 +58,7 @@ def check(
 
 
 def _access_token(url: str) -> str:
-    """The token of our own server, sent to this machine only; empty for any other address."""
+    """Return the access token of our own server for a URL on this machine; empty for all others."""
     from urllib.parse import urlsplit
 
     from server.access.access_token import existing_access_token
@@ -77,7 +79,7 @@ def _print(findings: list["Finding"]) -> None:
     from server.conformance.rules import RULES
 
     marks = {"kept": "[green]✓[/green]", "broken": "[red]✗[/red]", "not seen": "[dim]–[/dim]"}
-    table = Table("", "rule", "seen", "whom it breaks", box=None, pad_edge=False)
+    table = Table("", "rule", "seen", "who fails", box=None, pad_edge=False)
     for one in findings:
         rule = RULES[one.rule]
         told = one.seen if one.verdict == "broken" else "not seen" if one.verdict == "not seen" else ""

@@ -9,12 +9,12 @@ import typer
 if TYPE_CHECKING:
     from server.endpoints import Endpoint
 
-app = typer.Typer(help="The endpoints' graphs.", no_args_is_help=True)
+app = typer.Typer(help="List, show and check graphs.", no_args_is_help=True)
 
 
 @app.command(name="list")
 def list_graphs() -> None:
-    """The endpoints of langgraph.json."""
+    """List the endpoints of langgraph.json."""
     from rich.console import Console
     from rich.table import Table
 
@@ -28,20 +28,22 @@ def list_graphs() -> None:
 
 @app.command()
 def show(name: str) -> None:
-    """One graph as Mermaid text."""
+    """Print one graph as Mermaid text."""
     from dialgraph.graph.errors import GraphError
 
     endpoints = _endpoints()
     if name not in endpoints:
-        raise GraphError(f"No graph {name!r}. Accepted: {', '.join(map(repr, endpoints))}.")
+        raise GraphError(f"Unknown graph {name!r}. Accepted: {', '.join(map(repr, endpoints))}.")
     typer.echo(endpoints[name].graph.get_graph().draw_mermaid())
 
 
 @app.command()
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(help="YAML or JSON graphs; none: langgraph.json's.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="YAML or JSON graph files. Default: the graphs of langgraph.json.")
+    ] = None,
 ) -> None:
-    """Find every mistake of the graphs without running them."""
+    """Find mistakes in graphs without running them."""
     from dialgraph.graph.compile import compile_graph
     from dialgraph.graph.errors import GraphError
     from dialgraph.graph.spec import Graph
@@ -52,22 +54,22 @@ def check(
     if not files:
         endpoints = _endpoints()
         open_names(endpoints, OpenServices(load_settings()))
-        typer.echo(f"{len(endpoints)} graphs are right: {', '.join(endpoints)}")
+        typer.echo(f"{len(endpoints)} graphs are valid: {', '.join(endpoints)}")
         return
     for file in files:
         if not file.is_file():
-            raise GraphError(f"{str(file)!r} is no file.")
+            raise GraphError(f"{str(file)!r} does not exist or is not a file.")
         try:
             spec = Graph.read(file.read_text(encoding="utf-8"))
             compile_graph(spec)
         except GraphError as error:
             raise GraphError(f"{file}: {error}") from None
-        typer.echo(f"{file}: {spec.name} is right")
+        typer.echo(f"{file}: {spec.name} is valid")
 
 
 @app.command()
 def schema() -> None:
-    """The JSON Schema of graph files, for editors."""
+    """Print the JSON Schema of graph files, for editors."""
     from dialgraph.graph.catalogue import catalogue
     from dialgraph.graph.schema import graph_schema
 

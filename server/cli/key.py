@@ -10,27 +10,33 @@ if TYPE_CHECKING:
     from server.access.key_file import KeyFile
     from server.users.user_stores import UserStores
 
-app = typer.Typer(help="The keys that callers must bring.", no_args_is_help=True)
-UserName = Annotated[str, typer.Option("--user", help="Whose key it is; without one it is the operator's.")]
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+UserName = Annotated[str, typer.Option("--user", help="The user who owns the key. Default: the operator.")]
 Scopes = Annotated[
-    list[str] | None, typer.Option("--scope", help="What a user's key opens: chat, conversations, knowledge, usage.")
+    list[str] | None,
+    typer.Option(
+        "--scope",
+        help="A scope of a user's key: chat, conversations, knowledge or usage. Repeat it for several. Default: all.",
+    ),
 ]
-Budget = Annotated[int | None, typer.Option(help="Tokens a calendar month, of a user's key.")]
+Budget = Annotated[int | None, typer.Option(help="Tokens that a user's key may use in a calendar month.")]
 
 
 @app.command()
 def create(name: str, user: UserName = "", scope: Scopes = None, token_budget: Budget = None) -> None:
-    """Make a key; it is shown now and never again. The operator's opens all endpoints, a user's what its scopes say."""
+    """Create a key and show it once. An operator's key opens all endpoints, a user's key what its scopes allow."""
     key = _of_user(name, user, scope, token_budget) if user else _file().create(name)
     typer.echo(key)
-    typer.echo(f"The key {name!r} is kept as a hash only: copy it now. A running server accepts it at once.", err=True)
+    typer.echo(
+        f"Copy the key {name!r} now: only its hash is stored. A running server accepts it immediately.", err=True
+    )
     if not user:
-        typer.echo("A server that accepted the access token now requires a key instead.", err=True)
+        typer.echo("From now on the server requires a key and does not accept the access token any more.", err=True)
 
 
 @app.command(name="list")
 def list_keys(user: UserName = "") -> None:
-    """The names of the keys."""
+    """List the keys by name."""
 
     async def work(kept: "UserStores") -> list[str]:
         keys = await kept.accounts.keys.of_user((await kept.accounts.users.known(user)).id)
@@ -42,7 +48,7 @@ def list_keys(user: UserName = "") -> None:
 
 @app.command()
 def revoke(name: str, user: UserName = "") -> None:
-    """Take a key back; a running server refuses it within a second."""
+    """Revoke a key. A running server refuses it within a second."""
 
     async def work(kept: "UserStores") -> bool:
         owner = (await kept.accounts.users.known(user)).id
@@ -54,7 +60,7 @@ def revoke(name: str, user: UserName = "") -> None:
     elif not with_accounts(work):
         from dialgraph.users.accounts.errors import AccountError
 
-        raise AccountError(f"No key {name!r} of {user!r}.")
+        raise AccountError(f"The user {user!r} has no key {name!r}.")
     typer.echo(f"Revoked {name!r}.")
 
 

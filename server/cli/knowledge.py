@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from knowledge.ingest.jobs import Job
     from knowledge.open_stores import OpenStores
 
-app = typer.Typer(help="What the endpoints know.", no_args_is_help=True)
+app = typer.Typer(help="Manage the documents in a store.", no_args_is_help=True)
 StoreName = Annotated[str, typer.Option("--store", help="The store's name in the settings.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only documents with this tag; repeated: with all.")]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="Only documents with this tag. Repeat it for documents with all of several tags."),
+]
 
 
 class Language(StrEnum):
-    """Languages that documents are told apart by."""
+    """The languages of documents."""
 
     ANY = ""
     ENGLISH = "en"
@@ -32,12 +35,14 @@ class Language(StrEnum):
 @app.command()
 def index(
     paths: Annotated[list[Path], typer.Argument(help="Files (txt, md, html, csv, docx, pdf, pptx, xlsx), or folders.")],
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag of these documents; may be repeated.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="A tag for these documents. Repeat it for several tags.")
+    ] = None,
     store: StoreName = "main",
 ) -> None:
-    """Take documents in. One of the same name is replaced and keeps its tags; the same content costs nothing.
+    """Add documents. A document with the same name is replaced and keeps its tags; the same content costs nothing.
 
-    A file is known by its name, and below a folder that was given by its path from there.
+    The name of a document is the name of its file. In a folder, it is the path of the file from that folder.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -46,7 +51,7 @@ def index(
     files = files_at(paths)
 
     async def work(stores: "OpenStores") -> bool:
-        # A wrong name is told before anything is queued.
+        # An unknown store must raise before anything is queued.
         before = {known.name: known for known in await stores.store(store).documents()}
         ingestion = stores.ingestion
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
@@ -68,12 +73,12 @@ def index(
                     await ingestion.jobs.cancel(job.id)
                     raise
                 while (ended := await ingestion.jobs.get(job.id)) is not None and not ended.finished:  # noqa: ASYNC110
-                    await asyncio.sleep(0.2)  # a running server has taken it
+                    await asyncio.sleep(0.2)  # a running server works on the job
                 if ended is not None and ended.state == "done":
                     count += ended.done
                 else:
                     reason = ended.error if ended is not None else ""
-                    failed.append(f"dialgraph: {name}: {reason or 'Somebody stopped it.'}")
+                    failed.append(f"dialgraph: {name}: {reason or 'The job was stopped.'}")
                 await ingestion.jobs.forget(job.id)
                 progress.advance(documents)
             progress.remove_task(passages)
@@ -92,9 +97,9 @@ def index(
 @app.command("list")
 def list_documents(
     store: StoreName = "main",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """The documents of a store."""
+    """List the documents of a store."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -119,15 +124,15 @@ def list_documents(
 @app.command()
 def search(
     question: str,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, max=100, help="How many passages.")] = 4,
-    document: Annotated[list[str] | None, typer.Option(help="Only this document; may be repeated.")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, max=100, help="The largest number of passages.")] = 4,
+    document: Annotated[list[str] | None, typer.Option(help="Only this document. Repeat it for several.")] = None,
     tag: Tags = None,
     language: Annotated[Language, typer.Option(help="Only documents in this language.")] = Language.ANY,
-    all_of_them: Annotated[bool, typer.Option("--all", help="The least bad passages too.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    all_of_them: Annotated[bool, typer.Option("--all", help="Also show passages that are not relevant.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     store: StoreName = "main",
 ) -> None:
-    """The passages that speak to a question, best first, with the words of the question marked."""
+    """Show the passages that match a question, best first, with the words of the question highlighted."""
     from dialgraph.passages import Filter
 
     only = Filter(tuple(document or ()), tuple(tag or ()), language.value)
@@ -137,7 +142,7 @@ def search(
             typer.echo(orjson.dumps(passage).decode())
         return
     if not passages:
-        typer.echo("Nothing speaks to this question.")
+        typer.echo("No passage matches this question.")
     for passage in passages:
         _show(passage, question)
 
@@ -147,7 +152,7 @@ def remove(
     names: Annotated[list[str], typer.Argument(help="Names of documents, as `list` shows them.")],
     store: StoreName = "main",
 ) -> None:
-    """Forget documents; no byte of them stays."""
+    """Delete documents completely."""
 
     async def work(stores: "OpenStores") -> tuple[list[str], int]:
         held = [known.name for known in await stores.store(store).documents()]
@@ -157,14 +162,14 @@ def remove(
     typer.echo(f"Removed: {count} of {len(names)}.")
     for name in [name for name in names if name not in held]:
         near = get_close_matches(name, held, 1, 0.5)
-        typer.echo(f"dialgraph: no document {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), err=True)
+        typer.echo(f"dialgraph: unknown document {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""), err=True)
     if count < len(names):
         raise typer.Exit(1)
 
 
 @app.command()
 def export(store: StoreName = "main") -> None:
-    """Write every document with its passages to standard output, one JSON object a line."""
+    """Write every document with its passages to standard output, one JSON object per line."""
     from knowledge.ingest.exchange import exported
 
     async def work(stores: "OpenStores") -> None:
@@ -176,10 +181,10 @@ def export(store: StoreName = "main") -> None:
 
 @app.command("import")
 def import_documents(
-    file: Annotated[Path, typer.Argument(help="What `export` wrote.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="A file that `export` wrote.", exists=True, dir_okay=False)],
     store: StoreName = "main",
 ) -> None:
-    """Take in what another store exported, all or none."""
+    """Import documents from another store. If one fails, none is imported."""
     from knowledge.ingest.exchange import imported
 
     documents = imported(file.read_bytes().splitlines())
@@ -189,18 +194,18 @@ def import_documents(
 
 @app.command()
 def verify(store: StoreName = "main") -> None:
-    """Whether rows, words and vectors agree; a damaged index is told, and `rebuild` mends it."""
+    """Check that rows, words and vectors agree. `rebuild` repairs a damaged index."""
     faults = _run(lambda stores: stores.store(store).verify())
     for fault in faults:
         typer.echo(fault, err=True)
     if faults:
         raise typer.Exit(1)
-    typer.echo("Everything agrees.")
+    typer.echo("No fault found.")
 
 
 @app.command()
 def rebuild(store: StoreName = "main") -> None:
-    """Make words and vectors again from the passages; needed after another embedder was chosen."""
+    """Build words and vectors again from the passages. Run it after you choose another embedder."""
     from rich.progress import Progress
 
     async def work(stores: "OpenStores") -> int:
@@ -232,7 +237,7 @@ def _show(passage: "Passage", question: str) -> None:
 
 
 def _run(work: Callable[["OpenStores"], Coroutine[Any, Any, Any]]) -> Any:
-    """What the work gives, with the stores of the settings, which are closed again."""
+    """Return the result of `work`, which runs with the stores of the settings."""
     from dialgraph.services.services import OpenServices
     from knowledge.open_stores import OpenStores
     from server.settings import ensure_data_dir, load_settings
@@ -250,5 +255,5 @@ def _run(work: Callable[["OpenStores"], Coroutine[Any, Any, Any]]) -> Any:
     try:
         return asyncio.run(run())
     except KeyboardInterrupt:
-        typer.echo("dialgraph: stopped. No document is half there; run the command again to go on.", err=True)
+        typer.echo("dialgraph: stopped. No document is half stored. Run the command again to continue.", err=True)
         raise typer.Exit(130) from None

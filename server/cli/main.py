@@ -1,4 +1,4 @@
-"""`dialgraph`: the commands, and the one place where their errors become a line and an exit code."""
+"""The command `dialgraph`: its subcommands, and the conversion of their errors to one line and an exit code."""
 
 import sys
 from importlib.metadata import version
@@ -10,7 +10,7 @@ from server.cli import chat, check, graphs, key, knowledge, say, secret, user
 
 app = typer.Typer(
     name="dialgraph",
-    help="Voice-agent endpoints compiled from graphs of small nodes.",
+    help="Serve voice-agent endpoints that are compiled from graphs of small nodes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -37,14 +37,14 @@ def dialgraph(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Voice-agent endpoints compiled from graphs of small nodes."""
+    """Serve voice-agent endpoints that are compiled from graphs of small nodes."""
 
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
-    reload: Annotated[bool, typer.Option(help="Start again when a file changes; for development.")] = False,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. Default: DIALGRAPH_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on. Default: DIALGRAPH_PORT.")] = None,
+    reload: Annotated[bool, typer.Option(help="Restart when a file changes; for development.")] = False,
 ) -> None:
     """Serve the endpoints over HTTP."""
     import gc
@@ -62,18 +62,18 @@ def serve(
 
         serve_reloading(settings)
     else:
-        # What can be refused is refused before two seconds of imports.
+        # Find mistakes in the settings before the imports, which take two seconds.
         ensure_data_dir(settings)
         Authenticator(settings)
         listener = listen(settings)
-        gc.disable()  # a sixth of the imports' time was spent looking for garbage among what stays
+        gc.disable()  # the collector took a sixth of the imports' time and found nothing to free
         from server.process.serve import serve as serve_process
 
         serve_process(settings, listener)
 
 
 def main() -> None:
-    """The entry point: an error that the user can mend is one line, and exit code 1."""
+    """Run the command line. An error that the operator can fix becomes one line and exit code 1."""
     from dialgraph.graph.errors import GraphError
     from dialgraph.passages import StoreError
     from dialgraph.services.errors import UnknownServiceError

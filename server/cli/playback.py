@@ -1,4 +1,4 @@
-"""What a call in the terminal sounds like: played while it comes where the machine has a player, or kept in a file."""
+"""Plays the sound of a call in the terminal if the machine has a player, or saves it in a file."""
 
 import asyncio
 import shutil
@@ -16,31 +16,31 @@ PLAYERS = (
     ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet", "-i", "-"),
     ("play", "-q", "-t", "wav", "-"),
 )
-"""Programs that play a WAV from their standard input, the first that is there."""
+"""Programs that play a WAV from their standard input. The first one that is installed is used."""
 
 
 def writable(path: Path) -> None:
-    """Refuse a place where no file can be written, before anything is spoken."""
+    """Raise BadParameter if no file can be written at this path, before anything is spoken."""
     if not path.parent.is_dir():
-        raise typer.BadParameter(f"There is no folder {str(path.parent)!r}.")
+        raise typer.BadParameter(f"The folder {str(path.parent)!r} does not exist.")
     if path.is_dir():
-        raise typer.BadParameter(f"{str(path)!r} is a folder. Accepted: a file's name.")
+        raise typer.BadParameter(f"{str(path)!r} is a folder. Give the name of a file.")
 
 
 def player() -> tuple[str, ...] | None:
-    """The one of this machine."""
+    """Return the command of this machine's player, or None."""
     return next((command for command in PLAYERS if shutil.which(command[0])), None)
 
 
 class Playing:
-    """One answer into a player's ears: a stream that begins with a WAV's header."""
+    """Plays answers with an external player. Each answer is a stream that begins with a WAV header."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
 
     async def hear(self, data: bytes) -> None:
-        """The next frame."""
+        """Play the next frame. The first one starts the player."""
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -54,7 +54,7 @@ class Playing:
             await self._process.stdin.drain()
 
     async def end(self) -> None:
-        """Wait until it has been played."""
+        """Wait until the answer was played."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             await self._process.wait()
@@ -62,7 +62,7 @@ class Playing:
 
 
 class WavFile:
-    """The answers of a call, one behind the other, into a WAV file."""
+    """Writes the answers of a call into a WAV file, one after the other."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,7 +71,7 @@ class WavFile:
         self._rate = 0
 
     async def hear(self, data: bytes) -> None:
-        """The next frame; the first one of an answer has a header."""
+        """Write the next frame. The first one of an answer has a header."""
         if data.startswith(b"RIFF") and (found := read_header(data)) is not None:
             self._rate, data = found[0].sample_rate, data[HEADER_BYTES:]
         if self._file is None:
@@ -83,9 +83,9 @@ class WavFile:
         self.seconds += len(data) / 2 / self._rate
 
     async def end(self) -> None:
-        """An answer has ended."""
+        """Do nothing: the file continues with the next answer."""
 
     def close(self) -> None:
-        """The call has."""
+        """Close the file at the end of the call."""
         if self._file is not None:
             self._file.close()

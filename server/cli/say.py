@@ -1,4 +1,4 @@
-"""`dialgraph say`: a voice into a WAV file."""
+"""`dialgraph say`: write a text, spoken by a voice, into a WAV file."""
 
 import asyncio
 import wave
@@ -9,12 +9,12 @@ import typer
 
 
 def say(
-    text: Annotated[str, typer.Argument(help="What is to be said.")],
-    voice: Annotated[str, typer.Option(help="A voice of the settings.")] = "main",
-    speaker: Annotated[str, typer.Option(help="One of that voice's own names, such as `nova`.")] = "",
-    output: Annotated[Path, typer.Option(help="The file that is written.")] = Path("say.wav"),
+    text: Annotated[str, typer.Argument(help="The text to speak.")],
+    voice: Annotated[str, typer.Option(help="The name of a voice in the settings.")] = "main",
+    speaker: Annotated[str, typer.Option(help="A speaker of that voice, such as `nova`.")] = "",
+    output: Annotated[Path, typer.Option(help="The WAV file to write.")] = Path("say.wav"),
 ) -> None:
-    """Write what a voice of the settings makes of a text into a WAV file."""
+    """Speak a text with a voice of the settings, into a WAV file."""
     from dialgraph.services.services import OpenServices
     from server.cli.playback import writable
     from server.logs import set_up_logging
@@ -22,14 +22,14 @@ def say(
 
     set_up_logging("error")
     if not any(map(str.isalnum, text)):
-        raise typer.BadParameter("There is nothing to be said.")
+        raise typer.BadParameter("The text must contain a letter or a digit.")
     writable(output)
     seconds = asyncio.run(_say(OpenServices(load_settings()), text, voice, speaker, output))
     typer.echo(f"{output}: {seconds:.1f} s")
 
 
 async def _say(services: Any, text: str, voice: str, speaker: str, output: Path) -> float:
-    """How long it takes to be heard. A sentence at a time, as in a call."""
+    """Write the file, sentence by sentence as in a call. Return its length in seconds."""
     from dialgraph.language.spoken import SentenceCutter
     from dialgraph.speech.port import refuse_unknown
 

@@ -1,15 +1,15 @@
-"""`dialgraph secret`: the keys that users' upstream keys are encrypted with."""
+"""`dialgraph secret`: the keys that encrypt users' upstream keys."""
 
 import typer
 
 from server.cli.accounts import with_accounts
 
-app = typer.Typer(help="The keys that users' upstream keys are encrypted with.", no_args_is_help=True)
+app = typer.Typer(help="Manage the keys that encrypt users' upstream keys.", no_args_is_help=True)
 
 
 @app.command()
 def new() -> None:
-    """Print a new encryption key: put it first into DIALGRAPH_ENCRYPTION_KEYS, the old one behind a comma."""
+    """Print a new encryption key. Put it first in DIALGRAPH_ENCRYPTION_KEYS, before the old one and a comma."""
     from cryptography.fernet import Fernet
 
     typer.echo(Fernet.generate_key().decode())
@@ -17,9 +17,11 @@ def new() -> None:
 
 @app.command()
 def rotate() -> None:
-    """Encrypt every upstream key with the newest encryption key; afterwards the older ones can go."""
+    """Encrypt every upstream key with the newest encryption key. After that, you can remove the older ones."""
     changed, unread = with_accounts(lambda kept: kept.conversations.rotate())
-    typer.echo(f"Encrypted {changed} keys anew.")
+    typer.echo(f"Keys encrypted again: {changed}.")
     if unread:
-        typer.echo(f"{unread} keys were encrypted with a key that the settings do not have.", err=True)
+        typer.echo(
+            f"Keys that cannot be decrypted, because the settings lack their encryption key: {unread}.", err=True
+        )
         raise typer.Exit(1)

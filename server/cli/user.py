@@ -11,39 +11,39 @@ if TYPE_CHECKING:
     from dialgraph.users.accounts.users import User
     from server.users.user_stores import UserStores
 
-app = typer.Typer(help="Who can log in.", no_args_is_help=True)
+app = typer.Typer(help="Manage the users who can log in.", no_args_is_help=True)
 
 
 @app.command()
 def create(name: str) -> None:
-    """Make an account; the password is asked for, or read from standard input."""
+    """Create a user. The command asks for the password, or reads it from standard input."""
     password = given_password()
     with_accounts(lambda kept: kept.accounts.users.register(name, password))
-    typer.echo(f"Made {name!r}.")
+    typer.echo(f"Created {name!r}.")
 
 
 @app.command(name="list")
 def list_users() -> None:
-    """The names of the users."""
+    """List the users by name."""
     for name, disabled in with_accounts(lambda kept: kept.accounts.users.all()):
         typer.echo(f"{name}  (disabled)" if disabled else name)
 
 
 @app.command()
 def disable(name: str) -> None:
-    """Let a user in no more; his sessions end within a second, his data stays."""
+    """Disable a user. Their sessions end within a second; their data stays."""
     _set(name, disabled=True)
 
 
 @app.command()
 def enable(name: str) -> None:
-    """Let a user in again."""
+    """Enable a disabled user."""
     _set(name, disabled=False)
 
 
 @app.command()
 def password(name: str) -> None:
-    """Give a user another password; his sessions end."""
+    """Set a new password for a user. Their sessions end."""
     given = given_password()
 
     async def work(kept: "UserStores") -> None:
@@ -54,8 +54,8 @@ def password(name: str) -> None:
 
 
 @app.command()
-def delete(name: str, yes: bool = typer.Option(False, "--yes", help="Do not ask.")) -> None:
-    """Delete a user with everything that is kept of him."""
+def delete(name: str, yes: bool = typer.Option(False, "--yes", help="Do not ask for confirmation.")) -> None:
+    """Delete a user with everything that is stored about them."""
     if not yes:
         typer.confirm(f"Delete {name!r} with all conversations and knowledge bases?", abort=True)
 

@@ -1,1 +1,1 @@
-"""`dialgraph check URL`: hold any server against the wire's rules and the clients' strictest expectations."""
+"""`dialgraph check URL`: checks any server against the rules of the wire, as the strictest clients expect them."""

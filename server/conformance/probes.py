@@ -1,4 +1,4 @@
-"""The requests that a server is asked, and what their answers show of each rule."""
+"""Sends requests to a server and notes which rules its answers keep."""
 
 import asyncio
 import time
@@ -23,21 +23,21 @@ _STREAM_RULES = (
 
 @dataclass
 class Reply:
-    """One answer, whole."""
+    """One whole answer."""
 
     status: int
     content_type: str
     body: bytes
     first_byte: float
-    """Seconds."""
+    """In seconds after the request."""
 
 
 @dataclass
 class Target:
-    """The server that is checked."""
+    """The server to check."""
 
     url: str
-    """Of its chat completions."""
+    """The URL of its chat completions."""
     key: str = field(default="", repr=False)
     model: str = ""
     say: str = "Hello!"
@@ -45,13 +45,13 @@ class Target:
 
 
 def completions_url(url: str) -> str:
-    """A base address or a whole one → the whole one."""
+    """Return the URL of chat completions for a base URL or for the whole one."""
     url = url.rstrip("/")
     return url if url.endswith(SUFFIX) else url + SUFFIX
 
 
 async def check(target: Target) -> list[Finding]:
-    """Every rule with what was seen. Raises aiohttp.ClientConnectorError if there is no server at all."""
+    """Check all rules and return a finding for each. Raises aiohttp.ClientConnectorError if no server answers."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LONGEST_SECONDS)) as session:
         probe = _Probe(session, target)
         await probe.run()
@@ -63,11 +63,11 @@ class _Probe:
         self._session = session
         self._target = target
         self._met = False
-        """Whether a server was there once: from then on a connection that breaks is its fault, and no end of ours."""
+        """Whether the server has answered once. After that, a connection that breaks counts against the server."""
         self.findings: dict[str, Finding] = {}
 
     async def run(self) -> None:
-        """All of them, one after the other: none may disturb the next."""
+        """Run all probes one after the other, so that they do not disturb each other."""
         first = await self._ask(self._body())
         self._note("answers", first.status == 200, f"status {first.status}")
         if first.status == 200:
@@ -94,13 +94,13 @@ class _Probe:
             self._note(rule, rule not in reading.breaches, reading.breaches.get(rule, ""))
 
     async def _second(self, one: Reading) -> None:
-        """The same with usage."""
+        """Send the same request again, with usage."""
         reply = await self._ask(self._body(stream_options={"include_usage": True}))
         two = read_stream(reply.body, wants_usage=True)
         self._note("ids-differ", bool(one.id) and one.id != two.id, f"{one.id!r} twice")
         self._stream_rules(two)
         if "usage" not in two.breaches and two.usage is None:
-            self._note("usage", False, "it was asked for and does not come")
+            self._note("usage", False, "usage was requested but not sent")
 
     async def _tools(self) -> None:
         about = "End the phone call. Call it when the caller says goodbye."
@@ -117,7 +117,7 @@ class _Probe:
         body = _json(reply.body)
         right = reply.status == 200 and body.get("object") == "chat.completion" and bool(body.get("choices"))
         if reply.status == 400 and "stream" in str(body.get("error")):
-            return  # it says that it only streams
+            return  # the server only sends streams, and says so
         self._note("whole", right, f"status {reply.status}, {reply.content_type!r}")
 
     async def _extras(self) -> None:
@@ -139,7 +139,7 @@ class _Probe:
         self._note("extras", reply.status == 200, f"status {reply.status}: {_message(reply.body)}")
 
     async def _leaving(self) -> None:
-        """Ten clients leave at the first byte; then one stays."""
+        """Let ten clients leave at the first byte, then check that one more gets its answer."""
 
         async def leave() -> None:
             async with self._post(orjson.dumps(self._body())) as response:
@@ -149,7 +149,9 @@ class _Probe:
         await asyncio.gather(*(leave() for _ in range(10)), return_exceptions=True)
         reply = await self._ask(self._body())
         self._note(
-            "leaving", reply.status == 200 and not read_stream(reply.body).breaches.get("done"), "the next fails"
+            "leaving",
+            reply.status == 200 and not read_stream(reply.body).breaches.get("done"),
+            "the next request fails",
         )
 
     async def _errors(self) -> None:
@@ -189,7 +191,7 @@ class _Probe:
         return await self._read(self._post(body if isinstance(body, bytes) else orjson.dumps(body), headers))
 
     async def _read(self, request: Any) -> Reply:
-        """What came of the answer; a connection that breaks before its end breaks a rule, and the next is asked."""
+        """Return the answer, as far as it came. If the connection breaks, note a broken rule and do not raise."""
         began = time.monotonic()
         reply = Reply(0, "", b"", 0.0)
         try:
@@ -203,13 +205,13 @@ class _Probe:
             if isinstance(error, aiohttp.ClientConnectorError) and not self._met:
                 raise
             self._met = True
-            self._note("whole-answer", False, f"{type(error).__name__} behind {len(reply.body)} bytes")
+            self._note("whole-answer", False, f"{type(error).__name__} after {len(reply.body)} bytes")
         else:
             self._note("whole-answer", True, "")
         return reply
 
     def _note(self, rule: str, kept: bool, seen: str) -> None:
-        """A rule that was broken once stays broken."""
+        """Note a finding. A rule that was broken once stays broken."""
         if kept:
             self.findings.setdefault(rule, Finding(rule, "kept"))
         elif rule not in self.findings or self.findings[rule].verdict == "kept":

@@ -1,4 +1,4 @@
-"""A stream's bytes → what is wrong with them. Shares nothing with our encoder. Pure."""
+"""A stream's bytes → the rules that they break. Shares no code with our encoder. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ FINISHES = ("stop", "tool_calls", "length", "content_filter")
 
 @dataclass
 class Reading:
-    """What a stream held."""
+    """The content of a stream, and the rules that it breaks."""
 
     breaches: dict[str, str] = field(default_factory=dict)
     """Rule → the first breach of it."""
@@ -22,12 +22,12 @@ class Reading:
     usage: object = None
 
     def breach(self, rule: str, seen: str) -> None:
-        """Note it; the first one of a rule is enough."""
+        """Note a broken rule. Only the first breach of a rule is stored."""
         self.breaches.setdefault(rule, seen[:120])
 
 
 def read_stream(body: bytes, *, wants_usage: bool = False) -> Reading:
-    """Everything that the rules say of a stream."""
+    """Return the content of a stream and the rules that it breaks."""
     reading = Reading()
     chunks = list(_chunks(body, reading))
     for at, chunk in enumerate(chunks):
@@ -38,31 +38,31 @@ def read_stream(body: bytes, *, wants_usage: bool = False) -> Reading:
         _delta(reading, choice)
     first = deltas[0].get("delta") if deltas else None
     if not isinstance(first, dict) or first.get("role") != "assistant":
-        reading.breach("role", "the first delta has no role")
+        reading.breach("role", "the first delta has no `role: assistant`")
     if reading.finish is None:
-        reading.breach("finish", "there is none")
+        reading.breach("finish", "there is no finish reason")
     _tool_calls(reading)
     return reading
 
 
 def _chunks(body: bytes, reading: Reading) -> Iterator[dict[str, Any]]:
-    """The JSON objects of the stream, up to `[DONE]`."""
+    """Yield the JSON objects of the stream, up to `[DONE]`."""
     done = False
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        reading.breach("framing", "it is not UTF-8")
+        reading.breach("framing", "the stream is not UTF-8")
         return
     for block in text.replace("\r\n", "\n").split("\n\n"):
         lines = [line for line in block.split("\n") if line and not line.startswith(":")]
         for line in lines:
             if not line.startswith("data:"):
-                reading.breach("framing", f"a line {line!r}")
+                reading.breach("framing", f"an unexpected line {line!r}")
         data = "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))
         if not any(line.startswith("data:") for line in lines):
             continue
         if done:
-            reading.breach("done", f"behind [DONE]: {data!r}")
+            reading.breach("done", f"after [DONE]: {data!r}")
             continue
         if data == "[DONE]":
             done = True
@@ -82,7 +82,7 @@ def _chunks(body: bytes, reading: Reading) -> Iterator[dict[str, Any]]:
         else:
             reading.breach("json", f"{data!r}")
     if not done:
-        reading.breach("done", "it does not come")
+        reading.breach("done", "there is no [DONE]")
 
 
 def _head(reading: Reading, chunk: dict[str, Any], first: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def _head(reading: Reading, chunk: dict[str, Any], first: dict[str, Any]) -> Non
     if not isinstance(chunk.get("created"), int) or isinstance(chunk.get("created"), bool):
         reading.breach("created", f"{chunk.get('created')!r}")
     elif chunk["created"] != first.get("created"):
-        reading.breach("created", "it changes within the stream")
+        reading.breach("created", "`created` changes within the stream")
     if not isinstance(chunk.get("model"), str):
         reading.breach("model", f"{chunk.get('model')!r}")
     if chunk.get("object") != "chat.completion.chunk":
@@ -115,16 +115,16 @@ def _usage(reading: Reading, chunk: dict[str, Any], *, last: bool, wanted: bool)
     usage = chunk.get("usage")
     if usage is None:
         if chunk.get("choices") == []:
-            reading.breach("usage", "empty choices without a usage")
+            reading.breach("usage", "empty choices without usage")
         return
     reading.usage = usage
     counts = ("prompt_tokens", "completion_tokens", "total_tokens")
     if not isinstance(usage, dict) or not all(isinstance(usage.get(count), int) for count in counts):
         reading.breach("usage", f"{usage!r}")
     elif not wanted:
-        reading.breach("usage", "it came without being asked for")
+        reading.breach("usage", "usage was sent but not requested")
     elif not last or chunk.get("choices") != []:
-        reading.breach("usage", "it is not last with `choices: []`")
+        reading.breach("usage", "usage is not in the last chunk with `choices: []`")
 
 
 def _delta(reading: Reading, choice: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def _delta(reading: Reading, choice: dict[str, Any]) -> None:
         delta = {}
     content, calls = delta.get("content"), delta.get("tool_calls")
     if reading.finish is not None and (content or calls):
-        reading.breach("finish", "words or calls come behind it")
+        reading.breach("finish", "words or tool calls come after the finish reason")
     reading.text += content if isinstance(content, str) else ""
     if content and calls:
         reading.breach("one-kind", "words and a tool call in one delta")
@@ -145,11 +145,11 @@ def _delta(reading: Reading, choice: dict[str, Any]) -> None:
     finish = choice.get("finish_reason")
     if finish:
         if reading.finish is not None:
-            reading.breach("finish", "there are two")
+            reading.breach("finish", "there are two finish reasons")
         if finish not in FINISHES:
             reading.breach("finish", f"{finish!r}")
         if content or calls:
-            reading.breach("finish", "it comes with words or calls")
+            reading.breach("finish", "the finish reason is in a delta with words or tool calls")
         reading.finish = str(finish)
 
 
@@ -163,10 +163,10 @@ def _tool_calls(reading: Reading) -> None:
             index = len(whole)
         if index not in whole:
             if index != len(whole) or not call.get("id") or call.get("type") != "function" or not function.get("name"):
-                reading.breach("tool-call", "a call begins without a dense index, id, type or name")
+                reading.breach("tool-call", "a tool call begins without a valid index, an id, a type or a name")
             whole[index] = {"name": str(function.get("name")), "arguments": ""}
         elif function.get("name"):
-            reading.breach("tool-finish", f"{function['name']!r} is made again")
+            reading.breach("tool-finish", f"the tool call {function['name']!r} is sent twice")
         whole[index]["arguments"] += str(function.get("arguments") or "")
     for one in whole.values():
         try:
@@ -174,6 +174,6 @@ def _tool_calls(reading: Reading) -> None:
         except orjson.JSONDecodeError:
             reading.breach("tool-call", f"arguments {one['arguments']!r}")
     if whole and reading.finish != "tool_calls":
-        reading.breach("tool-finish", f"finish {reading.finish!r}")
+        reading.breach("tool-finish", f"finish reason {reading.finish!r} after tool calls")
     if not whole and reading.finish == "tool_calls":
-        reading.breach("tool-finish", "`tool_calls` without a call")
+        reading.breach("tool-finish", "finish reason `tool_calls` without a tool call")

@@ -1,1 +1,1 @@
-"""Below ASGI: connections, their limits, and whom a proxy speaks for."""
+"""The layer below ASGI: connections, their limits, and the client addresses that proxies report."""

@@ -1,7 +1,8 @@
-"""How many connections the server holds, so that idle strangers cannot lock anybody out.
+"""Limits the number of connections, so that idle strangers cannot keep other clients out.
 
-A process may open only so many files. Some are kept back for models, databases and documents. When the rest is used up,
-the longest idle connection is closed for a new one: one that has sent no valid key, or if there is none, one that has.
+A process can open a limited number of files. Some are reserved for models, databases and documents. When the rest is in
+use, a new connection replaces an idle one. The connection that has been idle for longest is closed first. Connections
+without a valid key are closed before those with one.
 """
 
 import logging
@@ -12,22 +13,22 @@ from typing import Final, Protocol
 log = logging.getLogger(__name__)
 
 KEPT_BACK: Final = 200
-"""Files for the database, documents, pools and what is opened for a moment."""
+"""Files reserved for the database, documents, pools and short uses."""
 FILES_A_CALL: Final = 2
-"""The client's connection, and the one to its model."""
+"""One for the client's connection, one for the connection to its model."""
 FEWEST: Final = 16
 _LOG_SECONDS: Final = 60.0
 
 
 class Closable(Protocol):
-    """A connection."""
+    """A connection that can be closed while it is idle."""
 
     def close_idle(self) -> None:
-        """Close it: nothing is being answered on it."""
+        """Close the connection, which is answering no request."""
 
 
 def raise_file_limit() -> int:
-    """Let this process open as many files as the system allows it; returns how many."""
+    """Let this process open as many files as the system allows. Return that number."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -37,18 +38,18 @@ def raise_file_limit() -> int:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-        except (OSError, ValueError):  # macOS: not beyond a limit of the kernel's
+        except (OSError, ValueError):  # macOS: the kernel has a lower limit
             log.warning("the limit of open files could not be raised", extra={"files": soft})
     return 1_000_000 if soft == resource.RLIM_INFINITY else soft
 
 
 def most_connections(files: int) -> int:
-    """How many clients fit into so many open files."""
+    """Return how many clients can be connected with this number of open files."""
     return max(FEWEST, (files - KEPT_BACK) // FILES_A_CALL)
 
 
 class ConnectionLimit:
-    """The connections of one server."""
+    """The open connections of one server, and their limit."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -60,7 +61,9 @@ class ConnectionLimit:
         self._logged = float("-inf")
 
     def enter(self, connection: Closable) -> bool:
-        """Make room for one more. Returns False if all others are busy, so that this one must go."""
+        """Add a connection, and close an idle one if there is no room. Return False if all others are busy: then this
+        connection must be closed.
+        """
         if len(self._open) >= self.most:
             self._log()
             idle = self._strangers or self._known
@@ -74,23 +77,25 @@ class ConnectionLimit:
         return True
 
     def busy(self, connection: Closable) -> None:
-        """A request is being answered on it."""
+        """Mark the connection as busy: it answers a request."""
         self._strangers.pop(connection, None)
         self._known.pop(connection, None)
 
     def idle(self, connection: Closable, *, known: bool) -> None:
-        """Nothing is; `known`: it has brought a key that was right."""
+        """Mark the connection as idle. `known`: it has sent a valid key."""
         if connection in self._open:
             (self._known if known else self._strangers)[connection] = None
 
     def leave(self, connection: Closable) -> None:
-        """It is closed."""
+        """Remove a connection that was closed."""
         self._open.discard(connection)
         self.busy(connection)
 
     def _log(self) -> None:
-        """Once a minute at most."""
+        """Log that there is no room, at most once a minute."""
         now = time.monotonic()
         if now - self._logged >= _LOG_SECONDS:
             self._logged = now
-            log.warning("no room for more connections: idle ones are closed", extra={"connections": len(self._open)})
+            log.warning(
+                "there was no room for more connections; idle ones were closed", extra={"connections": len(self._open)}
+            )

@@ -1,4 +1,4 @@
-"""Our HTTP protocol where strangers reach it: its place in the crowd, and whom a trusted proxy speaks for."""
+"""Our HTTP protocol for a server that strangers can reach, with a connection limit and the PROXY protocol."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from server.settings import Settings
 
 
 class GuardedProtocol(LimitedProtocol):
-    """One connection."""
+    """One connection that counts towards the limit. It accepts the PROXY header of a trusted proxy."""
 
     crowd: ClassVar[ConnectionLimit]
     proxies: ClassVar[Sequence[IPv4Network | IPv6Network]] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Take a place in the crowd; close the connection if there is none."""
+        """Take a place for the connection, or close it if there is none."""
         super().connection_made(transport)
         self._known = False
         self._early = bytearray()
@@ -34,11 +34,11 @@ class GuardedProtocol(LimitedProtocol):
         super().connection_lost(exc)
 
     def close_idle(self) -> None:
-        """See ConnectionLimit."""
+        """Close the connection to make room for another."""
         self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Read the proxy's header, if there may be one; then as always."""
+        """Read the proxy's header if there may be one, then handle the bytes as usual."""
         if not self._may_have_proxy_header:
             super().data_received(data)
             return
@@ -58,18 +58,21 @@ class GuardedProtocol(LimitedProtocol):
                 super().data_received(early[length:])
 
     def on_message_begin(self) -> None:
-        """A request begins; authentication tells us if it has a valid key."""
+        """Start a request. Authentication then reports whether it has a valid key."""
         super().on_message_begin()
-        self.scope["extensions"][KNOWN] = self._note_key  # type: ignore[assignment]  # ours is no table
+        self.scope["extensions"][KNOWN] = self._note_key  # type: ignore[assignment]  # our extension is not a table
 
     def on_message_complete(self) -> None:
-        """The request is complete. Until then a client without a valid key counts as idle: its body may never come."""
+        """Mark the connection as busy: the request is complete.
+
+        Until then a client without a valid key counts as idle, because its body may never come.
+        """
         super().on_message_complete()
         if self.parser.should_upgrade() or not self.cycle.response_complete:
             self.crowd.busy(self)
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection goes on as a WebSocket, which keeps its place until it is closed."""
+        """Continue as a WebSocket, which keeps its place until it is closed."""
         super().handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
         lost = protocol.connection_lost
@@ -81,7 +84,7 @@ class GuardedProtocol(LimitedProtocol):
         protocol.connection_lost = connection_lost  # type: ignore[method-assign]  # uvicorn offers no other place
 
     def on_response_complete(self) -> None:
-        """It is answered."""
+        """Mark the connection as idle: the request is answered."""
         super().on_response_complete()
         if not self.transport.is_closing():
             self.crowd.idle(self, known=self._known)
@@ -99,7 +102,9 @@ class GuardedProtocol(LimitedProtocol):
 
 
 def guarded(settings: Settings, most: int | None = None) -> type[GuardedProtocol]:
-    """Return the protocol of a server with these settings; `most`: connections at once, else what the system allows."""
+    """Return the protocol of a server with these settings. `most`: the largest number of connections at the same time;
+    None or 0: as many as the system allows.
+    """
     fields: dict[str, Any] = {
         "crowd": ConnectionLimit(most or most_connections(raise_file_limit())),
         "proxies": networks(settings.trusted_proxies),

@@ -1,4 +1,4 @@
-"""The head of a request, looked at before the parser has it."""
+"""Checks the head of a request before the parser gets it."""
 
 import re
 
@@ -9,7 +9,10 @@ _UPGRADE_TOKEN = re.compile(rb"(?:upgrade|http2-settings)[ \t]*,?[ \t]*", re.IGN
 
 
 def is_readable(head: bytes) -> bool:
-    """Whether it is HTTP/1.0 or 1.1, with a body whose length is plain: another transfer coding would not be undone."""
+    """Return whether the head is HTTP/1.0 or 1.1 and the body's length is clear.
+
+    The only transfer coding accepted is `chunked`, because no other would be decoded.
+    """
     line = head.partition(b"\r\n")[0]
     codings = _CODING.findall(head)
     return line.endswith((b" HTTP/1.1", b" HTTP/1.0")) and (
@@ -18,7 +21,7 @@ def is_readable(head: bytes) -> bool:
 
 
 def without_upgrade(head: bytes) -> bytes:
-    """The head without the offer of another protocol: we speak HTTP/1.1 only, and the parser would drop the body."""
+    """Return the head without an offer to upgrade: the server speaks HTTP/1.1, and the parser would drop the body."""
     if b"upgrade" not in head.lower():
         return head
     return _UPGRADE_TOKENS.sub(lambda line: _UPGRADE_TOKEN.sub(b"", line.group()), _UPGRADE_LINES.sub(b"", head))

@@ -1,18 +1,18 @@
-"""Replies to clients of HTTP/1.0, which know no chunks: the body ends with the connection (RFC 9112, 6.1 and 6.3)."""
+"""Replies to HTTP/1.0 clients, which cannot read chunks. The body ends with the connection (RFC 9112, 6.1 and 6.3)."""
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class PlainReply:
-    """Takes the place of a cycle's `send`."""
+    """Replaces the `send` of a uvicorn cycle, so that the reply is not chunked."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
         self._send = cycle.send
 
     async def __call__(self, message: ASGISendEvent) -> None:
-        """See ASGI."""
+        """Send an ASGI message, without chunked encoding."""
         if message["type"] == "http.response.start":
             counted = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
             if not counted:

@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol with the limits that it lacks, and one request at a time.
+"""uvicorn's HTTP protocol with limits that it lacks. It passes on one request at a time.
 
-uvicorn with httptools reads a header of 20 MB, waits for ever for the rest of a request, loses the body of a POST that
-offers an upgrade to HTTP/2 (Java's client does), and no longer sees a client leave once a second request was
-pipelined. So the bytes of a request's head are gathered and looked at here before the parser has them, and what
-follows a whole request is kept until its response is complete.
+uvicorn with httptools has four problems. It reads a header of 20 MB. It waits for ever for the rest of a request. It
+loses the body of a POST that offers an upgrade to HTTP/2, as Java's client does. It does not notice that a client
+leaves once a second request was pipelined. So this protocol collects and checks the head of a request before the parser
+gets it. Bytes after a complete request wait until its response is complete.
 """
 
 import asyncio
@@ -26,28 +26,29 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_WAITING_BYTES = 256 * 1024
-"""Of requests that are pipelined while a response runs."""
+"""The most bytes of pipelined requests that may wait while a response runs."""
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 10.0
-"""For a small body, and the longest pause before a larger one has to have moved on."""
+"""The time for a small body. A larger body gets more time for the bytes that have come."""
 LINGER_SECONDS = 10.0
-"""For the rest of a body whose request has been answered."""
+"""The time for the rest of a body whose request has been answered."""
 BODY_BYTES_A_SECOND = 32 * 1024
-"""What a larger body must come with: a poor uplink's pace, far above that of one who only wants to hold a place."""
+"""The slowest rate of a larger body. A poor uplink reaches it; a client that only wants to hold a connection does not.
+"""
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One HTTP connection with limits of size and time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Start the clock."""
+        """Start to wait for the first head."""
         super().connection_made(transport)
         self._waiting = bytearray()
         self._phase: Literal["head", "body", "answer"] = "head"
         self._body_left: int | None = None
-        """None: the body's end is known to the parser alone (it is chunked)."""
+        """Bytes of the body that have not come yet. None: the body is chunked, and only the parser knows its end."""
         self._body_bytes = 0
         self._trailer_bytes = 0
         self._closes_behind_body = False
@@ -57,26 +58,28 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expect_within(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, and tell the reply that runs."""
+        """Stop the timer, and report to the running reply that the client has left."""
         self._disarm()
         super().connection_lost(exc)
         if self._stream is not None:
             self._stream.left()
 
     def data_received(self, data: bytes) -> None:
-        """Take the bytes; feed the parser what belongs to the present request."""
+        """Collect the bytes, and pass the parser those of the current request."""
         self._waiting += data
         if self._phase == "answer" and len(self._waiting) > MAX_WAITING_BYTES:
             self.transport.close()
             return
         try:
             self._advance()
-        except Exception as error:  # noqa: BLE001 (the boundary of a connection: whatever strangers send leaves no traceback)
-            log.warning("a connection was closed: its bytes make no sense", extra={"error": type(error).__name__})
+        except Exception as error:  # noqa: BLE001 (bytes from strangers must not cause a traceback in the log)
+            log.warning(
+                "a connection was closed because its bytes were not valid HTTP", extra={"error": type(error).__name__}
+            )
             self.transport.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Trailers of a chunked body are dropped: nobody reads them, and a late Host must not count."""
+        """Drop the trailers of a chunked body: nothing reads them, and a late Host must not count."""
         if self._phase == "head":
             super().on_header(name, value)
             return
@@ -85,18 +88,21 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Behind a chunked body the parser runs into the next request: that one is not answered."""
+        """Start a request, and add our extensions to its scope.
+
+        After a chunked body the parser continues into the next request. That request is not answered.
+        """
         if self._phase == "answer":
             self.cycle.keep_alive = False
             if self.cycle.response_complete:
                 self.transport.close()
-            raise ValueError("a request is pipelined behind a chunked body")
+            raise ValueError("a request is pipelined after a chunked body")
         super().on_message_begin()
         ours = {ABORT: self.transport.abort, VANISHED: partial(has_vanished, self.transport)}
-        self.scope["extensions"] = ours  # type: ignore[typeddict-item]  # ours are no tables
+        self.scope["extensions"] = ours  # type: ignore[typeddict-item]  # our extensions are not tables
 
     def on_headers_complete(self) -> None:
-        """The request begins; a client of HTTP/1.0 is answered without chunks (RFC 9112, 6.1)."""
+        """Choose how to reply. An HTTP/1.0 client gets a reply without chunks (RFC 9112, 6.1)."""
         super().on_headers_complete()
         if self.parser.should_upgrade():
             return
@@ -104,19 +110,19 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.send = PlainReply(self.cycle)  # type: ignore[method-assign]
             return
         self._stream = BodyStream(self.cycle, self.transport)
-        self.cycle.scope["extensions"][BODY_STREAM] = self._stream  # type: ignore[assignment]  # ours is no table
+        self.cycle.scope["extensions"][BODY_STREAM] = self._stream  # type: ignore[assignment]  # our extension is not a table
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Stop the timer: the request is complete."""
         self._phase = "answer"
         self._disarm()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The next request may begin; perhaps it is here already."""
+        """Begin the next request, which may have come already."""
         super().on_response_complete()
         self._stream = None
-        if self._phase == "body":  # what still comes is thrown away, and not for long
+        if self._phase == "body":  # the rest of the body is discarded, for a limited time
             self._answered = True
             self._expect_within(LINGER_SECONDS)
         if self._phase == "answer":
@@ -125,8 +131,8 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.loop.call_soon(self._advance)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused in the envelope; a response that runs is not written into."""
-        running: RequestResponseCycle | None = self.cycle  # uvicorn declares it without the None that it begins with
+        """Refuse bytes that are not HTTP, in the usual error format. Do not write into a running response."""
+        running: RequestResponseCycle | None = self.cycle  # uvicorn's type omits None, which is the first value
         if self.transport.is_closing():
             return
         if self._phase == "body" and self._answered:
@@ -146,7 +152,7 @@ class LimitedProtocol(HttpToolsProtocol):
                 self._take_body()
 
     def _take_head(self) -> bool:
-        """Feed the head if it is whole. False if more must come, or nothing may."""
+        """Pass the head to the parser if it is complete. Return False if more must come or the connection ends."""
         del self._waiting[: len(self._waiting) - len(self._waiting.lstrip(b"\r\n"))]
         end = self._waiting.find(b"\r\n\r\n")
         if len(self._waiting if end < 0 else self._waiting[:end]) > MAX_HEADER_BYTES:
@@ -176,12 +182,12 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answered = False
             self._expects = b"\r\nexpect:" in head.lower()
             whole = self._body_left is not None and len(self._waiting) >= self._body_left
-            if not whole and not self.transport.is_closing():  # closing: it was no request
+            if not whole and not self.transport.is_closing():  # closing: it was not a request
                 self.cycle.transport = cast(asyncio.Transport, _Lingering(self))
         return True
 
     def _leave_http(self, head: bytes) -> None:
-        """Hand the connection over to uvicorn's WebSocket protocol, with what has come behind the head."""
+        """Hand the connection over to uvicorn's WebSocket protocol, with the bytes that came after the head."""
         self._disarm()
         early = bytes(self._waiting)
         self._waiting.clear()
@@ -190,7 +196,7 @@ class LimitedProtocol(HttpToolsProtocol):
             cast(asyncio.Protocol, protocol).data_received(early)
 
     def close_behind_body(self) -> None:
-        """Close when the request is whole: who is still sending would see a reset, and not the reply."""
+        """Close when the request is complete. A client that is still sending would see a reset and not the reply."""
         refused_the_body = self._expects and not self._body_bytes and not self._waiting
         self._closes_behind_body = self._phase == "body" and self.cycle.response_complete and not refused_the_body
         if not self._closes_behind_body:
@@ -206,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._phase == "answer" and self._closes_behind_body:
             self.transport.close()
         elif self._phase == "answer" and self.cycle.response_complete:
-            self._next()  # it was refused before its body had come
+            self._next()  # the request was refused before its body had come
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -228,7 +234,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._deadline = None
         if self._phase == "body" and not self._answered:
-            # What has come earns more time; one timer a body, not one a piece.
+            # The bytes that have come give more time. There is one timer per body, not one per piece.
             earned = self._body_began + BODY_SECONDS + self._body_bytes / BODY_BYTES_A_SECOND - self.loop.time()
             if earned > 0.01:
                 self._expect_within(earned)
@@ -246,7 +252,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 class _Lingering:
-    """What a reply writes to while its request still comes."""
+    """The transport of a reply whose request has not arrived completely yet."""
 
     def __init__(self, protocol: LimitedProtocol) -> None:
         self._protocol = protocol
@@ -254,5 +260,5 @@ class _Lingering:
         self.is_closing = protocol.transport.is_closing
 
     def close(self) -> None:
-        """The reply was the connection's last one (RFC 9112, 9.6)."""
+        """Close the connection after the request's body: the reply was its last one (RFC 9112, 9.6)."""
         self._protocol.close_behind_body()

@@ -1,4 +1,4 @@
-"""Addresses and networks: of this machine, and of the setting `trusted_proxies`."""
+"""Reads addresses and networks: of this machine, and of the setting `trusted_proxies`."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -7,7 +7,7 @@ from server.settings import SettingsError
 
 
 def networks(given: Iterable[str]) -> list[IPv4Network | IPv6Network]:
-    """Return them. Raises SettingsError."""
+    """Return the networks that the texts name. Raises SettingsError."""
     return [_network(one) for one in given]
 
 
@@ -19,13 +19,13 @@ def _network(given: str) -> IPv4Network | IPv6Network:
 
 
 def address_of(host: str) -> IPv4Address | IPv6Address:
-    """The address that a text names; an IPv4 one also where an IPv6 socket shows it. Raises ValueError."""
+    """Return the address that a text names. An IPv4 address in IPv6 form becomes IPv4. Raises ValueError."""
     address = ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
+    """Return whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:

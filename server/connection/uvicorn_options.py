@@ -1,4 +1,4 @@
-"""What every server of ours is started with."""
+"""The options with which every server is started."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from server.connection.limited_protocol import MAX_WAITING_BYTES, LimitedProtoco
 
 
 def _websocket(**given: Any) -> Any:
-    """uvicorn's WebSocket protocol, loaded by the first connection that needs it: only a mounted one is reached."""
+    """Return uvicorn's WebSocket protocol. It is imported only for the first connection that needs it."""
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
     return WebSocketsSansIOProtocol(**given)
 
 
 def uvicorn_options(protocol: type[LimitedProtocol] = LimitedProtocol) -> dict[str, Any]:
-    """What every server of ours is started with."""
+    """Return the options for uvicorn."""
     return {
         "http": protocol,
         "ws": _websocket,
@@ -23,5 +23,5 @@ def uvicorn_options(protocol: type[LimitedProtocol] = LimitedProtocol) -> dict[s
         "access_log": False,
         "server_header": False,
         "date_header": False,
-        "proxy_headers": False,  # nothing that a client can write is believed
+        "proxy_headers": False,  # a client could write these headers itself
     }

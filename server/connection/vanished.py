@@ -1,6 +1,7 @@
-"""Whether a client has vanished: what was sent to it stays unacknowledged, and nothing at all comes back.
+"""Finds out whether a client has vanished: sent data stays unacknowledged, and nothing comes back.
 
-The kernel's own timer (TCP_USER_TIMEOUT) also counts a client that is there and takes nothing for a while.
+The kernel's own timer (TCP_USER_TIMEOUT) cannot be used for this. It also runs for a client that is connected but reads
+nothing for a while.
 """
 
 import asyncio
@@ -11,13 +12,16 @@ from typing import Final
 VANISHED_MILLISECONDS: Final = 7000
 _INFO_BYTES: Final = 104
 _UNACKNOWLEDGED: Final = 24
-"""Where `tcpi_unacked` stands in Linux' `struct tcp_info`, 32 bits, native order."""
+"""The offset of `tcpi_unacked` in Linux's `struct tcp_info`: 32 bits, native byte order."""
 _LAST_ACKNOWLEDGEMENT: Final = 56
-"""`tcpi_last_ack_recv`, in milliseconds."""
+"""The offset of `tcpi_last_ack_recv`, in milliseconds."""
 
 
 def has_vanished(transport: asyncio.BaseTransport) -> bool:
-    """Return whether the other end has acknowledged nothing for so long; never, where the system does not tell."""
+    """Return whether the client has acknowledged nothing for `VANISHED_MILLISECONDS`.
+
+    Always False on a system that does not report acknowledgements.
+    """
     connection = transport.get_extra_info("socket")
     if connection is None or transport.is_closing() or not hasattr(socket, "TCP_INFO"):
         return False

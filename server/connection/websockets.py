@@ -1,4 +1,4 @@
-"""Which paths speak WebSocket: only there a connection may leave HTTP."""
+"""Finds out which paths speak WebSocket. A connection may leave HTTP only for these paths."""
 
 import re
 from typing import Any, Final
@@ -11,7 +11,7 @@ _BODY: Final = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNO
 
 
 def asks_for_websocket(head: bytes) -> bool:
-    """Return whether the head of a request offers to go on as a WebSocket (RFC 6455, 4.1). One with a body does not."""
+    """Return whether a request offers to continue as a WebSocket (RFC 6455, 4.1). A request with a body does not."""
     return (
         head.startswith(b"GET ")
         and head.partition(b"\r\n")[0].endswith(b" HTTP/1.1")

@@ -1,1 +1,1 @@
-"""HTTP: how a reply leaves and how its client is watched; what is said in it is the protocols' matter."""
+"""HTTP over ASGI: reads requests, sends replies and watches clients. The protocols decide what a reply contains."""

@@ -1,4 +1,4 @@
-"""ASGI: whole replies, and the watch for a client that leaves."""
+"""ASGI helpers: whole replies, and the watch for a client that leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -10,23 +10,26 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.errors import ApiError, error_reply_for, shutting_down
 
-EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold the words back
+EVENT_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}  # without it nginx would buffer the words
 _ONCE = frozenset({"authorization", "content-length", "content-type", "host", "origin"})
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The request's headers by lower-case name. Raises ApiError if one that decides who is let in comes twice."""
+    """Return the request's headers by lower-case name.
+
+    Raises ApiError 400 if a header that must be unique, such as `authorization`, occurs twice.
+    """
     headers: dict[str, str] = {}
     for raw_name, value in scope["headers"]:
         name = raw_name.decode("latin-1")
         if name in _ONCE and name in headers:
-            raise ApiError(400, f"The header {name!r} is given twice.", code="duplicate_header")
+            raise ApiError(400, f"The header {name!r} must not occur twice.", code="duplicate_header")
         headers[name] = value.decode("latin-1")
     return headers
 
 
 class Replying:
-    """A `send` that knows whether the reply has begun: then it is too late for another one."""
+    """A `send` that knows whether the reply has begun. After that, no other reply can be sent."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -41,7 +44,7 @@ class Replying:
 async def run_with_one_reply(
     send: Replying, where: str, refuse: Callable[[ApiError], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """The boundary of a request: whatever is wrong is told to the client, unless his reply has begun."""
+    """Send every error inside the block to the client with `refuse`; raise it if the reply has already begun."""
     try:
         yield
     except ClientDisconnect:
@@ -57,7 +60,7 @@ async def run_with_one_reply(
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-    """A whole JSON reply."""
+    """Send a whole JSON reply."""
     lines = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     lines += [(b"cache-control", b"no-store")]
     lines += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
@@ -66,20 +69,20 @@ async def send_json(send: Send, status: int, body: bytes, headers: Mapping[str, 
 
 
 async def send_stream(send: Send, media_type: str, body: bytes) -> None:
-    """A stream that is whole already."""
+    """Send a stream whose bytes are already complete."""
     lines = [(b"content-type", media_type.encode()), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": 200, "headers": lines})
     await send({"type": "http.response.body", "body": body})
 
 
 async def send_error(send: Send, error: ApiError, headers: Mapping[str, str] | None = None) -> None:
-    """The envelope with its status."""
+    """Send the error's envelope with its status."""
     await send_json(send, error.status, orjson.dumps(error.envelope()), {**error.headers, **(headers or {})})
 
 
 @asynccontextmanager
 async def watched(receive: Receive) -> AsyncIterator[asyncio.Event]:
-    """Set when the client leaves within the block."""
+    """Yield an event that is set when the client leaves during the block."""
     gone = asyncio.Event()
 
     async def watch() -> None:

@@ -1,4 +1,4 @@
-"""How many bytes of large request bodies are held at once: by the server, and for one caller."""
+"""Limits the bytes of large request bodies that are held at the same time: in total, and for one client."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,21 +8,21 @@ from typing import Final
 from server.errors import ApiError
 
 FREE_BYTES: Final = 64 * 1024
-"""Of each body: a turn of plain text is never refused because others send pictures."""
+"""Bytes of each body that are not counted. So plain text is never refused because others send pictures."""
 _RETRY_SECONDS: Final = "2"
 
 
 class BodyRoom:
-    """Counts bytes while a request is read and answered. A caller may hold half of what the server may."""
+    """Counts bytes while requests are read and answered. One client may hold half of what the server may hold."""
 
     def __init__(self, most: int, largest_body: int) -> None:
-        """`most`: bytes of the server; one body of the largest size always fits, for each of two callers."""
+        """`most`: bytes for the whole server; at least twice `largest_body`, so that two clients can each send one."""
         self._most = max(most, 2 * largest_body)
         self._held: Counter[str] = Counter()
 
     @contextmanager
     def place(self, principal: str) -> Iterator["HeldBytes"]:
-        """A request's place, given back at the end of the block."""
+        """Yield the count of one request; its bytes are given back at the end of the block."""
         place = HeldBytes(self, principal)
         try:
             yield place
@@ -30,12 +30,12 @@ class BodyRoom:
             self._give(principal, -place.counted)
 
     def take(self, principal: str, count: int) -> None:
-        """Raises ApiError 503."""
+        """Count more bytes for a client. Raises ApiError 503 if there is no room."""
         full = self._held.total() + count > self._most or self._held[principal] + count > self._most // 2
         if full:
             raise ApiError(
                 503,
-                "Too many large requests are running. Please try again.",
+                "Too many large requests are being processed. Please try again.",
                 "server_error",
                 "server_busy",
                 headers={"Retry-After": _RETRY_SECONDS},
@@ -49,7 +49,7 @@ class BodyRoom:
 
 
 class HeldBytes:
-    """The bytes of one request."""
+    """Counts the bytes of one request."""
 
     def __init__(self, room: BodyRoom, principal: str) -> None:
         self._room = room
@@ -57,7 +57,7 @@ class HeldBytes:
         self.counted = 0
 
     def grow_to(self, size: int) -> None:
-        """The body has, or will have, so many bytes. Raises ApiError 503."""
+        """Count a body that has, or will have, `size` bytes. Raises ApiError 503 if there is no room."""
         more = max(0, size - FREE_BYTES) - self.counted
         if more > 0:
             self._room.take(self._principal, more)

@@ -1,7 +1,7 @@
-"""A request's body → its JSON object, read so that no body holds up the event loop for long.
+"""A request's body → its JSON object. No body blocks the event loop for long.
 
-A parser holds the loop for as long as it takes, in a thread too, and millions of small values take seconds. So a large
-body's values are counted first, a slice at a time, and a body with too many is refused.
+A JSON parser blocks the event loop while it runs, even in a thread, and millions of small values take seconds. So the
+values of a large body are counted first, slice by slice, and a body with too many is refused.
 """
 
 import asyncio
@@ -14,24 +14,24 @@ from dialgraph.language.surrogates import whole_escapes
 from server.errors import ApiError
 
 MOST_VALUES: Final = 100_000
-"""Of a body: about 15 ms of parsing. A conversation of 4,096 messages has less than half of it."""
+"""Values in one body: about 15 ms of parsing. A conversation of 4,096 messages has less than half as many."""
 LARGE_BYTES: Final = 2 * MOST_VALUES
-"""A body of this size cannot hold more: a value takes two bytes, its own and a comma or bracket."""
+"""A body up to this size cannot hold more values: each takes at least two bytes, its own and a comma or bracket."""
 _SLICE_BYTES: Final = 512 * 1024
 _MENDED_BYTES: Final = 512 * 1024
-"""A larger body with half a surrogate pair is refused: looking for it takes long."""
+"""A larger body with half a surrogate pair is refused, because the search for it takes long."""
 _MARKS: Final = (b",", b"[", b"{")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 async def check_values(body: bytes) -> None:
-    """Let no body pass whose values would hold the loop, letting other work go on in between. Raises ApiError 400."""
+    """Raise ApiError 400 if a body has too many values. Other tasks run between two slices."""
     for _ in _counted(body):
         await asyncio.sleep(0)
 
 
 async def read_object(body: bytes) -> dict[str, Any]:
-    """Return the body's object, letting other work go on in between. Raises ApiError 400."""
+    """Return the body's JSON object. Other tasks run between two slices. Raises ApiError 400."""
     await check_values(body)
     found = _parsed(body)
     if len(body) > LARGE_BYTES:
@@ -40,7 +40,7 @@ async def read_object(body: bytes) -> dict[str, Any]:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The same at once. Raises ApiError 400."""
+    """Return the body's JSON object without letting other tasks run. Raises ApiError 400."""
     for _ in _counted(body):
         pass
     return _parsed(body)
@@ -58,7 +58,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _mended(body: bytes) -> Any:
-    """Read a text that a host cut in the middle of an emoji."""
+    """Parse a body in which a host cut an emoji in half."""
     whole = whole_escapes(body) if len(body) <= _MENDED_BYTES else None
     try:
         return orjson.loads(whole or b"")
@@ -67,14 +67,14 @@ def _mended(body: bytes) -> Any:
 
 
 def _counted(body: bytes) -> Iterator[None]:
-    """Count what separates or opens values, outside of texts; yields between two slices. Raises ApiError 400."""
+    """Count commas and opening brackets outside of strings. Yields after each slice. Raises ApiError 400."""
     if len(body) <= LARGE_BYTES:
         return
     values, texts, in_text = 0, 0, False
     at = 0
     while at < len(body):
         end = _slice_end(body, at)
-        # Without escaped quotes and backslashes every quote that is left begins or ends a text.
+        # Without escaped quotes and backslashes, every remaining quote begins or ends a string.
         piece = body[at:end].replace(b"\\\\", b"").replace(b'\\"', b"")
         texts += piece.count(b'"')
         if texts > 2 * MOST_VALUES:
@@ -90,12 +90,12 @@ def _counted(body: bytes) -> Iterator[None]:
 
 
 def _slice_end(body: bytes, at: int) -> int:
-    """Where a slice ends, never between a backslash and what it escapes."""
+    """Return where a slice ends: never between a backslash and the character that it escapes."""
     end = min(at + _SLICE_BYTES, len(body))
     backslashes = end - at - len(body[at:end].rstrip(b"\\"))
     return end - backslashes % 2 if end < len(body) else end
 
 
 def _too_many() -> ApiError:
-    message = f"The body holds more than {MOST_VALUES} values."
+    message = f"The body has more than {MOST_VALUES} JSON values."
     return ApiError(400, message, code="invalid_value")

@@ -1,6 +1,6 @@
-"""One reply over HTTP: its status line, its keep-alives, its end, and a client that leaves or takes nothing.
+"""One HTTP reply: its status line, its keep-alives, its end, and a client that leaves or reads nothing.
 
-The status line leaves with the first bytes or the first keep-alive; from then on a failure is a part of the stream.
+The status line is sent with the first bytes or the first keep-alive. After that, a failure is sent inside the stream.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from server.connection.extensions import ABORT, BODY_STREAM, VANISHED
 from server.http.asgi_io import EVENT_HEADERS, send_json, wait_for_disconnect
 
 _LOOK_SECONDS: Final = 2.5
-"""Between two looks for a client that has vanished."""
+"""Between two checks for a client that has vanished."""
 _STREAM_HEADERS: Final = [(name.encode(), value.encode()) for name, value in EVENT_HEADERS.items()]
 
 
 class HttpReply:
-    """The reply to one request. Inside `async with` its client is watched."""
+    """The reply to one request. Inside `async with`, its client is watched."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class HttpReply:
         patience_seconds: float,
         leave: Callable[[], None],
     ) -> None:
-        """`keep_alive`: what a silent stream sends; empty: nothing. `patience_seconds`: how long a client may take
-        nothing. `leave` is called when the client has left.
+        """`keep_alive`: the bytes that a silent stream sends; empty for none. `keepalive_seconds`: the silence before
+        them. `patience_seconds`: how long a client may read nothing. `leave` is called when the client has left.
         """
         self.begun = False
-        """Whether the status line has left."""
+        """Whether the status line was sent."""
         self.gone = False
         """Whether the client has left."""
         self._receive = receive
@@ -52,7 +52,7 @@ class HttpReply:
         self._abort: Callable[[], None] | None = extensions.get(ABORT)
         self._vanished: Callable[[], bool] | None = extensions.get(VANISHED)
         self.body: BodyStream | None = extensions.get(BODY_STREAM)
-        """Writes pieces at once, once the reply has begun; None where the server's protocol is not ours."""
+        """Writes pieces immediately after the reply has begun. None if the server does not use our protocol."""
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
         self._sending = False
@@ -60,7 +60,7 @@ class HttpReply:
         self._comment: asyncio.Task[None] | None = None
         self._look: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
-        """Where the server's protocol is not ours."""
+        """Waits for the client to leave, if the server does not use our protocol."""
 
     async def __aenter__(self) -> Self:
         self._look = self._loop.call_later(min(self._pause, self._patience, _LOOK_SECONDS), self._look_again)
@@ -85,14 +85,14 @@ class HttpReply:
             self._comment.cancel()
 
     async def stream(self, data: bytes, *, last: bool = False) -> None:
-        """Send these bytes, behind the status line if they are the first."""
+        """Send these bytes. The first ones are sent after the status line."""
         self._ended = self._ended or last
         if self._comment is not None and not self._comment.done():
             await asyncio.wait({self._comment})
         await self._put(data, last=last)
 
     async def whole(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """Send the whole reply, as JSON."""
+        """Send the whole reply as JSON."""
         self._ended, self._sent, self._sending = True, self._loop.time(), True
         try:
             await send_json(self._send, status, body, headers)
@@ -119,9 +119,9 @@ class HttpReply:
             self._leave()
 
     def _look_again(self) -> None:
-        """Send a keep-alive whenever nothing was sent for a while; leave a client that takes nothing any more.
+        """Send a keep-alive if nothing was sent for a while. Give up a client that reads nothing any more.
 
-        One timer a reply costs less than one a chunk.
+        One timer for each reply costs less than one for each chunk.
         """
         sent = self._sent if self.body is None else max(self._sent, self.body.sent)
         silent = self._loop.time() - sent
@@ -133,7 +133,7 @@ class HttpReply:
         if self._sending:
             rest = min(self._pause, self._patience - silent)
         elif self._keep_alive and not self._ended and silent >= self._pause:
-            # In a task of its own: a client that does not read must not hold up this watch.
+            # It needs its own task: a client that does not read must not block this timer.
             self._comment = asyncio.create_task(self._put(self._keep_alive, last=False))
             rest = self._pause
         else:

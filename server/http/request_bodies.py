@@ -1,4 +1,4 @@
-"""Request bodies: read only once it is known who sends them, and up to a limit (413 in our envelope)."""
+"""Request bodies: they are read only after authentication, and up to a limit (413 in our envelope)."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar
@@ -15,29 +15,29 @@ from server.http.body_room import BodyRoom, HeldBytes
 from server.http.json_body import check_values
 
 JSON_BYTES = 1024 * 1024
-"""The largest body of a request that brings no file."""
+"""The largest body of a request without a file."""
 DOOR_BYTES = 16 * 1024
-"""The largest body of a request to register or log in, which strangers may send."""
+"""The largest body of a request to register or log in, which anybody may send."""
 FORM_BYTES = 64 * 1024
-"""For what stands around a file."""
+"""Room for the parts of a form around its file."""
 
 
 async def let_in(request: Request) -> None:
-    """Let a request reach registration or login. Raises ApiError 401."""
+    """Check that a request may reach registration or login. Raises ApiError 401."""
     request.app.state.dialgraph.authenticator.admit(request.scope, request.headers)
 
 
 LET_IN = [Depends(let_in)]
-"""For the routes that take a password or a refresh token."""
+"""The dependency of routes that take a password or a refresh token."""
 
 
 class JsonRoute(APIRoute):
-    """A route that takes JSON, or nothing. What it says is one user's, and kept by no proxy."""
+    """A route that takes JSON or no body. Its replies belong to one user, so no proxy may cache them."""
 
     takes_a_file: ClassVar[bool] = False
 
     def limit(self, request: Request) -> int:
-        """In bytes."""
+        """Return the largest body, in bytes."""
         return DOOR_BYTES if self._is_door else JSON_BYTES
 
     @property
@@ -45,7 +45,7 @@ class JsonRoute(APIRoute):
         return any(one in LET_IN for one in self.dependencies)
 
     async def _let_in(self, request: Request) -> str:
-        """The user who asks; empty for registration and login. Raises ApiError 401."""
+        """Return the user's principal; empty for registration and login. Raises ApiError 401."""
         if self._is_door:
             await let_in(request)
             return ""
@@ -53,12 +53,12 @@ class JsonRoute(APIRoute):
         return identity.principal
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's, with the limit in front."""
+        """Return FastAPI's handler, with authentication and the limit before it."""
         handle = super().get_route_handler()
 
         async def limited(request: Request) -> Response:
             limit = self.limit(request)
-            # FastAPI reads the body before it checks who sends it: strangers could fill the memory or send for long.
+            # FastAPI reads the body before it checks who sends it: anybody could fill the memory or send forever.
             who = await self._let_in(request)
             room: BodyRoom = request.app.state.dialgraph.body_room
             with room.place(who) as place:
@@ -81,20 +81,24 @@ class UploadRoute(JsonRoute):
     takes_a_file = True
 
     def limit(self, request: Request) -> int:
-        """See the settings."""
+        """Return the largest upload of the settings, with room for the rest of the form, in bytes."""
         limit: int = request.app.state.dialgraph.settings.upload_limit
         return limit + FORM_BYTES
 
 
 def body_too_large(limit: int) -> ApiError:
-    """The refusal. The connection stays: closed now, one who is still sending would see a reset and not the reason."""
+    """Return the error 413.
+
+    The connection stays open: if it were closed now, a client that is still sending would see a reset, not the reason.
+    """
     return ApiError(413, f"The body is larger than {limit} bytes.", code="body_too_large")
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, place: HeldBytes | None = None) -> bytes:
-    """Return the body, counted at its place if it has one.
+    """Return the body, and count its bytes at `place`.
 
-    Raises ApiError 413 and 503, before it is read if its length is given, and ClientDisconnect.
+    Raises ApiError 413 if it is too large and 503 if there is no room: before reading, if the head gives its length.
+    Raises ClientDisconnect if the client leaves.
     """
     length = _told_length(headers, limit)
     if place is not None:
@@ -114,7 +118,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, pl
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body that was read already."""
+    """Return a `receive` that gives a body that was already read."""
     told = False
 
     async def again() -> Message:
@@ -128,7 +132,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _told_length(headers: Mapping[str, str], limit: int) -> int:
-    """The length that the head gives, 0 if it gives none. Raises ApiError 413."""
+    """Return the length that the head gives, or 0 if it gives none. Raises ApiError 413."""
     length = headers.get("content-length", "")
     told = int(length) if length.isdigit() else 0
     if told > limit:

@@ -1,4 +1,4 @@
-"""Sends a run to one HTTP client in the form of a protocol, until the run ends or the client leaves."""
+"""Sends a run to one HTTP client, encoded by a protocol's wire, until the run ends or the client leaves."""
 
 import logging
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ log = logging.getLogger("dialgraph.turns")
 
 _LAST: Final = (Failed, Fallback)
 _FINAL: Final[Mapping[str, str]] = {"x-should-retry": "false"}
-"""The graph has had its retries: another try of the client's own would only make the caller wait."""
+"""The graph has already retried. A retry by the client would only make the caller wait longer."""
 
 
 async def send_run(
@@ -70,14 +70,14 @@ class _Sender:
         self._began = self._environment.now()
         self._first_ms = 0.0
         self._failure: Exception | None = None
-        """What the run has failed with."""
+        """The error that the run failed with."""
 
     async def serve(self) -> None:
-        """A status before the first byte, a frame after it, or the words of the run; never a cut without a word."""
+        """Send the run. A failure is sent as a status before the first byte, or as a frame of the stream after it."""
         try:
             failed = await self._pass_on()
-        except Exception as error:  # the boundary of a reply: whatever failed, the client is told once
-            log.exception("a turn could not be told", extra={"graph": self._asked.endpoint})
+        except Exception as error:  # after any failure, the client receives one error
+            log.exception("a turn could not be sent", extra={"graph": self._asked.endpoint})
             failed, self._failure = Failed(error), error
         if self._reply.gone:
             return
@@ -89,13 +89,13 @@ class _Sender:
             await self._reply.whole(200, self._wire.body())
 
     async def _pass_on(self) -> Failed | None:
-        """All that is said; why it failed, if the client is to be told so."""
+        """Pass on all events. Return the failure, if the client must receive one."""
         streaming = self._asked.streaming
         take = self._write if streaming else self._fold
         while events := await self._subscription.pass_to(take):
             if not streaming:
                 self._wire.fold(events)
-            elif data := self._wire.stream(events):  # also what was said just before the turn failed
+            elif data := self._wire.stream(events):  # includes words that came just before the turn failed
                 self._first_ms = self._first_ms or self._elapsed_ms()
                 await self._reply.stream(data)
             last = events[-1]
@@ -106,7 +106,9 @@ class _Sender:
         return None
 
     def _write(self, events: list[Event]) -> bool:
-        """Send them at once; False where that cannot be: the reply has not begun, or its client is behind."""
+        """Send the events immediately. Return False if that is not possible: the reply has not begun, the client reads
+        too slowly, or the run has failed.
+        """
         body = self._reply.body
         if body is None or not body.flows or isinstance(events[-1], _LAST):
             return False
@@ -123,7 +125,7 @@ class _Sender:
         return True
 
     async def _refuse(self, failed: Failed) -> None:
-        # A user's own key that is wrong is no reason for his client to log in again.
+        # In a conversation the wrong key is one that the user stored: a 401 would make the client log in again.
         told = api_error(failed.error, callers_key=bool(self._asked.api_key) and self._asked.conversation is None)
         if not self._reply.begun:
             final = _FINAL if isinstance(failed.error, ModelError) and told.status >= 500 else {}
@@ -135,7 +137,7 @@ class _Sender:
             await self._reply.stream(self._wire.stream_error(told), last=True)
 
     def log(self, *, joined: bool) -> None:
-        """Write the line of this reply."""
+        """Write the log line of this reply."""
         outcome = "cancelled" if self._reply.gone else outcome_of(self._failure)
         log.info(
             "turn",

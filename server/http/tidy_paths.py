@@ -1,4 +1,4 @@
-"""Paths as clients make them of a base address: a slash too many, `/v1` twice. Read as what was meant."""
+"""Corrects paths that clients build from a base address: an extra slash, or `/v1` twice."""
 
 import re
 from typing import Final
@@ -10,13 +10,13 @@ _TWICE: Final = re.compile(r"(?:/v1)+(?=/v1(?:/|$))")
 
 
 class TidyPaths:
-    """Stands in front of the routes; nobody is redirected."""
+    """Middleware that corrects the path before the routes see it. It sends no redirects."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Correct the request's path and pass the request on."""
         if scope["type"] == "http":
             path = scope["path"]
             if "//" in path or "/v1/v1" in path or (path.endswith("/") and path != "/"):
@@ -25,5 +25,5 @@ class TidyPaths:
 
 
 def tidy(path: str) -> str:
-    """Return the path without empty parts, with one `/v1` in a row, and without a slash at its end."""
+    """Return the path without empty parts, without a repeated `/v1`, and without a slash at its end."""
     return _TWICE.sub("", _SLASHES.sub("/", path)).rstrip("/") or "/"

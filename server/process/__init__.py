@@ -1,1 +1,1 @@
-"""The server process: its sockets, its start, its end."""
+"""The server process: its sockets, start, stop and reload."""

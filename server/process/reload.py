@@ -1,4 +1,4 @@
-"""`dialgraph serve --reload`: a supervisor that starts the server again when a source file changes."""
+"""`dialgraph serve --reload`: a supervisor that restarts the server when a source file changes."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from server.settings import Settings
 
 
 def serve_reloading(settings: Settings) -> None:
-    """uvicorn's own reloader; the app is made anew in each new process."""
+    """Serve with uvicorn's reloader, which creates the app again in each new process."""
     if token := Authenticator(settings).token:
         url = f"http://127.0.0.1:{settings.port}/rag/chat/completions"
         sys.stdout.write("\n".join(token_lines(url, token, settings)) + "\n")
@@ -29,17 +29,17 @@ def serve_reloading(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         reload=True,
-        timeout_graceful_shutdown=1,  # for development: a change is worth more than a running turn
+        timeout_graceful_shutdown=1,  # in development a quick restart matters more than a running turn
         reload_dirs=[str(ROOT / name) for name in PACKAGES],
         **uvicorn_options(),
     )
 
 
 def make_app() -> ASGIApp:
-    """The app; while a file holds a mistake, one that answers with the sentence, so that nobody waits for nothing."""
+    """Return the app. If a file has an error, return an app that answers every request with the error message."""
     try:
         from server.asgi import app
-    except Exception as error:  # noqa: BLE001 (whatever an author saved, the next save may mend it)
+    except Exception as error:  # noqa: BLE001 (a saved file can raise any error, and the next save may fix it)
         sys.stderr.write(f"dialgraph: {error}\n")
         return _mistaken(str(error))
     return app

@@ -1,4 +1,4 @@
-"""The server process: uvicorn, stopped so that no caller is cut off without a word."""
+"""The server process: runs uvicorn, and stops it so that every running turn gets time to end."""
 
 import asyncio
 import gc
@@ -24,18 +24,20 @@ from server.settings import Settings, SettingsError
 from server.state import ServerState
 
 _SWITCH_SECONDS = 0.0005
-"""After which a thread that computes lets the event loop go on; Python's own 5 ms are a late frame of sound."""
+"""How long a computing thread may keep the event loop waiting. With Python's own 5 ms a frame of sound is late."""
 _MMAP_THRESHOLD: Final = -3
 """M_MMAP_THRESHOLD of mallopt(3)."""
 _OWN_MAPPING_BYTES: Final = 512 * 1024
 _LOOK_SECONDS = 1.0
-"""Between two looks for a database that is away at the start."""
+"""The pause between two tries to reach a database that does not answer at the start."""
 _AFTER_GRACE_SECONDS = 1
-"""For the last frames; then uvicorn cancels what is left."""
+"""The time for the last frames. After that uvicorn cancels what still runs."""
 
 
 class DrainingServer(uvicorn.Server):
-    """On a signal: no new connections; turns go on for the grace period, then end with an error frame."""
+    """A server that, on a signal, takes no new connections. Turns continue for the grace period and then end with an
+    error frame.
+    """
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
@@ -43,7 +45,7 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn's signals, and SIGHUP: a terminal that closes cuts off no caller either."""
+        """Handle uvicorn's signals and SIGHUP, so that a terminal that closes does not cut off a caller."""
         with super().capture_signals():
             before = signal.signal(signal.SIGHUP, self.handle_exit) if hasattr(signal, "SIGHUP") else None
             try:
@@ -53,7 +55,7 @@ class DrainingServer(uvicorn.Server):
                     signal.signal(signal.SIGHUP, before)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn's shutdown, with the turns told in time."""
+        """Shut down as uvicorn does, but end the running turns when the grace period is over."""
         self._state.draining = True
         end = asyncio.get_running_loop().call_later(self._state.settings.grace_seconds, self._state.runs.stop)
         try:
@@ -63,7 +65,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve on a bound socket until a signal comes. Raises SettingsError or GraphError before it takes a call."""
+    """Serve on a bound socket until a signal comes. Raises SettingsError or GraphError before the first request."""
     app = create_app(settings)
     state: ServerState = app.state.dialgraph
     _leave_no_core()
@@ -77,7 +79,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     )
     listener.listen(2048)
     _announce(listener, state)
-    # The 200,000 objects that are there now will stay. Looking through them took 100 ms each time, without a word said.
+    # The 200,000 objects that exist now will stay. Each collection that searched them took 100 ms, without any sound.
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -86,7 +88,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
 
 
 def _open_database(state: ServerState) -> None:
-    """Bring the database to the present form; wait for one that is away and may come back. Raises DatabaseError."""
+    """Run the missing migrations. Wait for a database that does not answer now but may later. Raises DatabaseError."""
     database = state.services.database
     waiting = False
     while True:
@@ -103,7 +105,7 @@ def _open_database(state: ServerState) -> None:
 
 
 async def _refuse_none(settings: Settings) -> None:
-    """Raise SettingsError where users' keys show that somebody relies on them."""
+    """Raise SettingsError if the database holds users' keys: then the users rely on being asked for them."""
     database = Database(settings.database_url.get_secret_value(), settings.data_dir)
     try:
         if await holds_keys(database):
@@ -116,16 +118,16 @@ async def _refuse_none(settings: Settings) -> None:
 
 
 def give_memory_back() -> None:
-    """Let glibc return large blocks as soon as they are free: left alone it keeps ever larger ones."""
+    """Make glibc return large blocks to the system as soon as they are free. By default it keeps ever larger blocks."""
     with suppress(OSError, AttributeError):  # another C library
         CDLL(None).mallopt(_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
 
 
 def _leave_no_core() -> None:
-    """A dump of the memory would hold every key."""
+    """Disable core dumps, because a dump of the memory would contain every key."""
     try:
         import resource
-    except ImportError:  # Windows has neither
+    except ImportError:  # Windows has neither this module nor core dumps
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
@@ -148,10 +150,10 @@ def _announce(listener: socket.socket, state: ServerState) -> None:
 
 
 def token_lines(url: str, token: str, settings: Settings) -> list[str]:
-    """Say what a request must bring, with a line to paste."""
+    """Return the lines that show the token and a command to paste."""
     return [
         "",
-        f"No key is configured, so every request needs this token, kept in {settings.data_dir / FILE}.",
+        f"No key is configured, so every request needs this token. It is stored in {settings.data_dir / FILE}.",
         "It is also the API key to give to a voice platform. Try it:",
         "",
         f"curl -N {url} -H 'Authorization: Bearer {token}' \\",

@@ -1,22 +1,24 @@
-"""A listening socket of our own: a port that is taken is one clear line, known before anything is loaded."""
+"""Opens the listening socket before anything else is loaded, so that a port in use is reported early and clearly."""
 
 import socket
 
 from server.settings import Settings, SettingsError
 
 UNACKNOWLEDGED_MILLISECONDS = 35_000
-"""After which the kernel gives a client up. It also counts the time in which a client that is there takes nothing,
-which may be `send_timeout_seconds`; one that has vanished is noticed sooner (server.connection.vanished)."""
+"""The time after which the kernel closes the connection of a client that acknowledges nothing.
+
+The kernel also counts the time in which a connected client reads nothing. That is allowed for `send_timeout_seconds`.
+A client that has vanished is noticed sooner (server.connection.vanished)."""
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Raises SettingsError with the address and the reason."""
+    """Return a socket that is bound to the address of the settings. Raises SettingsError with the reason."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # With the protocol named asyncio sends small chunks at once, as uvloop always does.
+    # The protocol is named so that asyncio sends small chunks immediately (TCP_NODELAY), as uvloop always does.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Accepted connections inherit it: a client that vanished is noticed although nobody says goodbye.
+        # Accepted connections inherit it, so that a client that vanishes without closing is noticed.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS)
     try:
         listener.bind((settings.host, settings.port))

@@ -1,1 +1,1 @@
-"""How turns are asked for and told: a folder for each protocol."""
+"""The protocols: how clients request turns and receive them. One folder for each."""

@@ -1,4 +1,4 @@
-"""The form in which a turn is told: chat completions, responses, or system 003's events."""
+"""The port that every protocol's encoder implements: events → bytes."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -8,30 +8,30 @@ from server.errors import ApiError
 
 
 class Wire(Protocol):
-    """The form in which a turn is told: chat completions, responses, or system 003's events."""
+    """Encodes one turn for one client: as chat completions, Responses, or system 003's events."""
 
     media_type: str
-    """Of a stream."""
+    """The content type of a stream."""
     keep_alive: bytes
-    """What a silent stream sends."""
+    """The bytes that a silent stream sends."""
 
     def stream(self, events: Iterable[Event]) -> bytes:
-        """What these events add to the stream; often nothing."""
+        """Return the bytes that these events add to the stream; often none."""
 
     def stream_end(self) -> bytes:
-        """The rest of a stream that ends well."""
+        """Return the last bytes of a stream that ends well."""
 
     def stream_error(self, error: ApiError) -> bytes:
-        """The rest of a stream that fails."""
+        """Return the last bytes of a stream that fails."""
 
     def fold(self, events: Iterable[Event]) -> None:
-        """Take these events into the body of a reply that is not streamed."""
+        """Add these events to the body of a reply that is not streamed."""
 
     def body(self) -> bytes:
-        """That reply."""
+        """Return the body of a reply that is not streamed."""
 
     def refusal(self, error: ApiError) -> bytes:
-        """The body of a reply that is an error."""
+        """Return the body of an error reply."""
 
     def name_after(self, turn_id: str) -> None:
-        """It is a turn that is kept, under this id: a request that comes again is answered under the same."""
+        """Use the id of a stored turn, so that a repeated request gets a reply with the same id."""

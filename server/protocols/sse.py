@@ -1,4 +1,4 @@
-"""Chunks → bytes of an event stream: one line of JSON an event, a comment as keep-alive, one `[DONE]`."""
+"""Chunks → bytes of an event stream: one line of JSON per event, a comment as keep-alive, one `[DONE]`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,5 +11,5 @@ KEEP_ALIVE = b": ka\n\n"
 
 
 def frame(chunk: Mapping[str, Any]) -> bytes:
-    """One event. JSON text holds no line end, whatever the words hold."""
+    """Return one event. JSON escapes line ends, so an event is always one line."""
     return b"data: " + orjson.dumps(chunk) + b"\n\n"

@@ -1,1 +1,1 @@
-"""Turns that run: admitted, counted, recorded, joined."""
+"""Turns that run: how they are admitted, joined, counted and recorded."""

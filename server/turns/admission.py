@@ -1,4 +1,4 @@
-"""That a turn may run: whose it is, and what his budgets were charged for it."""
+"""The permission to run a turn: its user, and the tokens charged to their budgets."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from server.turns.ledger import Charge
 
 
 class Admission:
-    """Of one turn."""
+    """The permission to run one turn."""
 
     def __init__(self, identity: Identity | None = None, charges: Sequence[Charge] = ()) -> None:
         self.identity = identity
-        """The user; None for a key of the operator's."""
+        """The user; None for a key of the operator."""
         self.charges = tuple(charges)
-        """What is given back when the turn does not run."""
+        """The charges that are given back if the turn does not run."""
 
     def take_charges(self) -> tuple[Charge, ...]:
-        """Take over what was charged: whoever takes it sees that it is settled."""
+        """Return the charges and give up their ownership. Whoever takes them must settle them."""
         charges, self.charges = self.charges, ()
         return charges

@@ -1,9 +1,11 @@
-"""What turns have used: a row each, written together once a second, and what of it budgets have been charged.
+"""The usage of turns: one row per turn, written together once a second, and the tokens charged to budgets.
 
-A turn that was cut has no count of its model's; then the tokens are estimated, and the row says so. A budget is charged
-before its turn with what that may use, and set right behind it, so that turns at once cannot pass it together.
+For a turn that was interrupted the model reports no token count. Then the tokens are estimated, and the row says so. A
+budget is charged before a turn with the tokens that the turn may use, and corrected after it. So several turns at the
+same time cannot exceed the budget together.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +28,11 @@ log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 1.0
 MOST_WAITING = 10_000
-"""Rows that wait for a database that is away; more are lost, and the log says so."""
+"""How many rows wait while the database does not answer. More rows are lost, and the log says so."""
 USUAL_ANSWER_TOKENS = 1_000
-"""What a budget is charged for an answer whose request names no bound."""
+"""The tokens charged for an answer if the request names no limit."""
 MOST_ANSWER_TOKENS = 10_000_000
-"""A bound beyond it is none."""
+"""A larger limit in a request is reduced to this one."""
 KEPT_SECONDS = 400 * 24 * 3600
 FOR_EVER = 2**62
 _PURGE_SECONDS = 3600.0
@@ -38,7 +40,7 @@ _PURGE_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row."""
+    """The usage of one turn: one row."""
 
     id: str
     user_id: str | None
@@ -56,12 +58,12 @@ class Entry:
     total_ms: int
     outcome: str
     created_at: int
-    """In milliseconds since 1970, when it ended."""
+    """When the turn ended, in milliseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Charge:
-    """What a budget was charged before its turn."""
+    """The tokens charged to a budget before a turn."""
 
     payer: str
     month: str
@@ -69,21 +71,23 @@ class Charge:
 
 
 class Ledger:
-    """The rows of one database."""
+    """Writes usage to one database and charges budgets."""
 
     def __init__(self, database: Database, user_budget: int) -> None:
         self._database = database
         self._user_budget = user_budget
         self._waiting: list[Entry] = []
         self._charged: set[Charge] = set()
-        """Those whose turns have not ended."""
+        """The charges whose turns have not ended."""
         self._settling: list[tuple[Charge, int]] = []
+        self._writing = asyncio.Lock()
+        """Held while the queue is written: two writes at once would write the same rows."""
         self._purged = time.monotonic()
 
     async def reserve(
         self, identity: Identity, messages: Iterable[Mapping[str, object]], request: Mapping[str, object]
     ) -> tuple[Charge, ...]:
-        """Charge the budgets of a user's turn with what it may use. Raises ApiError 429."""
+        """Charge the budgets of a user's turn with the tokens it may use. Raises ApiError 429 if one is used up."""
         payers = {}
         if self._user_budget:
             payers[identity.principal] = self._user_budget
@@ -101,16 +105,16 @@ class Ledger:
             charge = Charge(payer, month, tokens)
             if not await self._charge(charge, budget):
                 self.release(charges)
-                message = f"The budget of {budget} tokens a month is used up."
+                message = f"The budget of {budget} tokens per month is used up. It starts again next month."
                 raise ApiError(429, message, "rate_limit_error", "budget_exceeded", headers=_next_month())
             charges.append(charge)
             self._charged.add(charge)
         return tuple(charges)
 
     def add(self, entry: Entry, charges: Iterable[Charge] = ()) -> None:
-        """Write it with the next ones, and set the budgets right."""
+        """Queue the row for the next write, and correct the budgets."""
         if len(self._waiting) >= MOST_WAITING:
-            log.error("a row of usage is lost: the database has been away for too long")
+            log.error("a row of usage was lost: the database did not answer for too long")
         else:
             self._waiting.append(entry)
         for charge in charges:
@@ -118,15 +122,16 @@ class Ledger:
             self._settling.append((charge, entry.prompt_tokens + entry.completion_tokens))
 
     def release(self, charges: Iterable[Charge]) -> None:
-        """Give back what was charged for a turn that has no row: it did not run."""
+        """Give back the charges of a turn that did not run, and so has no row."""
         for charge in self._charged & set(charges):
             self._charged.discard(charge)
             self._settling.append((charge, 0))
 
     async def write(self) -> None:
-        """Write what waits, and now and then forget what is old."""
+        """Write the queued rows. Delete old rows once an hour."""
         try:
-            await self._write()
+            async with self._writing:
+                await self._write()
             if time.monotonic() - self._purged > _PURGE_SECONDS:
                 self._purged = time.monotonic()
                 await self._purge()
@@ -148,7 +153,7 @@ class Ledger:
     async def of_user(
         self, user_id: str, since: int, until: int, limit: int, after: tuple[int, str] | None = None
     ) -> Sequence[Any]:
-        """The user's rows of that time, oldest first."""
+        """Return the user's rows of this time, oldest first. `after`: the time and id of the last row already read."""
         where = [USAGE.c.user_id == user_id, USAGE.c.created_at >= since, USAGE.c.created_at < until]
         if after is not None:
             later = (USAGE.c.created_at > after[0]) | ((USAGE.c.created_at == after[0]) & (USAGE.c.id > after[1]))
@@ -158,11 +163,12 @@ class Ledger:
             return (await connection.execute(wanted)).all()
 
     async def forget(self, user_id: str) -> None:
-        """Delete what is kept of the user's turns."""
-        self._waiting = [entry for entry in self._waiting if entry.user_id != user_id]
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(USAGE).where(USAGE.c.user_id == user_id))
-            await connection.execute(delete(BUDGET).where(BUDGET.c.payer == f"user:{user_id}"))
+        """Delete the user's usage and budgets."""
+        async with self._writing:
+            self._waiting = [entry for entry in self._waiting if entry.user_id != user_id]
+            async with self._database.transaction() as connection:
+                await connection.execute(delete(USAGE).where(USAGE.c.user_id == user_id))
+                await connection.execute(delete(BUDGET).where(BUDGET.c.payer == f"user:{user_id}"))
 
     async def _charge(self, charge: Charge, budget: int) -> bool:
         room = BUDGET.c.tokens + charge.tokens <= budget
@@ -176,7 +182,7 @@ class Ledger:
         try:
             async with self._database.transaction() as connection:
                 await connection.execute(insert(BUDGET).values(asdict(charge)))
-        except IntegrityError:  # another turn was the first of the month
+        except IntegrityError:  # another turn created this month's row first
             return await self._charge(charge, budget)
         return True
 

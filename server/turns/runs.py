@@ -1,7 +1,7 @@
-"""The turns that run: which one the same request joins, which one a newer one ends.
+"""The turns that run. A repeated request joins the run of its turn, and a newer turn of a call ends the older one.
 
-A voice call repeats itself: hosts speculate, try again, close and send the same once more. The same turn runs once,
-whoever asks for it how often, and a call that has gone on does not pay for the turn before.
+Hosts send the same request more than once: they speculate, retry, or close the connection and send it again. Each turn
+runs only once, however often it is requested. When a call has continued, the turn before does not go on using tokens.
 """
 
 import asyncio
@@ -25,37 +25,38 @@ from server.turns.usage_meter import UsageMeter
 log = logging.getLogger("dialgraph.turns")
 
 KEPT_EVENTS: Final = 4096
-"""Of a turn that may be joined; a longer one can be joined no more."""
+"""The most events that are kept of a turn for clients that join. A longer turn can no longer be joined."""
 KEPT_SECONDS: Final = 10.0
-"""How long a turn that has ended can still be joined: hosts try again within seconds."""
+"""How long a turn can still be joined after it has ended. Hosts retry within seconds."""
 MOST_KEPT: Final = 512
-"""Ended turns that are kept at a time."""
+"""The largest number of ended turns that are kept."""
 
 CallKey = tuple[str, str, str]
 
 
 class Runs:
-    """Every run of this process. What belongs to one principal is never found by another."""
+    """All runs of this process. A principal can never find the runs of another."""
 
     def __init__(self, services: Services, ledger: Ledger, environment: Environment) -> None:
         self.open: dict[Run, str] = {}
-        """Those that run, each with its principal."""
+        """The runs that have not ended, each with its principal."""
         self._services = services
         self._ledger = ledger
         self._environment = environment
         self._held: Counter[str] = Counter()
-        """Places that each principal has taken."""
+        """The number of places that each principal has taken."""
         self._by_key: dict[str, Run] = {}
         self._by_call: dict[CallKey, Run] = {}
         self._forgetting: dict[Run, asyncio.TimerHandle] = {}
-        """Ended runs that are kept, each until then."""
+        """The ended runs that are kept, each with the timer that removes it."""
 
     def start_or_join(
         self, endpoint: Endpoint, asked: TurnRequest, admission: Admission, record: Record | None = None
     ) -> Run:
-        """The run that this request hears. Without a call id it is always its own; so is a turn of a conversation.
+        """Return the run for this request: a new one, or the one that already runs for the same turn.
 
-        Raises ModelError for a request that cannot be told from others.
+        A request without a call id and a turn of a conversation always get a new run. Raises ModelError for a request
+        that is nested too deeply to be compared with others.
         """
         if not asked.call.id:
             return self._start(endpoint, asked, admission, record, joins=False)
@@ -75,19 +76,19 @@ class Runs:
         return run
 
     def stop(self) -> None:
-        """The server stops: end every turn; whoever hears one is told."""
+        """End every turn because the server stops. Listeners receive the reason."""
         for run in list(self.open):
             run.stop(shutting_down())
 
     async def aclose(self) -> None:
-        """End every turn, also those that nobody hears, and wait for that."""
+        """End every turn, also those without listeners, and wait until they have ended."""
         self.stop()
         for run in list(self.open):
             await run.wait()
 
     @contextmanager
     def place(self, principal: str, most: int) -> Iterator[bool]:
-        """Take one of so many places for a turn; 0: there is no bound. Whether there was one."""
+        """Take one of `most` places for the block; 0: no limit. Yields whether a place was free."""
         free = not most or self._held[principal] < most
         self._held[principal] += free
         try:
@@ -98,13 +99,13 @@ class Runs:
                 del self._held[principal]
 
     def end_of(self, principal: str) -> None:
-        """End the turns of somebody who is gone."""
+        """End the turns of a user who was disabled or deleted."""
         for run, whose in list(self.open.items()):
             if whose == principal:
                 run.stop(conversation_gone())
 
     def principals(self) -> set[str]:
-        """Whose turns run."""
+        """Return the principals whose turns run."""
         return set(self.open.values())
 
     def _start(
@@ -135,7 +136,7 @@ class Runs:
             del self._by_call[call]
 
     def _keep(self, key: str, run: Run) -> None:
-        """Keep a turn that ended well for a while; the oldest goes first if there are many."""
+        """Keep a turn that ended well for a while. If there are too many, forget the oldest."""
         if not run.joinable:
             self._forget(key, run)
             return

@@ -1,4 +1,4 @@
-"""What is kept of a turn of a conversation: noted as it is spoken, committed before its end is told."""
+"""Stores the turns of conversations: their words while they are spoken, and their end before it is sent."""
 
 import asyncio
 import logging
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 _TRY_AGAIN_SECONDS: Final = (0.2, 1.0, 5.0)
 NOTE_SECONDS: Final = 1.0
-"""How much of a turn a killed server can lose, in time."""
+"""How often the words are stored. A server that is killed loses at most this much of a turn."""
 
 
 class TurnRecord:
-    """Of one turn of a conversation: the record of its run."""
+    """The record of a run for one turn of a conversation."""
 
     def __init__(self, recorder: "TurnRecorder", turn: BegunTurn, *, profile: Profile, streaming: bool) -> None:
-        """`streaming`: what was spoken has been heard; else nothing is heard before the end."""
+        """`streaming`: the caller hears the words as they are spoken; otherwise nothing is heard before the end."""
         self.turn = turn
         self._run: Run | None = None
         self._recorder = recorder
@@ -36,21 +36,21 @@ class TurnRecord:
         recorder.running.add(self)
 
     def follow(self, run: Run) -> None:
-        """This is the turn's run: it ends when the conversation is deleted."""
+        """Set the turn's run, which is stopped if the conversation is deleted."""
         self._run = run
 
     def lose(self) -> None:
-        """The conversation was deleted."""
+        """Stop the run: the conversation was deleted."""
         if self._run is not None:
             self._run.stop(conversation_gone())
 
     @property
     def answer(self) -> str:
-        """What was spoken up to now."""
+        """Return the words that were spoken so far."""
         return cleaned("".join(self._words))
 
     def heard(self, events: Sequence[Event]) -> None:
-        """See dialgraph.run.run.Record."""
+        """Add the words of the events to the answer."""
         for event in events:
             if isinstance(event, Say | Transcript | Fallback):
                 self._words.append(event.text)
@@ -58,7 +58,10 @@ class TurnRecord:
                 self._words.append(self._profile.filler(event.text))
 
     async def end(self, state: State) -> None:
-        """See dialgraph.run.run.Record. A commit that has begun comes to its end, whoever is cancelled meanwhile."""
+        """Commit the answer and how the turn ended. A commit that has begun finishes even if the task is cancelled.
+
+        Raises ApiError if the conversation was deleted.
+        """
         try:
             await asyncio.shield(self._recorder.log.end(self.turn, self.answer, state))
         except UnknownConversationError as error:
@@ -67,7 +70,7 @@ class TurnRecord:
         self._over()
 
     async def close(self, state: State) -> None:
-        """See dialgraph.run.run.Record."""
+        """Commit how the turn ended if `end` did not, and retry while the database does not answer."""
         if not self._ended:
             if not self._streaming:
                 self._words.clear()
@@ -79,9 +82,9 @@ class TurnRecord:
                 await self.end(state)
                 return
             except ApiError:
-                return  # its conversation is gone
+                return  # its conversation was deleted
             except DatabaseError:
-                log.warning("the end of a turn could not be kept yet", extra={"state": state})
+                log.warning("the end of a turn could not be stored; it will be tried again", extra={"state": state})
                 await asyncio.sleep(pause)
         self._over()
 
@@ -91,19 +94,19 @@ class TurnRecord:
 
 
 class TurnRecorder:
-    """Notes what the running turns of this process have said, all in one commit a second."""
+    """Stores the words of all running turns of this process, in one commit a second."""
 
     def __init__(self, turns: ConversationTurns) -> None:
         self.log = turns
         self.running: set[TurnRecord] = set()
 
     async def note(self) -> None:
-        """Note what they have said up to now; one whose conversation was deleted ends."""
+        """Store what the running turns have said so far. Stop those whose conversation was deleted."""
         if records := {record.turn: record for record in self.running}:
             try:
                 gone = await self.log.note({turn: record.answer for turn, record in records.items()})
             except DatabaseError:
-                log.warning("what was spoken could not be noted", extra={"turns": len(records)})
+                log.warning("the words of running turns could not be stored", extra={"turns": len(records)})
             else:
                 for turn in gone & {record.turn for record in self.running}:
                     records[turn].lose()

@@ -1,4 +1,4 @@
-"""What one turn uses, counted while it is told: as its models tell, or estimated where they do not."""
+"""Counts the tokens of one turn while it runs. Uses the counts of the models, or estimates if a model reports none."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -17,10 +17,10 @@ _SPOKEN: Final = (Filler, Transcript, Fallback)
 
 
 class UsageMeter:
-    """Counts one turn: an observer of its run."""
+    """The observer of a run that counts the tokens and times of its turn."""
 
     def __init__(self, ledger: Ledger, asked: TurnRequest, admission: Admission, environment: Environment) -> None:
-        """Takes the admission's charges over: they are settled when the turn ends."""
+        """Take over the charges of the admission. They are settled when the turn ends."""
         self._ledger = ledger
         self._environment = environment
         self._identity = admission.identity
@@ -38,7 +38,7 @@ class UsageMeter:
         self._estimated = False
 
     def heard(self, events: Sequence[Event]) -> None:
-        """See Observer."""
+        """Count the tokens of the events, and note when the first word was sent."""
         for event in events:
             if type(event) is Say:
                 self._tokens += estimate(event.text)
@@ -54,11 +54,11 @@ class UsageMeter:
                 self._first_ms = self._elapsed_ms()
 
     def ended(self, run: Run) -> None:
-        """See Observer."""
+        """Write the row with the outcome of the run."""
         self.end(outcome_of(run.failure))
 
     def end(self, outcome: str) -> None:
-        """Write the row. Words behind the last count are estimated."""
+        """Write the row. The tokens of words after the last count are estimated."""
         uncounted = not self._passes or (outcome != "complete" and self._tokens > 0)
         identity = self._identity
         self._ledger.add(
@@ -85,7 +85,7 @@ class UsageMeter:
 
 
 def outcome_of(failure: BaseException | None) -> str:
-    """`complete`, `cancelled` by the caller, or `error:` with the code that he was told."""
+    """Return `complete`, `cancelled` for a turn that was stopped, or `error:` with the code that the client got."""
     if failure is None:
         return "complete"
     return "cancelled" if isinstance(failure, StoppedError) else f"error:{api_error(failure).code}"

@@ -1,1 +1,1 @@
-"""What is kept of users, as the routes need it."""
+"""The users' stored data, as the routes use it."""

@@ -1,7 +1,7 @@
-"""Everything that is kept of one user: given to him, and deleted when he goes.
+"""Exports and deletes everything that is stored of one user.
 
-`TABLES` says of each table of the database how it belongs to a user; a test compares it with the schema, so that a new
-table without a rule fails.
+`TABLES` says for each table of the database how its rows belong to a user. A test compares it with the schema, so that
+a new table without a rule fails.
 """
 
 import logging
@@ -20,7 +20,7 @@ from server.turns.runs import Runs
 from server.users.user_knowledge import UserKnowledge
 
 TABLES: Final[dict[str, str]] = {
-    "account": "the user himself",
+    "account": "the user",
     "account_session": "by user_id",
     "account_key": "by user_id",
     "call_memory": "by principal",
@@ -46,7 +46,7 @@ GONE_SECONDS = 1.0
 
 
 class UserData:
-    """See the module."""
+    """Exports and deletes the data of one user, from all stores."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class UserData:
         self._ledger = ledger
 
     async def export(self, user: User) -> AsyncGenerator[dict[str, Any], None]:
-        """Everything, a record at a time; no secret is among it."""
+        """Yield everything that is stored of the user, one record at a time, without secrets."""
         yield {"kind": "account", "id": user.id, "name": user.name}
         for key in await self._accounts.keys.of_user(user.id):
             yield {"kind": "key", "id": key.id, "name": key.name, "scopes": list(key.scopes), "ending": key.ending}
@@ -90,7 +90,7 @@ class UserData:
                 yield document
 
     async def erase(self, user_id: str) -> None:
-        """Delete everything. What a kill cuts short is ended at the next start."""
+        """Delete everything of the user. If the process is killed, the next start finishes the deletion."""
         await self._accounts.users.begin_erasing(user_id)
         self._accounts.forget(user_id)
         self._runs.end_of(_USER + user_id)
@@ -101,19 +101,19 @@ class UserData:
             await self._accounts.users.forget(user_id)
 
     async def end_turns_of_the_gone(self) -> None:
-        """End what still streams for users whom another process disabled or deleted."""
+        """End the running turns of users whom another process disabled or deleted."""
         users = {principal[len(_USER) :] for principal in self._runs.principals() if principal.startswith(_USER)}
         for user_id in await self._accounts.users.gone(users) if users else ():
             self._runs.end_of(_USER + user_id)
 
     async def go_on(self) -> None:
-        """End what a killed process began to erase."""
+        """Finish the deletions that a killed process began."""
         for user_id in await self._accounts.users.being_erased():
             try:
                 await self.erase(user_id)
             except Exception:
-                # The boundary of one deletion: the others go on.
-                log.exception("an account could not be erased")
+                # One failed deletion must not stop the others.
+                log.exception("an account could not be deleted")
 
     async def _turns(self, user_id: str, conversation: str) -> AsyncGenerator[dict[str, Any], None]:
         after = 0

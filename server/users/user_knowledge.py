@@ -1,4 +1,4 @@
-"""Users' knowledge bases as the routes use them: found by their owner, filled by jobs, deleted to the last byte."""
+"""Users' knowledge bases as the routes use them: found for their owner, filled by jobs, and deleted completely."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ from knowledge.store import Store
 log = logging.getLogger(__name__)
 
 MOST_WAITING_OF_ONE = 50
-"""Files of one knowledge base in the queue; those of others are not to wait for them all."""
+"""The largest number of queued files of one knowledge base, so that others do not wait for too many of them."""
 _PAUSE = 0.05
 _LONGEST_PAUSE = 0.5
 _FOLLOW_PAUSE = 0.2
@@ -34,21 +34,21 @@ _KEEP_ALIVE_SECONDS = 5.0
 
 
 class UserKnowledge:
-    """See the module."""
+    """Finds, fills and deletes users' knowledge bases."""
 
     def __init__(self, stores: OpenStores, bases: KnowledgeBases, most_bytes: int = 0) -> None:
-        """`most_bytes`: of one user's files and documents; 0: no bound."""
+        """`most_bytes`: the limit for one user's files and documents; 0: no limit."""
         self._stores = stores
         self._most_bytes = most_bytes
         self._bases = bases
         self._forgetting: set[asyncio.Task[None]] = set()
 
     async def store(self, user_id: str, base: str) -> Store:
-        """The store of the user's knowledge base. Raises UnknownBaseError."""
+        """Return the store of the user's knowledge base. Raises UnknownBaseError."""
         return await self._open(await self._bases.get(user_id, base))
 
     async def documents(self, user_id: str, base: str) -> list[BaseDocument]:
-        """Those that are there, and those on their way or refused. Raises UnknownBaseError."""
+        """Return the documents that are stored, in the queue or refused. Raises UnknownBaseError."""
         found = await self._bases.get(user_id, base)
         known = await (await self._open(found)).documents()
         return documents_of(known, await self._ingestion.jobs.of_store(found.store))
@@ -74,23 +74,23 @@ class UserKnowledge:
             raise QuotaError(f"Your documents would take more than {self._most_bytes >> 20} MB. Delete some first.")
 
     async def retry_job(self, job: Job) -> bool:
-        """Let a file that failed be read again. Returns whether it had failed."""
+        """Queue a file that failed once more. Returns whether it had failed."""
         again = await self._ingestion.jobs.retry(job.id)
         self._ingestion.wake()
         return again
 
     async def expire(self) -> None:
-        """Delete the files that could not be read, a day after."""
+        """Delete the files that could not be read, one day after they failed."""
         await self._ingestion.jobs.expire()
 
     async def job(self, user_id: str, base: str, job_id: str) -> Job | None:
-        """A job of the user's knowledge base. Raises UnknownBaseError."""
+        """Return a job of the user's knowledge base; None if there is no such job. Raises UnknownBaseError."""
         found = await self._bases.get(user_id, base)
         job = await self._ingestion.jobs.get(job_id)
         return job if job is not None and job.store == found.store else None
 
     async def progress(self, job: Job) -> AsyncGenerator[Job | None, None]:
-        """The job whenever it is further, until it is over; None when it was not for a while."""
+        """Yield the job each time it changes, until it has finished. Yield None after five seconds without a change."""
         told, silent = None, 0.0
         while told is None or not told.finished:
             now = await self._ingestion.jobs.get(job.id) or _deleted(job)
@@ -104,7 +104,7 @@ class UserKnowledge:
             silent += _FOLLOW_PAUSE
 
     async def finished(self, job: Job) -> Job:
-        """The job when it is over. One that was deleted meanwhile counts as cancelled."""
+        """Wait for the job and return it when it has finished. A job that is deleted counts as cancelled."""
         pause = _PAUSE
         while True:
             now = await self._ingestion.jobs.get(job.id)
@@ -116,15 +116,15 @@ class UserKnowledge:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def forget_job(self, job: Job) -> None:
-        """A refused file is not kept."""
+        """Delete the job of a file that was refused."""
         await self._ingestion.jobs.forget(job.id)
 
     async def cancel_job(self, job: Job) -> None:
-        """Stop it."""
+        """Stop the job."""
         await self._ingestion.jobs.cancel(job.id)
 
     async def delete_document(self, user_id: str, base: str, document: str) -> None:
-        """Delete a document, there or on its way. Raises UnknownBaseError and UnknownDocumentError."""
+        """Delete a document, stored or in the queue. Raises UnknownBaseError and UnknownDocumentError."""
         found = await self._bases.get(user_id, base)
         store = await self._open(found)
         names = {known.name for known in await store.documents()}
@@ -138,9 +138,9 @@ class UserKnowledge:
         await store.remove(own)
 
     async def delete_base(self, user_id: str, base: str) -> None:
-        """Delete it. Nobody finds it from now on; what it holds is gone at the end. Raises UnknownBaseError."""
+        """Hide the knowledge base, then delete its content. Returns when all is deleted. Raises UnknownBaseError."""
         hidden = await self._bases.hide(user_id, base)
-        # In a task of its own: a client that leaves does not leave half of it behind.
+        # In a separate task, so that the deletion finishes even if the client leaves.
         task = asyncio.ensure_future(self._forget(hidden))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)
@@ -154,12 +154,12 @@ class UserKnowledge:
             await self._forget(base)
 
     async def go_on(self) -> None:
-        """End what a killed process began to delete."""
+        """Finish the deletions that a killed process began."""
         for base in await self._bases.hidden():
             try:
                 await self._forget(base)
             except Exception:
-                # The boundary of one deletion: the others go on.
+                # One failed deletion must not stop the others.
                 log.exception("a knowledge base could not be deleted")
 
     async def _forget(self, base: KnowledgeBase) -> None:

@@ -1,4 +1,4 @@
-"""What is kept of users, opened from the settings: for the server, and for commands that need no graph."""
+"""Opens the users' stores from the settings, for the server and for commands that need no graph."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from server.settings import Settings, SettingsError, ensure_data_dir
 
 @dataclass(frozen=True, slots=True)
 class UserStores:
-    """Accounts and conversations, and the cache before them."""
+    """Accounts, conversations and their cache."""
 
     accounts: Accounts
     conversations: Conversations
@@ -21,13 +21,13 @@ class UserStores:
     cache: Cache
 
     async def aclose(self) -> None:
-        """Give back what is open, but for the database, which is the caller's."""
+        """Close everything except the database, which belongs to whoever opened it."""
         await self.accounts.aclose()
         await self.cache.aclose()
 
 
 def open_user_stores(settings: Settings, database: Database) -> UserStores:
-    """Raises SettingsError for a secret or an address that cannot be used."""
+    """Open the stores. Raises SettingsError for a secret or an address that cannot be used."""
     try:
         ensure_data_dir(settings)
         tokens = open_tokens(settings.token_secret.get_secret_value(), settings.data_dir)

@@ -1,4 +1,4 @@
-"""LangChain's `ChatOpenAI` against our endpoints: prints what each case was left with, as JSON."""
+"""LangChain's `ChatOpenAI` against the server: prints as JSON what each case received."""
 
 import asyncio
 import json
@@ -13,12 +13,12 @@ BASE, CASES = sys.argv[1:3]
 
 
 def tool(name: str) -> dict[str, Any]:
-    """A tool without parameters."""
+    """Return a tool without parameters."""
     return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
 
 
 async def ask(case: dict[str, Any]) -> dict[str, Any]:
-    """One streamed request."""
+    """Send one streamed request. Return what the client received."""
     told: dict[str, Any] = {"text": "", "tools": [], "finish": None, "usage": None, "error": None}
     model = ChatOpenAI(
         model=case["model"], base_url=BASE, api_key=SecretStr("k"), stream_usage=bool(case.get("usage")),
@@ -33,7 +33,7 @@ async def ask(case: dict[str, Any]) -> dict[str, Any]:
         async with left:
             async for chunk in asked.astream(case["messages"]):
                 whole = chunk if whole is None else whole + chunk
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is what the caller is left with)
+    except Exception as error:  # noqa: BLE001 (any error is part of what the client received)
         if not left.expired():
             told["error"] = f"{type(error).__name__}: {error}"
     told["seconds"] = round(time.monotonic() - began, 3)
@@ -46,7 +46,7 @@ async def ask(case: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Every case, one after the other."""
+    """Run every case, one after the other."""
     json.dump({case["name"]: await ask(case) for case in json.loads(CASES)}, sys.stdout)
 
 

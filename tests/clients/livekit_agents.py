@@ -1,4 +1,4 @@
-"""LiveKit Agents' `openai.LLM` against our endpoints: prints what each case was left with, as JSON."""
+"""LiveKit Agents' `openai.LLM` against the server: prints as JSON what each case received."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ BASE, CASES = sys.argv[1:3]
 
 
 def context(messages: list[dict[str, Any]]) -> Any:
-    """OpenAI's messages as LiveKit keeps them."""
+    """Return OpenAI's messages as a LiveKit context."""
     chat: Any = ChatContext.empty()
     names: dict[str, str] = {}
     for message in messages:
@@ -32,16 +32,16 @@ def context(messages: list[dict[str, Any]]) -> Any:
 
 
 def tool(name: str) -> Any:
-    """A tool without parameters, as EndCallTool is one."""
+    """Return a tool without parameters, like EndCallTool."""
 
     async def run(raw_arguments: dict[str, object]) -> None:
-        """Never runs: only a session runs tools."""
+        """Do nothing. Only a session runs tools."""
 
     return function_tool(run, raw_schema={"name": name, "parameters": {"type": "object", "properties": {}}})
 
 
 async def ask(case: dict[str, Any]) -> dict[str, Any]:
-    """One streamed request. LiveKit hides the finish reason, and always wants the usage."""
+    """Send one streamed request. LiveKit hides the finish reason and always asks for usage."""
     told: dict[str, Any] = {"text": "", "tools": [], "finish": None, "usage": None, "error": None}
     options = APIConnectOptions(
         max_retry=case.get("retries") or 0, retry_interval=0.1, timeout=case.get("timeout") or 10
@@ -60,7 +60,7 @@ async def ask(case: dict[str, Any]) -> dict[str, Any]:
                 if chunk.delta:
                     told["text"] += chunk.delta.content or ""
                     told["tools"] += [[call.name, json.loads(call.arguments)] for call in chunk.delta.tool_calls]
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is what the caller is left with)
+    except Exception as error:  # noqa: BLE001 (any error is part of what the client received)
         if not left.expired():
             told["error"] = f"{type(error).__name__}: {error}" + (f" <- {error.__cause__}" if error.__cause__ else "")
     told["seconds"] = round(time.monotonic() - began, 3)
@@ -69,7 +69,7 @@ async def ask(case: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Every case, one after the other."""
+    """Run every case, one after the other."""
     json.dump({case["name"]: await ask(case) for case in json.loads(CASES)}, sys.stdout)
 
 

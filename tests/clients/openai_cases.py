@@ -1,4 +1,4 @@
-"""The openai package, 2.x or 3.x, against our endpoints in each of its ways: prints what each case was left with."""
+"""The openai package, 2.x or 3.x, in each of its ways: prints as JSON what each case received."""
 
 import asyncio
 import json
@@ -12,13 +12,13 @@ BASE, CASES = sys.argv[1:3]
 
 
 def tool(name: str) -> dict[str, Any]:
-    """A strict tool without parameters."""
+    """Return a strict tool without parameters."""
     parameters = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     return {"name": name, "strict": True, "parameters": parameters}
 
 
 async def raw(client: openai.AsyncOpenAI, case: dict[str, Any], told: dict[str, Any]) -> None:
-    """Iterate the stream."""
+    """Iterate over the stream."""
     options: Any = {"tools": [{"type": "function", "function": tool(name)} for name in case.get("tools", [])] or None}
     options = {key: value for key, value in options.items() if value}
     if case.get("usage"):
@@ -36,7 +36,7 @@ async def raw(client: openai.AsyncOpenAI, case: dict[str, Any], told: dict[str, 
 
 
 async def accumulated(client: openai.AsyncOpenAI, case: dict[str, Any], told: dict[str, Any]) -> None:
-    """The strict accumulator of `.stream()`."""
+    """Use the strict accumulator of `.stream()`."""
     options: Any = {}
     if case.get("tools"):
         options["tools"] = [{"type": "function", "function": tool(name)} for name in case["tools"]]
@@ -54,7 +54,7 @@ async def accumulated(client: openai.AsyncOpenAI, case: dict[str, Any], told: di
 
 
 async def responses(client: openai.AsyncOpenAI, case: dict[str, Any], told: dict[str, Any]) -> None:
-    """The Responses API, through its own strict accumulator."""
+    """Use the Responses API, with its own strict accumulator."""
     options: Any = {}
     if case.get("tools"):
         options["tools"] = [{"type": "function", **tool(name)} for name in case["tools"]]
@@ -69,7 +69,7 @@ async def responses(client: openai.AsyncOpenAI, case: dict[str, Any], told: dict
 
 
 async def ask(way: Any, case: dict[str, Any]) -> dict[str, Any]:
-    """One streamed request."""
+    """Send one streamed request. Return what the client received."""
     told: dict[str, Any] = {"text": "", "tools": [], "finish": None, "usage": None, "error": None}
     began = time.monotonic()
     left = asyncio.timeout(case.get("leave_after"))
@@ -80,7 +80,7 @@ async def ask(way: Any, case: dict[str, Any]) -> dict[str, Any]:
         try:
             async with left:
                 await way(client, case, told)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is what the caller is left with)
+        except Exception as error:  # noqa: BLE001 (any error is part of what the client received)
             if not left.expired():
                 told["error"] = f"{type(error).__name__}: {error}"
     told["seconds"] = round(time.monotonic() - began, 3)
@@ -88,7 +88,7 @@ async def ask(way: Any, case: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Every case in every way."""
+    """Run every case in every way."""
     left = {}
     for way in (raw, accumulated, responses):
         for case in json.loads(CASES):

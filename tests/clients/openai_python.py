@@ -1,4 +1,4 @@
-"""The openai package, 2.x or 3.x, against our endpoints: prints what each call was left with, as JSON."""
+"""The openai package, 2.x or 3.x, against the server: prints as JSON what each request received."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import openai
 
 BASE, FAILING = sys.argv[1:3]
-"""A server with the embedded model, and one whose upstream fails."""
+"""The address of a server with the embedded model, and of one whose upstream fails."""
 TOOL: Any = {
     "type": "function",
     "function": {
@@ -20,17 +20,17 @@ TOOL: Any = {
 
 
 def client(graph: str, base: str = BASE) -> openai.OpenAI:
-    """A client of one endpoint."""
+    """Return a client of one endpoint."""
     return openai.OpenAI(base_url=f"{base}/{graph}/v1", api_key="k", max_retries=0)
 
 
 def user(content: str) -> list[Any]:
-    """One user message."""
+    """Return a list of one user message."""
     return [{"role": "user", "content": content}]
 
 
 def raw(graph: str, content: str, base: str = BASE, **fields: Any) -> dict[str, Any]:
-    """Iterate the stream."""
+    """Iterate over the stream. Return what the client received."""
     told: dict[str, Any] = {"text": "", "audio": 0, "transcript": "", "tools": [], "finish": None, "usage": None}
     told["error"] = None
     options: Any = {"model": graph, "stream_options": {"include_usage": True}, **fields}
@@ -52,7 +52,7 @@ def raw(graph: str, content: str, base: str = BASE, **fields: Any) -> dict[str, 
 
 
 def accumulated(graph: str, content: str, **fields: Any) -> dict[str, Any]:
-    """The strict accumulator of `.stream()`."""
+    """Use the strict accumulator of `.stream()`. Return what the client received."""
     with client(graph) as one, one.chat.completions.stream(model=graph, messages=user(content), **fields) as stream:
         for _ in stream:
             pass
@@ -66,7 +66,7 @@ def accumulated(graph: str, content: str, **fields: Any) -> dict[str, Any]:
 
 
 def whole(graph: str, content: str) -> dict[str, Any]:
-    """A reply that is not streamed."""
+    """Send a request that is not streamed. Return the text and the finish reason."""
     with client(graph) as one:
         completion = one.chat.completions.create(model=graph, messages=user(content))
     choice = completion.choices[0]

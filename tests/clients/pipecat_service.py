@@ -1,4 +1,4 @@
-"""Pipecat's `OpenAILLMService` against our endpoints: prints what each case was left with, as JSON."""
+"""Pipecat's `OpenAILLMService` against the server: prints as JSON what each case received."""
 
 import asyncio
 import json
@@ -16,18 +16,18 @@ BASE, CASES = sys.argv[1:3]
 
 
 def schema(names: list[str]) -> Any:
-    """Tools without parameters."""
+    """Return tools without parameters."""
     functions = [FunctionSchema(name=name, description=name, properties={}, required=[]) for name in names]
     return ToolsSchema(standard_tools=functions)
 
 
 async def ask(case: dict[str, Any]) -> dict[str, Any]:
-    """One streamed request, without a pipeline. Pipecat ignores the finish reason, and always wants the usage."""
+    """Send one streamed request, without a pipeline. Pipecat ignores the finish reason and always asks for usage."""
     told: dict[str, Any] = {"text": "", "tools": [], "finish": None, "usage": None, "error": None}
     extra = {"timeout": case["timeout"]} if case.get("timeout") else dict(case.get("extra", {}))
     settings = OpenAILLMService.Settings(model=case["model"], extra=extra)
     service: Any = OpenAILLMService(base_url=BASE, api_key="k", settings=settings, default_headers=case.get("headers"))
-    service._client.max_retries = case.get("retries") or 0  # it leaves openai's two, which would only cost time
+    service._client.max_retries = case.get("retries") or 0  # the default of openai, two retries, would only take time
 
     async def heard(text: str) -> None:
         told["text"] += text
@@ -49,7 +49,7 @@ async def ask(case: dict[str, Any]) -> dict[str, Any]:
     try:
         async with left:
             await service._process_context(LLMContext(messages=case["messages"], **tools))
-    except Exception as error:  # noqa: BLE001 (Pipecat makes an ErrorFrame of whatever it is)
+    except Exception as error:  # noqa: BLE001 (Pipecat turns any error into an ErrorFrame)
         if not left.expired():
             told["error"] = f"{type(error).__name__}: {error}"
     told["seconds"] = round(time.monotonic() - began, 3)
@@ -58,7 +58,7 @@ async def ask(case: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Every case, one after the other."""
+    """Run every case, one after the other."""
     json.dump({case["name"]: await ask(case) for case in json.loads(CASES)}, sys.stdout)
 
 

@@ -1,4 +1,4 @@
-"""litellm or openai-agents against an endpoint that answers in sound: prints what it was left with, as JSON."""
+"""litellm or openai-agents against an endpoint that answers in sound: prints as JSON what it received."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ QUESTION: Any = [{"role": "user", "content": "How much is the sauna?"}]
 
 
 async def litellm_is_left_with() -> dict[str, Any]:
-    """Every delta of a stream in sound, and the text where only text is wanted."""
+    """Return what litellm receives: once in sound, once when it asks only for text."""
     import litellm
 
     async def ask(**fields: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ async def litellm_is_left_with() -> dict[str, Any]:
 
 
 async def agents_is_left_with() -> dict[str, Any]:
-    """The text of a run, on the endpoint in sound with text wanted, and on one without sound."""
+    """Return the text of two runs: on the sound endpoint when text is requested, and on an endpoint without sound."""
     import agents
     import openai
 

@@ -1,4 +1,4 @@
-"""Redis: a server that is away, frozen, emptied or poisoned costs no turn, no data and no time that a caller hears."""
+"""Redis may be away, frozen, emptied or poisoned: no turn fails, no data is lost and no caller notices a delay."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from tests.support.serving import Served
 
 
 async def turns(who: Somebody, number: int, count: int) -> list[float]:
-    """So many turns; how long each took, in seconds."""
+    """Run `count` turns and return how long each took, in seconds."""
     took = []
     for at in range(count):
         began = time.monotonic()
@@ -27,7 +27,7 @@ async def turns(who: Somebody, number: int, count: int) -> list[float]:
 
 
 async def healthy_again(served: Served) -> float:
-    """After how many seconds Redis is asked again."""
+    """Wait until Redis is used again and return how long that took, in seconds."""
     began = time.monotonic()
     while not served.state.cache.healthy:
         assert time.monotonic() - began < 5
@@ -35,7 +35,7 @@ async def healthy_again(served: Served) -> float:
     return time.monotonic() - began
 
 
-async def test_redis_that_comes_and_goes_costs_no_turn(tmp_path: Path) -> None:
+async def test_no_turn_fails_while_redis_stops_and_starts(tmp_path: Path) -> None:
     async with redis_server(tmp_path / "redis", started=False) as redis:
         async with backend(tmp_path / "data", redis_url=redis.url) as (served, _):
             ann = await somebody(served)
@@ -55,7 +55,7 @@ async def test_redis_that_comes_and_goes_costs_no_turn(tmp_path: Path) -> None:
             assert len(await ann.history(number)) == 18
 
 
-async def test_frozen_redis_is_waited_for_by_a_few_requests_only(tmp_path: Path) -> None:
+async def test_only_a_few_requests_wait_for_a_frozen_redis(tmp_path: Path) -> None:
     async with redis_server(tmp_path / "redis") as redis:
         async with backend(tmp_path / "data", redis_url=redis.url) as (served, _):
             ann = await somebody(served)
@@ -70,7 +70,7 @@ async def test_frozen_redis_is_waited_for_by_a_few_requests_only(tmp_path: Path)
             assert len(await ann.history(number)) == 34
 
 
-async def test_an_emptied_redis_loses_nothing_and_a_poisoned_one_is_not_believed(tmp_path: Path) -> None:
+async def test_an_emptied_redis_loses_no_data_and_poisoned_entries_are_ignored(tmp_path: Path) -> None:
     async with redis_server(tmp_path / "redis") as redis, redis.client() as client:
         async with backend(tmp_path / "data", redis_url=redis.url) as (served, up):
             ann, bob = await somebody(served, "ann"), await somebody(served, "bob")
@@ -84,7 +84,7 @@ async def test_an_emptied_redis_loses_nothing_and_a_poisoned_one_is_not_believed
             served.state.accounts.forget(await ann_id(served, "ann"))
             served.state.accounts.forget(await ann_id(served, "bob"))
             theirs = [(await who.get("/v1/me")).json()["name"] for who in (ann, bob)]
-            assert theirs == ["ann", "bob"], "what stands in Redis says nothing of who somebody is"
+            assert theirs == ["ann", "bob"], "an entry in Redis must not decide who a user is"
             async for key in client.scan_iter("dialgraph:*"):
                 await client.delete(key)
                 await client.set(key, b"\x80\x04cposix\nsystem\n")
@@ -101,7 +101,7 @@ async def test_an_emptied_redis_loses_nothing_and_a_poisoned_one_is_not_believed
 
 
 async def swap(client: Redis, pattern: bytes) -> None:
-    """Put under each key what stands under another one."""
+    """Give each key that matches the pattern the value of another one."""
     keys = [key async for key in client.scan_iter(pattern)]
     values = [await client.get(key) for key in keys]
     for key, value in zip(keys, [*values[1:], *values[:1]], strict=True):
@@ -109,11 +109,11 @@ async def swap(client: Redis, pattern: bytes) -> None:
 
 
 async def ann_id(served: Served, name: str) -> str:
-    """The id of a user."""
+    """Return the id of a user."""
     return (await served.state.accounts.users.known(name)).id
 
 
-async def test_no_prompt_stands_in_redis(tmp_path: Path) -> None:
+async def test_no_prompt_is_stored_in_redis(tmp_path: Path) -> None:
     async with redis_server(tmp_path / "redis") as redis, redis.client() as client:
         async with backend(tmp_path / "data", redis_url=redis.url) as (served, _):
             ann = await somebody(served)
@@ -122,7 +122,7 @@ async def test_no_prompt_stands_in_redis(tmp_path: Path) -> None:
             assert everything and not any(b"zebrafish" in (value or b"") for value in everything)
 
 
-async def test_cancelled_commands_leave_no_wrong_answers_behind(tmp_path: Path) -> None:
+async def test_cancelled_commands_do_not_mix_up_later_answers(tmp_path: Path) -> None:
     async with redis_server(tmp_path / "redis") as redis:
         cache = RedisCache(redis.url)
         for at in range(20):
@@ -135,14 +135,14 @@ async def test_cancelled_commands_leave_no_wrong_answers_behind(tmp_path: Path) 
                 task.cancel()
             found = await asyncio.gather(*asking, return_exceptions=True)
             for at, value in enumerate(found):
-                # None: on a busy machine a command may miss its deadline of 0.2 s, which is no wrong answer.
+                # None is allowed: on a busy machine a command may miss its deadline of 0.2 s.
                 assert value in (f"value-{at}".encode(), None) or isinstance(value, asyncio.CancelledError)
             answered += sum(isinstance(value, bytes) for value in found)
         await cache.aclose()
     assert answered
 
 
-async def test_rates_hold_over_processes_and_without_redis(tmp_path: Path) -> None:
+async def test_rate_limits_hold_across_processes_and_without_redis(tmp_path: Path) -> None:
     wrong = {"username": "ann", "password": "wrong password"}
     place = {"x-forwarded-for": "203.0.113.7"}
     shared: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), "registration": "open", "auth": ""}
@@ -155,13 +155,13 @@ async def test_rates_hold_over_processes_and_without_redis(tmp_path: Path) -> No
         shared["redis_url"] = redis.url
         async with backend(data, **shared) as (first, _), backend(data, **shared) as (second, _):
             statuses = await tries(first, second)
-            assert statuses == [401] * 10 + [429] * 4, "ten a minute, in both processes together"
+            assert statuses == [401] * 10 + [429] * 4, "ten per minute, for both processes together"
             refused = await first.post("/api/users/login", wrong, place)
             assert 0 < int(refused.headers["retry-after"]) <= 60
             redis.stop()
-            assert set(await tries(first, second)) == {429}, "what was counted is not forgotten with Redis"
+            assert set(await tries(first, second)) == {429}, "the count must survive the loss of Redis"
 
 
-def test_an_address_of_no_redis_is_refused() -> None:
+def test_a_cache_address_that_is_not_redis_is_refused() -> None:
     with pytest.raises(ValueError, match="no cache for 'memcached'. Accepted: `redis://…`"):
         open_cache("memcached://localhost")

@@ -1,4 +1,4 @@
-"""The clock set on and back by a day while the data stays: order, tokens, leases and limits."""
+"""The clock moves forward and back by a day while the data stays: order, tokens, leases and limits."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ CREDENTIALS = {"name": "ann", "password": PASSWORD}
 
 
 @pytest.mark.soak
-async def test_a_day_on_and_a_day_back_lock_nobody_out_and_mix_nothing(tmp_path: Path) -> None:
+async def test_a_day_forward_and_back_locks_nobody_out_and_keeps_order(tmp_path: Path) -> None:
     assert LIBRARIES, "libfaketime is missing: `make soak` installs it on Debian and Ubuntu"
     usual = {"login": "10/minute", "turn": "30/minute", "request": "600/minute"}
     said: list[str] = []
@@ -29,9 +29,9 @@ async def test_a_day_on_and_a_day_back_lock_nobody_out_and_mix_nothing(tmp_path:
                 assert (await server.ask("POST", "/v1/users", CREDENTIALS))[0] == 201
             for old in tokens:
                 status, _ = await server.ask("GET", "/v1/me", None, old)
-                assert status in (200, 401), "one of another day is over, or not yet; it is no fault"
+                assert status in (200, 401), "a token of another day may be invalid, but must not cause an error"
             if shift == "+1d":
-                assert status == 401, "a day is longer than a token lives"
+                assert status == 401, "a token must expire within a day"
             status, body = await server.ask("POST", "/v1/sessions", CREDENTIALS)
             assert status == 201, body
             token = json.loads(body)["access_token"]
@@ -45,7 +45,9 @@ async def test_a_day_on_and_a_day_back_lock_nobody_out_and_mix_nothing(tmp_path:
                 status, body = await server.ask("POST", path, {"content": said[-1]}, token)
                 assert status == 200, body
             told = json.loads((await server.ask("GET", path, None, token))[1])["data"]
-            assert [one["content"] for one in told[::2]] == said, "in the order in which it was said"
+            assert [one["content"] for one in told[::2]] == said, (
+                "messages must be in the order in which they were sent"
+            )
             listed = json.loads((await server.ask("GET", "/v1/conversations", None, token))[1])["data"]
             assert [one["id"] for one in listed] == [chat]
             await server.kill()

@@ -1,4 +1,4 @@
-"""Conversations against a model of them: whatever order things happen in, the rows say what a list in memory says."""
+"""Conversations compared with a simple model: in any order of events, the rows equal a list in memory."""
 
 import asyncio
 import tempfile
@@ -34,7 +34,7 @@ STATES: list[State] = ["complete", "interrupted", "failed"]
 
 
 class Talk(RuleBasedStateMachine):
-    """Two users, their conversations, and one server that may be started again at any moment."""
+    """Two users, their conversations, and one server that may restart at any moment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Talk(RuleBasedStateMachine):
                 self.run(self.turns.end(turn, answer, state))
             except UnknownConversationError:
                 return
-            raise AssertionError("a turn of a deleted conversation was kept")
+            raise AssertionError("a turn of a deleted conversation was stored")
         self.run(self.turns.end(turn, answer, state))
         self.chats[chat][1][-1][1:3] = [answer, state]
 
@@ -160,7 +160,7 @@ TestTalk = Talk.TestCase
     st.booleans(),
 )
 @settings(deadline=None, max_examples=100)
-def test_a_prompt_is_valid_whatever_was_said(said: list[tuple[str, str, State]], question: str, told: bool) -> None:
+def test_a_prompt_is_valid_for_any_earlier_turns(said: list[tuple[str, str, State]], question: str, told: bool) -> None:
     turns = [KeptTurn(str(at), at + 1, one[0], one[1], one[2], 0) for at, one in enumerate(said)]
     messages = messages_for("Be brief." if told else "", turns, question)
     roles = [message["role"] for message in messages]

@@ -1,4 +1,4 @@
-"""A PostgreSQL that freezes, is away or is wrongly addressed: callers get an answer, and operators a sentence."""
+"""PostgreSQL is frozen, away or at a wrong address: callers get an answer, and operators a clear message."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ from tests.support.upstream import upstream
 
 pytestmark = pytest.mark.long
 _GUARD_SECONDS = 20
-"""Ten times what a caller may wait."""
+"""Ten times as long as a caller may wait."""
 
 
 @contextmanager
 def frozen() -> Iterator[None]:
-    """Every process of the PostgreSQL server, stopped as by SIGSTOP: it acknowledges bytes and answers none."""
+    """Stop every process of the PostgreSQL server with SIGSTOP: it acknowledges bytes and answers none."""
     folder = postgres.folder()
     main = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
     processes = [main, *main.children(recursive=True)]
@@ -41,7 +41,7 @@ def frozen() -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-async def test_a_frozen_database_costs_a_caller_two_seconds_and_is_shown(
+async def test_a_frozen_database_delays_callers_by_two_seconds_and_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -62,17 +62,17 @@ async def test_a_frozen_database_costs_a_caller_two_seconds_and_is_shown(
             assert {reply.status for reply in refused} == {503} and took < _GUARD_SECONDS
             assert all(int(reply.headers["retry-after"]) > 0 for reply in refused)
             assert (ready.status, ready.json()["database"], ready.json()["stores"]) == (503, "down", {"main": "down"})
-            assert endpoint.status == 200, "what needs no database is still answered"
+            assert endpoint.status == 200, "a request that needs no database must still be answered"
             for _ in range(100):
                 if (await served.get("/ready")).status == 200:
                     break
                 await asyncio.sleep(0.1)
             assert (await ann.say(number, "again")).status == 200
             told = [record.getMessage() for record in caplog.records if record.name == "dialgraph.storage.outage"]
-    assert told.count("the database does not answer") == 1 and told.count("the database answers again") == 1
+    assert told.count("the database did not answer") == 1 and told.count("the database answered again") == 1
 
 
-async def test_a_start_without_the_database_waits_and_says_so_in_one_sentence(tmp_path: Path) -> None:
+async def test_a_start_without_the_database_waits_with_one_clear_message(tmp_path: Path) -> None:
     url = postgres.new_database()
     with frozen():
         async with serve_command(tmp_path, DIALGRAPH_DATABASE_URL=url) as process:
@@ -86,7 +86,7 @@ async def test_a_start_without_the_database_waits_and_says_so_in_one_sentence(tm
     assert "as soon as it answers" in refused and "secret" not in refused
 
 
-async def test_a_server_that_waited_starts_when_the_database_is_back(tmp_path: Path) -> None:
+async def test_a_waiting_server_starts_when_the_database_answers_again(tmp_path: Path) -> None:
     url = postgres.new_database()
     async with asyncio.timeout(100):
         with frozen():
@@ -100,7 +100,7 @@ async def test_a_server_that_waited_starts_when_the_database_is_back(tmp_path: P
             await starting.__aexit__(None, None, None)
 
 
-async def test_a_wrong_database_is_one_line(tmp_path: Path) -> None:
+async def test_a_wrong_database_address_stops_the_start_with_one_line(tmp_path: Path) -> None:
     address = urlsplit(postgres.new_database())
     wrong = [
         address._replace(path="/no_such_database").geturl(),
@@ -116,7 +116,7 @@ async def test_a_wrong_database_is_one_line(tmp_path: Path) -> None:
         assert "secret" not in lines[0]
 
 
-async def test_the_mode_none_is_refused_where_the_database_holds_keys(tmp_path: Path) -> None:
+async def test_auth_none_is_refused_if_the_database_holds_keys(tmp_path: Path) -> None:
     url = postgres.new_database()
     async with serving(tmp_path / "first", database_url=url) as served:
         ann = await somebody(served)

@@ -1,4 +1,4 @@
-"""Forty goodbyes and forty traps, in two languages."""
+"""Forty goodbyes and forty traps (similar sentences that are not goodbyes), in English and Chinese."""
 
 import time
 
@@ -93,25 +93,25 @@ Okay.
 """.strip().splitlines()
 
 
-def test_there_are_forty_of_each() -> None:
+def test_there_are_forty_goodbyes_and_forty_traps() -> None:
     assert len(PHRASES) == len(set(PHRASES)) == 40
     assert len(TRAPS) == len(set(TRAPS)) == 40
 
 
 @pytest.mark.parametrize("text", PHRASES)
-def test_a_goodbye_is_one(text: str) -> None:
+def test_a_goodbye_is_recognised(text: str) -> None:
     assert is_goodbye(text)
 
 
 @pytest.mark.parametrize("text", TRAPS)
-def test_a_trap_is_none(text: str) -> None:
+def test_a_similar_sentence_is_not_a_goodbye(text: str) -> None:
     assert not is_goodbye(text)
 
 
 @pytest.mark.parametrize(
     "text", ["谢谢你" * 60 + "请问几点", "thank you thank you " * 9 + "when", "ok bye " * 5000, "好" * 199 + "吃"]
 )
-def test_no_utterance_takes_long(text: str) -> None:
+def test_a_very_long_text_is_checked_quickly(text: str) -> None:
     began = time.process_time()
     assert not is_goodbye(text)
     assert time.process_time() - began < 5

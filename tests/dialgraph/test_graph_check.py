@@ -1,4 +1,4 @@
-"""Every mistake that a graph can have, and the sentence that reports it."""
+"""Every mistake that a graph can have, and the message that reports it."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ from dialgraph.turn.node import State, Turn, Update, node
 
 @node()  # type: ignore[arg-type]  # the mistake under test
 def blocks(state: State, turn: Turn) -> Update:
-    """Is not async."""
+    """Do nothing, and not as a coroutine."""
     return None
 
 
 @node(writes=("note", "route"), routes=("yes", "no"))
 async def decide(state: State, turn: Turn) -> Update:
-    """Chooses."""
+    """Choose a route."""
     return {"note": "", "route": "yes"}
 
 
 @node(writes="note")
 async def take_note(state: State, turn: Turn) -> Update:
-    """Writes a note."""
+    """Write a note."""
     return {"note": "x"}
 
 
 @node(reads="note")
 async def read_note(state: State, turn: Turn) -> Update:
-    """Reads the note."""
+    """Read the note."""
     return None
 
 
@@ -38,7 +38,7 @@ OWN = [blocks, decide, take_note, read_note]
 
 
 def compiled(*steps: Step) -> Any:
-    """The graph of these steps."""
+    """Compile a graph of these steps."""
     return compile_graph(Graph(name="g", steps=steps), OWN)
 
 
@@ -46,7 +46,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
     (
         "unknown node",
         (Step("retreive"),),
-        "graph 'g', step 'retreive': no node 'retreive'. Did you mean 'retrieve'? Accepted: 'acknowledge', ",
+        "graph 'g', step 'retreive': unknown node 'retreive'. Did you mean 'retrieve'? Accepted: 'acknowledge', ",
     ),
     (
         "unknown option",
@@ -67,54 +67,54 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
     (
         "unknown template",
         (Step("rewrite_messages", options={"template": "nope"}),),
-        "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, no template"
-        " 'nope'. Accepted: 'collect', 'receptionist', 'with_context', or a template's text.",
+        "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, unknown"
+        " template 'nope'. Accepted: 'collect', 'receptionist', 'with_context', or the text of a template.",
     ),
     (
         "broken template",
         (Step("rewrite_messages", options={"template": "{{ oh"}),),
         "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, the template"
-        " cannot be read: ",
+        " is not valid: ",
     ),
     (
         "a node that is not async",
         (Step("blocks"),),
-        "graph 'g', step 'blocks': node 'blocks' is not `async def`. A node that blocks would stop every other call.",
+        "graph 'g', step 'blocks': node 'blocks' is not `async def`. A blocking node would stop every other call.",
     ),
     (
-        "a target that is no step",
+        "a target that is not a step",
         (Step("call_model", then="call_modell"),),
-        "graph 'g', step 'call_model': 'call_modell' is no step. Did you mean 'call_model'?"
+        "graph 'g', step 'call_model': 'call_modell' is not a step. Did you mean 'call_model'?"
         " Accepted: 'call_model', 'END'.",
     ),
     (
-        "two steps of one name",
+        "two steps with one name",
         (Step("call_model"), Step("call_model")),
-        "graph 'g', step 'call_model': 2 steps have this name. Give each a `name` of its own.",
+        "graph 'g', step 'call_model': 2 steps have this name. Give each step a different `name`.",
     ),
     (
-        "a step named as the end",
+        "a step with the name of the end",
         (Step("call_model", name="END"),),
-        "graph 'g', step 'END': this word stands for the end of the graph. Give the step another `name`.",
+        "graph 'g', step 'END': this name is reserved for the end of the graph. Give the step another `name`.",
     ),
     (
-        "a step nothing leads to",
+        "a step that nothing leads to",
         (Step("call_model", then=END), Step("hangup")),
-        "graph 'g', step 'hangup': nothing leads to it. Name it in the `then` of a step that is reached.",
+        "graph 'g', step 'hangup': no path leads to this step. Add it to the `then` of a step that can be reached.",
     ),
     (
-        "no way to END",
+        "no path to END",
         (Step("call_model", name="a", then="b"), Step("call_model", name="b", then="a")),
-        "graph 'g', step 'a': no way leads from it to END. Give a step behind it `then=END`.",
+        "graph 'g', step 'a': no path leads from this step to END. Give a later step `then=END`.",
     ),
     (
-        "a key read that no path writes",
+        "a key that is read but never written",
         (Step("read_note"),),
         "graph 'g', step 'read_note': node 'read_note' reads 'note', which no step before it writes."
         " Nodes that write it: 'decide', 'take_note'.",
     ),
     (
-        "a key written only behind the reader",
+        "a key that is written only after it is read",
         (Step("read_note"), Step("take_note")),
         "graph 'g', step 'read_note': node 'read_note' reads 'note', which no step before it writes.",
     ),
@@ -126,32 +126,32 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
             Step("take_note", name="two", then="join"),
             Step("call_model", name="join", waits=True),
         ),
-        "graph 'g', steps 'one' and 'two' run at the same time and both write 'note'. Run one behind the other.",
+        "graph 'g', steps 'one' and 'two' run at the same time and both write 'note'. Run one after the other.",
     ),
     (
         "a `waits` that cannot be met",
         (Step("acknowledge"), Step("call_model", waits=True)),
-        "graph 'g', step 'call_model': waits, but no two branches meet there. Lead two steps to it, or drop `waits`.",
+        "graph 'g', step 'call_model': waits, but no two branches meet here. Lead two steps to it, or remove `waits`.",
     ),
     (
         "retry on a step that speaks",
         (Step("call_model", retry=1),),
-        "graph 'g', step 'call_model': retry on node 'call_model', which speaks: the caller would hear words twice."
-        " Accepted: 0.",
+        "graph 'g', step 'call_model': node 'call_model' speaks, so a retry could repeat words to the caller."
+        " Accepted: retry=0.",
     ),
     (
         "on_timeout without a time",
         (Step("retrieve", on_timeout="call_model"), Step("call_model")),
-        "graph 'g', step 'retrieve': on_timeout needs timeout_ms, the time after which it is taken.",
+        "graph 'g', step 'retrieve': on_timeout needs timeout_ms, the time limit of the step.",
     ),
     (
-        "a table behind a node that chooses nothing",
+        "a table after a node that writes no route",
         (Step("retrieve", then={"a": "call_model"}), Step("call_model")),
         "graph 'g', step 'retrieve': `then` is a table, but node 'retrieve' writes no route."
-        " Accepted: one step, or several.",
+        " Accepted: one or more steps.",
     ),
     (
-        "a table without an entry that the node can choose",
+        "a table that lacks a route of its node",
         (Step("decide", then={"yes": "call_model"}), Step("call_model")),
         "graph 'g', step 'decide': `then` has no entry for 'no', which node 'decide' can choose.",
     ),
@@ -161,23 +161,23 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "graph 'g', step 'decide': node 'decide' never chooses 'maybe'. Accepted: 'yes', 'no'.",
     ),
     (
-        "two entries asked for by one tool",
+        "two entries with one tool",
         (
             Step("call_model", then={"answered": END, "a": "bye", "b": "farewell"}),
             Step("hangup", name="bye", then=END),
             Step("hangup", name="farewell"),
         ),
-        "graph 'g', step 'call_model': the entries 'a' and 'b' are asked for by one tool, 'hangup'. Name another.",
+        "graph 'g', step 'call_model': the entries 'a' and 'b' use the same tool 'hangup'. Give one another `tool`.",
     ),
     (
-        "a name that LangGraph has for itself",
+        "a name that LangGraph reserves",
         (Step("call_model", name="a:b"),),
-        "graph 'g', step 'a:b': a name has letters, digits, `_` and `-`, and begins with a letter.",
+        "graph 'g', step 'a:b': a name may have only letters, digits, `_` and `-`, and must begin with a letter.",
     ),
     (
         "the name of the last compiled step",
         (Step("call_model", name="end_turn"),),
-        "graph 'g', step 'end_turn': this word stands for the end of the graph. Give the step another `name`.",
+        "graph 'g', step 'end_turn': this name is reserved for the end of the graph. Give the step another `name`.",
     ),
     (
         "branches that meet without waiting",
@@ -188,7 +188,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
             Step("rewrite_messages", name="three", then="join"),
             Step("call_model", name="join"),
         ),
-        "graph 'g', step 'join': branches meet there, and it would run once for each. Set `waits=True`.",
+        "graph 'g', step 'join': branches meet at this step, so it would run once for each. Set `waits=True`.",
     ),
     (
         "a step that waits for one that waits",
@@ -201,7 +201,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
             Step("acknowledge", name="y", then="w"),
             Step("call_model", name="w", waits=True),
         ),
-        "graph 'g', step 'w': waits for 'wx', which waits itself. Let all branches meet in one step.",
+        "graph 'g', step 'w': waits for 'wx', which also waits. Let all branches meet in one step.",
     ),
     (
         "parallel steps that both speak",
@@ -213,7 +213,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "graph 'g', steps 'one' and 'two' run at the same time and both speak: the caller would hear them mixed.",
     ),
     (
-        "parallel writers behind a shared step",
+        "parallel writers after a shared step",
         (
             Step("acknowledge", name="f", then=("a", "b")),
             Step("acknowledge", name="a", then=("a2", "m")),
@@ -221,7 +221,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
             Step("take_note", name="b", then="m"),
             Step("call_model", name="m", waits=True),
         ),
-        "graph 'g', steps 'a2' and 'b' run at the same time and both write 'note'. Run one behind the other.",
+        "graph 'g', steps 'a2' and 'b' run at the same time and both write 'note'. Run one after the other.",
     ),
     (
         "a key that only a later round of a loop writes",
@@ -229,21 +229,21 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "graph 'g', step 'read_note': node 'read_note' reads 'note', which no step before it writes.",
     ),
     (
-        "errors that lead to themselves",
+        "an on_error that leads back to its step",
         (Step("retrieve", on_error="retrieve"), Step("call_model")),
-        "graph 'g', step 'retrieve': its on_error leads back to itself, for ever. Lead it to another step.",
+        "graph 'g', step 'retrieve': its on_error leads back to itself in an endless loop. Lead it to another step.",
     ),
 ]
 
 
 @pytest.mark.parametrize(("steps", "sentence"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
-def test_each_mistake_is_one_sentence(steps: tuple[Step, ...], sentence: str) -> None:
+def test_each_mistake_is_reported_in_one_sentence(steps: tuple[Step, ...], sentence: str) -> None:
     with pytest.raises(GraphError) as refused:
         compiled(*steps)
     assert any(line.startswith(sentence) for line in str(refused.value).splitlines()), str(refused.value)
 
 
-def test_all_mistakes_are_reported_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     with pytest.raises(GraphError) as refused:
         compiled(Step("retrieve", options={"topk": 1}), Step("call_model", retry=2))
     assert len(str(refused.value).splitlines()) == 2
@@ -261,13 +261,13 @@ def test_all_mistakes_are_reported_at_once() -> None:
             Step("call_model"),
         ),
         (Step("decide", name="loop", then={"yes": "loop", "no": END}),),
-        (  # a loop over a join
+        (  # a loop around a join
             Step("acknowledge", name="f", then=("a", "b")),
             Step("take_note", name="a", then="join"),
             Step("retrieve", name="b", then="join"),
             Step("decide", name="join", waits=True, then={"yes": "f", "no": END}),
         ),
-        (  # two joins behind each other, in a loop
+        (  # two joins in a row, in a loop
             Step("acknowledge", name="a", then=("b", "c")),
             Step("retrieve", name="b", then="j"),
             Step("acknowledge", name="c", then="j"),
@@ -283,5 +283,5 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ),
     ],
 )
-def test_a_right_graph_compiles(steps: tuple[Step, ...]) -> None:
+def test_a_valid_graph_compiles(steps: tuple[Step, ...]) -> None:
     assert compiled(*steps).name == "g"

@@ -1,4 +1,4 @@
-"""Steps as they run: routes, deadlines, retries, branches, late sound, and the same events from both sinks."""
+"""Steps at run time: routes, deadlines, retries, branches, late sound, and the same events in Studio."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,39 +26,39 @@ OPENED: list[OpenServices] = []
 
 @pytest.fixture(autouse=True)
 async def closed() -> AsyncIterator[None]:
-    """What a turn of a test opened is closed again."""
+    """Close what the turns of a test opened."""
     yield
     while OPENED:
         await OPENED.pop().aclose()
 
 
 def turn(tmp_path: Path, question: str = "hi", **fields: Any) -> Turn:
-    """A turn with the embedded services."""
+    """Return a turn with the embedded services."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     OPENED.append(services)
     return Turn(services, TurnRequest([{"role": "user", "content": question}], **fields))
 
 
 async def events_of(graph: CompiledGraph, one: Turn) -> list[Event]:
-    """All of them."""
+    """Run the turn and return all of its events."""
     return [event async for event in run_turn(graph, one)]
 
 
 def words_of(events: list[Event]) -> str:
-    """What the caller hears."""
+    """Return the words that the caller hears."""
     return "".join(event.text for event in events if isinstance(event, Say | Filler))
 
 
 def compiled(*steps: Step, nodes: list[Node]) -> CompiledGraph:
-    """The graph of these steps."""
+    """Compile a graph of these steps."""
     return compile_graph(Graph(name="g", steps=steps), nodes)
 
 
 def speaker(name: str, words: str) -> Node:
-    """A node that says its words."""
+    """Return a node that says these words."""
 
     async def function(state: State, turn: Turn) -> Update:
-        """Speaks."""
+        """Say the words."""
         await turn.say(words)
         return None
 
@@ -68,14 +68,14 @@ def speaker(name: str, words: str) -> Node:
 
 @node()
 async def slow(state: State, turn: Turn) -> Update:
-    """Takes too long."""
+    """Take too long."""
     await asyncio.sleep(5)
     return None
 
 
 @node(speaks=True)
 async def slow_speaker(state: State, turn: Turn) -> Update:
-    """Speaks, then takes too long."""
+    """Speak, then take too long."""
     await turn.say("Your balance is ")
     await asyncio.sleep(5)
     return None
@@ -83,14 +83,14 @@ async def slow_speaker(state: State, turn: Turn) -> Update:
 
 @node(speaks=True)
 async def failing_speaker(state: State, turn: Turn) -> Update:
-    """Speaks, then fails."""
+    """Speak, then fail."""
     await turn.say("Your balance is ")
     raise ValueError("no")
 
 
 @node()
 async def failing(state: State, turn: Turn) -> Update:
-    """Fails."""
+    """Fail."""
     raise ValueError("no")
 
 
@@ -98,7 +98,7 @@ SORRY = speaker("sorry", "Sorry.")
 DONE = speaker("done_well", "Done.")
 
 
-async def test_a_deadline_takes_its_edge(tmp_path: Path) -> None:
+async def test_a_missed_deadline_leads_to_the_on_timeout_step(tmp_path: Path) -> None:
     graph = compiled(
         Step("slow", timeout_ms=20, on_timeout="sorry", then="done_well"), Step("done_well", then=END), Step("sorry"),
         nodes=[slow, SORRY, DONE],
@@ -111,18 +111,18 @@ async def test_a_deadline_takes_its_edge(tmp_path: Path) -> None:
     ]
 
 
-async def test_a_deadline_without_an_edge_fails_the_turn_and_names_the_step(tmp_path: Path) -> None:
-    with pytest.raises(StepTimeoutError, match="The step 'slow' took too long."):
+async def test_a_missed_deadline_without_on_timeout_names_the_step(tmp_path: Path) -> None:
+    with pytest.raises(StepTimeoutError, match="The step 'slow' exceeded its time limit."):
         await events_of(compiled(Step("slow", timeout_ms=20), nodes=[slow]), turn(tmp_path))
 
 
-async def test_an_error_takes_its_edge(tmp_path: Path) -> None:
+async def test_an_error_leads_to_the_on_error_step(tmp_path: Path) -> None:
     graph = compiled(Step("failing", on_error="sorry", then=END), Step("sorry"), nodes=[failing, SORRY])
     assert words_of(await events_of(graph, turn(tmp_path))) == "Sorry."
 
 
 @pytest.mark.parametrize("step", ["slow_speaker", "failing_speaker"])
-async def test_what_was_spoken_is_never_said_again_by_an_edge(tmp_path: Path, step: str) -> None:
+async def test_a_step_that_spoke_leads_to_no_error_step(tmp_path: Path, step: str) -> None:
     again = speaker("again", "Your balance is 12.")
     graph = compiled(
         Step(step, timeout_ms=30, on_timeout="again", on_error="again", then=END), Step("again"),
@@ -140,7 +140,7 @@ async def test_a_step_that_does_not_speak_is_retried(tmp_path: Path) -> None:
 
     @node(writes="note")
     async def flaky(state: State, turn: Turn) -> Update:
-        """Fails twice."""
+        """Fail twice, then write a note."""
         nonlocal tries
         tries += 1
         if tries < 3:
@@ -155,10 +155,10 @@ async def test_a_step_that_does_not_speak_is_retried(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("route", "words"), [("left", "Left."), ("right", "Right.")])
-async def test_a_table_leads_where_the_node_says(tmp_path: Path, route: str, words: str) -> None:
+async def test_a_table_follows_the_route_of_the_node(tmp_path: Path, route: str, words: str) -> None:
     @node(writes="route")
     async def decide(state: State, turn: Turn) -> Update:
-        """Chooses."""
+        """Choose the route."""
         return {"route": route}
 
     graph = compiled(
@@ -168,21 +168,21 @@ async def test_a_table_leads_where_the_node_says(tmp_path: Path, route: str, wor
     assert words_of(await events_of(graph, turn(tmp_path))) == words
 
 
-async def test_a_route_that_the_table_lacks_is_named(tmp_path: Path) -> None:
+async def test_an_unknown_route_is_an_error_that_names_it(tmp_path: Path) -> None:
     @node(writes="route")
     async def decide(state: State, turn: Turn) -> Update:
-        """Chooses wrongly."""
+        """Choose a route that the table lacks."""
         return {"route": "up"}
 
     graph = compiled(Step("decide", then={"left": END, "right": END}), nodes=[decide])
-    with pytest.raises(GraphError, match="step 'decide': chose the route 'up'. Accepted: 'left', 'right'."):
+    with pytest.raises(GraphError, match="step 'decide': unknown route 'up'. Accepted: 'left', 'right'."):
         await events_of(graph, turn(tmp_path))
 
 
-async def test_an_undeclared_key_is_named(tmp_path: Path) -> None:
+async def test_an_undeclared_key_is_an_error_that_names_it(tmp_path: Path) -> None:
     @node(writes="note")
     async def sloppy(state: State, turn: Turn) -> Update:
-        """Writes what it does not declare."""
+        """Write a key that is not declared."""
         return {"memo": 1}
 
     with pytest.raises(GraphError, match="node 'sloppy' wrote 'memo', which it does not declare. Accepted: 'note'."):
@@ -190,12 +190,10 @@ async def test_an_undeclared_key_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 3), (3, 1)])
-async def test_branches_that_meet_are_waited_for_and_the_step_runs_once(
-    tmp_path: Path, lengths: tuple[int, int]
-) -> None:
+async def test_a_step_waits_for_all_branches_and_runs_once(tmp_path: Path, lengths: tuple[int, int]) -> None:
     @node()
     async def quiet(state: State, turn: Turn) -> Update:
-        """Does nothing."""
+        """Do nothing."""
         return None
 
     steps = [Step("quiet", name="fork", then=("a1", "b1"))]
@@ -210,7 +208,7 @@ async def test_branches_that_meet_are_waited_for_and_the_step_runs_once(
 async def test_a_branch_that_ends_early_does_not_end_the_turn(tmp_path: Path) -> None:
     @node()
     async def quiet(state: State, turn: Turn) -> Update:
-        """Does nothing."""
+        """Do nothing."""
         return None
 
     graph = compiled(
@@ -225,11 +223,11 @@ async def test_a_branch_that_ends_early_does_not_end_the_turn(tmp_path: Path) ->
     assert words_of(events) == "Done."
 
 
-async def test_an_acknowledgement_is_said_only_when_it_is_needed(tmp_path: Path) -> None:
+async def test_an_acknowledgement_is_said_only_if_the_answer_is_late(tmp_path: Path) -> None:
     def graph(after_ms: int, pause: float) -> CompiledGraph:
         @node()
         async def look_up(state: State, turn: Turn) -> Update:
-            """Takes a while."""
+            """Take a while."""
             await asyncio.sleep(pause)
             return None
 
@@ -238,12 +236,12 @@ async def test_an_acknowledgement_is_said_only_when_it_is_needed(tmp_path: Path)
 
     assert words_of(await events_of(graph(10, 0.1), turn(tmp_path))) == "One moment. Done."
     assert words_of(await events_of(graph(200, 0.01), turn(tmp_path))) == "Done."
-    # Armed, but the turn ends without a word before it is due: the timer ends with the turn.
+    # The turn ends without a word before the acknowledgement is due: its timer ends with the turn.
     silent = compiled(Step("acknowledge", options={"after_ms": 50}), nodes=[])
     assert words_of(await events_of(silent, turn(tmp_path))) == ""
 
 
-async def test_all_late_sound_arrives_before_the_end(tmp_path: Path) -> None:
+async def test_late_sound_arrives_before_the_turn_ends(tmp_path: Path) -> None:
     said = speaker("three", "One. Two. Three.")
     graph = compiled(Step("emit_audio", options={"real_time": False}), Step("three"), nodes=[said])
     events = await events_of(graph, turn(tmp_path))
@@ -263,7 +261,7 @@ async def test_all_late_sound_arrives_before_the_end(tmp_path: Path) -> None:
         (graphs.audio.graph, "Is there a gym?"),
     ],
 )
-async def test_both_sinks_hear_the_same(
+async def test_studio_gets_the_same_events_as_a_server(
     tmp_path: Path, graph: CompiledGraph, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
@@ -289,7 +287,7 @@ async def test_both_sinks_hear_the_same(
 
 
 def _lasting(event: Any) -> dict[str, Any]:
-    """Without what differs from run to run: times and ids."""
+    """Return the event without its id and times, which differ from run to run."""
     return {key: value for key, value in event.items() if key not in ("id", "started_ms", "ended_ms")}
 
 
@@ -310,7 +308,7 @@ async def test_a_graph_is_drawn_with_its_exact_edges() -> None:
     assert "zh" in metadata["options"]["say"]
 
 
-async def test_a_thread_of_studio_remembers_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_studio_uses_the_earlier_messages_of_its_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
     history = [
         {"role": "user", "content": "When is breakfast?"},
@@ -322,10 +320,10 @@ async def test_a_thread_of_studio_remembers_what_was_said(tmp_path: Path, monkey
     assert set(result) == {"messages"}
 
 
-async def test_a_talker_that_does_not_say_so_is_not_tried_again(tmp_path: Path) -> None:
+async def test_a_node_that_spoke_without_declaring_it_is_not_retried(tmp_path: Path) -> None:
     @node()
     async def secret_talker(state: State, turn: Turn) -> Update:
-        """Speaks without declaring it, and fails."""
+        """Speak without declaring it, then fail."""
         await turn.say("Your balance is ")
         raise ValueError("no")
 
@@ -336,12 +334,12 @@ async def test_a_talker_that_does_not_say_so_is_not_tried_again(tmp_path: Path) 
     assert words_of(heard) == "Your balance is "
 
 
-async def test_a_nodes_own_timeout_is_an_error_like_any_other(tmp_path: Path) -> None:
+async def test_a_timeout_inside_a_node_is_handled_as_an_error(tmp_path: Path) -> None:
     tries = 0
 
     @node()
     async def times_out(state: State, turn: Turn) -> Update:
-        """Has a deadline of its own."""
+        """Raise a timeout of its own."""
         nonlocal tries
         tries += 1
         raise TimeoutError
@@ -351,10 +349,10 @@ async def test_a_nodes_own_timeout_is_an_error_like_any_other(tmp_path: Path) ->
     assert tries == 3
 
 
-async def test_an_acknowledgement_is_no_goodbye(tmp_path: Path) -> None:
+async def test_an_acknowledgement_does_not_replace_the_goodbye(tmp_path: Path) -> None:
     @node()
     async def look_up(state: State, turn: Turn) -> Update:
-        """Takes a while."""
+        """Take a while."""
         await asyncio.sleep(0.05)
         return None
 
@@ -363,12 +361,12 @@ async def test_an_acknowledgement_is_no_goodbye(tmp_path: Path) -> None:
     assert words_of(await events_of(graph, turn(tmp_path))) == "One moment. Bye."
 
 
-async def test_closing_is_finished_even_if_the_reader_leaves_meanwhile(tmp_path: Path) -> None:
+async def test_a_run_that_is_stopped_still_finishes_closing(tmp_path: Path) -> None:
     closing, closed = asyncio.Event(), asyncio.Event()
 
     @node()
     async def opens(state: State, turn: Turn) -> Update:
-        """Opens what takes a while to close."""
+        """Open something that takes a while to close."""
 
         async def close() -> None:
             closing.set()
@@ -384,26 +382,26 @@ async def test_closing_is_finished_even_if_the_reader_leaves_meanwhile(tmp_path:
     assert closed.is_set()
 
 
-async def test_a_turn_that_is_stopped_before_it_began_ends(tmp_path: Path) -> None:
+async def test_a_turn_stopped_before_its_start_ends_as_failed(tmp_path: Path) -> None:
     async with running(compiled(Step("done_well"), nodes=[DONE]), turn(tmp_path)) as run:
         run.stop()
         events = [event async for batch in run.subscribe() for event in batch]
         assert [type(event) for event in events] == [Failed]
 
 
-async def test_what_one_turn_found_is_not_in_the_next_turn_of_a_thread(tmp_path: Path) -> None:
+async def test_a_turn_does_not_see_the_state_of_an_earlier_turn(tmp_path: Path) -> None:
     from langgraph.checkpoint.memory import InMemorySaver
 
     seen: list[object] = []
 
     @node(writes="note")
     async def first_time(state: State, turn: Turn) -> Update:
-        """Writes only when it is asked to."""
+        """Write only if the question asks for it."""
         return {"note": "old"} if turn.question == "write" else None
 
     @node(reads="note")
     async def look(state: State, turn: Turn) -> Update:
-        """Sees what is there."""
+        """Record the note that is in the state."""
         seen.append(dict(state).get("note"))
         return None
 
@@ -432,7 +430,7 @@ async def test_a_voice_that_fails_ends_the_turn_with_its_error(tmp_path: Path, s
             pass
 
     one = turn(tmp_path)
-    one.services._voices["main"] = Broken()  # type: ignore[attr-defined]  # a fake at the edge: the engine
+    one.services._voices["main"] = Broken()  # type: ignore[attr-defined]  # a fake engine
     talks = speaker("talks", "Hello there. " * sentences)
     with pytest.raises(ValueError, match="no voice"):
         await asyncio.wait_for(events_of(compiled(Step("emit_audio"), Step("talks"), nodes=[talks]), one), 5)

@@ -1,4 +1,4 @@
-"""A graph is the same value from Python, YAML and JSON, and its text is stable to the byte."""
+"""A graph is the same value in Python, YAML and JSON, and its text is stable to the byte."""
 
 import json
 
@@ -30,7 +30,7 @@ RICH = Graph(
 
 
 @pytest.mark.parametrize("spec", [*SHIPPED, RICH], ids=lambda spec: spec.name)
-def test_round_trips_are_equal_and_byte_stable(spec: Graph) -> None:
+def test_a_graph_survives_a_round_trip_byte_for_byte(spec: Graph) -> None:
     assert Graph.read(spec.to_yaml()) == spec
     assert Graph.read(spec.to_json()) == spec
     assert Graph.read(spec.to_yaml()).to_yaml() == spec.to_yaml()
@@ -38,15 +38,15 @@ def test_round_trips_are_equal_and_byte_stable(spec: Graph) -> None:
     assert Graph.from_data(json.loads(spec.to_json())) == spec
 
 
-def test_tuples_in_options_equal_the_lists_that_yaml_knows() -> None:
+def test_tuples_in_options_equal_lists() -> None:
     assert Step("acknowledge", options={"say": ("a ", "b ")}) == Step("acknowledge", options={"say": ["a ", "b "]})
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("steps: [", "The graph is not YAML"),
-        ("- a list", "The graph cannot be read"),
+        ("steps: [", "The graph is not valid YAML"),
+        ("- a list", "The graph is not valid"),
         ("name: x\nsteps: []", "steps"),
         ("name: Not A Name\nsteps: [{node: call_model}]", "name"),
         ("name: x\nsteps: [{node: call_model, module: os}]", "steps.0.module: Extra inputs are not permitted"),
@@ -55,13 +55,13 @@ def test_tuples_in_options_equal_the_lists_that_yaml_knows() -> None:
         ("name: x\nsteps: [{}]", "steps.0"),
     ],
 )
-def test_what_is_no_graph_is_refused_with_the_place(text: str, message: str) -> None:
+def test_an_invalid_graph_is_refused_with_the_place_of_the_mistake(text: str, message: str) -> None:
     with pytest.raises(GraphError, match="The graph") as refused:
         Graph.read(text)
     assert message in str(refused.value)
 
 
-def test_options_that_are_no_json_are_refused() -> None:
+def test_options_that_are_not_json_are_refused() -> None:
     with pytest.raises(ValueError, match="options must be JSON data"):
         Step("call_model", options={"model": object()})
 

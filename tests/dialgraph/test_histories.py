@@ -1,4 +1,4 @@
-"""Histories as hosts and interruptions leave them, and what goes upstream: accepted by every provider."""
+"""Histories, as hosts and interruptions leave them, are sent upstream in a form that every provider accepts."""
 
 import timeit
 from pathlib import Path
@@ -52,7 +52,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user("你好"), assistant("您好。")],
         [user("你好"), assistant("您好。"), user("（来电者在等待）")],
     ),
-    "to be gone on with": ([user(), assistant(prefix=True)], [user(), assistant(prefix=True)]),
+    "an answer to be continued": ([user(), assistant(prefix=True)], [user(), assistant(prefix=True)]),
     "two system messages": (
         [SYSTEM, {"role": "developer", "content": "Be kind."}, user()],
         [{"role": "system", "content": "Be brief.\n\nBe kind."}, user()],
@@ -80,7 +80,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), assistant(), user()],
     ),
     "a call and its result": ([user(), CALLED, result(), user()], [user(), CALLED, NAMED, CUT, user()]),
-    "a result that was spoken of": (
+    "a result and the answer to it": (
         [user(), CALLED, result(), assistant(), user()],
         [user(), CALLED, NAMED, assistant(), user()],
     ),
@@ -92,7 +92,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), CALLED],
         [user(), CALLED, LOST],
     ),
-    "a result of no call": ([user(), result("zzzzzzzzz"), user("b")], [user("hi\nb")]),
+    "a result without a call": ([user(), result("zzzzzzzzz"), user("b")], [user("hi\nb")]),
     "a result that comes later": (
         [user("a"), CALLED, user("b"), result()],
         [user("a"), CALLED, NAMED, CUT, user("b")],
@@ -121,7 +121,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), assistant("", tool_calls=[made(arguments='{"a":')]), result()],
         [user(), CALLED, NAMED],
     ),
-    "a call of the form before tools": (
+    "a call in the legacy form": (
         [user(), assistant(None, function_call=LEGACY), {"role": "function", "name": "f", "content": "x"}],
         [user(), assistant("", tool_calls=[made("legacy001")]), result("legacy001", "x", name="f")],
     ),
@@ -130,8 +130,8 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), assistant("", tool_calls=[made()], function_call=LEGACY), result()],
         [user(), CALLED, NAMED],
     ),
-    "a call that is no list": ([user(), assistant("", tool_calls=made()), result()], [user(), CALLED, NAMED]),
-    "calls that are none": ([user(), assistant("a", tool_calls="none"), user()], [user(), assistant("a"), user()]),
+    "a call that is not a list": ([user(), assistant("", tool_calls=made()), result()], [user(), CALLED, NAMED]),
+    "calls that are not calls": ([user(), assistant("a", tool_calls="none"), user()], [user(), assistant("a"), user()]),
     "a call without a function": (
         [user(), assistant("a", tool_calls=[{"id": "abcdefg01", "type": "function"}]), user()],
         [user(), assistant("a"), user()],
@@ -140,11 +140,11 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), assistant("", tool_calls=[{"id": "abcdefg01", "name": "f", "arguments": "{}"}]), result()],
         [user(), CALLED, NAMED],
     ),
-    "arguments that are no object": (
+    "arguments that are not an object": (
         [user(), assistant("", tool_calls=[made(arguments="[1]")]), result()],
         [user(), CALLED, NAMED],
     ),
-    "one id for two calls of two answers": (
+    "one id for the calls of two answers": (
         [user(), CALLED, user("a"), CALLED, result(content="B")],
         [user(), CALLED, LOST, CUT, user("a"), CALLED, result(content="B", name="f")],
     ),
@@ -156,7 +156,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), CALLED, result(content="pending"), result(content="21 degrees")],
         [user(), CALLED, result(content="21 degrees", name="f")],
     ),
-    "results by their names": (
+    "results matched by name": (
         [
             user(), assistant(None, function_call=LEGACY),
             assistant(None, function_call={"name": "g", "arguments": "{}"}),
@@ -171,7 +171,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user(), CALLED, result(content=[{"type": "json", "json": {"t": 21}}])],
         [user(), CALLED, result(content='[{"type":"json","json":{"t":21}}]', name="f")],
     ),
-    "words in other places of a part": (
+    "words in other fields of a part": (
         [user([{"type": "text", "content": "a"}, {"type": "text", "text": {"value": "b"}}])],
         [user("a\nb")],
     ),
@@ -181,7 +181,7 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
     ),
     "text in parts": ([user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])], [user("a\nb")]),
     "a refusal": ([user(), assistant(None, refusal="No."), user("b")], [user(), assistant("No."), user("b")]),
-    "what a provider attached": (
+    "fields that a provider attached": (
         [user(), assistant("", tool_calls=[SIGNED]), result()],
         [user(), assistant("", tool_calls=[SIGNED]), NAMED],
     ),
@@ -189,14 +189,14 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-async def test_a_history_reaches_the_model_as_every_provider_accepts_it(history: str, tmp_path: Path) -> None:
+async def test_a_history_is_sent_in_a_form_that_every_provider_accepts(history: str, tmp_path: Path) -> None:
     given, sent = HISTORIES[history]
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         reply = await served.post(CHAT, {"messages": given, "stream": True})
     assert reply.status == 200 and up.bodies[0]["messages"] == sent
 
 
-async def test_an_id_that_not_all_accept_is_changed_everywhere_and_always_in_the_same_way(tmp_path: Path) -> None:
+async def test_an_id_that_some_providers_refuse_is_replaced_consistently(tmp_path: Path) -> None:
     odd = ["call_" + "x" * 60, "a.b c", "", "call_1", None]
     history = [user()]
     for identity in odd:
@@ -209,7 +209,7 @@ async def test_an_id_that_not_all_accept_is_changed_everywhere_and_always_in_the
     assert len(set(ids)) == len(odd)
 
 
-async def test_calls_without_ids_or_with_one_for_two_get_their_own_results(tmp_path: Path) -> None:
+async def test_calls_without_ids_or_with_a_shared_id_get_their_own_results(tmp_path: Path) -> None:
     for identity in ("", None, "same"):
         called = assistant("", tool_calls=[made(identity, "weather"), made(identity, "get_time")])
         history = [user(), called, result(identity or "", "21 degrees"), result(identity or "", "noon")]
@@ -221,16 +221,16 @@ async def test_calls_without_ids_or_with_one_for_two_get_their_own_results(tmp_p
         assert [(one["name"], one["content"]) for one in results] == [("weather", "21 degrees"), ("get_time", "noon")]
 
 
-def test_a_history_of_many_calls_is_paired_in_time_in_proportion_to_its_length() -> None:
+def test_pairing_calls_with_results_takes_linear_time() -> None:
     def took(calls: int) -> float:
         called = assistant("", tool_calls=[made(f"x{number}") for number in range(calls)])
         history = [called, *(result(f"x{number}") for number in range(calls))]
         return min(timeit.repeat(lambda: accepted(history), number=1, repeat=3))
 
-    assert took(4_000) < 40 * took(400), "ten times the calls; the square of it would be a hundred times"
+    assert took(4_000) < 40 * took(400), "ten times the calls; quadratic time would be a hundred times as long"
 
 
-async def test_arguments_that_are_nested_too_deeply_are_a_400(tmp_path: Path) -> None:
+async def test_arguments_nested_too_deeply_are_refused_with_400(tmp_path: Path) -> None:
     deep: Any = {}
     for _ in range(300):
         deep = {"a": deep}
@@ -240,7 +240,7 @@ async def test_arguments_that_are_nested_too_deeply_are_a_400(tmp_path: Path) ->
     assert reply.status == 400 and not up.exchanges
 
 
-async def test_a_provider_that_takes_more_is_sent_more(tmp_path: Path) -> None:
+async def test_a_provider_that_accepts_more_is_sent_more(tmp_path: Path) -> None:
     late = {"role": "developer", "content": "He waits."}
     history = [SYSTEM, user(name="Ann"), assistant("", tool_calls=[made("call_1")]), result("call_1"), late]
     dialect = ("developer", "late_system", "names", "ids")
@@ -252,7 +252,7 @@ async def test_a_provider_that_takes_more_is_sent_more(tmp_path: Path) -> None:
     assert not dialect_of("openai.com.evil.example") and not dialect_of("notapi.openai.com")
 
 
-async def test_a_template_that_takes_one_call_or_no_system_message_gets_that(tmp_path: Path) -> None:
+async def test_a_dialect_can_demand_single_calls_and_no_system_message(tmp_path: Path) -> None:
     two = assistant("", tool_calls=[made("abcdefg01"), made("abcdefg02")])
     history = [SYSTEM, user(), two, result("abcdefg01"), result("abcdefg02")]
     async with upstream() as up:
@@ -288,11 +288,11 @@ MESSAGES = st.lists(
 def test_any_history_becomes_one_that_every_provider_accepts(history: list[Message]) -> None:
     sent = accepted(history)
     assert complaints({"messages": sent, "model": "m"}) == []
-    assert accepted(sent) == sent, "what is accepted stays as it is"
+    assert accepted(sent) == sent, "an accepted history must not change again"
 
 
-def test_every_strict_provider_can_complain() -> None:
-    """The mocks are no paper tigers: each rule refuses something."""
+def test_every_rule_of_the_strict_providers_refuses_something() -> None:
+    """Check that the mocks are strict: each rule refuses something."""
     parts = [{"type": "text", "text": "x"}]
     messages = [
         assistant(None, name="x"), user(""), user("b"), {"role": "developer", "content": parts},
@@ -308,7 +308,7 @@ def test_every_strict_provider_can_complain() -> None:
     assert complaints({"messages": [user(), SYSTEM]}) and complaints({"messages": [SYSTEM]})
 
 
-def test_the_table_of_providers_is_what_the_suite_holds_requests_against() -> None:
+def test_the_table_of_providers_in_the_docs_matches_the_tested_rules() -> None:
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     table = page[page.index("| rule | OpenAI") :].partition("\n\n")[0].splitlines()
     providers = [cell.strip() for cell in table[0].split("|")[2:-1]]

@@ -1,4 +1,4 @@
-"""Words and sentences of two languages."""
+"""Words and sentences in English and Chinese."""
 
 import time
 
@@ -27,12 +27,12 @@ from dialgraph.language.words import in_language, is_chinese, words
         ("", []),
     ],
 )
-def test_sentences(text: str, parts: list[str]) -> None:
+def test_text_is_split_into_sentences(text: str, parts: list[str]) -> None:
     assert sentences(text) == parts
 
 
 @given(st.text(alphabet="Aa1. ?!。？\n”)", max_size=60))
-def test_no_character_is_lost(text: str) -> None:
+def test_splitting_loses_no_character(text: str) -> None:
     assert "".join(sentences(text)) == text
 
 
@@ -50,7 +50,7 @@ def test_no_character_is_lost(text: str) -> None:
         ("  ?! ", []),
     ],
 )
-def test_words(text: str, units: list[str]) -> None:
+def test_text_is_split_into_words(text: str, units: list[str]) -> None:
     assert words(text) == units
 
 
@@ -64,12 +64,12 @@ def test_words(text: str, units: list[str]) -> None:
         ("", False),
     ],
 )
-def test_the_language_of_an_answer(text: str, chinese: bool) -> None:
+def test_the_language_of_a_text_is_recognised(text: str, chinese: bool) -> None:
     assert is_chinese(text) is chinese
 
 
 @pytest.mark.parametrize("text", ["e.g. a " * 5000, "word. then " * 3000, "a" * 50_000, "。" * 20_000])
-def test_no_text_takes_long(text: str) -> None:
+def test_long_texts_are_split_quickly(text: str) -> None:
     began = time.perf_counter()
     assert "".join(sentences(text)) == text
     assert time.perf_counter() - began < 1
@@ -84,5 +84,5 @@ def test_no_text_takes_long(text: str) -> None:
         ({"zh": "你好"}, "hello", "你好"),
     ],
 )
-def test_what_is_said_is_in_the_language_of_who_hears_it(said: str | dict[str, str], heard: str, expected: str) -> None:
+def test_a_phrase_is_chosen_in_the_callers_language(said: str | dict[str, str], heard: str, expected: str) -> None:
     assert in_language(said, heard) == expected

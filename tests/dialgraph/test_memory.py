@@ -1,4 +1,4 @@
-"""Call memory: a flow that asks for a name, a day and a yes, over turns whose host resends nothing but words."""
+"""Call memory: a flow asks for a name, a day and a yes over several turns, and the host resends only words."""
 
 import asyncio
 import sqlite3
@@ -33,12 +33,12 @@ FLOW = Graph(
 
 
 async def say(served: Served, words: str, call: str = "call-1", **headers: str) -> Any:
-    """One turn of a call."""
+    """Send one turn of a call and return the answer."""
     body = {"messages": [{"role": "user", "content": words}], "stream": True}
     return read_stream((await served.post("/booking/chat/completions", body, {"x-call-id": call, **headers})).body)
 
 
-async def test_a_flow_goes_on_where_the_call_stands_also_after_a_restart(tmp_path: Path) -> None:
+async def test_a_flow_continues_after_a_restart_of_the_server(tmp_path: Path) -> None:
     scripts: list[list[Action]] = [
         [*calls("remember", '{"name":"Ann"}')], says("Which day?"),
         [*calls("remember", '{"day":"tomorrow"}')], says("Which date is that?"),
@@ -54,7 +54,9 @@ async def test_a_flow_goes_on_where_the_call_stands_also_after_a_restart(tmp_pat
             assert (await say(served, "the 22nd")).text == "Ann on the 22nd, right?"
             last = await say(served, "yes")
             assert last.text == "Booked. Goodbye!" and [call["name"] for call in last.tool_calls] == ["hangup"]
-            assert (await say(served, "hi", call="call-2")).text == "Your name?", "another call knows nothing"
+            assert (await say(served, "hi", call="call-2")).text == "Your name?", (
+                "another call must start with an empty memory"
+            )
     tool = up.bodies[0]["tools"][0]["function"]
     assert list(tool["parameters"]["properties"]) == ["name", "day", "sure"]
     systems = [body["messages"][0]["content"] for body in up.bodies]
@@ -64,7 +66,7 @@ async def test_a_flow_goes_on_where_the_call_stands_also_after_a_restart(tmp_pat
     assert "cannot be used" not in systems[4] and "Still missing: name, day, sure" in systems[-1]
 
 
-async def test_one_principals_call_is_not_anothers(tmp_path: Path) -> None:
+async def test_two_principals_with_one_call_id_share_no_memory(tmp_path: Path) -> None:
     keys = {"alice": "a" * 32, "bob": "b" * 32}
     scripts = (calls("remember", '{"name":"Ann"}'), says("Which day?"), says("Your name?"))
     async with upstream(*scripts) as up:
@@ -74,16 +76,16 @@ async def test_one_principals_call_is_not_anothers(tmp_path: Path) -> None:
     assert "Ann" not in up.bodies[-1]["messages"][0]["content"]
 
 
-async def test_without_a_call_id_nothing_is_kept(tmp_path: Path) -> None:
+async def test_without_a_call_id_nothing_is_remembered(tmp_path: Path) -> None:
     scripts = (calls("remember", '{"name":"Ann"}'), says("Which day?"), says("Your name?"))
     async with upstream(*scripts) as up, serving(tmp_path, (FLOW, []), models={"main": up.url}) as served:
         for _ in range(2):
             await served.ask("hi", "/booking/chat/completions")
-    assert "- name: Ann" in up.bodies[1]["messages"][0]["content"], "but within a turn it is known"
+    assert "- name: Ann" in up.bodies[1]["messages"][0]["content"], "within one turn the name must be known"
     assert "Ann" not in up.bodies[-1]["messages"][0]["content"]
 
 
-async def test_a_stage_that_a_step_set_comes_before_the_slots(tmp_path: Path) -> None:
+async def test_a_stage_set_by_a_step_wins_over_the_slots(tmp_path: Path) -> None:
     steps = (
         Step("recall", then={"missing": "remember", "confirm": "hangup", "complete": "hangup"}),
         Step("remember", options={"stage": "confirm", "values": {"name": "Ann"}}, then="call_model"),
@@ -101,13 +103,13 @@ KEY = CallKey("p", "e", "c")
 
 @pytest.fixture
 async def table(tmp_path: Path) -> Any:
-    """A table in an empty database."""
+    """Open a table in an empty database."""
     database = Database("sqlite:", tmp_path)
     yield CallMemoryTable(database)
     await database.aclose()
 
 
-async def test_what_has_expired_is_gone_from_the_file(table: CallMemoryTable, tmp_path: Path) -> None:
+async def test_expired_memories_are_deleted_from_the_file(table: CallMemoryTable, tmp_path: Path) -> None:
     await table.save(KEY, Remembered("s", {"name": "SECRET-NAME"}), 0)
     assert await table.load(KEY) == Remembered()
     await table.save(CallKey("p", "e", "other"), Remembered(), 60)
@@ -115,7 +117,7 @@ async def test_what_has_expired_is_gone_from_the_file(table: CallMemoryTable, tm
         assert [row[0] for row in file.execute("SELECT call_id FROM call_memory")] == ["other"]
 
 
-async def test_a_slot_takes_only_what_is_of_its_type() -> None:
+async def test_a_slot_accepts_only_values_of_its_type() -> None:
     kinds: Any = {"t": "text", "n": "number", "d": "date", "y": "yes_no"}
     memory = CallMemory(None, KEY, kinds, 60)
     await memory.keep({"t": 5, "n": "3.5", "d": "2026-02-29", "y": "是", "unknown": 1})
@@ -140,12 +142,12 @@ async def test_many_writers_do_not_lock_each_other_out(tmp_path: Path) -> None:
         await database.aclose()
 
 
-def test_a_memory_that_is_not_declared_is_a_mistake() -> None:
+def test_a_graph_that_uses_memory_must_declare_it() -> None:
     with pytest.raises(GraphError, match="step 'recall': node 'recall' needs a memory"):
         compile_graph(Graph(name="g", steps=(Step("recall", then={"missing": END, "complete": END}),)))
 
 
-def test_a_database_that_cannot_be_is_told_without_its_password(tmp_path: Path) -> None:
+def test_an_invalid_database_url_is_reported_without_its_password(tmp_path: Path) -> None:
     for url, sentence in (
         ("mysql://u:secret@h/d", "no engine for 'mysql'"),
         ("nothing", "no engine for 'nothing'"),
@@ -164,22 +166,22 @@ def test_a_database_that_cannot_be_is_told_without_its_password(tmp_path: Path) 
         ({"complete": END, "name": END}, "`then` has no entry for 'missing'"),
     ],
 )
-def test_a_table_that_recall_cannot_follow_is_a_mistake(table: dict[str, str], sentence: str) -> None:
+def test_a_table_of_recall_with_wrong_routes_is_refused(table: dict[str, str], sentence: str) -> None:
     with pytest.raises(GraphError, match=sentence.replace("?", r"\?")):
         compile_graph(Graph(name="g", steps=(Step("recall", then=table),), policy=FLOW.policy))
 
 
-def test_what_remember_fills_must_be_declared() -> None:
+def test_remember_can_fill_only_declared_slots() -> None:
     steps = (
         Step("remember", options={"stage": "sure", "values": {"nam": "x"}}),
         Step("recall", then={"complete": END}),
     )
     with pytest.raises(GraphError) as told:
         compile_graph(Graph(name="g", steps=steps, policy=FLOW.policy))
-    assert "'nam' is no slot. Did you mean 'name'?" in str(told.value)
+    assert "'nam' is not a slot. Did you mean 'name'?" in str(told.value)
 
 
-async def test_a_model_that_tells_for_ever_is_a_fault_and_not_a_loop(tmp_path: Path) -> None:
+async def test_a_model_that_calls_remember_forever_ends_in_an_error(tmp_path: Path) -> None:
     script = calls("remember", '{"name":"Ann"}')
     async with upstream(default=script) as up, serving(tmp_path, (FLOW, []), models={"main": up.url}) as served:
         reply = await served.ask("hi", "/booking/chat/completions")

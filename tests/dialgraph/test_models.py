@@ -1,4 +1,4 @@
-"""The event reader, the answers of a relay, LangChain's models, and the embedded one."""
+"""The event reader, the answers of the relay, LangChain's models, and the embedded model."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.upstream import calls, says, upstream
 
 
 def read(*pieces: bytes, limit: int = 1000) -> list[tuple[bytes, bytes]]:
-    """Every event of a stream that comes in these pieces."""
+    """Return name and data of every event in a stream that arrives in these pieces."""
     reader = EventReader(limit)
     events = [event for piece in pieces for event in reader.feed(piece)]
     return [(event.name, event.data) for event in events + reader.end()]
@@ -48,18 +48,18 @@ def read(*pieces: bytes, limit: int = 1000) -> list[tuple[bytes, bytes]]:
         ([], []),
     ],
 )
-def test_events_are_read_as_the_specification_says(pieces: list[bytes], data: list[bytes]) -> None:
+def test_events_are_read_as_the_sse_specification_says(pieces: list[bytes], data: list[bytes]) -> None:
     assert [event[1] for event in read(*pieces)] == data
 
 
-def test_an_event_has_its_name() -> None:
+def test_an_event_keeps_its_name() -> None:
     assert read(b"event: error\ndata: x\n\ndata: y\n\n") == [(b"error", b"x"), (b"", b"y")]
 
 
 @pytest.mark.parametrize(
     "pieces", [[b"data: " + b"x" * 2000 + b"\n\n"], [b"x" * 600, b"x" * 600], [b"data: " + b"x" * 600 + b"\n"] * 2]
 )
-def test_no_line_and_no_event_is_longer_than_the_cap(pieces: list[bytes]) -> None:
+def test_a_line_or_event_over_the_limit_is_refused(pieces: list[bytes]) -> None:
     with pytest.raises(EventTooLargeError):
         read(*pieces)
 
@@ -69,7 +69,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(texts, max_size=6), st.sampled_from(["\n", "\r\n", "\r"]), st.data())
-def test_any_cutting_gives_the_same_events(words: list[str], end: str, data: st.DataObject) -> None:
+def test_the_same_events_are_read_from_any_pieces(words: list[str], end: str, data: st.DataObject) -> None:
     stream = "".join(f": c{end}data: {word}{end}{end}" for word in words).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -78,7 +78,7 @@ def test_any_cutting_gives_the_same_events(words: list[str], end: str, data: st.
 
 
 async def parts_of(model: ChatModel, request: ChatRequest) -> list[Part]:
-    """The whole answer."""
+    """Return all parts of the answer."""
     async with AsyncExitStack() as stack:
         return [part async for part in model.stream(request, stack)]
 
@@ -87,7 +87,7 @@ HI = ({"role": "user", "content": "hi"},)
 
 
 @pytest.mark.parametrize("name", ["relay", "langchain"])
-async def test_the_engines_of_openai_servers_give_the_same_answer(name: str) -> None:
+async def test_the_relay_and_langchain_give_the_same_answer(name: str) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     spoken = [*says("Hello ", "你好")[:-1], ("usage", usage), ("done",)]
     async with upstream(spoken, calls("f", '{"a":1}')) as up:
@@ -127,7 +127,7 @@ async def test_reasoning_refusals_and_logprobs_pass_the_relay() -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, "unauthorized"), (429, "rate_limited"), (500, "failed")])
-async def test_langchain_failures_are_our_errors(status: int, kind: str) -> None:
+async def test_langchain_failures_become_model_errors(status: int, kind: str) -> None:
     refusal = [("status", status, {"content-type": "application/json"}, b'{"error":{"message":"secret"}}')]
     async with upstream(refusal) as up:
         model = open_model("main", ModelAddress(f"langchain:openai?base_url={up.url}"))
@@ -137,7 +137,7 @@ async def test_langchain_failures_are_our_errors(status: int, kind: str) -> None
     assert raised.value.kind == kind and "secret" not in str(raised.value)
 
 
-async def test_any_langchain_model_serves() -> None:
+async def test_any_langchain_model_can_answer() -> None:
     model = LangChainModel(
         "fake", ModelAddress("langchain:given"), GenericFakeChatModel(messages=iter([AIMessage("Good day to you")]))
     )
@@ -146,24 +146,24 @@ async def test_any_langchain_model_serves() -> None:
     assert parts[-1] == Finish("stop")
 
 
-async def test_a_langchain_model_that_says_nothing_is_a_fault() -> None:
+async def test_a_langchain_model_that_says_nothing_is_an_error() -> None:
     class Mute(GenericFakeChatModel):
         async def _astream(self, *args: Any, **kwargs: Any) -> Any:
             yield ChatGenerationChunk(message=AIMessageChunk(content=""))
 
     model = LangChainModel("mute", ModelAddress("langchain:given"), Mute(messages=iter([])))
-    with pytest.raises(ModelError, match="without a word"):
+    with pytest.raises(ModelError, match="empty answer"):
         await parts_of(model, ChatRequest(HI))
 
 
-def test_an_unknown_engine_is_named_with_the_accepted_ones() -> None:
+def test_an_unknown_engine_is_refused_with_the_accepted_ones() -> None:
     with pytest.raises(
         ValueError, match="model 'x': no engine for 'ftp'. Accepted: extractive, http, https, langchain."
     ):
         open_model("x", ModelAddress("ftp://y"))
     with pytest.raises(ValueError, match="An address begins with http:// or https://."):
         open_model("x", ModelAddress("localhost:11434"))
-    with pytest.raises(ValueError, match="model 'x': no LangChain family 'nope'. Accepted: openai."):
+    with pytest.raises(ValueError, match="model 'x': unknown LangChain family 'nope'. Accepted: openai."):
         open_model("x", ModelAddress("langchain:nope"))
     assert set(ENGINES) == {"extractive", "http", "https", "langchain"}
 
@@ -194,7 +194,7 @@ HANGUP = {"type": "function", "function": {"name": "endCall", "description": "En
 
 
 @pytest.mark.parametrize(("said", "hangs_up"), [("ok bye", True), ("how do you say goodbye in French?", False)])
-async def test_the_embedded_model_hangs_up_when_it_may_and_should(said: str, hangs_up: bool) -> None:
+async def test_the_embedded_model_hangs_up_on_a_goodbye_if_it_can(said: str, hangs_up: bool) -> None:
     model = ExtractiveModel("main", ModelAddress("extractive:"))
     request = ChatRequest([{"role": "user", "content": said}], {"tools": [HANGUP]})
     parts = await parts_of(model, request)

@@ -1,4 +1,4 @@
-"""Models as they are: what servers do to a stream of chat completions, each over TCP, and what the caller gets."""
+"""Odd models: what servers do to a stream of chat completions, each case over TCP, and what the caller gets."""
 
 import gzip
 import json
@@ -28,20 +28,20 @@ FALLBACK = "I am sorry, something went wrong on my side."
 
 @asynccontextmanager
 async def scene(folder: Path, *scripts: list[Action], **model: Any) -> AsyncIterator[tuple[Served, Upstream]]:
-    """Our server in front of a scripted one."""
+    """Start our server in front of a scripted upstream."""
     async with upstream(*scripts) as up:
         async with serving(folder, models={"main": {"url": up.url, **model}}) as served:
             yield served, up
 
 
 async def ask(served: Served, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
-    """One turn."""
+    """Send one turn and return the reply."""
     body = {"messages": [{"role": "user", "content": "hi"}], "stream": True, **fields}
     return await served.post(CHAT, body, headers)
 
 
 async def answer(folder: Path, script: list[Action], headers: dict[str, str] | None = None, **fields: Any) -> Answer:
-    """What is told of one scripted answer."""
+    """Return what the client gets for one scripted answer."""
     async with scene(folder, script) as (served, _):
         reply = await ask(served, headers, **fields)
     assert reply.status == 200, reply.body
@@ -49,12 +49,12 @@ async def answer(folder: Path, script: list[Action], headers: dict[str, str] | N
 
 
 def fragments(*parts: dict[str, Any], finish: str = "tool_calls") -> list[Action]:
-    """An answer made of these fragments of tool calls."""
+    """Return an answer that consists of these fragments of tool calls."""
     return [*(("delta", {"tool_calls": [part]}) for part in parts), ("finish", finish), ("done",)]
 
 
 def call(name: str | None = None, arguments: Any = None, **fields: Any) -> dict[str, Any]:
-    """A fragment."""
+    """Return a fragment of a tool call."""
     function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
     return {**fields, "function": function}
 
@@ -64,7 +64,7 @@ CALLS: dict[str, tuple[list[Action], list[tuple[str, str]]]] = {
         fragments(call("weather", BONN, index=0, id=""), call("get_time", "{}", index=0, id="")),
         [("weather", BONN), ("get_time", "{}")],
     ),
-    "one id for two": (
+    "one id for two calls": (
         fragments(call("weather", BONN, index=0, id="x"), call("weather", '{"city":"Köln"}', index=0, id="x")),
         [("weather", BONN), ("weather", '{"city":"Köln"}')],
     ),
@@ -98,13 +98,13 @@ CALLS: dict[str, tuple[list[Action], list[tuple[str, str]]]] = {
     ),
     "a name with a namespace": (fragments(call("functions.weather", BONN, index=0, id="a")), [("weather", BONN)]),
     "arguments as an object": (fragments(call("weather", {"city": "Bonn"}, index=0, id="a")), [("weather", BONN)]),
-    "arguments within a text": (fragments(call("weather", json.dumps(BONN), index=0, id="a")), [("weather", BONN)]),
+    "arguments as a JSON string": (fragments(call("weather", json.dumps(BONN), index=0, id="a")), [("weather", BONN)]),
     "arguments null": (fragments(call("get_time", None, index=0, id="a")), [("get_time", "{}")]),
     "arguments twice": (
         fragments(call("weather", BONN[:6], index=0, id="a"), call(None, BONN[6:], index=0), call(None, BONN, index=0)),
         [("weather", BONN)],
     ),
-    "arguments so far in each fragment": (
+    "all arguments so far in each fragment": (
         fragments(call("weather", BONN[:6], index=0, id="a"), call(None, BONN[:9], index=0), call(None, BONN, index=0)),
         [("weather", BONN)],
     ),
@@ -139,7 +139,7 @@ CALLS: dict[str, tuple[list[Action], list[tuple[str, str]]]] = {
         ],
         [("weather", BONN), ("get_time", "{}")],
     ),
-    "a call that is no list": (
+    "a call that is not a list": (
         [("delta", {"tool_calls": call("weather", BONN, id="a")}), ("finish", "stop")],
         [("weather", BONN)],
     ),
@@ -178,12 +178,12 @@ async def test_a_tool_call_is_read_in_every_form(form: str, tmp_path: Path) -> N
         [call("", BONN, index=0, id="a")],
     ],
 )
-async def test_a_piece_of_a_call_is_never_made(parts: list[dict[str, Any]], tmp_path: Path) -> None:
+async def test_an_incomplete_or_unknown_call_is_never_passed_on(parts: list[dict[str, Any]], tmp_path: Path) -> None:
     found = await answer(tmp_path, [("chunk", "Well "), *fragments(*parts)], tools=[TOOL])
     assert found.error is not None and found.error["code"] == "upstream_malformed" and not found.tool_calls
 
 
-async def test_the_end_is_the_finish_though_the_connection_stays_open(tmp_path: Path) -> None:
+async def test_an_answer_ends_at_its_finish_on_an_open_connection(tmp_path: Path) -> None:
     hangs: list[Action] = [("chunk", "Goodbye."), *calls("endCall")[:-1], ("hang",)]
     async with scene(tmp_path, hangs) as (served, up):
         began = time.monotonic()
@@ -191,10 +191,10 @@ async def test_the_end_is_the_finish_though_the_connection_stays_open(tmp_path: 
         took = time.monotonic() - began
         await up.until(lambda: up.exchanges[0].left is not None)
     assert found.text == "Goodbye." and [one["name"] for one in found.tool_calls] == ["endCall"]
-    assert found.error is None and took < 8, "not the deadline of silence"
+    assert found.error is None and took < 8, "the answer must not wait for the idle deadline"
 
 
-async def test_a_late_usage_behind_the_finish_is_taken(tmp_path: Path) -> None:
+async def test_usage_that_arrives_after_the_finish_is_read(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 3}
     script: list[Action] = [("chunk", "Hi."), ("finish", "stop"), ("sleep", 0.2), ("usage", usage), ("hang",)]
     found = await answer(tmp_path, script, stream_options={"include_usage": True})
@@ -204,12 +204,12 @@ async def test_a_late_usage_behind_the_finish_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "end", [("rst",), ("fin",), ("raw", b"data: {broken"), ("raw", event({"error": {"code": 500}}))]
 )
-async def test_what_breaks_behind_the_finish_changes_nothing(end: Action, tmp_path: Path) -> None:
+async def test_a_failure_after_the_finish_changes_nothing(end: Action, tmp_path: Path) -> None:
     found = await answer(tmp_path, [("chunk", "Hi."), ("finish", "stop"), ("sleep", 0.05), end])
     assert (found.text, found.finish, found.error) == ("Hi.", "stop", None)
 
 
-async def test_done_without_a_finish_is_an_end_and_neither_is_none(tmp_path: Path) -> None:
+async def test_done_alone_ends_an_answer_but_a_cut_stream_fails(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "See you."), ("done",)]
     for headers in (None, SPOKEN):
         found = await answer(tmp_path / str(bool(headers)), script, headers)
@@ -228,31 +228,33 @@ SKIPPED = {
     "a number": b"data: 7\n\n",
     "another object": b'data: {"type": "ping"}\n\n',
     "no choices": event({**HEAD, "choices": []}),
-    "choices of another kind": event({**HEAD, "choices": [None]}),
-    "a delta of another kind": event({**HEAD, "choices": [{"delta": "x"}]}),
-    "content of another kind": event({**HEAD, "choices": [{"delta": {"content": 7}}]}),
+    "choices of a wrong type": event({**HEAD, "choices": [None]}),
+    "a delta of a wrong type": event({**HEAD, "choices": [{"delta": "x"}]}),
+    "content of a wrong type": event({**HEAD, "choices": [{"delta": {"content": 7}}]}),
     "a delta that is null": event({**HEAD, "choices": [{"delta": None}]}),
-    "calls of another kind": event({**HEAD, "choices": [{"delta": {"tool_calls": "x"}}]}),
-    "usage of another kind": event({**HEAD, "choices": [], "usage": "many"}),
+    "calls of a wrong type": event({**HEAD, "choices": [{"delta": {"tool_calls": "x"}}]}),
+    "usage of a wrong type": event({**HEAD, "choices": [], "usage": "many"}),
     "half a usage": event({**HEAD, "choices": [], "usage": {"prompt_tokens": None}}),
     "an empty message": event({**HEAD, "choices": [], "message": ""}),
     "empty errors": event({**HEAD, "choices": [], "errors": [], "detail": {}}),
     "an error of number zero": event({"error_code": 0, "error_msg": "", "choices": []}),
     "a status": event({"type": "status", "message": "queued"}),
-    "a refusal of another kind": event({**HEAD, "choices": [{"delta": {"refusal": ["No"], "content": ""}}]}),
+    "a refusal of a wrong type": event({**HEAD, "choices": [{"delta": {"refusal": ["No"], "content": ""}}]}),
     "an error that is null": event({**HEAD, "error": None, "choices": [{"delta": {"content": ""}}]}),
 }
 
 
 @pytest.mark.parametrize("odd", SKIPPED)
-async def test_one_odd_event_never_ends_an_answer(odd: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_odd_event_is_skipped_and_ends_no_answer(
+    odd: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     raw: Action = ("raw", SKIPPED[odd])
     found = await answer(
         tmp_path, [raw, ("chunk", "Hel"), raw, raw, ("chunk", "lo."), raw, ("finish", "stop"), ("done",)]
     )
     assert (found.text, found.finish, found.error) == ("Hello.", "stop", None)
     told = [record for record in caplog.records if record.getMessage() == "events of an upstream were skipped"]
-    assert len(told) <= 1, "once a turn"
+    assert len(told) <= 1, "logged once per turn at most"
 
 
 READ = {
@@ -260,9 +262,9 @@ READ = {
     "a list of texts": event({"choices": [{"delta": {"content": ["Hel", "lo."]}}]}),
     "a part": event({"choices": [{"delta": {"content": {"type": "text", "text": "Hello."}}}]}),
     "a message": event({"choices": [{"message": {"role": "assistant", "content": "Hello."}}]}),
-    "a completion of old": event({"choices": [{"text": "Hello."}]}),
-    "NaN beside it": b'data: {"choices":[{"delta":{"content":"Hello."},"logprobs":NaN}]}\n\n',
-    "odd types beside it": event(
+    "a legacy completion": event({"choices": [{"text": "Hello."}]}),
+    "NaN next to it": b'data: {"choices":[{"delta":{"content":"Hello."},"logprobs":NaN}]}\n\n',
+    "odd types next to it": event(
         {"id": 7, "created": "x", "model": None, "choices": [{"index": "0", "delta": {"role": 1, "content": "Hello."}}]}
     ),
 }
@@ -274,7 +276,7 @@ async def test_words_are_read_in_every_form(form: str, tmp_path: Path) -> None:
     assert (found.text, found.error) == ("Hello.", None)
 
 
-async def test_half_an_emoji_is_joined_or_replaced_and_ends_nothing(tmp_path: Path) -> None:
+async def test_half_an_emoji_is_joined_or_replaced(tmp_path: Path) -> None:
     raw = rb'data: {"choices":[{"delta":{"content":"Hi \ud83d\ude00 \ud83d!"}}]}' + b"\n\n"
     found = await answer(tmp_path, [("raw", raw), ("finish", "stop"), ("done",)])
     assert found.text == "Hi \U0001f600 \ufffd!" and found.error is None
@@ -291,7 +293,7 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("empty", EMPTY)
-async def test_what_says_nothing_is_silence(empty: str, tmp_path: Path) -> None:
+async def test_events_without_content_count_as_silence(empty: str, tmp_path: Path) -> None:
     pings: list[Action] = [("headers",), *[("raw", EMPTY[empty]), ("sleep", 0.1)] * 100]
     async with scene(tmp_path, pings, idle_seconds=0.5) as (served, up):
         reply = await ask(served)
@@ -302,7 +304,7 @@ async def test_what_says_nothing_is_silence(empty: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "alive", [{"content": "a"}, {"reasoning_content": "hm"}, {"tool_calls": [call("weather", " ")]}]
 )
-async def test_words_thoughts_and_calls_are_no_silence(alive: dict[str, Any], tmp_path: Path) -> None:
+async def test_words_thoughts_and_calls_do_not_count_as_silence(alive: dict[str, Any], tmp_path: Path) -> None:
     slow: list[Action] = [*[("delta", alive), ("sleep", 0.1)] * 15, ("chunk", "Hi."), ("finish", "stop"), ("done",)]
     async with scene(tmp_path, slow, idle_seconds=1.0) as (served, _):
         found = read_stream((await ask(served, tools=[TOOL])).body)
@@ -310,7 +312,7 @@ async def test_words_thoughts_and_calls_are_no_silence(alive: dict[str, Any], tm
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_stream_that_is_compressed_all_the_same_is_read(encoding: str, tmp_path: Path) -> None:
+async def test_a_compressed_stream_is_read(encoding: str, tmp_path: Path) -> None:
     data = delta({"content": "Hello."}) + delta({}, "stop") + b"data: [DONE]\n\n"
     packed = gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
     headers = {"content-type": "text/event-stream", "content-encoding": encoding}
@@ -318,7 +320,7 @@ async def test_a_stream_that_is_compressed_all_the_same_is_read(encoding: str, t
     assert (found.text, found.finish) == ("Hello.", "stop")
 
 
-async def test_a_completion_in_place_of_a_stream_is_read(tmp_path: Path) -> None:
+async def test_a_completion_instead_of_a_stream_is_read(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     message = {"role": "assistant", "content": "Hello.", "tool_calls": [{"id": "a", **call("weather", BONN)}]}
     whole = {
@@ -343,20 +345,20 @@ async def test_a_completion_in_place_of_a_stream_is_read(tmp_path: Path) -> None
     ],
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
-async def test_odd_json_in_place_of_a_stream_is_read(kind: str, data: bytes, text: str, tmp_path: Path) -> None:
+async def test_odd_json_instead_of_a_stream_is_read(kind: str, data: bytes, text: str, tmp_path: Path) -> None:
     found = await answer(tmp_path, [("status", 200, {"content-type": kind}, data)])
     assert (found.text, found.finish, found.error) == (text, "stop", None)
 
 
-async def test_a_refused_field_is_learnt_from_a_compressed_refusal(tmp_path: Path) -> None:
+async def test_a_refused_field_is_read_from_a_compressed_refusal(tmp_path: Path) -> None:
     error = gzip.compress(b'{"error": {"message": "stream_options is not supported", "param": "stream_options"}}')
     refusal: list[Action] = [("status", 400, {"content-encoding": "gzip"}, error)]
     async with scene(tmp_path, refusal, says("Hello.")) as (served, _):
         assert read_stream((await ask(served)).body).text == "Hello."
 
 
-async def test_an_error_beside_choices_has_its_right_name(tmp_path: Path) -> None:
-    """OpenRouter's form."""
+async def test_an_error_next_to_choices_gets_the_right_code(tmp_path: Path) -> None:
+    """Read an error in the form that OpenRouter sends."""
     choice = {"delta": {"content": ""}, "finish_reason": "error"}
     for where, chunk in (
         ("top", {"error": {"code": 429}, "choices": [choice]}),
@@ -367,7 +369,7 @@ async def test_an_error_beside_choices_has_its_right_name(tmp_path: Path) -> Non
 
 
 def nested(levels: int) -> Any:
-    """A list that deep."""
+    """Return a list that is nested this deep."""
     found: Any = 1
     for _ in range(levels):
         found = [found]
@@ -384,14 +386,16 @@ TOO_MUCH: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("name", TOO_MUCH)
-async def test_what_cannot_be_passed_on_is_no_fault_of_the_server(name: str, streaming: bool, tmp_path: Path) -> None:
+async def test_content_that_cannot_be_passed_on_is_no_internal_error(
+    name: str, streaming: bool, tmp_path: Path
+) -> None:
     script: list[Action] = [("delta", TOO_MUCH[name]), *says("Hello.")]
     async with scene(tmp_path, script) as (served, _):
         reply = await ask(served, tools=[TOOL], stream=streaming)
     assert reply.status == 200 and b"Hello." in reply.body and b"internal_error" not in reply.body
 
 
-async def test_usage_is_read_in_every_place_and_done_in_any_case(tmp_path: Path) -> None:
+async def test_usage_is_read_in_every_place_and_done_in_lower_case(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
     for name, chunk in (
@@ -411,7 +415,7 @@ async def test_usage_is_read_in_every_place_and_done_in_any_case(tmp_path: Path)
     assert (bare.text, bare.error) == ("Hi.", None)
 
 
-async def test_details_of_usage_of_another_kind_are_left_out(tmp_path: Path) -> None:
+async def test_usage_details_of_a_wrong_type_are_left_out(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": "x"}
     script: list[Action] = [*says("Hello.")[:-1], ("usage", usage), ("done",)]
     async with scene(tmp_path, script) as (served, _):
@@ -419,7 +423,7 @@ async def test_details_of_usage_of_another_kind_are_left_out(tmp_path: Path) -> 
     assert reply.status == 200 and reply.json()["usage"]["total_tokens"] == 5
 
 
-async def test_a_call_that_was_cut_for_its_length_is_left_out(tmp_path: Path) -> None:
+async def test_a_call_cut_by_the_length_limit_is_left_out(tmp_path: Path) -> None:
     cut = call("weather", '{"city":', index=0, id="a")
     for name, script in (
         ("words", [("chunk", "Let me see."), *fragments(cut, finish="length")]),
@@ -432,7 +436,7 @@ async def test_a_call_that_was_cut_for_its_length_is_left_out(tmp_path: Path) ->
         assert (await ask(served, tools=[TOOL])).error["code"] == "upstream_empty"
 
 
-async def test_an_event_stream_of_another_type_is_read_as_one(tmp_path: Path) -> None:
+async def test_an_event_stream_with_a_wrong_content_type_is_read(tmp_path: Path) -> None:
     found = await answer(tmp_path, [("type", "application/json"), *says("Hello.")])
     assert found.text == "Hello."
 
@@ -465,7 +469,9 @@ async def test_an_event_stream_of_another_type_is_read_as_one(tmp_path: Path) ->
         (599, {}, 502, "upstream_failed"),
     ],
 )
-async def test_a_failure_gets_its_right_name(status: int, error: Any, told: int, code: str, tmp_path: Path) -> None:
+async def test_a_failure_gets_the_right_status_and_code(
+    status: int, error: Any, told: int, code: str, tmp_path: Path
+) -> None:
     refusal: list[Action] = [("status", status, {"content-type": "application/json"}, json.dumps(error).encode())]
     async with scene(tmp_path, *[refusal] * 3) as (served, _):
         reply = await ask(served)
@@ -473,36 +479,34 @@ async def test_a_failure_gets_its_right_name(status: int, error: Any, told: int,
 
 
 @pytest.mark.parametrize("status", [408, 498, 500, 502, 503, 520, 521, 523, 529])
-async def test_a_failure_that_may_pass_is_tried_again(status: int, tmp_path: Path) -> None:
+async def test_a_temporary_failure_is_retried(status: int, tmp_path: Path) -> None:
     async with scene(tmp_path, [("status", status, {}, b"{}")], says("Hello.")) as (served, up):
         found = read_stream((await ask(served)).body)
     assert found.text == "Hello." and len(up.exchanges) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 501, 525])
-async def test_a_failure_that_will_not_pass_is_asked_once(status: int, tmp_path: Path) -> None:
+async def test_a_permanent_failure_is_not_retried(status: int, tmp_path: Path) -> None:
     async with scene(tmp_path, [("status", status, {}, b"{}")]) as (served, up):
         assert (await ask(served)).status >= 400
     assert len(up.exchanges) == 1
 
 
-async def test_an_overload_told_with_status_200_is_tried_again(tmp_path: Path) -> None:
+async def test_an_overload_sent_with_status_200_is_retried(tmp_path: Path) -> None:
     error = json.dumps({"error": {"type": "overloaded_error"}}).encode()
     first: list[Action] = [("status", 200, {"content-type": "application/json"}, error)]
     async with scene(tmp_path, first, says("Hello.")) as (served, _):
         assert read_stream((await ask(served)).body).text == "Hello."
 
 
-async def test_a_web_page_is_no_answer(tmp_path: Path) -> None:
+async def test_a_web_page_is_not_an_answer(tmp_path: Path) -> None:
     page: list[Action] = [("status", 200, {"content-type": "text/html"}, b"\n <!doctype html><title>Sign in</title>")]
     async with scene(tmp_path, page) as (served, _):
         reply = await ask(served)
     assert (reply.status, reply.error["code"]) == (502, "upstream_malformed") and "web page" in reply.error["message"]
 
 
-async def test_a_refused_field_is_named_in_the_log_and_nothing_that_was_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_log_names_a_refused_field_but_no_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     error = {
         "error": {"message": "Unsupported value: secret words", "param": "temperature", "code": "unsupported_value"}
     }
@@ -513,7 +517,7 @@ async def test_a_refused_field_is_named_in_the_log_and_nothing_that_was_said(
     assert "secret words" not in caplog.text and b"secret" not in reply.body
 
 
-async def test_max_tokens_is_sent_under_its_new_name_where_the_old_one_is_refused(tmp_path: Path) -> None:
+async def test_max_tokens_is_renamed_if_the_upstream_refuses_it(tmp_path: Path) -> None:
     message = (
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     )
@@ -526,8 +530,8 @@ async def test_max_tokens_is_sent_under_its_new_name_where_the_old_one_is_refuse
     ]  # fmt: skip
 
 
-async def test_no_caller_can_switch_usage_off_for_the_others(tmp_path: Path) -> None:
-    """An upstream that refuses and names the field, whatever is sent."""
+async def test_no_client_can_switch_usage_off_for_others(tmp_path: Path) -> None:
+    """Use an upstream that refuses the first two requests and names a field each time."""
     refusal: list[Action] = [
         ("status", 400, {}, b'{"error": {"message": "stream_options.x is unknown", "param": "x"}}')
     ]
@@ -543,7 +547,7 @@ async def test_no_caller_can_switch_usage_off_for_the_others(tmp_path: Path) -> 
     assert all(body.get("stream_options", {"include_usage": True}) == {"include_usage": True} for body in up.bodies)
 
 
-async def test_a_server_that_does_not_count_is_asked_without_it_and_its_usage_is_an_estimate(tmp_path: Path) -> None:
+async def test_usage_is_estimated_if_the_upstream_does_not_count(tmp_path: Path) -> None:
     refusal: list[Action] = [("status", 422, {}, b'{"detail": "stream_options: extra fields not permitted"}')]
     async with scene(tmp_path, refusal) as (served, up):
         streamed = read_stream((await ask(served, stream_options={"include_usage": True})).body)
@@ -553,7 +557,7 @@ async def test_a_server_that_does_not_count_is_asked_without_it_and_its_usage_is
     assert whole["usage"]["total_tokens"] == whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"] > 0
 
 
-async def test_the_last_count_of_a_pass_counts(tmp_path: Path) -> None:
+async def test_the_last_usage_of_a_pass_is_the_one_that_counts(tmp_path: Path) -> None:
     running: list[Action] = []
     for at, word in enumerate(("One ", "two ", "three."), 1):
         running += [("chunk", word), ("usage", {"prompt_tokens": 10, "completion_tokens": at, "total_tokens": 0})]
@@ -590,7 +594,7 @@ UNSAID = {
     "Magistral's thought": "[THINK]secret[/THINK]",
     "Seed's thought": "<seed:think>secret</seed:think>",
     "Cohere's thought": "<|START_THINKING|>secret<|END_THINKING|>",
-    "a thought that ends by another name": "<think>secret</thinking>",
+    "a thought with another closing tag": "<think>secret</thinking>",
     "Gemma's call": "<start_function_call>call:weather{}<end_function_call>",
     "InternLM's call": '<|action_start|><|plugin|>{"name": "weather"}<|action_end|>',
     "gpt-oss' thoughts": "<|channel|>analysis<|message|>secret plan<|end|>",
@@ -600,7 +604,7 @@ UNSAID = {
 
 @pytest.mark.parametrize("unsaid", UNSAID)
 @pytest.mark.parametrize("cut", [1, 3, 1000])
-async def test_what_is_not_meant_for_the_ear_is_not_spoken(unsaid: str, cut: int, tmp_path: Path) -> None:
+async def test_text_not_meant_for_the_caller_is_not_spoken(unsaid: str, cut: int, tmp_path: Path) -> None:
     text = UNSAID[unsaid]
     pieces: list[Action] = [("chunk", text[at : at + cut]) for at in range(0, len(text), cut)]
     ends: list[Action] = [("finish", "stop"), ("done",)]
@@ -612,7 +616,7 @@ async def test_what_is_not_meant_for_the_ear_is_not_spoken(unsaid: str, cut: int
         failed = await ask(served, VOICE)
         apology = read_stream((await ask(served, SPOKEN)).body)
     assert both is None or both.text.strip() == "Hello."
-    # Nothing is left to say: that is an empty answer, and no silence.
+    # If nothing is left to say, the answer is empty, which is an error and not silence.
     if spoken:
         assert (failed.status, failed.error["code"]) == (502, "upstream_empty")
     assert apology.text.startswith(FALLBACK) and apology.finish == "stop"
@@ -626,13 +630,13 @@ async def test_what_is_not_meant_for_the_ear_is_not_spoken(unsaid: str, cut: int
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("cut", [1, 4, 1000])
-async def test_ordinary_text_that_looks_like_a_mark_loses_no_word(text: str, cut: int, tmp_path: Path) -> None:
+async def test_ordinary_text_that_resembles_a_tag_loses_no_word(text: str, cut: int, tmp_path: Path) -> None:
     found = await answer(tmp_path, says(*(text[at : at + cut] for at in range(0, len(text), cut))), VOICE)
     words = [word.strip("<>.?,") for word in text.split()]
     assert not [word for word in words if word not in found.text], found.text
 
 
-async def test_a_mark_that_is_quoted_hides_nothing(tmp_path: Path) -> None:
+async def test_a_quoted_tag_hides_no_text(tmp_path: Path) -> None:
     text = "The `<think>` tag starts a thought. Then it goes on."
     for cut in (1, 5, 1000):
         pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
@@ -641,7 +645,7 @@ async def test_a_mark_that_is_quoted_hides_nothing(tmp_path: Path) -> None:
         )
 
 
-async def test_ordinary_text_is_held_back_by_a_token_at_most(tmp_path: Path) -> None:
+async def test_ordinary_text_is_held_back_by_25_characters_at_most(tmp_path: Path) -> None:
     from dialgraph.language.speakable import Speakable
 
     for text in ("Is 3 < 4? Yes, [really] it <b>is</b>. ", "The tag <thin line> means <nothing at all here>. "):
@@ -652,14 +656,14 @@ async def test_ordinary_text_is_held_back_by_a_token_at_most(tmp_path: Path) -> 
             assert held <= 25
 
 
-async def test_an_answer_that_begins_inside_a_thought_is_an_option_of_the_model(tmp_path: Path) -> None:
+async def test_a_model_can_be_set_to_begin_inside_a_thought(tmp_path: Path) -> None:
     script = says("They want ", "a price.</th", "ink>\n\nIt is ", "10 euros.")
     async with scene(tmp_path, script, says("No thought."), thinks_first=True) as (served, _):
         found, plain = [read_stream((await ask(served, VOICE)).body) for _ in range(2)]
     assert found.text == "It is 10 euros." and plain.text == "No thought."
 
 
-async def test_a_thought_that_comes_to_no_end_is_not_spoken(tmp_path: Path) -> None:
+async def test_a_thought_without_an_end_is_not_spoken(tmp_path: Path) -> None:
     cut: list[Action] = [("chunk", "They want a price."), ("finish", "length"), ("done",)]
     called: list[Action] = [("chunk", "I should call."), *fragments(call("weather", BONN, index=0, id="a"))]
     async with scene(tmp_path, cut, called, says("secret</THINK >Hi."), thinks_first=True) as (served, _):
@@ -670,7 +674,7 @@ async def test_a_thought_that_comes_to_no_end_is_not_spoken(tmp_path: Path) -> N
     assert found.text == "" and [one["name"] for one in found.tool_calls] == ["weather"] and loud.text == "Hi."
 
 
-async def test_pipecats_turn_markers_pass_in_its_own_profile_only(tmp_path: Path) -> None:
+async def test_turn_markers_pass_only_in_the_pipecat_profile(tmp_path: Path) -> None:
     for marker in "✓○◐":
         script = says(marker, " Sure ✓.")
         for profile, text in (("pipecat", f"{marker} Sure ."), ("livekit", None)):
@@ -680,7 +684,7 @@ async def test_pipecats_turn_markers_pass_in_its_own_profile_only(tmp_path: Path
     assert (alone.text, alone.error) == ("○", None)
 
 
-async def test_a_filtered_answer_is_a_finish_for_clients_and_words_for_callers(tmp_path: Path) -> None:
+async def test_a_filtered_answer_is_a_finish_or_the_fallback_phrase(tmp_path: Path) -> None:
     script: list[Action] = [("delta", {"role": "assistant"}), ("finish", "content_filter"), ("done",)]
     client = await answer(tmp_path / "client", script)
     caller = await answer(tmp_path / "caller", script, SPOKEN)
@@ -714,7 +718,7 @@ async def test_reasoning_alone_is_an_empty_answer(tmp_path: Path) -> None:
 SIGNED = {"extra_content": {"google": {"thought_signature": "s1gn"}}}
 
 
-async def test_what_a_provider_attaches_to_a_call_reaches_clients_and_no_voice(tmp_path: Path) -> None:
+async def test_provider_fields_of_a_call_reach_clients_but_no_voice(tmp_path: Path) -> None:
     script = fragments({**call("weather", BONN, index=0, id="a"), **SIGNED})
     async with scene(tmp_path, script, script, script) as (served, _):
         streamed = await ask(served, tools=[TOOL])
@@ -729,7 +733,7 @@ async def get_weather(city: str) -> str:
     return f"{city}: 21 degrees"
 
 
-async def test_what_a_provider_attaches_goes_back_with_the_result_of_a_tool(tmp_path: Path) -> None:
+async def test_provider_fields_are_sent_back_with_the_tool_result(tmp_path: Path) -> None:
     spec = Graph(
         name="agent",
         steps=(Step("call_model", then={"answered": END, "tools": "run_tools"}), Step("run_tools", then="call_model")),
@@ -750,10 +754,10 @@ async def test_what_a_provider_attaches_goes_back_with_the_result_of_a_tool(tmp_
     assert result["content"] == "Bonn: 21 degrees" and result["tool_call_id"] == made["tool_calls"][0]["id"]
 
 
-async def test_words_and_calls_of_any_odd_stream_are_what_was_meant(tmp_path: Path) -> None:
+async def test_odd_streams_give_the_intended_words_and_calls(tmp_path: Path) -> None:
     assert await odd_streams.try_out(tmp_path, range(300)) == 300
 
 
 @pytest.mark.soak
-async def test_a_hundred_thousand_odd_streams(tmp_path: Path) -> None:
+async def test_a_hundred_thousand_odd_streams_give_the_intended_output(tmp_path: Path) -> None:
     assert await odd_streams.try_out(tmp_path, range(1_000, 101_000)) == 100_000

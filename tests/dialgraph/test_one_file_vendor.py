@@ -1,4 +1,4 @@
-"""A host of voice agents is one file: with it alone, everything that is special about the host works."""
+"""A host is one file: with this profile alone, everything that is special about the host works."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ print(json.dumps({
 """
 
 
-def test_a_new_file_in_profiles_is_all_that_a_new_host_needs(tmp_path: Path) -> None:
+def test_a_new_host_needs_only_one_file_in_profiles(tmp_path: Path) -> None:
     (tmp_path / "acme.py").write_text(PROFILE)
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

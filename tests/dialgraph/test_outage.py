@@ -1,4 +1,4 @@
-"""A model that is away, slow or broken: what stands in for it, and what an outage costs."""
+"""A model that is away, slow or broken: what replaces it, and what an outage costs."""
 
 import time
 from pathlib import Path
@@ -30,9 +30,7 @@ HEDGED = Graph(name="hedged", steps=(Step("call_model", options={"fallbacks": ["
         [("finish", "stop"), ("done",)],
     ],
 )
-async def test_a_second_model_answers_when_the_first_fails_before_its_first_word(
-    tmp_path: Path, fails: list[Action]
-) -> None:
+async def test_a_second_model_answers_if_the_first_fails_before_any_word(tmp_path: Path, fails: list[Action]) -> None:
     scripts: list[list[Action]] = [[action] for action in fails] if fails[0][0] in ("status", "fin") else [fails]
     async with upstream(*scripts) as first, upstream(default=says("Second.")) as second:
         models: dict[str, Any] = {"main": {"url": first.url, "api_key": "first-key"}, "second": second.url}
@@ -42,7 +40,7 @@ async def test_a_second_model_answers_when_the_first_fails_before_its_first_word
     assert "authorization" not in second.exchanges[0].headers and second.bodies[0].get("model") != "big"
 
 
-async def test_once_words_are_out_no_other_model_is_asked(tmp_path: Path) -> None:
+async def test_no_other_model_is_asked_after_the_first_word(tmp_path: Path) -> None:
     async with upstream([("chunk", "First "), ("fin",)]) as first, upstream() as second:
         models = {"main": first.url, "second": second.url, "third": second.url}
         async with serving(tmp_path, (BACKED, []), models=models) as served:
@@ -50,7 +48,7 @@ async def test_once_words_are_out_no_other_model_is_asked(tmp_path: Path) -> Non
     assert answer.text == "First " and answer.error is not None and not second.exchanges
 
 
-async def test_when_all_fail_the_last_failure_is_told(tmp_path: Path) -> None:
+async def test_the_last_failure_is_reported_when_all_models_fail(tmp_path: Path) -> None:
     broken: list[Action] = [("status", 404, {}, b"{}")]
     async with upstream(default=broken) as first:
         models = {"main": REFUSED, "second": REFUSED, "third": first.url}
@@ -59,7 +57,7 @@ async def test_when_all_fail_the_last_failure_is_told(tmp_path: Path) -> None:
     assert reply.status == 404 and reply.error["code"] == "upstream_not_found"
 
 
-async def test_a_slow_model_is_raced_and_the_loser_is_left_at_once(tmp_path: Path, nothing_left: None) -> None:
+async def test_a_slow_model_is_raced_and_the_loser_is_stopped(tmp_path: Path, nothing_left: None) -> None:
     slow: list[Action] = [("delta", {"reasoning_content": "hm"}), ("sleep", 20), *says("Late.")]
     async with upstream(default=slow) as first, upstream(default=says("Second.")) as second:
         models = {"main": first.url, "second": second.url}
@@ -68,7 +66,9 @@ async def test_a_slow_model_is_raced_and_the_loser_is_left_at_once(tmp_path: Pat
             answer = read_stream((await served.ask("hi", "/hedged/chat/completions")).body)
             took = time.monotonic() - began
             await first.until(lambda: first.exchanges[0].left is not None)
-    assert answer.text == "Second." and answer.reasoning == "" and took < 10, "long before the first one's deadline"
+    assert answer.text == "Second." and answer.reasoning == "" and took < 10, (
+        "long before the deadline of the first model"
+    )
 
 
 async def test_a_quick_model_is_not_raced(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ async def test_a_quick_model_is_not_raced(tmp_path: Path) -> None:
     assert [call["name"] for call in answer.tool_calls] == ["f"] and not second.exchanges
 
 
-async def test_a_client_that_leaves_a_race_stops_both(tmp_path: Path, nothing_left: None) -> None:
+async def test_a_client_that_leaves_a_race_stops_both_models(tmp_path: Path, nothing_left: None) -> None:
     async with upstream(default=[("hang",)]) as first, upstream(default=[("hang",)]) as second:
         models = {"main": first.url, "second": second.url}
         async with serving(tmp_path, (HEDGED, []), models=models) as served:
@@ -91,7 +91,7 @@ async def test_a_client_that_leaves_a_race_stops_both(tmp_path: Path, nothing_le
             await first.until(lambda: all(one.exchanges[0].left is not None for one in (first, second)))
 
 
-async def test_an_outage_costs_one_deadline_and_not_one_a_call(tmp_path: Path) -> None:
+async def test_an_outage_costs_one_deadline_and_not_one_per_call(tmp_path: Path) -> None:
     hangs: list[Action] = [("hang",)]
     async with upstream(hangs, default=says("Back.")) as up:
         model = {"url": up.url, "first_byte_seconds": 0.3, "away_seconds": 0.4}
@@ -112,7 +112,7 @@ async def test_an_outage_costs_one_deadline_and_not_one_a_call(tmp_path: Path) -
     assert back.text == "Back." and healthy["models"] == {"main": "up"}
 
 
-async def test_one_slow_question_among_many_answered_is_no_outage(tmp_path: Path) -> None:
+async def test_one_slow_question_among_many_is_not_an_outage(tmp_path: Path) -> None:
     async with upstream([("hang",)]) as up:
         model = {"url": up.url, "first_byte_seconds": 0.3}
         async with serving(tmp_path, models={"main": model}) as served:
@@ -125,7 +125,7 @@ async def test_one_slow_question_among_many_answered_is_no_outage(tmp_path: Path
             assert (await served.ask()).status == 200
 
 
-async def test_while_one_call_tries_the_others_do_not_wait(tmp_path: Path) -> None:
+async def test_while_one_call_tries_a_failed_model_others_do_not_wait(tmp_path: Path) -> None:
     services = OpenServices(GraphSettings(data_dir=tmp_path, models={"main": {"url": REFUSED, "away_seconds": 0.01}}))
     breaker = services.model("main").breaker
     from dialgraph.models.errors import ModelError
@@ -137,17 +137,17 @@ async def test_while_one_call_tries_the_others_do_not_wait(tmp_path: Path) -> No
         pass
     with breaker.attempt():
         assert breaker.health == "trying"
-        with pytest.raises(ModelError, match="is away"):
+        with pytest.raises(ModelError, match="is unavailable"):
             breaker.attempt()
     await services.aclose()
 
 
-async def test_a_step_that_is_late_takes_its_edge_and_the_answer_says_so(tmp_path: Path) -> None:
+async def test_the_on_timeout_step_can_tell_the_caller_about_a_late_step(tmp_path: Path) -> None:
     from dialgraph.turn.node import State, Turn, Update, node
 
     @node(writes="passages")
     async def look_up(state: State, turn: Turn) -> Update:
-        """Never comes back."""
+        """Take much longer than the deadline."""
         import asyncio
 
         await asyncio.sleep(30)
@@ -173,7 +173,7 @@ async def test_a_step_that_is_late_takes_its_edge_and_the_answer_says_so(tmp_pat
         )
 
 
-async def test_a_question_that_alone_was_too_slow_shuts_the_model_for_nobody(tmp_path: Path) -> None:
+async def test_a_single_slow_question_does_not_block_the_model(tmp_path: Path) -> None:
     async with upstream([("hang",)]) as up:
         async with serving(tmp_path, models={"main": {"url": up.url, "first_byte_seconds": 0.2}}) as served:
             assert (await served.ask()).status == 504
@@ -181,7 +181,7 @@ async def test_a_question_that_alone_was_too_slow_shuts_the_model_for_nobody(tmp
             assert (await served.ask()).status == 200
 
 
-async def test_a_try_that_is_answered_slowly_does_not_hold_the_others_up(tmp_path: Path) -> None:
+async def test_a_slow_trial_request_does_not_hold_up_other_calls(tmp_path: Path) -> None:
     processing: list[Action] = [("headers",), *[("raw", b": processing\n\n"), ("sleep", 0.05)] * 20, *says("Slow.")]
     async with upstream([("hang",)], processing) as up:
         model = {"url": up.url, "first_byte_seconds": 0.2, "away_seconds": 0.3}
@@ -199,12 +199,12 @@ async def test_a_try_that_is_answered_slowly_does_not_hold_the_others_up(tmp_pat
             await connection.aclose()
 
 
-async def test_a_race_that_runs_out_of_its_steps_time_is_left_by_both_at_once(tmp_path: Path) -> None:
+async def test_a_race_that_exceeds_its_steps_deadline_stops_both_models(tmp_path: Path) -> None:
     from dialgraph.turn.node import State, Turn, Update, node
 
     @node(speaks=True)
     async def apologise(state: State, turn: Turn) -> Update:
-        """The turn goes on for long after the race."""
+        """Continue the turn long after the race."""
         import asyncio
 
         await asyncio.sleep(1.5)
@@ -226,4 +226,6 @@ async def test_a_race_that_runs_out_of_its_steps_time_is_left_by_both_at_once(tm
             ended = time.monotonic()
     assert answer.text == "Sorry."
     for one in (first, second):
-        assert one.exchanges[0].left is not None and ended - one.exchanges[0].left > 1, "before the next step"
+        assert one.exchanges[0].left is not None and ended - one.exchanges[0].left > 1, (
+            "both models must be stopped before the next step"
+        )

@@ -1,4 +1,4 @@
-"""What a host sends, and the dialect that it is answered in."""
+"""How a host is recognised by its request, and the form in which it is answered."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ ELEVENLABS = {**BYE, "elevenlabs_extra_body": {"conversation_id": "c"}, "user_id
         (ELEVENLABS, {}, {}, "elevenlabs"),
         (BYE, {}, {"custom_session_id": "h"}, "hume"),
         (BYE, {"user-agent": "LiveKit Agents/1.8.9"}, {}, "livekit"),
-        # Half of the evidence, or that of two hosts, is none.
+        # Half of the evidence, or the evidence of two hosts, is not enough.
         ({**BYE, "turn_id": 4}, {}, {}, "openai"),
         ({**BYE, "call": {"id": "x"}}, {}, {}, "openai"),
         ({**BYE, "user_id": "u"}, {}, {}, "openai"),
@@ -54,7 +54,7 @@ ELEVENLABS = {**BYE, "elevenlabs_extra_body": {"conversation_id": "c"}, "user_id
         ({**BYE, "extendData": "text", "call": None, "messages": "no list"}, {}, {}, "openai"),
     ],
 )
-def test_a_host_is_told_by_what_only_it_sends(
+def test_a_host_is_recognised_by_fields_that_only_it_sends(
     body: dict[str, Any], headers: dict[str, str], query: dict[str, str], name: str
 ) -> None:
     assert recognise(body, headers, query).name == name
@@ -84,7 +84,7 @@ HANGUPS: dict[str, tuple[str, dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", HANGUPS)
-async def test_every_host_is_hung_up_on_in_its_own_words(tmp_path: Path, name: str) -> None:
+async def test_a_hangup_has_the_form_that_each_host_expects(tmp_path: Path, name: str) -> None:
     async with serving(tmp_path) as served:
         path = "/hangup/chat/completions"
         answer = read_stream((await served.post(path, BYE, {"x-dialgraph-profile": name})).body)
@@ -94,7 +94,7 @@ async def test_every_host_is_hung_up_on_in_its_own_words(tmp_path: Path, name: s
     assert answer.finish == "tool_calls"
 
 
-async def test_a_profile_is_chosen_by_the_endpoint_then_the_header_then_the_evidence(tmp_path: Path) -> None:
+async def test_a_profile_is_chosen_by_endpoint_then_header_then_evidence(tmp_path: Path) -> None:
     spec = Graph(name="mine", steps=(Step("hangup"),), policy=Policy(profile="vapi"))
     async with serving(tmp_path, (spec, [])) as served:
 
@@ -109,7 +109,7 @@ async def test_a_profile_is_chosen_by_the_endpoint_then_the_header_then_the_evid
     assert refused.error["param"] == "x-dialgraph-profile"
 
 
-async def test_agora_streams_without_being_asked_and_reads_control_metadata_first(tmp_path: Path) -> None:
+async def test_agora_gets_a_stream_unasked_with_control_metadata_first(tmp_path: Path) -> None:
     spec = Graph(
         name="mine",
         steps=(
@@ -129,7 +129,7 @@ async def test_agora_streams_without_being_asked_and_reads_control_metadata_firs
     assert b"custom_metadata" not in other.body
 
 
-async def test_hume_hears_its_session_in_every_chunk(tmp_path: Path) -> None:
+async def test_every_chunk_for_hume_has_its_session_id(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         body = {"messages": BYE["messages"]}
         reply = await served.post("/chat/completions?custom_session_id=s-1", body)
@@ -137,7 +137,7 @@ async def test_hume_hears_its_session_in_every_chunk(tmp_path: Path) -> None:
     assert chunks and {chunk["system_fingerprint"] for chunk in chunks} == {"s-1"}
 
 
-async def test_a_model_calls_the_hosts_own_tool_where_the_host_sent_one(tmp_path: Path) -> None:
+async def test_a_model_calls_the_hosts_own_tool_if_the_host_sent_one(tmp_path: Path) -> None:
     tool = {"type": "function", "function": {"name": "end_call", "parameters": {"type": "object", "properties": {}}}}
     script = calls("end_call", '{"reason":"done","message":"Bye"}')
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -160,7 +160,7 @@ TRANSFERS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", TRANSFERS)
-async def test_transfer_and_digits_in_each_dialect(tmp_path: Path, name: str) -> None:
+async def test_transfer_and_digits_have_the_form_that_each_host_expects(tmp_path: Path, name: str) -> None:
     transfer, digits = TRANSFERS[name]
     options = {"number": "+491234", "say": "Putting you through."}
     graphs: list[tuple[Graph, list[Node]]] = [
@@ -176,7 +176,7 @@ async def test_transfer_and_digits_in_each_dialect(tmp_path: Path, name: str) ->
     assert pressed.text == "" and orjson.loads(pressed.tool_calls[0]["arguments"]) == digits
 
 
-async def test_only_one_action_leaves_and_it_comes_behind_all_words(tmp_path: Path) -> None:
+async def test_only_one_action_is_sent_and_it_follows_all_words(tmp_path: Path) -> None:
     steps = (
         Step("hangup", options={"say": "Bye."}),
         Step("transfer", options={"number": "1"}),
@@ -192,7 +192,7 @@ async def test_only_one_action_leaves_and_it_comes_behind_all_words(tmp_path: Pa
     assert answer.text == "Bye.Hello there." and body.rindex(b'"content"') < body.index(b'"tool_calls"')
 
 
-async def test_digits_come_from_the_model_and_hold_only_keys(tmp_path: Path) -> None:
+async def test_digits_from_the_model_are_reduced_to_phone_keys(tmp_path: Path) -> None:
     steps = (Step("call_model", then={"answered": END, "press": "send_digits"}), Step("send_digits"))
     script = calls("send_digits", '{"digits":"1; rm 2 #"}')
     async with upstream(script, calls("send_digits")) as up:
@@ -203,8 +203,8 @@ async def test_digits_come_from_the_model_and_hold_only_keys(tmp_path: Path) -> 
     assert nothing.status == 502 and nothing.error["code"] == "upstream_malformed"
 
 
-async def test_the_alibaba_sample_is_answered_by_one_hangup(tmp_path: Path) -> None:
-    """The request of system 004's sample; its own answer hung up in each of 97 chunks, with broken arguments."""
+async def test_the_alibaba_sample_is_answered_with_one_hangup(tmp_path: Path) -> None:
+    """Send the sample request. The sample's own answer hung up in each of 97 chunks, with broken arguments."""
     body = {
         "messages": [{"role": "user", "content": "再见"}], "model": "hangup", "stream": True,
         "extendData": {

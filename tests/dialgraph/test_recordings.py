@@ -1,4 +1,4 @@
-"""Recordings: which files can be played, how they sound, and how they leave."""
+"""Recordings: which files can be played, how they sound, and how they are sent."""
 
 import os
 import struct
@@ -28,7 +28,7 @@ OPENED: list[Turn] = []
 
 @pytest.fixture(autouse=True)
 async def closed() -> AsyncIterator[None]:
-    """What a turn of a test opened is closed again."""
+    """Close what the turns of a test opened."""
     yield
     while OPENED:
         await OPENED.pop().aclose()
@@ -36,7 +36,7 @@ async def closed() -> AsyncIterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of recordings, with the words of one."""
+    """Create the folder of recordings, with the words of one recording."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     (folder / "file.txt").write_text("Hello from a file.\n", encoding="utf-8")
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def turn_of(tmp_path: Path, **fields: Any) -> tuple[Turn, list[Event]]:
-    """A turn, and the list of what it says."""
+    """Return a turn and the list of the events that it emits."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     turn = Turn(services, TurnRequest([{"role": "user", "content": "hi"}], **fields))
     OPENED.append(turn)
@@ -61,11 +61,11 @@ FORMAT = b"RIFF\x10\0\0\0WAVEfmt \x10\0\0\0"
 
 
 def sine(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray[Any, Any]:
-    """From -0.5 to 0.5."""
+    """Return a sine wave from -0.5 to 0.5."""
     return 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)
 
 
-async def test_a_recording_is_its_words_then_frames_of_forty_ms_with_one_id(tmp_path: Path, folder: Path) -> None:
+async def test_a_recording_is_sent_as_words_then_frames_of_forty_ms(tmp_path: Path, folder: Path) -> None:
     pcm = struct.pack("<1000h", *range(1000)) * 2
     (folder / "file.pcm").write_bytes(pcm + b"\x01")
     turn, events = turn_of(tmp_path)
@@ -81,7 +81,7 @@ async def test_a_recording_is_its_words_then_frames_of_forty_ms_with_one_id(tmp_
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 @pytest.mark.parametrize(("width", "channels"), [(1, 1), (2, 1), (2, 2), (3, 1), (4, 2)])
-async def test_a_wav_is_understood_whatever_its_rate_width_and_channels_are(
+async def test_a_wav_is_read_at_any_rate_width_and_channel_count(
     tmp_path: Path, folder: Path, rate: int, width: int, channels: int
 ) -> None:
     level = sine(rate)
@@ -102,7 +102,7 @@ async def test_a_wav_is_understood_whatever_its_rate_width_and_channels_are(
     assert np.abs(heard[800:15_200] - sine(16_000)[800:15_200]).max() < 0.02
 
 
-def test_a_float_wav_a_header_of_another_kind_and_one_without_a_length_are_understood(tmp_path: Path) -> None:
+def test_float_samples_and_unusual_wav_headers_are_read(tmp_path: Path) -> None:
     level = sine(16_000)
     extensible = struct.pack("<HHIIHHHHIH14x", 0xFFFE, 1, 16_000, 32_000, 2, 16, 22, 16, 4, 1)
     float_format = struct.pack("<HHIIHH", 3, 1, 16_000, 64_000, 4, 32)
@@ -127,7 +127,7 @@ def test_a_float_wav_a_header_of_another_kind_and_one_without_a_length_are_under
     ("data", "fault"),
     [
         (b"not a wav at all", "is a WAV that has no RIFF header"),
-        (b"RIFF\x10\0\0\0WAVEjunk\xff\xff\xff\x7f", "is no WAV file"),
+        (b"RIFF\x10\0\0\0WAVEjunk\xff\xff\xff\x7f", "is not a WAV file"),
         (b"RIFF\x10\0\0\0WAVEdata\x04\0\0\0abcd", "has samples before its format"),
         (
             FORMAT + struct.pack("<HHIIHH", 85, 1, 16_000, 0, 1, 0),
@@ -136,9 +136,9 @@ def test_a_float_wav_a_header_of_another_kind_and_one_without_a_length_are_under
         (FORMAT + struct.pack("<HHIIHH", 1, 0, 16_000, 0, 1, 16), "has 0 channels"),
         (FORMAT + struct.pack("<HHIIHH", 1, 1, 1, 0, 1, 16), "at 1 Hz"),
         (b"RIFF\x10\0\0\0AVI fmt \x10\0\0\0", "has no RIFF header"),
-        (b"RIFF", "is no WAV file"),
-        (b"ID3\4" * 9, "is a packed sound"),
-        (b"", "is no WAV file"),
+        (b"RIFF", "is not a WAV file"),
+        (b"ID3\4" * 9, "is compressed sound"),
+        (b"", "is not a WAV file"),
     ],
 )
 async def test_a_damaged_recording_is_simulated_or_an_error(
@@ -165,10 +165,10 @@ async def test_a_missing_recording_is_simulated_and_says_so(tmp_path: Path, miss
     numbers = struct.unpack(f"<{len(pcm) // 2}h", pcm)
     assert len(numbers) == 16_000
     assert (max(numbers) == 0) == (missing == "silence")
-    assert all(abs(one - other) < 1200 for one, other in pairwise(numbers)), "noise in the ear"
+    assert all(abs(one - other) < 1200 for one, other in pairwise(numbers)), "the caller would hear noise"
 
 
-async def test_over_http_a_recording_that_must_be_there_is_a_clear_error(tmp_path: Path) -> None:
+async def test_a_required_recording_that_is_missing_is_a_clear_http_error(tmp_path: Path) -> None:
     spec = Graph(name="greeting", steps=(Step("play_recording", options={"missing": "error"}),))
     async with serving(tmp_path, (spec, [])) as served:
         reply = await served.ask("hi", "/greeting/chat/completions")
@@ -176,13 +176,13 @@ async def test_over_http_a_recording_that_must_be_there_is_a_clear_error(tmp_pat
     assert reply.error["code"] == "recording_unplayable"
 
 
-async def test_who_wants_text_gets_the_words_of_a_recording(tmp_path: Path, folder: Path) -> None:
+async def test_a_client_that_wants_text_gets_the_words_of_a_recording(tmp_path: Path, folder: Path) -> None:
     turn, events = turn_of(tmp_path, parameters={"modalities": ["text"]})
     await play_recording({}, turn)
     assert events == [Say("Hello from a file.")]
 
 
-async def test_a_recording_is_paced_as_it_is_heard(tmp_path: Path) -> None:
+async def test_a_recording_is_sent_at_the_pace_of_playback(tmp_path: Path) -> None:
     turn, _ = turn_of(tmp_path)
     times: list[float] = []
     hear = turn.line.sink
@@ -194,13 +194,13 @@ async def test_a_recording_is_paced_as_it_is_heard(tmp_path: Path) -> None:
     turn.line.connect(note)
     await play_recording({}, turn)
     heard = [at - times[1] for at in times[1:]]
-    # 25 frames are a second of sound; they leave with a lead of 0.2 s, never later than they are heard.
+    # 25 frames are one second of sound. They are sent 0.2 s ahead and never later than they are played.
     assert 0.7 <= heard[-1] <= 0.96
     assert all(at <= frame * 0.04 for frame, at in enumerate(heard))
 
 
 async def test_a_long_recording_is_read_a_second_at_a_time(tmp_path: Path, folder: Path) -> None:
-    """Ten minutes; what is read of them when the first second has been heard is a small part."""
+    """Play ten minutes. After the first second, only a small part of the file has been read."""
     (folder / "file.pcm").write_bytes(bytes(600 * 32_000))
     spec = Graph(name="wait", steps=(Step("play_recording"),))
     async with serving(tmp_path, (spec, [])) as served:
@@ -217,7 +217,7 @@ async def test_a_long_recording_is_read_a_second_at_a_time(tmp_path: Path, folde
 
 
 def places_in(name: str) -> list[int]:
-    """How far each open file of this name has been read."""
+    """Return how far each open file with this name has been read, in bytes."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         with suppress(OSError):
@@ -229,12 +229,12 @@ def places_in(name: str) -> list[int]:
 @pytest.mark.parametrize(
     "name", ["../keys.json", "/etc/passwd", "a/../../keys.json", "a\\..\\..\\keys.json", "", ".", "a//b", "x\0y"]
 )
-def test_a_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
+def test_a_name_that_leads_outside_the_folder_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(RecordingError, match="is outside the folder of recordings"):
         open_recording(folder, name)
 
 
-def test_links_folders_and_pipes_are_no_recordings(tmp_path: Path, folder: Path) -> None:
+def test_links_folders_and_pipes_are_refused(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "keys.json").write_text("secret")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "x.pcm").write_text("secret")
@@ -247,7 +247,7 @@ def test_links_folders_and_pipes_are_no_recordings(tmp_path: Path, folder: Path)
     (folder / "sub").mkdir()
     os.mkfifo(folder / "pipe.pcm")
     for name in ("sub", "pipe.pcm"):
-        with pytest.raises(RecordingError, match="is no file"):
+        with pytest.raises(RecordingError, match="is not a file"):
             open_recording(folder, name)
     (folder / "sub" / "x.pcm").write_bytes(b"ok")
     with open_recording(folder, "sub/x.pcm") as opened:

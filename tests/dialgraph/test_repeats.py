@@ -1,4 +1,4 @@
-"""The same request sent again and again while the server is killed: one turn, one answer, paid once."""
+"""The same request is repeated while the server is killed: one turn, one answer, paid once."""
 
 import asyncio
 import json
@@ -20,7 +20,10 @@ CLIENTS = 20
 
 
 async def repeat(folder: Path, keys: int) -> dict[str, int]:
-    """Every key two to five times until it has been answered as often, with kills between. Returns figures."""
+    """Send each key two to five times, until each request is answered, and kill the server in between.
+
+    Return the counts.
+    """
     dice = random.Random(2)
     asked: Counter[str] = Counter()
     answers: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -53,7 +56,7 @@ async def repeat(folder: Path, keys: int) -> dict[str, int]:
                         try:
                             status, body = await server.ask("POST", path, {"content": key}, token, idempotency_key=key)
                             told = json.loads(body)
-                        except (OSError, ValueError, IndexError):  # killed under it
+                        except (OSError, ValueError, IndexError):  # the server was killed during the request
                             await asyncio.sleep(0.1)
                             continue
                         if status == 200:
@@ -75,12 +78,12 @@ async def repeat(folder: Path, keys: int) -> dict[str, int]:
     with sqlite3.connect(folder / "dialgraph.db") as plain:
         rows = plain.execute("SELECT request_key, question, answer, state FROM conversation_turn").fetchall()
     plain.close()
-    assert Counter(row[0] for row in rows) == Counter(answers.keys()), "one turn a key"
+    assert Counter(row[0] for row in rows) == Counter(answers.keys()), "one turn per key"
     for key, question, said, state in rows:
         assert question == key and state == "complete"
-        assert {text for _, text in answers[key]} == {said}, "each time the same answer"
-        assert len({number for number, _ in answers[key]}) == 1, "under the same id"
-        assert asked[key] == paid[key], "what was answered is not asked again"
+        assert {text for _, text in answers[key]} == {said}, "every repeat must get the same answer"
+        assert len({number for number, _ in answers[key]}) == 1, "every repeat must get the same id"
+        assert asked[key] == paid[key], "the model must not be asked again after the answer"
     return {"keys": len(rows), "answers": sum(map(len, answers.values())), "kills": kills, "asked": asked.total()}
 
 
@@ -94,4 +97,4 @@ async def test_repeated_requests_run_once_while_the_server_is_killed(tmp_path: P
 @pytest.mark.timeout(1800)
 async def test_a_thousand_repeated_requests_run_once_while_the_server_is_killed(tmp_path: Path) -> None:
     figures = await repeat(tmp_path, 1000)
-    report("repeats: " + ", ".join(f"{name} {value}" for name, value in figures.items()) + "; each key one turn")
+    report("repeats: " + ", ".join(f"{name} {value}" for name, value in figures.items()) + "; one turn per key")

@@ -1,4 +1,4 @@
-"""A graph whose steps run in sequence is served as one node: it says and does what its steps in Studio do."""
+"""A graph whose steps run in sequence is served as one node, with the same events as its steps in Studio."""
 
 import asyncio
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.support.upstream import says, upstream
 
 @node(writes=("count", "route"), may_read="count", routes=("again", "enough"))
 async def counts(state: State, turn: Turn) -> Update:
-    """Goes round three times."""
+    """Choose 'again' three times, then 'enough'."""
     count = dict(state).get("count", 0)
     assert isinstance(count, int)
     return {"count": count + 1, "route": "again" if count < 3 else "enough"}
@@ -33,33 +33,33 @@ async def counts(state: State, turn: Turn) -> Update:
 
 @node(speaks=True)
 async def tells(state: State, turn: Turn) -> Update:
-    """Says what it was given."""
+    """Say the step and the question."""
     await turn.say(f"{turn.place.step}: {state['question']}. ")
     return None
 
 
 @node(writes="question")
 async def asks_anew(state: State, turn: Turn) -> Update:
-    """Changes the question."""
+    """Change the question."""
     return {"question": f"{state['question']}!"}
 
 
 @node()
 async def is_late(state: State, turn: Turn) -> Update:
-    """Takes too long."""
+    """Take too long."""
     await asyncio.sleep(5)
     return None
 
 
 @node()
 async def breaks(state: State, turn: Turn) -> Update:
-    """Fails."""
+    """Fail."""
     raise ValueError("no")
 
 
 @node(writes=("count", "route"), routes=("again", "enough"))
 async def turns_round(state: State, turn: Turn) -> Update:
-    """Never ends."""
+    """Choose 'again' every time, so that the loop never ends."""
     return {"route": "again"}
 
 
@@ -78,7 +78,10 @@ SPECS = {
 
 
 async def events_of(graph: CompiledGraph, folder: Path, question: str) -> list[Event]:
-    """What one turn says, in a world without chance. Not streamed: where the clock stands, no frame is ever due."""
+    """Return the events of one turn in a fixed environment.
+
+    The turn does not stream: its clock never moves, so no frame would ever be due.
+    """
     services = OpenServices(GraphSettings(data_dir=folder))
     try:
         asked = TurnRequest([{"role": "user", "content": question}], endpoint=graph.spec.name, streaming=False)
@@ -88,7 +91,7 @@ async def events_of(graph: CompiledGraph, folder: Path, question: str) -> list[E
 
 
 async def both_ways(graph: CompiledGraph, folder: Path, question: str) -> tuple[list[Event], list[Event]]:
-    """The events in one node, and step by step."""
+    """Return the events from one node, and those from the separate steps."""
     assert graph.in_sequence is not None
     fused = await events_of(graph, folder / "one", question)
     whole, graph.in_sequence = graph.in_sequence, None
@@ -99,7 +102,7 @@ async def both_ways(graph: CompiledGraph, folder: Path, question: str) -> tuple[
 
 
 @pytest.mark.parametrize("steps", SPECS.values(), ids=SPECS)
-async def test_one_node_says_what_the_steps_say(tmp_path: Path, steps: tuple[Step, ...]) -> None:
+async def test_one_node_emits_the_same_events_as_its_steps(tmp_path: Path, steps: tuple[Step, ...]) -> None:
     graph = compile_graph(Graph(name="g", steps=steps), NODES)
     fused, stepped = await both_ways(graph, tmp_path, "why")
     assert fused == stepped and fused
@@ -107,14 +110,14 @@ async def test_one_node_says_what_the_steps_say(tmp_path: Path, steps: tuple[Ste
 
 @pytest.mark.parametrize("graph", [graphs.chat.graph, graphs.rag.graph, graphs.hangup.graph, graphs.audio.graph])
 @pytest.mark.parametrize("question", ["Can I bring my dog?", "goodbye"])
-async def test_every_shipped_graph_is_served_as_one_node_and_says_the_same(
+async def test_every_shipped_graph_emits_the_same_events_as_one_node(
     tmp_path: Path, graph: CompiledGraph, question: str
 ) -> None:
     fused, stepped = await both_ways(graph, tmp_path, question)
     assert fused == stepped and fused
 
 
-async def test_a_loop_that_nobody_meant_ends_with_an_error(tmp_path: Path) -> None:
+async def test_an_endless_loop_ends_with_an_error(tmp_path: Path) -> None:
     graph = compile_graph(
         Graph(name="g", steps=(Step("turns_round", then={"again": "turns_round", "enough": END}),)), NODES
     )
@@ -129,11 +132,11 @@ async def test_a_loop_that_nobody_meant_ends_with_an_error(tmp_path: Path) -> No
         (Step("asks_anew", then=("one", END)), Step("tells", name="one")),
     ],
 )
-def test_steps_that_may_run_side_by_side_stay_nodes(steps: tuple[Step, ...]) -> None:
+def test_steps_that_may_run_in_parallel_stay_separate_nodes(steps: tuple[Step, ...]) -> None:
     assert compile_graph(Graph(name="g", steps=steps), NODES).in_sequence is None
 
 
-async def test_the_same_world_gives_the_same_bytes(tmp_path: Path) -> None:
+async def test_the_same_environment_gives_the_same_bytes(tmp_path: Path) -> None:
     replies: list[Any] = []
     for at in range(2):
         async with upstream(says("It opens at eight.")) as up:

@@ -1,4 +1,4 @@
-"""What words pass on their way to a voice: marks, thoughts and numbers; and what must not be said."""
+"""How text is prepared for a voice: markup, thoughts, numbers, and words that must not be said."""
 
 import random
 import time
@@ -43,12 +43,12 @@ SPOKEN = {
 
 
 @pytest.mark.parametrize("written", SPOKEN)
-def test_what_is_written_becomes_what_is_said(written: str) -> None:
+def test_written_text_becomes_speakable_text(written: str) -> None:
     assert speakable(written) == SPOKEN[written]
 
 
 def in_pieces(stage: Stage, text: str, cuts: random.Random) -> str:
-    """The text through a stage, cut at random."""
+    """Pass the text through a stage in random pieces, and return the result."""
     said, at = "", 0
     while at < len(text):
         end = at + cuts.randint(1, 6)
@@ -67,7 +67,7 @@ WRITTEN = st.lists(
 
 @settings(max_examples=500, deadline=None)
 @given(WRITTEN, st.randoms(use_true_random=False))
-def test_a_mark_that_is_split_is_the_same_mark(parts: list[str], cuts: random.Random) -> None:
+def test_text_in_pieces_gives_the_same_result_as_whole_text(parts: list[str], cuts: random.Random) -> None:
     text = "".join(parts)
     assert in_pieces(Speakable(), text, cuts) == speakable(text)
 
@@ -110,13 +110,13 @@ LEFT_ALONE = [
 
 
 @pytest.mark.parametrize("written", READ)
-def test_numbers_are_read_as_a_voice_says_them(written: str) -> None:
+def test_numbers_become_the_words_that_a_voice_says(written: str) -> None:
     reader = NumberReader()
     for seed in range(20):
         assert in_pieces(Numbers(reader), written, random.Random(seed)) == READ[written]
 
 
-def test_what_has_two_readings_stays_as_it_is() -> None:
+def test_numbers_with_two_readings_stay_as_they_are() -> None:
     reader = NumberReader()
     for written in LEFT_ALONE:
         assert Numbers(reader).push(written + " ") + "" in (written + " ", "") and reader.read(written) == written
@@ -138,7 +138,7 @@ def test_what_has_two_readings_stays_as_it_is() -> None:
         ("From 2026-11-21, 1,299 pieces at 3.14.", ""),
     ],
 )
-def test_what_must_not_be_said_is_found(sentence: str, found: str) -> None:
+def test_card_identity_and_phone_numbers_are_found(sentence: str, found: str) -> None:
     finders = {"cards": find_cards, "identity": find_identity_numbers, "phones": find_phone_numbers}
     hits = {name for name, find in finders.items() if find(sentence)}
     assert hits == ({found} if found else set())
@@ -154,7 +154,7 @@ MARKDOWN: list[Action] = says(
 )
 
 
-async def test_a_voice_profile_speaks_no_marks_and_openai_gets_them_all(tmp_path: Path) -> None:
+async def test_voice_profiles_get_no_markup_and_openai_gets_all_of_it(tmp_path: Path) -> None:
     reasoning: Action = ("delta", {"reasoning_content": "secret thoughts"})
     async with upstream(default=[reasoning, *MARKDOWN]) as up, serving(tmp_path, models={"main": up.url}) as served:
         body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -164,7 +164,7 @@ async def test_a_voice_profile_speaks_no_marks_and_openai_gets_them_all(tmp_path
     assert "<think>" in plain.text and "**Sure!**" in plain.text and plain.reasoning == "secret thoughts"
 
 
-async def test_an_endpoint_can_guard_what_it_says_with_its_own_check_too(tmp_path: Path) -> None:
+async def test_an_endpoint_can_guard_its_words_with_its_own_check(tmp_path: Path) -> None:
     rules = (
         GuardRule(find="cards", instead="a card number"),
         GuardRule(find="words", words=("Acme",), action="replace", instead={"en": "I cannot say.", "zh": "我不能说。"}),
@@ -185,21 +185,21 @@ async def test_an_endpoint_can_guard_what_it_says_with_its_own_check_too(tmp_pat
     assert answer.text == "It is a card number. I cannot say. 我不能说。All FINE."
 
 
-def test_a_guard_without_its_check_or_words_is_a_mistake() -> None:
+def test_a_guard_without_its_check_or_words_is_refused() -> None:
     rules = (GuardRule(find="check", check="shuot"), GuardRule(find="words"))
     spec = Graph(name="g", steps=(Step("call_model"),), policy=Policy(guard=rules, profile="agroa"))
     with pytest.raises(GraphError) as told:
         compile_graph(spec, checks={"shout": str})
-    assert "no check 'shuot'. Accepted: 'shout'" in str(told.value)
+    assert "unknown check 'shuot'. Accepted: 'shout'" in str(told.value)
     assert "needs `words`" in str(told.value) and "Did you mean 'agora'?" in str(told.value)
 
 
 async def test_only_the_answer_is_spoken(tmp_path: Path) -> None:
-    """LiveKit's own LangGraph adapter speaks what every node streams: here the classifier's word and the query too."""
+    """Run two silent steps before the answer. LiveKit's own LangGraph adapter would speak their output too."""
 
     @node(writes="route", routes=("question",))
     async def classify(state: State, turn: Turn) -> Update:
-        """Ask a model what it is, silently."""
+        """Ask a model to classify the question, silently."""
         from contextlib import aclosing
 
         from dialgraph.models.port import ChatRequest
@@ -243,7 +243,7 @@ CARD = "4111 1111 1111 1111"
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("profile", ["openai", "agora"])
-async def test_what_must_not_be_said_does_not_slip_past_in_disguise(tmp_path: Path, said: str, profile: str) -> None:
+async def test_disguised_numbers_and_words_do_not_pass_the_guard(tmp_path: Path, said: str, profile: str) -> None:
     rules = (GuardRule(find="cards", instead="…"), GuardRule(find="words", words=("swordfish",), instead="…"))
     spec = Graph(name="guarded", steps=(Step("call_model"),), policy=Policy(guard=rules, profile=profile))
     script = says("The code is ", *said, " today")
@@ -265,7 +265,7 @@ def test_a_long_sentence_is_never_cut_inside_a_number(pad: int) -> None:
     )
 
 
-async def test_what_a_host_speaks_of_an_action_is_guarded_too(tmp_path: Path) -> None:
+async def test_words_in_the_arguments_of_an_action_are_guarded(tmp_path: Path) -> None:
     steps = (Step("call_model", then={"answered": END, "bye": "hangup"}), Step("hangup"))
     spec = Graph(name="guarded", steps=steps, policy=Policy(guard=(GuardRule(find="cards", instead="…"),)))
     tool = {"type": "function", "function": {"name": "end_call", "parameters": {"type": "object"}}}
@@ -278,7 +278,7 @@ async def test_what_a_host_speaks_of_an_action_is_guarded_too(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("mark", list("_-*~#=`>|[<&\\"))
-def test_a_run_of_marks_costs_no_more_than_its_length(mark: str) -> None:
+def test_a_long_run_of_marks_takes_linear_time(mark: str) -> None:
     stage = Speakable()
     began = time.process_time()
     for _ in range(8000):
@@ -287,7 +287,7 @@ def test_a_run_of_marks_costs_no_more_than_its_length(mark: str) -> None:
     assert time.process_time() - began < 2
 
 
-async def test_thoughts_are_no_words_the_filler_and_the_goodbye_still_come(tmp_path: Path) -> None:
+async def test_thoughts_do_not_prevent_the_filler_or_the_goodbye(tmp_path: Path) -> None:
     steps = (
         Step("acknowledge", options={"say": ["One moment."], "after_ms": 50}),
         Step("call_model", then={"answered": END, "hangup": "hangup"}),
@@ -305,6 +305,6 @@ async def test_thoughts_are_no_words_the_filler_and_the_goodbye_still_come(tmp_p
             up.choose = lambda body: blank
             body = {"messages": [{"role": "user", "content": "bye"}], "stream": True}
             plain = read_stream((await served.post("/hangup/chat/completions", body)).body)
-    assert plain.text.strip().endswith("Goodbye!"), "an empty line is no goodbye"
+    assert plain.text.strip().endswith("Goodbye!"), "an empty line must not count as a goodbye"
     assert filled.text == "One moment. Yes."
     assert ended.text.strip() == "Goodbye!" and ended.tool_calls

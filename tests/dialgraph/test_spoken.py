@@ -1,4 +1,4 @@
-"""Where streamed words are cut so that they can be spoken."""
+"""Where streamed words are cut into sentences that a voice can speak."""
 
 import time
 
@@ -21,7 +21,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("text", TEXTS)
-def test_sentences_are_found_however_their_words_come(text: str, size: int) -> None:
+def test_sentences_are_found_in_pieces_of_any_size(text: str, size: int) -> None:
     cutter = SentenceCutter()
     parts = [part for at in range(0, len(text), size) for part in cutter.push(text[at : at + size])]
     assert [*parts, cutter.rest()] == TEXTS[text]
@@ -52,14 +52,14 @@ def test_a_long_sentence_is_cut_at_a_clause(language: str) -> None:
         assert 30 <= weight <= CLAUSE + 5
 
 
-def test_a_sentence_without_any_place_is_cut_all_the_same() -> None:
+def test_a_long_sentence_without_any_clause_is_cut_too() -> None:
     cutter = SentenceCutter()
     parts = [part for character in "word " * 200 + "x" * 900 + "字" * 400 for part in cutter.push(character)]
     assert len(parts) > 5 and max(map(len, parts)) <= 2 * LONGEST
 
 
 @given(st.lists(st.text(alphabet="aA1.,!? 。，？“”\n（）…;:'\"-你好", max_size=40), max_size=40))
-def test_no_character_is_lost(pieces: list[str]) -> None:
+def test_cutting_loses_no_character(pieces: list[str]) -> None:
     cutter = SentenceCutter()
     parts = [part for piece in pieces for part in cutter.push(piece)]
     assert "".join([*parts, cutter.rest()]) == "".join(pieces)
@@ -70,21 +70,21 @@ def test_no_character_is_lost(pieces: list[str]) -> None:
     [
         ("One moment. ", 0.06), ("Really?!", 0.06), ("请稍等。", 0.06), ("Yes!", 0.06), ("等等……", 0.06),
         ("A line\n", 0.06),
-        # A full stop may go on: "readme.txt", "6 a.m. on weekdays", "the U.S. of old".
+        # Text may continue after a full stop: "readme.txt", "6 a.m. on weekdays", "the U.S. of old".
         ("One moment.", 0.3), ("readme.", 0.3), ("at 6 a.m. ", 0.3), ("in the U.S. ", 0.3), ('"Yes."', 0.06),
         ("It costs 3.", None), ("Dr.", None), ("Mr. J.", None), ("I am", None), ("", None), ("  ", None),
         ("e.g.", None), ("Hello,", None), ("Done. And", None),
     ],
 )  # fmt: skip
-def test_what_looks_like_an_end_is_one_when_the_model_pauses(text: str, pause: float | None) -> None:
+def test_a_possible_end_is_taken_after_a_pause_of_the_model(text: str, pause: float | None) -> None:
     cutter = SentenceCutter()
     list(cutter.push(text))
     assert cutter.pause == pause
 
 
 @pytest.mark.parametrize("piece", [*",!.—… ，a字", ', "', '!"', "\n ", "- ", "。”", "word "])
-def test_a_text_of_any_kind_takes_time_in_proportion_to_its_length(piece: str) -> None:
-    """Ten thousand commas once held the event loop for nine seconds."""
+def test_cutting_any_text_takes_linear_time(piece: str) -> None:
+    """Prevent an old fault: ten thousand commas held the event loop for nine seconds."""
 
     def taken(count: int) -> float:
         cutter = SentenceCutter()
@@ -93,4 +93,4 @@ def test_a_text_of_any_kind_takes_time_in_proportion_to_its_length(piece: str) -
         return time.process_time() - began
 
     taken(1_000)
-    assert taken(40_000) < 40 * max(taken(4_000), 0.002), "ten times the text, at most four times ten times the time"
+    assert taken(40_000) < 40 * max(taken(4_000), 0.002), "ten times the text may take at most 40 times as long"

@@ -1,4 +1,4 @@
-"""Whoever hears a run hears all of it and its end, however late he comes and whenever it ends."""
+"""Every listener to a run gets all of its events and its end, even if it joins late."""
 
 import asyncio
 from pathlib import Path
@@ -16,11 +16,11 @@ from tests.support.upstream import says, upstream
 from tests.support.wire import read_stream
 
 SECONDS = 7.0
-"""For what takes no time."""
+"""The limit for what takes almost no time."""
 
 
-@pytest.mark.parametrize("ends", ["before", "while he waits"])
-async def test_the_end_is_heard_that_comes_with_the_last_words(ends: str) -> None:
+@pytest.mark.parametrize("ends", ["before", "while it waits"])
+async def test_a_listener_gets_the_end_that_comes_with_the_last_words(ends: str) -> None:
     channel, heard = Channel(), list[Event]()
     subscription = channel.subscribe(lambda: None)
 
@@ -41,7 +41,7 @@ async def test_the_end_is_heard_that_comes_with_the_last_words(ends: str) -> Non
 
 
 @pytest.mark.parametrize("streams", [True, False])
-async def test_a_turn_that_has_ended_is_heard_whole_by_one_who_joins(tmp_path: Path, streams: bool) -> None:
+async def test_a_client_that_joins_an_ended_turn_gets_all_of_it(tmp_path: Path, streams: bool) -> None:
     async with upstream(says("It opens at eight.")) as up, serving(tmp_path, models={"main": up.url}) as served:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": "When?"}], "stream": streams}
         replies = []
@@ -58,15 +58,15 @@ async def test_a_turn_that_has_ended_is_heard_whole_by_one_who_joins(tmp_path: P
 WORDS, CHARACTERS = 30, 500_000
 
 
-async def test_a_client_that_is_behind_gets_every_word_before_the_failure(tmp_path: Path) -> None:
+async def test_a_slow_client_gets_every_word_before_the_failure(tmp_path: Path) -> None:
     failed = asyncio.Event()
 
     @node(speaks=True)
     async def speaks_and_breaks(state: State, turn: Turn) -> Update:
-        """Says more than a socket takes, and fails."""
+        """Say more than a socket can hold, then fail."""
         for _ in range(WORDS):
             await turn.say("a" * CHARACTERS)
-            await asyncio.sleep(0.01)  # the reply waits for its client from the second one on
+            await asyncio.sleep(0.01)  # from the second chunk on, the reply waits for its client
         failed.set()
         raise ValueError("no")
 
@@ -84,7 +84,7 @@ async def test_a_client_that_is_behind_gets_every_word_before_the_failure(tmp_pa
 
 
 async def until_over(served: Served) -> None:
-    """Return when no turn runs."""
+    """Wait until no turn runs."""
     async with asyncio.timeout(SECONDS):
         for run in list(served.state.runs.open):
             await run.wait()

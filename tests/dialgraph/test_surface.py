@@ -1,4 +1,4 @@
-"""The names that authors import from `dialgraph`: they stay."""
+"""The names that authors import from `dialgraph` stay the same."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ SURFACE = [
 ]  # fmt: skip
 
 
-def test_authors_find_every_name_of_the_surface() -> None:
+def test_every_public_name_can_be_imported() -> None:
     assert dialgraph.__all__ == SURFACE
     assert dir(dialgraph) == sorted(SURFACE)
     for name in SURFACE:
@@ -25,12 +25,12 @@ def test_authors_find_every_name_of_the_surface() -> None:
     assert not [one for one in classes if not one.__doc__]
 
 
-def test_the_import_alone_loads_no_library() -> None:
+def test_importing_dialgraph_loads_no_heavy_library() -> None:
     code = "import sys, dialgraph; print({'langgraph', 'pydantic', 'aiohttp'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "set()"
 
 
-def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(AttributeError, match=r"'dialgraph' has no attribute 'Grpah'\. It offers: END, Action"):
+def test_an_unknown_name_is_refused_with_the_list_of_names() -> None:
+    with pytest.raises(AttributeError, match=r"'dialgraph' has no attribute 'Grpah'\. Available: END, Action"):
         _ = dialgraph.Grpah

@@ -1,4 +1,4 @@
-"""Access tokens and secrets: what is not exactly ours opens nothing; what can be guessed is not started with."""
+"""Access tokens and secrets: a forged token is refused, and a secret that can be guessed stops the start."""
 
 import asyncio
 import base64
@@ -24,13 +24,13 @@ SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-and-ABCDEFGHIJKLMNOPQRSTUVWXYZ-to
 
 
 def raw(header: dict[str, Any], claims: str, signature: str = "") -> str:
-    """A token made by hand."""
+    """Return a token that is built by hand."""
     parts = (json.dumps(header), claims, signature)
     return ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
 
 
 def forged(user: str, session: str) -> dict[str, str]:
-    """Tokens of all kinds that were not made by us, or not so."""
+    """Return tokens of many kinds that this server did not issue."""
     now = int(time.time())
     good = {"sub": user, "sid": session, "iss": "dialgraph", "aud": "dialgraph", "iat": now, "exp": now + 60}
 
@@ -78,7 +78,7 @@ def forged(user: str, session: str) -> dict[str, str]:
     }
 
 
-async def test_tokens_that_are_not_ours_open_nothing(tmp_path: Path) -> None:
+async def test_forged_tokens_are_refused(tmp_path: Path) -> None:
     async with serving(tmp_path, token_secret=SECRET) as served:
         ann, session = await login(served)
         claims = jwt.decode(ann.token, options={"verify_signature": False})
@@ -90,12 +90,12 @@ async def test_tokens_that_are_not_ours_open_nothing(tmp_path: Path) -> None:
         assert ann.token == session["access_token"]
 
 
-def test_a_refused_token_costs_little() -> None:
+def test_refusing_a_token_is_fast() -> None:
     tokens = Tokens(SECRET.encode())
     assert tokens.read(tokens.issue(Claims("u", "s"), 60)) == Claims("u", "s")
     for kind, token in forged("u", "s").items():
         if kind in ("another session", "another user"):
-            continue  # those are for the database to refuse
+            continue  # only the database can refuse these
         began = time.perf_counter()
         with pytest.raises(TokenError):
             tokens.read(token)
@@ -118,23 +118,23 @@ def test_a_secret_that_can_be_guessed_stops_the_start(secret: str, sentence: str
         open_state(Settings(data_dir=tmp_path, token_secret=secret))
 
 
-def test_the_start_says_so_in_a_line_and_shows_no_secret() -> None:
+def test_a_weak_secret_is_reported_in_one_line_without_it() -> None:
     stopped = run("serve", "--port", "0", DIALGRAPH_TOKEN_SECRET="S3cureK3y#2024!AIsafety")
     assert stopped.returncode == 1 and "fewer than 32 bytes" in stopped.stderr and "S3cure" not in stopped.stderr
     assert len(stopped.stderr.splitlines()) == 1
 
 
-def test_an_encryption_key_that_is_none_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="a key has 32 random bytes in URL-safe base64"):
+def test_an_invalid_encryption_key_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="a key must be 32 random bytes in URL-safe base64"):
         open_state(Settings(data_dir=tmp_path, encryption_keys="x"))
 
 
-def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
+def test_secrets_are_created_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:
     tmp_path = tmp_path / "data"
     for _ in range(2):
         open_state(Settings(data_dir=tmp_path))
         for file in tmp_path.iterdir():
-            file.chmod(0o666)  # as a careless copy leaves them
+            file.chmod(0o666)  # as a careless copy would leave them
     open_state(Settings(data_dir=tmp_path))
     assert tmp_path.stat().st_mode & 0o077 == 0
     for name in ("access.token", "token.secret", "encryption.key"):
@@ -142,7 +142,7 @@ def test_secrets_are_made_once_and_for_their_owner_only(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*"))) == 3
 
 
-async def test_encryption_keys_are_changed_while_keys_stay_readable(tmp_path: Path) -> None:
+async def test_stored_keys_stay_readable_while_encryption_keys_change(tmp_path: Path) -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     async with backend(tmp_path, encryption_keys=old) as (served, _):
         ann, _ = await login(served)
@@ -159,7 +159,9 @@ async def test_encryption_keys_are_changed_while_keys_stay_readable(tmp_path: Pa
     async with backend(tmp_path, encryption_keys=old) as (served, up):
         ann = Somebody(served, ann.token)
         lost = await ann.post(f"/v1/conversations/{chat}/messages", {"content": "hi"})
-        assert lost.error["code"] == "key_unreadable" and not up.exchanges, "that one only, and with a clear word"
+        assert lost.error["code"] == "key_unreadable" and not up.exchanges, (
+            "only this conversation must fail, and with a clear code"
+        )
         fresh = (await ann.post("/v1/conversations", {})).json()["id"]
         assert (await ann.post(f"/v1/conversations/{fresh}/messages", {"content": "hi"})).status == 200
 
@@ -170,7 +172,7 @@ _PASSWORDS = [
 ]  # fmt: skip
 
 
-async def test_passwords_of_all_kinds(tmp_path: Path) -> None:
+async def test_passwords_are_checked_for_length_and_content(tmp_path: Path) -> None:
     async with serving(tmp_path, rates=dict.fromkeys(USUAL_RATES, "")) as served:
         for at, (password, status) in enumerate(_PASSWORDS):
             credentials = {"name": f"ann-{at}", "password": password}
@@ -180,7 +182,7 @@ async def test_passwords_of_all_kinds(tmp_path: Path) -> None:
                     assert (await served.post("/v1/sessions", {**credentials, "password": given})).status == told
 
 
-async def test_one_name_in_all_its_spellings_is_one_user(tmp_path: Path) -> None:
+async def test_all_spellings_of_a_name_are_one_user(tmp_path: Path) -> None:
     async with serving(tmp_path, rates={"register": "", "login": ""}) as served:
         assert (await served.post("/v1/users", {"name": "Ännchen", "password": "Schlüssel-é"})).status == 201
         for name in ("ännchen", "ÄNNCHEN", "A\u0308nnchen", " Ännchen "):
@@ -190,7 +192,7 @@ async def test_one_name_in_all_its_spellings_is_one_user(tmp_path: Path) -> None
             assert session.status == 201, name
 
 
-async def test_fifty_registrations_at_once_make_one_user(tmp_path: Path) -> None:
+async def test_fifty_parallel_registrations_create_one_user(tmp_path: Path) -> None:
     async with serving(tmp_path, rates={"register": ""}) as served:
         credentials = {"name": "ann", "password": "correct horse battery"}
         replies = [

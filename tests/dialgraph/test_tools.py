@@ -1,4 +1,4 @@
-"""Tools that run on our side: what the model is offered, what it is told, and what the caller never sees."""
+"""Tools that run on the server: what the model is offered, what it gets back, and what the caller never sees."""
 
 import asyncio
 import sys
@@ -34,18 +34,18 @@ def book_room(name: str, context: ToolContext) -> str:
 
 
 async def never(city: str) -> str:
-    """Takes for ever."""
+    """Wait for a minute."""
     await asyncio.sleep(60)
     return city
 
 
 def breaks() -> str:
-    """Fails."""
+    """Fail."""
     raise RuntimeError("secret path /srv/x")
 
 
 def agent(**options: Any) -> tuple[Graph, CompiledGraph]:
-    """A graph whose model may call all of them, and hang up."""
+    """Return a graph whose model can call all of these tools, and hang up."""
     spec = Graph(
         name="agent",
         steps=(
@@ -59,14 +59,14 @@ def agent(**options: Any) -> tuple[Graph, CompiledGraph]:
 
 @asynccontextmanager
 async def talking(tmp_path: Path, *scripts: list[Action], **options: Any) -> AsyncIterator[tuple[Served, Upstream]]:
-    """The agent over an upstream that plays these scripts."""
+    """Serve the agent over an upstream that plays these scripts."""
     async with upstream(*scripts) as up, serving(tmp_path, models={"main": up.url}) as served:
         add_graphs(served.app, compiled=[agent(**options)])
         yield served, up
 
 
 def two_calls(*named: tuple[str, str]) -> list[Action]:
-    """An answer that calls several tools at once, in fragments."""
+    """Return an answer that calls several tools together, in fragments."""
     starts = [
         {"index": at, "id": f"up_{at}", "type": "function", "function": {"name": name, "arguments": ""}}
         for at, (name, _) in enumerate(named)
@@ -75,7 +75,7 @@ def two_calls(*named: tuple[str, str]) -> list[Action]:
     return [("delta", {"tool_calls": starts}), ("delta", {"tool_calls": parts}), ("finish", "tool_calls"), ("done",)]
 
 
-async def test_a_tool_runs_here_and_only_the_answer_is_heard(tmp_path: Path) -> None:
+async def test_a_tool_runs_on_the_server_and_only_the_answer_is_sent(tmp_path: Path) -> None:
     usage: Action = ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})
     first = [("chunk", "Let me look. "), *calls("get_weather", '{"city":"Bonn"}')[:-1], usage, ("done",)]
     second = [*says("It is 21 degrees.")[:-1], usage, ("done",)]
@@ -96,7 +96,7 @@ async def test_a_tool_runs_here_and_only_the_answer_is_heard(tmp_path: Path) -> 
     assert orjson.loads(told["content"]) == {"city": "Bonn", "degrees": 21}
 
 
-async def test_several_tools_run_at_once_and_a_slow_or_broken_one_is_told_to_the_model(tmp_path: Path) -> None:
+async def test_tools_run_together_and_their_failures_are_sent_to_the_model(tmp_path: Path) -> None:
     first = two_calls(
         ("never", '{"city":"x"}'), ("breaks", ""), ("get_weather", '{"town":"x"}'), ("get_weather", '{"city":"Ulm"}')
     )
@@ -114,17 +114,19 @@ async def test_after_the_last_pass_the_model_answers_without_tools(tmp_path: Pat
     async with talking(tmp_path, again, again, says("Twenty-one."), passes=2) as (served, up):
         answer = read_stream((await served.ask("?", PATH)).body)
     assert answer.text == "Twenty-one." and len(up.bodies) == 3
-    assert [body.get("tool_choice") for body in up.bodies] == [None, None, None], "hangup can still be called"
+    assert [body.get("tool_choice") for body in up.bodies] == [None, None, None], (
+        "the model must still be able to call hangup"
+    )
 
 
-async def test_a_model_that_only_asks_for_spent_tools_is_a_fault_and_not_a_silence(tmp_path: Path) -> None:
+async def test_a_model_that_calls_tools_after_the_last_pass_is_an_error(tmp_path: Path) -> None:
     again = calls("get_weather", '{"city":"Bonn"}')
     async with talking(tmp_path, again, again, passes=1) as (served, _):
         reply = await served.ask("?", PATH)
     assert reply.status == 502 and reply.error["code"] == "upstream_empty"
 
 
-async def test_the_callers_own_tools_pass_and_end_the_stream_also_beside_ours(tmp_path: Path) -> None:
+async def test_the_clients_own_tools_are_passed_on_and_end_the_stream(tmp_path: Path) -> None:
     own = {"type": "function", "function": {"name": "open_door", "parameters": {"type": "object", "properties": {}}}}
     async with talking(tmp_path, two_calls(("get_weather", '{"city":"x"}'), ("open_door", '{"a":1}'))) as (served, up):
         answer = read_stream((await served.ask("open", PATH, tools=[own])).body)
@@ -133,7 +135,7 @@ async def test_the_callers_own_tools_pass_and_end_the_stream_also_beside_ours(tm
     assert [tool["function"]["name"] for tool in up.bodies[0]["tools"]][:2] == ["open_door", "get_weather"]
 
 
-async def test_a_hangup_after_a_tool_is_one_hangup(tmp_path: Path) -> None:
+async def test_a_hangup_after_a_tool_is_sent_once(tmp_path: Path) -> None:
     async with talking(tmp_path, calls("book_room", '{"name":"Ann"}'), calls("hangup")) as (served, _):
         EFFECTS.clear()
         headers = {"x-call-id": "c-9", "x-caller-number": "+49"}
@@ -142,7 +144,7 @@ async def test_a_hangup_after_a_tool_is_one_hangup(tmp_path: Path) -> None:
     assert [call["name"] for call in answer.tool_calls] == ["hangup"] and EFFECTS == ["Ann for +49 in c-9"]
 
 
-async def test_leaving_stops_a_tool(tmp_path: Path, nothing_left: None) -> None:
+async def test_a_client_that_leaves_stops_a_running_tool(tmp_path: Path, nothing_left: None) -> None:
     async with talking(tmp_path, calls("never", '{"city":"x"}')) as (served, up):
         connection = await served.connect()
         body = {"messages": [{"role": "user", "content": "go"}], "stream": True}
@@ -152,7 +154,7 @@ async def test_leaving_stops_a_tool(tmp_path: Path, nothing_left: None) -> None:
         await up.until(lambda: not served.state.runs.open)
 
 
-async def test_the_same_turn_gives_its_tools_the_same_key_and_another_turn_another(tmp_path: Path) -> None:
+async def test_a_repeated_turn_gives_its_tools_the_same_idempotency_key(tmp_path: Path) -> None:
     book = calls("book_room", '{"name":"Ann"}')
     keys = []
     for question, call in (
@@ -167,14 +169,14 @@ async def test_the_same_turn_gives_its_tools_the_same_key_and_another_turn_anoth
             body = {"messages": [{"role": "user", "content": question}], "stream": True}
             await served.post(PATH, body, {"x-call-id": call} if call else None)
             keys.append(up.bodies[1]["messages"][-1]["content"])
-    assert keys[0] == keys[1] and len(set(keys)) == 5, "and without a call id every turn is its own"
+    assert keys[0] == keys[1] and len(set(keys)) == 5, "without a call id every turn must have its own key"
 
 
-def test_a_tool_without_types_or_words_is_refused_at_the_start() -> None:
+def test_a_tool_without_types_or_docstring_is_refused_at_the_start() -> None:
     spec, _ = agent()
 
     def untyped(city):  # type: ignore[no-untyped-def]
-        """Says nothing of its argument."""
+        """Take an argument without a type."""
 
     def silent(city: str) -> str:
         return city
@@ -182,7 +184,7 @@ def test_a_tool_without_types_or_words_is_refused_at_the_start() -> None:
     for function, mistake in ((untyped, "parameter 'city' has no type"), (silent, "has no docstring")):
         with pytest.raises(GraphError, match=mistake):
             compile_graph(spec, tools=[function])
-    with pytest.raises(GraphError, match="two tools have one name"):
+    with pytest.raises(GraphError, match="two tools have the same name"):
         compile_graph(spec, tools=[get_weather, get_weather])
 
 
@@ -200,7 +202,7 @@ server.run(transport="streamable-http")
 """
 
 
-async def test_tools_of_an_mcp_server(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_tools_of_an_mcp_server_can_be_called(tmp_path: Path, unused_tcp_port: int) -> None:
     arguments = ("-c", MCP_SERVER, str(unused_tcp_port))
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=asyncio.subprocess.DEVNULL)
     try:
@@ -232,7 +234,7 @@ async def test_tools_of_an_mcp_server(tmp_path: Path, unused_tcp_port: int) -> N
     assert results[0] == "tea costs 3 euros" and results[1].startswith("Error")
 
 
-async def test_words_before_and_behind_a_tool_are_apart_and_the_first_are_heard_at_once(tmp_path: Path) -> None:
+async def test_words_before_a_tool_are_sent_while_it_runs(tmp_path: Path) -> None:
     first = [("chunk", "Let me look."), *calls("never", '{"city":"x"}')]
     async with talking(tmp_path, first, says("It is 21."), timeout_ms=1500) as (served, _):
         connection = await served.connect()
@@ -249,21 +251,21 @@ async def test_words_before_and_behind_a_tool_are_apart_and_the_first_are_heard_
     assert read_stream(data).text == "Let me look. It is 21."
 
 
-async def test_a_tool_that_the_model_made_up_is_told_to_the_model_and_not_to_the_host(tmp_path: Path) -> None:
+async def test_a_call_of_an_unknown_tool_is_reported_only_to_the_model(tmp_path: Path) -> None:
     async with talking(tmp_path, calls("fly_to_moon"), says("I cannot fly.")) as (served, up):
         answer = read_stream((await served.ask("?", PATH)).body)
     assert (answer.text, answer.tool_calls) == ("I cannot fly.", [])
     assert orjson.loads(up.bodies[1]["messages"][-1]["content"]) == {"error": "There is no such tool."}
 
 
-async def test_a_tool_that_was_demanded_is_demanded_once(tmp_path: Path) -> None:
+async def test_a_required_tool_choice_applies_only_to_the_first_pass(tmp_path: Path) -> None:
     weather = calls("get_weather", '{"city":"Bonn"}')
     async with talking(tmp_path, weather, says("21.")) as (served, up):
         answer = read_stream((await served.ask("?", PATH, tool_choice="required")).body)
     assert answer.text == "21." and [body["tool_choice"] for body in up.bodies] == ["required", "auto"]
 
 
-async def test_an_mcp_server_that_is_away_costs_its_tools_and_not_the_call(tmp_path: Path) -> None:
+async def test_a_call_goes_on_without_the_tools_of_an_absent_mcp_server(tmp_path: Path) -> None:
     steps = (
         Step("call_model", then={"answered": END, "tools": "run_tools"}),
         Step("run_tools", options={"servers": ["away"]}, then="call_model"),

@@ -1,4 +1,4 @@
-"""The caller's speech as text, for models that read."""
+"""The caller's speech as text, for models that take only text."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ LISTEN = Graph(
 )
 
 
-async def test_speech_becomes_words_for_a_model_that_reads(tmp_path: Path) -> None:
+async def test_speech_becomes_text_for_a_model_that_takes_only_text(tmp_path: Path) -> None:
     words = [("status", 200, {"content-type": "application/json"}, json.dumps({"text": " Is there a gym? "}).encode())]
     async with (
         upstream(default=words) as ears,
@@ -39,12 +39,12 @@ async def test_speech_becomes_words_for_a_model_that_reads(tmp_path: Path) -> No
         form = ears.exchanges[0].body["form"]
         assert ears.exchanges[0].path == "/v1/audio/transcriptions" and b"RIFF...." in form
         assert b'name="model"\r\n\r\nwhisper' in form and b'name="language"\r\n\r\nen' in form
-        # A request without speech asks nobody.
+        # A request without speech asks no transcriber.
         assert read_stream((await served.ask("Is there a gym?", "/listen/chat/completions")).body).text
         assert len(ears.exchanges) == 1
 
 
-async def test_of_a_long_call_the_last_pieces_are_understood(tmp_path: Path) -> None:
+async def test_only_the_last_pieces_of_a_long_call_are_transcribed(tmp_path: Path) -> None:
     def words(body: dict[str, Any]) -> list[Action]:
         number = body["form"].split(b"piece ")[1][:1].decode()
         return [("status", 200, {"content-type": "application/json"}, json.dumps({"text": f"word {number}"}).encode())]
@@ -67,24 +67,24 @@ async def test_of_a_long_call_the_last_pieces_are_understood(tmp_path: Path) -> 
     [
         ({"data": "###", "format": "wav"}, "`input_audio.data` must be the sound in base64."),
         ({"format": "wav"}, "`input_audio.data` must be the sound in base64."),
-        ({"data": "AAAA"}, "`input_audio.format` must say the form of the sound"),
+        ({"data": "AAAA"}, "`input_audio.format` must be a sound format"),
         ("x", "`input_audio.data` must be the sound in base64."),
     ],
 )
-async def test_speech_that_is_none_is_a_400(tmp_path: Path, part: object, said: str) -> None:
+async def test_invalid_speech_is_refused_with_400(tmp_path: Path, part: object, said: str) -> None:
     async with upstream() as ears, serving(tmp_path, (LISTEN, []), transcribers={"main": ears.url}) as served:
         message = {"role": "user", "content": [{"type": "input_audio", "input_audio": part}]}
         reply = await served.post("/listen/chat/completions", {"messages": [message], "stream": True})
     assert reply.status == 400 and reply.error["message"].startswith(said) and not ears.exchanges
 
 
-async def test_speech_goes_on_to_a_model_that_takes_it(tmp_path: Path) -> None:
+async def test_speech_is_passed_on_to_a_model_that_accepts_it(tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         await served.post(CHAT, {"messages": [_speech()], "stream": True})
     assert up.bodies[0]["messages"] == [_speech()]
 
 
-async def test_a_server_that_does_not_understand_is_told(tmp_path: Path) -> None:
+async def test_a_transcriber_that_fails_is_an_error(tmp_path: Path) -> None:
     for status, body in ((500, b""), (200, b"[1]"), (200, b"{}"), (200, b"no JSON")):
         async with upstream(default=[("status", status, {}, body)]) as ears:
             async with serving(tmp_path, (LISTEN, []), transcribers={"main": ears.url}) as served:

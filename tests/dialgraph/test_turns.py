@@ -1,4 +1,4 @@
-"""Turns that are repeated, superseded, left and failed, over sockets."""
+"""Turns that are repeated, superseded or left, and turns that fail, over sockets."""
 
 import asyncio
 from pathlib import Path
@@ -18,19 +18,19 @@ SLOW: list[Action] = [("chunk", "One "), ("sleep", 0.3), *says("two.")]
 
 
 def asks(question: str, **fields: Any) -> dict[str, Any]:
-    """A streamed request."""
+    """Return the body of a streamed request."""
     return {"messages": [{"role": "user", "content": question}], "stream": True, **fields}
 
 
 async def begin(served: Served, body: dict[str, Any], path: str = "/chat/completions", **headers: str) -> Connection:
-    """Send a request and leave its answer to come."""
+    """Send a request and do not wait for its answer."""
     connection = await served.connect()
     await connection.send(served.request(path, body, {**CALL, **headers}))
     return connection
 
 
 async def heard(connection: Connection) -> bytes:
-    """Wait for the stream's first words."""
+    """Wait for the first words of the stream and return all bytes so far."""
     await connection.head()
     data = await connection.chunk()
     while b'"content":"' not in data.replace(b'"content":""', b""):
@@ -39,19 +39,19 @@ async def heard(connection: Connection) -> bytes:
 
 
 async def rest(connection: Connection) -> bytes:
-    """What is left of a stream."""
+    """Return the remaining bytes of a stream."""
     data = b""
     while piece := await connection.chunk():
         data += piece
     return data
 
 
-async def test_the_same_turn_sent_twice_runs_once_and_is_heard_twice_from_its_first_word(tmp_path: Path) -> None:
+async def test_a_repeated_turn_runs_once_and_every_client_gets_all_words(tmp_path: Path) -> None:
     runs = 0
 
     @node()
     async def charge(state: State, turn: Turn) -> Update:
-        """An effect that may happen once."""
+        """Count an effect that may happen only once."""
         nonlocal runs
         runs += 1
         return None
@@ -62,10 +62,10 @@ async def test_the_same_turn_sent_twice_runs_once_and_is_heard_twice_from_its_fi
         first = await begin(served, asks("pay", stream_options={"include_usage": True}), path)
         start = await heard(first)
         second = await served.post(path, asks("pay", stream_options={"include_usage": True}), CALL)
-        late = await served.post(path, asks("pay", stream_options={"include_usage": True}), CALL)  # it has ended
+        late = await served.post(path, asks("pay", stream_options={"include_usage": True}), CALL)  # the turn has ended
         answers = [read_stream(body) for body in (start + await rest(first), second.body, late.body)]
     assert [answer.text for answer in answers] == ["One two."] * 3
-    assert len({answer.chunks[0]["id"] for answer in answers}) == 3, "each has its own encoder"
+    assert len({answer.chunks[0]["id"] for answer in answers}) == 3, "each reply must have its own id"
     assert runs == 1 and len(up.exchanges) == 1
 
 
@@ -81,7 +81,7 @@ async def test_the_same_turn_sent_twice_runs_once_and_is_heard_twice_from_its_fi
         (asks("pay"), {}, "/rag/chat/completions"),
     ],
 )
-async def test_another_turn_is_never_joined(
+async def test_a_different_turn_is_never_joined(
     tmp_path: Path, other: dict[str, Any], headers: dict[str, str], path: str
 ) -> None:
     async with upstream(SLOW, default=says("Mine.")) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -91,13 +91,13 @@ async def test_another_turn_is_never_joined(
     assert answer.text == "Mine." and len(up.exchanges) == 2
 
 
-async def test_without_a_call_id_nothing_is_joined_and_nothing_superseded(tmp_path: Path) -> None:
+async def test_without_a_call_id_turns_are_neither_joined_nor_superseded(tmp_path: Path) -> None:
     async with upstream(default=SLOW) as up, serving(tmp_path, models={"main": up.url}) as served:
         replies = await asyncio.gather(*(served.post("/chat/completions", asks("pay")) for _ in range(3)))
     assert [read_stream(reply.body).text for reply in replies] == ["One two."] * 3 and len(up.exchanges) == 3
 
 
-async def test_one_principal_never_meets_anothers_turn(tmp_path: Path) -> None:
+async def test_turns_of_two_principals_never_affect_each_other(tmp_path: Path) -> None:
     keys = {"alice": "a" * 32, "bob": "b" * 32}
     async with upstream(default=SLOW) as up, serving(tmp_path, models={"main": up.url}, api_keys=keys) as served:
 
@@ -106,7 +106,7 @@ async def test_one_principal_never_meets_anothers_turn(tmp_path: Path) -> None:
             return (await served.post("/chat/completions", asks(question), headers)).body
 
         same = await asyncio.gather(*(call(key, "same") for key in keys.values()))
-        assert len(up.exchanges) == 2, "the same words of two tenants are two turns"
+        assert len(up.exchanges) == 2, "the same words from two principals must be two turns"
         newer = await asyncio.gather(call(keys["alice"], "old"), call(keys["bob"], "new"))
     assert [read_stream(body).text for body in (*same, *newer)] == ["One two."] * 4
 
@@ -123,7 +123,7 @@ async def test_the_newest_turn_of_a_call_ends_the_older_one(tmp_path: Path) -> N
     assert answer.text == "Old " and answer.error is not None and answer.error["code"] == "superseded"
 
 
-async def test_a_turn_that_is_superseded_before_its_first_word_is_told_by_a_status_nobody_tries_again(
+async def test_a_turn_superseded_before_its_first_word_gets_status_499(
     tmp_path: Path,
 ) -> None:
     async with upstream([("hang",)], default=says("New.")) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -134,7 +134,7 @@ async def test_a_turn_that_is_superseded_before_its_first_word_is_told_by_a_stat
     assert told.status == 499 and told.error["code"] == "superseded" and read_stream(newer.body).text == "New."
 
 
-async def test_where_errors_are_spoken_a_superseded_turn_just_ends(tmp_path: Path) -> None:
+async def test_a_superseded_turn_just_ends_if_errors_are_spoken(tmp_path: Path) -> None:
     async with upstream([("chunk", "Old "), ("hang",)], default=says("New.")) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             older = await begin(served, asks("first"), **{"x-dialgraph-profile": "vapi"})
@@ -144,7 +144,7 @@ async def test_where_errors_are_spoken_a_superseded_turn_just_ends(tmp_path: Pat
     assert answer.text == "Old " and answer.finish == "stop" and answer.error is None
 
 
-async def test_an_endpoint_may_let_turns_run_side_by_side(tmp_path: Path) -> None:
+async def test_an_endpoint_can_let_turns_run_in_parallel(tmp_path: Path) -> None:
     spec = Graph(name="calm", steps=(Step("call_model"),), policy=Policy(newest_wins=False, joins=False))
     async with upstream(default=SLOW) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
         path = "/calm/chat/completions"
@@ -152,7 +152,7 @@ async def test_an_endpoint_may_let_turns_run_side_by_side(tmp_path: Path) -> Non
     assert [read_stream(reply.body).text for reply in replies] == ["One two."] * 3 and len(up.exchanges) == 3
 
 
-async def test_the_last_one_to_leave_stops_the_turn_and_not_one_before(tmp_path: Path, nothing_left: None) -> None:
+async def test_a_turn_stops_only_when_its_last_client_leaves(tmp_path: Path, nothing_left: None) -> None:
     async with upstream(default=[("chunk", "One "), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             first, second = await begin(served, asks("hi")), await begin(served, asks("hi"))
@@ -167,7 +167,7 @@ async def test_the_last_one_to_leave_stops_the_turn_and_not_one_before(tmp_path:
             await up.until(lambda: not served.state.runs.open)
 
 
-async def test_a_client_that_closes_and_sends_again_finds_its_turn_where_the_profile_lingers(tmp_path: Path) -> None:
+async def test_a_client_that_sends_again_joins_its_lingering_turn(tmp_path: Path) -> None:
     body = asks("hi", elevenlabs_extra_body={"call_id": "c-1"})
     async with upstream(default=SLOW) as up, serving(tmp_path, models={"main": up.url}) as served:
         first = await served.connect()
@@ -178,7 +178,7 @@ async def test_a_client_that_closes_and_sends_again_finds_its_turn_where_the_pro
     assert again.text == "One two." and len(up.exchanges) == 1
 
 
-async def test_a_lingering_turn_ends_when_nobody_comes_back_or_the_call_goes_on(tmp_path: Path) -> None:
+async def test_a_lingering_turn_ends_after_its_time_or_at_the_next_turn(tmp_path: Path) -> None:
     hangs: list[Action] = [("chunk", "One "), ("hang",)]
     short = Graph(name="short", steps=(Step("call_model"),), policy=Policy(linger_ms=150))
     long = Graph(name="long", steps=(Step("call_model"),), policy=Policy(linger_ms=30_000))
@@ -194,7 +194,7 @@ async def test_a_lingering_turn_ends_when_nobody_comes_back_or_the_call_goes_on(
             await up.until(lambda: up.exchanges[1].left is not None)
 
 
-async def test_a_turn_that_failed_is_run_anew(tmp_path: Path) -> None:
+async def test_a_failed_turn_runs_again_when_it_is_repeated(tmp_path: Path) -> None:
     fails: list[Action] = [("chunk", "One "), ("fin",)]
     async with upstream(fails, default=says("Fine.")) as up, serving(tmp_path, models={"main": up.url}) as served:
         broken = read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body)
@@ -202,7 +202,7 @@ async def test_a_turn_that_failed_is_run_anew(tmp_path: Path) -> None:
     assert broken.error is not None and mended.text == "Fine." and len(up.exchanges) == 2
 
 
-async def test_a_failed_turn_speaks_the_fallback_line_where_the_endpoint_or_the_profile_says_so(tmp_path: Path) -> None:
+async def test_a_failed_turn_speaks_the_fallback_if_configured(tmp_path: Path) -> None:
     spec = Graph(
         name="kind",
         steps=(Step("call_model", then={"answered": END, "hangup": "hangup"}), Step("hangup")),
@@ -223,7 +223,7 @@ async def test_a_failed_turn_speaks_the_fallback_line_where_the_endpoint_or_the_
     assert "went wrong" in profile.text and profile.finish == "stop"
 
 
-async def test_a_thousand_cancelled_turns_of_one_call_leave_nothing(tmp_path: Path, nothing_left: None) -> None:
+async def test_a_thousand_cancelled_turns_of_one_call_leave_nothing_open(tmp_path: Path, nothing_left: None) -> None:
     async with upstream(default=[("chunk", "One "), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             for batch in range(20):
@@ -235,12 +235,12 @@ async def test_a_thousand_cancelled_turns_of_one_call_leave_nothing(tmp_path: Pa
             assert read_stream((await served.post("/chat/completions", asks("hi"), CALL)).body).text == "Still here."
 
 
-async def test_a_turn_that_is_being_stopped_is_joined_by_nobody(tmp_path: Path) -> None:
+async def test_a_turn_that_is_stopping_is_not_joined(tmp_path: Path) -> None:
     entered = asyncio.Event()
 
     @node()
     async def slow_to_leave(state: State, turn: Turn) -> Update:
-        """Takes a while to clean up."""
+        """Take a while to clean up."""
         if len(turn.messages) and not entered.is_set():
             entered.set()
             try:
@@ -261,7 +261,7 @@ async def test_a_turn_that_is_being_stopped_is_joined_by_nobody(tmp_path: Path) 
     assert again.text == "Whole." and again.finish == "stop"
 
 
-async def test_without_keys_of_ours_each_callers_key_is_a_caller(tmp_path: Path) -> None:
+async def test_in_passthrough_mode_each_key_is_a_principal_of_its_own(tmp_path: Path) -> None:
     async with upstream(default=SLOW) as up:
         settings: Any = {"models": {"main": up.url}, "auth": "passthrough", "endpoints": ("chat",)}
         async with serving(tmp_path, **settings) as served:
@@ -275,7 +275,7 @@ async def test_without_keys_of_ours_each_callers_key_is_a_caller(tmp_path: Path)
     assert {one.headers["authorization"] for one in up.exchanges} == {"Bearer key-of-alice", "Bearer key-of-bob"}
 
 
-async def test_ended_turns_that_are_kept_hold_no_request(tmp_path: Path) -> None:
+async def test_ended_turns_do_not_hold_their_requests_in_memory(tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         import gc
         import weakref
@@ -288,4 +288,4 @@ async def test_ended_turns_that_are_kept_hold_no_request(tmp_path: Path) -> None
         gc.collect()
         turns = [one for one in gc.get_objects() if isinstance(one, Turn)]
         kept = [weakref.ref(one) for one in turns if len(str(one.request)) > 1_000_000]
-        assert len(kept) <= 1, "only the last one may still be on its way out"
+        assert len(kept) <= 1, "only the last turn may still hold its request"

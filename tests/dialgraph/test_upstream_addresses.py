@@ -1,4 +1,4 @@
-"""Where a model's server may be: at an address with a query, behind a proxy or an own authority, or still loading."""
+"""Where a model's server can be: at an address with a query, behind a proxy, with its own authority, or loading."""
 
 import asyncio
 import json
@@ -27,7 +27,10 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def leading_to(port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[str]]]:
-    """A way to the port: TLS in front of it, or a proxy that takes CONNECT; with the first line it was asked."""
+    """Open a way to the port: TLS in front of it, or a proxy that takes CONNECT.
+
+    Yield the new port, and the list of first lines that the proxy received.
+    """
     asked: list[str] = []
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,17 +49,17 @@ async def leading_to(port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIt
 
 
 def tls_of(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    """What a server with a certificate of this authority speaks."""
+    """Return the TLS context of a server with a certificate of this authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     return context
 
 
 @pytest.mark.parametrize("ending", ["", "/chat/completions", "/"])
-async def test_azures_deployment_is_asked_at_its_path_with_its_version_and_its_key(
+async def test_an_azure_deployment_is_asked_with_its_path_version_and_key(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Azure's host is reached through a proxy here: what is asked of it is what that one sees."""
+    """Reach Azure's host through a proxy, which sees the request that Azure would get."""
     async with upstream(default=says("Hi.")) as up:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{up.port}")
         url = f"http://acme.openai.azure.com/openai/deployments/gpt{ending}?api-version=2024-10-21"
@@ -69,7 +72,7 @@ async def test_azures_deployment_is_asked_at_its_path_with_its_version_and_its_k
 
 
 async def not_started(model: dict[str, str], folder: Path) -> str:
-    """What `dialgraph serve` says instead of serving."""
+    """Return what `dialgraph serve` prints when it refuses to start."""
     models = json.dumps({"main": model})
     return await refused_start(folder, DIALGRAPH_DATA_DIR=str(folder), DIALGRAPH_MODELS=models)
 
@@ -77,12 +80,12 @@ async def not_started(model: dict[str, str], folder: Path) -> str:
 @pytest.mark.parametrize(
     "url", ["https://model.example/v1#x", "https://me:secret@model.example/v1", "https:///v1", "https://h:99999/v1"]
 )
-async def test_an_address_that_cannot_be_used_is_said_at_start_without_its_secrets(url: str, tmp_path: Path) -> None:
+async def test_an_invalid_address_stops_the_start_without_showing_its_secrets(url: str, tmp_path: Path) -> None:
     said = await not_started({"url": url}, tmp_path)
     assert "model 'main': the address" in said and "secret" not in said and len(said.splitlines()) == 1
 
 
-async def test_a_model_is_reached_through_the_proxy_of_the_environment_tls_and_all(
+async def test_a_model_is_reached_over_tls_through_the_environments_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -105,7 +108,7 @@ async def test_a_model_is_reached_through_the_proxy_of_the_environment_tls_and_a
 
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-async def test_hosts_of_no_proxy_and_this_machine_are_asked_directly(
+async def test_hosts_in_no_proxy_and_this_machine_are_asked_directly(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with upstream() as proxy, upstream(default=says("Hi.")) as up:
@@ -114,11 +117,11 @@ async def test_hosts_of_no_proxy_and_this_machine_are_asked_directly(
         async with serving(tmp_path, models={"main": up.url}) as served:
             assert read_stream((await served.ask()).body).text == "Hi."
         async with serving(tmp_path, models={"main": "http://api.inner.example/v1"}) as served:
-            assert (await served.ask()).status == 502, "there is no such host, and nobody else was asked for it"
+            assert (await served.ask()).status == 502, "the host does not exist, and the proxy must not be asked for it"
     assert not proxy.exchanges
 
 
-async def test_a_servers_own_authority_is_trusted_for_it_alone(tmp_path: Path) -> None:
+async def test_a_private_authority_is_trusted_for_its_own_server_only(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     async with (
@@ -133,15 +136,15 @@ async def test_a_servers_own_authority_is_trusted_for_it_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_a_file_of_certificates_that_is_none_stops_the_start(content: str | None, tmp_path: Path) -> None:
+async def test_an_invalid_file_of_certificates_stops_the_start(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
     said = await not_started({"url": "https://model.example/v1", "ca_file": str(tmp_path / "ca.pem")}, tmp_path)
     assert "`ca_file`" in said and str(tmp_path) not in said and len(said.splitlines()) == 1
 
 
-async def test_a_model_that_loads_is_waited_for_once_by_all_and_nobody_who_leaves_stops_it(tmp_path: Path) -> None:
-    """Ollama stops loading when whoever asked has left, so a caller's hanging up would make every caller wait anew."""
+async def test_a_model_is_loaded_once_even_if_the_first_client_leaves(tmp_path: Path) -> None:
+    """Continue to load when the client leaves: Ollama stops loading then, and every other caller would wait again."""
     async with upstream([("sleep", 1.5), *says("x")], default=says("Hi.")) as up:
         model = {"url": up.url, "first_byte_seconds": 1.0, "load_seconds": 60.0, "away_seconds": 0}
         async with serving(tmp_path, models={"main": model}) as served:
@@ -152,13 +155,13 @@ async def test_a_model_that_loads_is_waited_for_once_by_all_and_nobody_who_leave
             leaving.reset()
             replies = await asyncio.gather(*(served.ask() for _ in range(5)))
     assert [read_stream(reply.body).text for reply in replies] == ["Hi."] * 5
-    assert [one.body["stream"] for one in up.exchanges] == [False, *[True] * 5], "one load, and five turns"
+    assert [one.body["stream"] for one in up.exchanges] == [False, *[True] * 5], "one load and five turns"
 
 
-async def test_a_model_that_is_not_loaded_in_time_is_a_timeout_and_not_a_silence(tmp_path: Path) -> None:
+async def test_a_model_that_is_not_loaded_in_time_is_a_timeout(tmp_path: Path) -> None:
     async with upstream([("hang",)]) as up:
         model = {"url": up.url, "first_byte_seconds": 1.0, "load_seconds": 0.5, "away_seconds": 0}
         async with serving(tmp_path, models={"main": model}) as served:
             reply = await served.ask()
             assert reply.status == 504 and reply.error["code"] == "upstream_timeout"
-            assert read_stream((await served.ask()).body).text == "Hello there.", "the next one is answered"
+            assert read_stream((await served.ask()).body).text == "Hello there.", "the next turn must be answered"

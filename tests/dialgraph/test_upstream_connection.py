@@ -1,4 +1,4 @@
-"""Faults of the way to a model's server: names of the fault catalogue, U18 to U26."""
+"""Faults of the connection to a model's server, and stores and branches that fail during a turn."""
 
 import asyncio
 import gzip
@@ -25,8 +25,8 @@ from tests.support.upstream import Action, delta, says, upstream
 from tests.support.wire import read_stream
 
 
-async def test_u18_a_connection_that_is_never_made_is_504_at_its_deadline(tmp_path: Path) -> None:
-    # A full backlog: the kernel drops further handshakes without a word.
+async def test_a_connection_that_is_never_accepted_is_504_at_its_deadline(tmp_path: Path) -> None:
+    # The backlog is full: the kernel silently drops further handshakes.
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -44,13 +44,13 @@ async def test_u18_a_connection_that_is_never_made_is_504_at_its_deadline(tmp_pa
         for one in waiting:
             one.close()
     assert reply.status == 504 and reply.error["code"] == "upstream_timeout" and took < 4, (
-        "not the five seconds of the first byte"
+        "the deadline of the connection must count, not the five seconds of the first byte"
     )
 
 
 @asynccontextmanager
 async def behind_tls(certificate: trustme.LeafCert) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that notes what it is asked, should anybody ask."""
+    """Start a TLS server that records every request. Yield its port and the records."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     asked: list[bytes] = []
@@ -67,7 +67,7 @@ async def behind_tls(certificate: trustme.LeafCert) -> AsyncIterator[tuple[int, 
 
 
 @pytest.mark.parametrize("fault", ["self-signed", "wrong name", "expired"])
-async def test_u19_a_bad_certificate_is_refused_before_anything_is_sent(
+async def test_a_bad_certificate_is_refused_before_anything_is_sent(
     tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = trustme.CA()
@@ -89,7 +89,7 @@ async def test_u19_a_bad_certificate_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_u20_a_redirect_is_not_followed_and_no_key_goes_there(tmp_path: Path, status: int) -> None:
+async def test_a_redirect_is_not_followed_and_gets_no_key(tmp_path: Path, status: int) -> None:
     async with upstream() as elsewhere:
         location = {"location": f"http://localhost:{elsewhere.port}/v1/chat/completions"}
         async with upstream([("status", status, location, b"")]) as up:
@@ -99,7 +99,7 @@ async def test_u20_a_redirect_is_not_followed_and_no_key_goes_there(tmp_path: Pa
     assert reply.status == 502 and len(up.exchanges) == 1 and not elsewhere.exchanges
 
 
-async def test_u21_a_compressed_flood_is_never_unpacked(tmp_path: Path) -> None:
+async def test_a_compressed_flood_is_never_unpacked(tmp_path: Path) -> None:
     bomb = gzip.compress(b"data: " + b"x" * 300_000_000)
     headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
     async with upstream([("status", 200, headers, bomb)]) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -110,7 +110,7 @@ async def test_u21_a_compressed_flood_is_never_unpacked(tmp_path: Path) -> None:
     assert grown < 64 * 1024 * 1024
 
 
-async def test_u22_random_cancellation_leaves_the_pool_whole(tmp_path: Path) -> None:
+async def test_random_cancellation_does_not_damage_the_connection_pool(tmp_path: Path) -> None:
     slow: list[Action] = [("headers",), ("sleep", 0.02), ("chunk", "a"), ("sleep", 0.02), *says("b")]
     async with upstream(default=slow) as up, serving(tmp_path, models={"main": up.url}) as served:
         until = time.monotonic() + 3
@@ -129,8 +129,8 @@ async def test_u22_random_cancellation_leaves_the_pool_whole(tmp_path: Path) -> 
     assert [read_stream(reply.body).text for reply in replies] == ["ab"] * 10
 
 
-async def test_u23_a_kept_connection_that_was_closed_costs_no_turn_and_doubles_none(tmp_path: Path) -> None:
-    """The server closes a connection that we believe to be alive, just as we use it."""
+async def test_a_closed_idle_connection_neither_fails_nor_doubles_a_turn(tmp_path: Path) -> None:
+    """Let the upstream close a connection that we believe to be alive, just as we use it."""
     asked: list[int] = []
     streams: list[asyncio.StreamWriter] = []
 
@@ -161,7 +161,7 @@ async def test_u23_a_kept_connection_that_was_closed_costs_no_turn_and_doubles_n
     async with serving(tmp_path, models={"main": model}) as served:
         texts = [read_stream((await served.ask()).body).text]
         for _ in range(5):
-            for stream in streams:  # all kept ones; the next request is under way before we can know
+            for stream in streams:  # all idle ones; the next request starts before we can notice
                 stream.close()
             texts.append(read_stream((await served.ask()).body).text)
     server.close()
@@ -169,7 +169,7 @@ async def test_u23_a_kept_connection_that_was_closed_costs_no_turn_and_doubles_n
 
 
 class FailingStore:
-    """A store whose embedder is away: another engine, as its address names it."""
+    """A store whose embedder is away, as an engine that an address can name."""
 
     def __init__(self, place: StoreConfig) -> None:
         self._searched = False
@@ -177,27 +177,27 @@ class FailingStore:
     async def search(
         self, question: str, top_k: int, only: Filter | None = None, min_score: float | None = None
     ) -> list[Passage]:
-        """The first search, which warms it, is fine."""
+        """Return nothing on the first search, which warms the store. Raise StoreError on every later one."""
         if self._searched:
             raise StoreError("The embedder at http://10.0.0.5 refused the key sk-secret.")
         self._searched = True
         return []
 
     async def add(self, documents: object) -> int:
-        """Takes nothing."""
+        """Add nothing."""
         return 0
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Close nothing."""
 
 
 @pytest.mark.parametrize("filled", [False, True])
-async def test_u24_a_store_that_fails_is_a_status_a_frame_or_the_steps_edge(
+async def test_a_failing_store_is_an_error_or_leads_to_on_error(
     tmp_path: Path, filled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @node()
     async def pause(state: State, turn: Turn) -> Update:
-        """Long enough for the filler."""
+        """Wait long enough for the filler."""
         await asyncio.sleep(0.1 if filled else 0)
         return None
 
@@ -220,12 +220,12 @@ async def test_u24_a_store_that_fails_is_a_status_a_frame_or_the_steps_edge(
         assert reply.status == 503 and reply.error["code"] == "store_unavailable"
 
 
-async def test_u26_one_branch_dies_after_its_retries_and_nothing_streams_on(tmp_path: Path, nothing_left: None) -> None:
+async def test_a_branch_that_fails_after_its_retries_ends_the_turn(tmp_path: Path, nothing_left: None) -> None:
     tries = 0
 
     @node()
     async def breaks(state: State, turn: Turn) -> Update:
-        """Fails each time."""
+        """Fail each time."""
         nonlocal tries
         tries += 1
         await asyncio.sleep(0.02)
@@ -233,7 +233,7 @@ async def test_u26_one_branch_dies_after_its_retries_and_nothing_streams_on(tmp_
 
     @node()
     async def fork(state: State, turn: Turn) -> Update:
-        """Go two ways."""
+        """Start two branches."""
         return None
 
     steps = (Step("fork", then=("call_model", "breaks")), Step("call_model", then=END), Step("breaks", retry=2))

@@ -1,4 +1,4 @@
-"""The upstream's faults U01–U17 of the catalogue, each over TCP: what the caller is told, and what the upstream saw."""
+"""Faults of an upstream, each over TCP: what the client gets, and what the upstream sees."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ FAST = {"connect_seconds": 0.5, "first_byte_seconds": 0.6, "idle_seconds": 0.4, 
 async def relaying(
     tmp_path: Path, *scripts: list[Action], deadlines: dict[str, float] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Served, Upstream]]:
-    """Our server in front of a scripted upstream."""
+    """Start our server in front of a scripted upstream."""
     async with upstream(*scripts) as up:
         main = {"url": up.url, "model": "up", "api_key": CANARY, **(deadlines or FAST)}
         async with serving(tmp_path, models={"main": main}, **settings) as served:
@@ -32,7 +32,7 @@ async def relaying(
 
 
 def framed(reply: Reply) -> Answer:
-    """A stream that was begun and ended with an error frame that tells no secret."""
+    """Check that a stream ended with an error frame that shows no secret, and return its answer."""
     assert reply.status == 200
     assert CANARY.encode() not in reply.body
     answer = read_stream(reply.body)
@@ -41,14 +41,14 @@ def framed(reply: Reply) -> Answer:
 
 
 def refused(reply: Reply, status: int, code: str) -> dict[str, Any]:
-    """A status before the first byte, in the envelope, that tells no secret."""
+    """Check that the reply is an error with this status and code and shows no secret. Return the error."""
     assert (reply.status, reply.error["code"]) == (status, code), reply.body
     assert reply.headers["content-type"] == "application/json"
     assert CANARY.encode() not in reply.body
     return reply.error
 
 
-async def test_a_healthy_upstream_is_passed_on(tmp_path: Path) -> None:
+async def test_the_answer_of_a_healthy_upstream_is_passed_on(tmp_path: Path) -> None:
     async with relaying(tmp_path, says("Hel", "lo 你好")) as (served, up):
         answer = read_stream((await served.ask()).body)
     assert (answer.text, answer.finish) == ("Hello 你好", "stop")
@@ -56,14 +56,14 @@ async def test_a_healthy_upstream_is_passed_on(tmp_path: Path) -> None:
     assert up.exchanges[0].headers["authorization"] == f"Bearer {CANARY}"
 
 
-async def test_u01_refused_connection_is_502(tmp_path: Path) -> None:
+async def test_a_refused_connection_is_502(tmp_path: Path) -> None:
     async with upstream() as up:
         url = up.url
     async with serving(tmp_path, models={"main": {"url": url, **FAST}}) as served:
         refused(await served.ask(), 502, "upstream_unreachable")
 
 
-async def test_u01_reset_on_connect_is_502(tmp_path: Path) -> None:
+async def test_a_connection_that_is_reset_immediately_is_502(tmp_path: Path) -> None:
     async with relaying(tmp_path, *[[("rst",)]] * MAX_ATTEMPTS) as (served, up):
         refused(await served.ask(), 502, "upstream_unreachable")
     assert len(up.exchanges) == MAX_ATTEMPTS
@@ -82,7 +82,7 @@ async def test_u01_reset_on_connect_is_502(tmp_path: Path) -> None:
         (503, 503, "upstream_unavailable"),
     ],
 )
-async def test_u02_status_is_mapped_and_the_body_stays_secret(
+async def test_a_status_is_mapped_and_the_body_stays_secret(
     tmp_path: Path, status: int, told: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusal: list[Action] = [("status", status, {"Retry-After": "7"}, f'{{"error":"bad key {CANARY}"}}'.encode())]
@@ -93,7 +93,7 @@ async def test_u02_status_is_mapped_and_the_body_stays_secret(
     assert CANARY not in caplog.text
 
 
-async def test_u03_silence_before_the_headers_is_504_at_the_deadline(tmp_path: Path) -> None:
+async def test_silence_before_the_headers_is_504_at_the_deadline(tmp_path: Path) -> None:
     async with relaying(tmp_path, [("hang",)]) as (served, up):
         began = time.monotonic()
         reply = await served.ask()
@@ -104,7 +104,7 @@ async def test_u03_silence_before_the_headers_is_504_at_the_deadline(tmp_path: P
     assert up.exchanges[0].left is not None and up.exchanges[0].left - told < 0.05
 
 
-async def test_u04_silence_behind_the_headers_is_a_frame_at_the_idle_deadline(tmp_path: Path) -> None:
+async def test_silence_after_the_headers_ends_at_the_idle_deadline(tmp_path: Path) -> None:
     async with relaying(tmp_path, [("headers",), ("hang",)], keepalive_ms=100) as (served, _):
         began = time.monotonic()
         answer = framed(await served.ask())
@@ -114,7 +114,7 @@ async def test_u04_silence_behind_the_headers_is_a_frame_at_the_idle_deadline(tm
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
-async def test_u05_silence_behind_k_chunks_is_an_error_at_the_idle_deadline(tmp_path: Path, count: int) -> None:
+async def test_silence_after_some_chunks_is_an_error_at_the_idle_deadline(tmp_path: Path, count: int) -> None:
     script: list[Action] = [("headers",), *[("chunk", f"{at} ") for at in range(count)], ("hang",)]
     async with relaying(tmp_path, script) as (served, _):
         reply = await served.ask()
@@ -125,7 +125,7 @@ async def test_u05_silence_behind_k_chunks_is_an_error_at_the_idle_deadline(tmp_
         refused(reply, 504, "upstream_stalled")
 
 
-async def test_u06_a_trickle_meets_the_total_deadline(tmp_path: Path) -> None:
+async def test_a_trickle_of_bytes_ends_at_the_total_deadline(tmp_path: Path) -> None:
     body = delta({"content": "never ends"})
     script: list[Action] = [
         ("chunk", "begin "),
@@ -139,7 +139,7 @@ async def test_u06_a_trickle_meets_the_total_deadline(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["half "], []])
-async def test_u07_an_end_without_a_finish_is_an_error(tmp_path: Path, words: list[str]) -> None:
+async def test_an_end_without_a_finish_is_an_error(tmp_path: Path, words: list[str]) -> None:
     async with relaying(tmp_path, [("headers",), *[("chunk", word) for word in words]]) as (served, _):
         reply = await served.ask()
     if words:
@@ -151,7 +151,7 @@ async def test_u07_an_end_without_a_finish_is_an_error(tmp_path: Path, words: li
 
 @pytest.mark.parametrize("cut", ["inside a character", "inside the JSON", "inside a line end"])
 @pytest.mark.parametrize("how", ["rst", "fin"])
-async def test_u08_a_cut_in_the_middle_is_a_frame_without_mojibake(tmp_path: Path, cut: str, how: str) -> None:
+async def test_a_cut_stream_is_an_error_frame_without_broken_characters(tmp_path: Path, cut: str, how: str) -> None:
     whole = delta({"content": "你"}).replace(b"\n", b"\r\n")
     at = {
         "inside a character": whole.index("你".encode()) + 1,
@@ -170,13 +170,13 @@ async def test_u08_a_cut_in_the_middle_is_a_frame_without_mojibake(tmp_path: Pat
     assert "Traceback" not in answer.error["message"] and "aiohttp" not in answer.error["message"]
 
 
-async def test_u09_an_end_without_done_is_a_success_and_we_add_it(tmp_path: Path) -> None:
+async def test_an_end_without_done_is_a_success_and_done_is_added(tmp_path: Path) -> None:
     async with relaying(tmp_path, [("chunk", "fine"), ("finish", "stop")]) as (served, _):
         answer = read_stream((await served.ask()).body)
     assert (answer.text, answer.finish, answer.error) == ("fine", "stop", None)
 
 
-async def test_u10_usage_behind_tool_calls_is_forwarded_and_changes_no_finish(tmp_path: Path) -> None:
+async def test_usage_after_tool_calls_is_forwarded_and_changes_no_finish(tmp_path: Path) -> None:
     usage = {
         "prompt_tokens": 5,
         "completion_tokens": 2,
@@ -195,7 +195,7 @@ async def test_u10_usage_behind_tool_calls_is_forwarded_and_changes_no_finish(tm
     assert up.bodies[0]["stream_options"] == {"include_usage": True}
 
 
-async def test_u11_any_framing_gives_the_same_bytes(tmp_path: Path) -> None:
+async def test_any_framing_gives_the_same_bytes(tmp_path: Path) -> None:
     chunks = [delta({"content": word}) for word in ("one ", "two ", "三")] + [delta({}, "stop"), b"data: [DONE]\n\n"]
     plain = b"".join(chunks)
     split = plain.replace(b'"created"', b'"created"', 1).replace(b', "created"', b',\ndata: "created"')
@@ -215,7 +215,7 @@ async def test_u11_any_framing_gives_the_same_bytes(tmp_path: Path) -> None:
         async with relaying(tmp_path, [("raw", piece) for piece in slices]) as (served, _):
             body = (await served.ask()).body
         assert read_stream(body).text == "one two 三", name
-        # What every stream of ours has of its own; all else is to be the same to the byte.
+        # Id and time differ from stream to stream. All other bytes must be the same.
         seen[name] = re.sub(rb'"id":"chatcmpl-[0-9a-f]{32}"|"created":\d+', b"", body)
     assert all(body == seen["plain"] for body in seen.values()), [name for name in seen if seen[name] != seen["plain"]]
 
@@ -224,14 +224,14 @@ async def test_u11_any_framing_gives_the_same_bytes(tmp_path: Path) -> None:
     ("error", "status"),
     [({"message": CANARY}, 502), ({"message": "slow down", "code": 429}, 429), ("just text", 502)],
 )
-async def test_u12_an_error_as_first_event_is_a_status(tmp_path: Path, error: object, status: int) -> None:
+async def test_an_error_as_the_first_event_is_a_status(tmp_path: Path, error: object, status: int) -> None:
     async with relaying(tmp_path, [("raw", event({"error": error}))]) as (served, _):
         reply = await served.ask()
     assert reply.status == status and b"[DONE]" not in reply.body
     assert CANARY.encode() not in reply.body and reply.error["message"]
 
 
-async def test_u12_an_error_behind_words_is_a_frame(tmp_path: Path) -> None:
+async def test_an_error_after_words_is_an_error_frame(tmp_path: Path) -> None:
     async with relaying(tmp_path, [("chunk", "so "), ("raw", event({"error": {"message": CANARY}}))]) as (served, _):
         answer = framed(await served.ask())
     assert answer.text == "so "
@@ -248,13 +248,13 @@ async def test_u12_an_error_behind_words_is_a_frame(tmp_path: Path) -> None:
         ([("raw", b'data: {"choices":[{"delta":{"content":7}}]}\n\n')], 502),
     ],
 )
-async def test_u13_what_is_no_answer_is_502(tmp_path: Path, script: list[Action], status: int) -> None:
+async def test_a_response_that_is_not_an_answer_is_502(tmp_path: Path, script: list[Action], status: int) -> None:
     async with relaying(tmp_path, script) as (served, _):
         reply = await served.ask()
     assert reply.status == status and reply.error["code"] in ("upstream_malformed", "upstream_incomplete")
 
 
-async def test_u13_one_broken_event_is_skipped_and_three_in_a_row_are_a_frame(tmp_path: Path) -> None:
+async def test_two_broken_events_are_skipped_but_three_are_an_error(tmp_path: Path) -> None:
     broken: Action = ("raw", b"data: {broken\n\n")
     one: list[Action] = [("chunk", "a"), ("chunk", "b"), broken, broken, *says("c")]
     three: list[Action] = [("chunk", "a"), ("chunk", "b"), *[broken] * 3, *says("c")]
@@ -265,7 +265,7 @@ async def test_u13_one_broken_event_is_skipped_and_three_in_a_row_are_a_frame(tm
     assert answer.text == "ab" and answer.error is not None and answer.error["code"] == "upstream_malformed"
 
 
-async def test_u14_a_line_of_fifty_megabytes_is_cut_short(tmp_path: Path) -> None:
+async def test_a_line_of_fifty_megabytes_is_cut_short(tmp_path: Path) -> None:
     block = b"x" * 1_000_000
     script: list[Action] = [("chunk", "a"), ("raw", b'data: {"x":"'), *[("raw", block)] * 50]
     async with relaying(tmp_path, script, deadlines={"total_seconds": 30.0}) as (served, up):
@@ -279,7 +279,7 @@ async def test_u14_a_line_of_fifty_megabytes_is_cut_short(tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-async def test_u14_a_million_tiny_chunks_pass_in_flat_memory(tmp_path: Path) -> None:
+async def test_a_million_tiny_chunks_pass_in_constant_memory(tmp_path: Path) -> None:
     count = 1_000_000
     batch = delta({"content": "x"}) * 1000
     script: list[Action] = [*[("raw", batch)] * (count // 1000), ("finish", "stop"), ("done",)]
@@ -310,7 +310,7 @@ async def test_u14_a_million_tiny_chunks_pass_in_flat_memory(tmp_path: Path) -> 
         ({"index": 0, "function": {"name": "f", "arguments": "{}"}}, True),
     ],
 )
-async def test_u15_tool_calls_are_normalised_or_an_error(tmp_path: Path, call: dict[str, Any], legal: bool) -> None:
+async def test_tool_calls_are_normalised_or_an_error(tmp_path: Path, call: dict[str, Any], legal: bool) -> None:
     script: list[Action] = [("chunk", "x "), ("delta", {"tool_calls": [call]}), ("finish", "tool_calls"), ("done",)]
     async with relaying(tmp_path, script) as (served, _):
         reply = await served.ask()
@@ -322,7 +322,7 @@ async def test_u15_tool_calls_are_normalised_or_an_error(tmp_path: Path, call: d
         framed(reply)
 
 
-async def test_u15_two_calls_of_one_id_with_gaps_and_in_turn_get_two_ids(tmp_path: Path) -> None:
+async def test_two_interleaved_calls_with_one_id_get_two_ids(tmp_path: Path) -> None:
     both = [{"index": at, "id": "same", "function": {"name": f"f{at}", "arguments": '{"at":'}} for at in (3, 7)]
     rest = [{"index": at, "function": {"arguments": f"{at}}}"}} for at in (7, 3)]
     script: list[Action] = [("delta", {"tool_calls": both}), ("delta", {"tool_calls": rest}), ("finish", "stop")]
@@ -334,13 +334,13 @@ async def test_u15_two_calls_of_one_id_with_gaps_and_in_turn_get_two_ids(tmp_pat
     assert answer.finish == "tool_calls"
 
 
-async def test_u16_two_failures_before_the_first_byte_are_retried(tmp_path: Path) -> None:
+async def test_two_failures_before_the_first_byte_are_retried(tmp_path: Path) -> None:
     async with relaying(tmp_path, [("status", 500, {}, b"")], [("rst",)], says("third time")) as (served, up):
         answer = read_stream((await served.ask()).body)
     assert answer.text == "third time" and len(up.exchanges) == 3
 
 
-async def test_u16_nothing_is_retried_behind_the_first_word(tmp_path: Path) -> None:
+async def test_nothing_is_retried_after_the_first_word(tmp_path: Path) -> None:
     async with relaying(
         tmp_path, [("chunk", "Your balance is "), ("sleep", 0.05), ("rst",)], says("Your balance is 12.")
     ) as (served, up):
@@ -348,7 +348,7 @@ async def test_u16_nothing_is_retried_behind_the_first_word(tmp_path: Path) -> N
     assert answer.text == "Your balance is " and len(up.exchanges) == 1
 
 
-async def test_u17_an_outage_is_asked_three_times_at_most(tmp_path: Path) -> None:
+async def test_an_upstream_that_fails_is_asked_three_times_at_most(tmp_path: Path) -> None:
     async with relaying(tmp_path, *[[("status", 503, {}, b"")]] * 9) as (served, up):
         reply = await served.ask()
     refused(reply, 503, "upstream_unavailable")
@@ -357,12 +357,12 @@ async def test_u17_an_outage_is_asked_three_times_at_most(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls"])
-async def test_an_answer_without_a_word_is_a_fault(tmp_path: Path, finish: str) -> None:
+async def test_an_answer_without_a_word_is_an_error(tmp_path: Path, finish: str) -> None:
     async with relaying(tmp_path, [("delta", {"role": "assistant"}), ("finish", finish), ("done",)]) as (served, _):
         refused(await served.ask(), 502, "upstream_empty")
 
 
-async def test_redirects_are_not_followed_and_the_key_stays_home(tmp_path: Path) -> None:
+async def test_redirects_are_not_followed_and_the_key_is_not_sent_there(tmp_path: Path) -> None:
     async with upstream() as elsewhere:
         moved = [("status", 307, {"location": f"{elsewhere.url}/chat/completions"}, b"")]
         async with relaying(tmp_path, *[moved] * 3) as (served, _):
@@ -382,14 +382,14 @@ async def test_connections_are_reused_from_turn_to_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("audio", ["text", ["x"], {"transcript": 5}, {"data": {}}])
 @pytest.mark.parametrize("streams", [True, False])
-async def test_u13_sound_that_is_no_sound_is_skipped(tmp_path: Path, audio: object, streams: bool) -> None:
+async def test_invalid_sound_is_skipped(tmp_path: Path, audio: object, streams: bool) -> None:
     script: list[Action] = [("delta", {"audio": audio}), *says("x")]
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
         reply = await served.ask(stream=streams)
     assert reply.status == 200 and b'"content":"x"' in reply.body and b"audio" not in reply.body
 
 
-async def test_u13_an_empty_transcript_is_nothing_to_be_refused(tmp_path: Path) -> None:
+async def test_an_empty_transcript_is_accepted(tmp_path: Path) -> None:
     script: list[Action] = [("delta", {"audio": {"id": "a", "transcript": None, "data": ""}}), *says("x")]
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
         reply = await served.ask(stream=False)

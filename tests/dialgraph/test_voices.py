@@ -1,4 +1,4 @@
-"""One contract for every voice; then what each engine does when something goes wrong."""
+"""One contract for every voice, then what each engine does when something fails."""
 
 import asyncio
 import os
@@ -28,25 +28,25 @@ NIHAO = "早上好，请问有什么可以帮您？"
 
 
 async def spoken(voice: Voice, text: str, name: str = "") -> list[Sound]:
-    """A sentence."""
+    """Speak a sentence and return its sounds."""
     async with aclosing(voice.speak(text, name)) as sounds:
         return [sound async for sound in sounds]
 
 
 def pcm_of(sounds: list[Sound]) -> bytes:
-    """All of it."""
+    """Return the PCM of all sounds."""
     return b"".join(sound.pcm for sound in sounds)
 
 
 def tone_script(body: dict[str, object]) -> list[Action]:
-    """What a speech server says: a hum as long as the text, in pieces that cut samples."""
+    """Return what a speech server sends: a hum as long as the text, in pieces that split samples."""
     pcm = bytes(range(1, 101)) * (24 * 4 * len(str(body["input"])))
     return [("type", "audio/pcm"), *(("raw", pcm[at : at + 9_999]) for at in range(0, len(pcm), 9_999))]
 
 
 @pytest.fixture(params=["tone", "espeak", "openai", "openai wav"])
 async def voice(request: pytest.FixtureRequest) -> AsyncIterator[Voice]:
-    """Each engine."""
+    """Open a voice of each engine."""
     if request.param in ("tone", "espeak"):
         one = open_voice("main", VoiceAddress({"tone": "tone:440", "espeak": "espeak:"}[request.param]))
         yield one
@@ -56,7 +56,7 @@ async def voice(request: pytest.FixtureRequest) -> AsyncIterator[Voice]:
 
         def script(body: dict[str, object]) -> list[Action]:
             actions = tone_script(body)
-            if request.param == "openai wav":  # a server that knows no raw PCM, at a rate of its own
+            if request.param == "openai wav":  # a server that sends WAV instead of raw PCM, at its own rate
                 actions[1:1] = [("raw", header(44_100)[:20]), ("raw", header(44_100)[20:])]
             return actions
 
@@ -67,7 +67,7 @@ async def voice(request: pytest.FixtureRequest) -> AsyncIterator[Voice]:
 
 
 @pytest.mark.parametrize("text", [HELLO, NIHAO])
-async def test_it_speaks_whole_samples_that_last_as_long_as_a_sentence(voice: Voice, text: str) -> None:
+async def test_a_voice_sends_whole_samples_that_last_as_long_as_a_sentence(voice: Voice, text: str) -> None:
     sounds = await spoken(voice, text)
     assert all(len(sound.pcm) % 2 == 0 and sound.pcm for sound in sounds) and len(sounds) > 1
     seconds = len(pcm_of(sounds)) / 2 / voice.sample_rate
@@ -75,7 +75,7 @@ async def test_it_speaks_whole_samples_that_last_as_long_as_a_sentence(voice: Vo
     assert samples_of(pcm_of(sounds)).max() > 0.01
 
 
-async def test_many_speak_at_once_and_each_gets_its_own(voice: Voice) -> None:
+async def test_sentences_that_are_spoken_in_parallel_do_not_mix(voice: Voice) -> None:
     texts = [
         HELLO,
         NIHAO,
@@ -84,14 +84,14 @@ async def test_many_speak_at_once_and_each_gets_its_own(voice: Voice) -> None:
         "一共是八欧元，谢谢。",
         "The end of it all.",
     ] * 3
-    # Resampling dithers and espeak-ng breathes: no two sounds are the same to the bit.
+    # Resampling adds dither and espeak-ng adds breath: no two sounds are the same to the bit.
     alone = {text: len(pcm_of(await spoken(voice, text))) for text in set(texts)}
     together = await asyncio.gather(*(spoken(voice, text) for text in texts))
     assert len(set(alone.values())) == len(alone)
     assert [len(pcm_of(one)) for one in together] == pytest.approx([alone[text] for text in texts], rel=0.05)
 
 
-async def test_who_stops_listening_costs_nobody_anything(voice: Voice) -> None:
+async def test_a_listener_that_stops_does_not_affect_later_sentences(voice: Voice) -> None:
     for _ in range(5):
         async with aclosing(voice.speak(HELLO)) as sounds:
             assert (await anext(sounds)).pcm
@@ -103,7 +103,7 @@ async def test_who_stops_listening_costs_nobody_anything(voice: Voice) -> None:
     assert pcm_of(await asyncio.wait_for(spoken(voice, HELLO), 5))
 
 
-async def test_words_come_in_order_inside_the_sound_if_the_engine_knows_them(voice: Voice) -> None:
+async def test_word_times_are_in_order_and_inside_the_sound(voice: Voice) -> None:
     for text, first, count in ((HELLO, "Good", 8), (NIHAO, "早上", 5)):
         sounds = await spoken(voice, text)
         words = [word for sound in sounds for word in sound.words]
@@ -120,7 +120,7 @@ async def test_words_come_in_order_inside_the_sound_if_the_engine_knows_them(voi
 
 
 def children() -> list[psutil.Process]:
-    """The processes of espeak-ng that run for this one."""
+    """Return the espeak-ng processes that this process has started."""
     return [one for one in psutil.Process().children() if "espeak_child" in " ".join(_command(one))]
 
 
@@ -133,17 +133,17 @@ def _command(process: psutil.Process) -> list[str]:
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
-    """No test leaves a process to the next one."""
+    """Check that a test leaves no process running."""
     before = {child.pid for child in children()}
     yield
     assert not {child.pid for child in children()} - before
 
 
 async def until(condition: Callable[[], bool], seconds: float = 7.0) -> None:
-    """Poll; fail loudly."""
+    """Wait until the condition is true. Fail after this many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not become true in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.005)
 
 
@@ -158,16 +158,18 @@ async def test_espeak_sounds_like_speech() -> None:
 
 
 @pytest.mark.parametrize("text", ["One is here. ", "桑拿每人十二欧元。"])
-async def test_espeak_leaves_a_pause_behind_a_sentence_and_room_above_the_loudest_sound(text: str) -> None:
+async def test_espeak_pauses_after_a_sentence_and_does_not_clip(text: str) -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     heard = samples_of(pcm_of(await spoken(voice, text)))
     quiet = np.flatnonzero(np.abs(heard) > 0.01)[-1]
-    assert 0.15 < (len(heard) - quiet) / 22_050 < 0.7, "sentences that are spoken one by one run together"
+    assert 0.15 < (len(heard) - quiet) / 22_050 < 0.7, (
+        "without a pause, sentences that are spoken one by one run together"
+    )
     assert 0.2 < np.abs(heard).max() < 0.95
     await voice.aclose()
 
 
-async def test_espeak_speaks_as_the_request_and_the_settings_say() -> None:
+async def test_espeak_follows_the_request_and_the_settings() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     usual = pcm_of(await spoken(voice, HELLO))
     one, again, low, high = [
@@ -197,11 +199,14 @@ async def test_espeak_speaks_as_the_request_and_the_settings_say() -> None:
         (VoiceAddress("espeak:?english=xx-yy"), "english is 'xx-yy'. Accepted: a language of espeak-ng such as en-us,"),
         (VoiceAddress("espeak:?rate=9000"), "rate is '9000'. Accepted: 80 to 450."),
         (VoiceAddress("espeak:", voice="x"), "has no 'x'. Accepted: alloy"),
-        (VoiceAddress("http:/127.0.0.1/v1"), "'http:/127.0.0.1/v1' is no address. Accepted: http://… or https://…."),
-        (VoiceAddress("tone:loud"), "'loud' is no frequency. Accepted: 50 to 4000 Hz."),
+        (
+            VoiceAddress("http:/127.0.0.1/v1"),
+            "'http:/127.0.0.1/v1' is not an address. Accepted: http://… or https://….",
+        ),
+        (VoiceAddress("tone:loud"), "'loud' is not a frequency. Accepted: 50 to 4000 Hz."),
     ],
 )
-def test_a_wrong_address_is_told_when_it_is_opened(address: VoiceAddress, said: str) -> None:
+def test_a_wrong_address_is_refused_when_the_voice_is_opened(address: VoiceAddress, said: str) -> None:
     with pytest.raises(ValueError, match=r"voice 'v'") as wrong:
         open_voice("v", address)
     assert said in str(wrong.value)
@@ -217,7 +222,7 @@ async def test_espeak_speaks_the_languages_that_the_settings_name() -> None:
     await scottish.aclose()
 
 
-async def test_strange_texts_leave_espeak_alive() -> None:
+async def test_strange_texts_do_not_crash_espeak() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     texts = [
         "<speak><break time='9h'/></speak>", "[[h@l'oU]]", "\x01\x02 \u2028 \ufeff", "😀 👩‍🚀", "a" * 3_000, "你" * 900,
@@ -229,14 +234,14 @@ async def test_strange_texts_leave_espeak_alive() -> None:
     whole = [
         len(pcm_of(await spoken(voice, text))) for text in ("Good day to you all.", "Good\0 day to you \ud800all.")
     ]
-    assert whole[1] > 0.8 * whole[0], "words behind a NUL"
+    assert whole[1] > 0.8 * whole[0], "words after a NUL must be spoken"
     for text in ("It costs $12.50 a day.", "Hi 😀 there 👩 you"):
         words = [word for sound in await spoken(voice, text) for word in sound.words]
         assert words and all(word.text.strip() for word in words)
     await voice.aclose()
 
 
-async def test_at_most_four_processes_of_espeak_speak_and_they_are_used_again() -> None:
+async def test_at_most_four_espeak_processes_run_and_they_are_reused() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     await asyncio.gather(*(spoken(voice, HELLO * 5) for _ in range(40)))
     assert 1 <= len(children()) <= AT_ONCE
@@ -247,7 +252,7 @@ async def test_at_most_four_processes_of_espeak_speak_and_they_are_used_again() 
     assert not children()
 
 
-async def test_a_process_that_dies_costs_no_sentence_of_which_nothing_was_heard() -> None:
+async def test_another_process_speaks_a_sentence_if_one_dies_before_any_sound() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     await voice.prewarm()
     os.kill(children()[0].pid, signal.SIGKILL)
@@ -257,12 +262,12 @@ async def test_a_process_that_dies_costs_no_sentence_of_which_nothing_was_heard(
     speaking = asyncio.create_task(spoken(voice, HELLO))
     await asyncio.sleep(0.05)
     child.kill()
-    # Dead in the middle, but nothing of the sentence was heard: another process says it.
+    # The process died, but it had sent no sound of the sentence: another process speaks it.
     assert pcm_of(await asyncio.wait_for(speaking, 5))
     await voice.aclose()
 
 
-async def test_a_sentence_that_ends_every_process_is_told() -> None:
+async def test_a_sentence_that_kills_every_process_is_an_error() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     await voice.prewarm()
 
@@ -281,7 +286,7 @@ async def test_a_sentence_that_ends_every_process_is_told() -> None:
     await voice.aclose()
 
 
-async def test_a_voice_that_is_closed_leaves_nothing_of_a_sentence_that_was_under_way() -> None:
+async def test_closing_a_voice_stops_the_sentences_that_it_speaks() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     speaking = [asyncio.create_task(spoken(voice, HELLO * 20)) for _ in range(9)]
     await until(lambda: bool(children()))
@@ -292,11 +297,11 @@ async def test_a_voice_that_is_closed_leaves_nothing_of_a_sentence_that_was_unde
     assert not children()
 
 
-async def test_breaking_in_kills_the_process_that_speaks() -> None:
+async def test_a_barge_in_kills_the_process_that_speaks() -> None:
     voice = open_voice("main", VoiceAddress("espeak:"))
     await voice.prewarm()
     [child] = children()
-    child.suspend()  # so that it is surely in the middle of the sentence
+    child.suspend()  # so that the sentence is certainly not finished
     speaking = asyncio.create_task(spoken(voice, HELLO))
     await asyncio.sleep(0.05)
     speaking.cancel()
@@ -307,7 +312,7 @@ async def test_breaking_in_kills_the_process_that_speaks() -> None:
     await voice.aclose()
 
 
-async def test_processes_of_espeak_end_with_ours() -> None:
+async def test_espeak_processes_end_with_the_server() -> None:
     program = (
         "import asyncio, sys\n"
         "from dialgraph.speech.port import VoiceAddress, open_voice\n"
@@ -329,16 +334,16 @@ async def test_processes_of_espeak_end_with_ours() -> None:
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
-# What a server of the kind that people pay for does.
+# Speech servers over HTTP.
 
 
 def opened(up: Upstream, **fields: Any) -> Voice:
-    """A voice of this server."""
+    """Open a voice of this speech server."""
     usual: dict[str, Any] = {"connect_seconds": 1.0, "first_byte_seconds": 0.3, "idle_seconds": 0.3}
     return open_voice("main", VoiceAddress(up.url, "tts", "anna", SecretStr("key-0123456789"), **usual | fields))
 
 
-async def test_a_server_is_asked_as_openai_documents_it() -> None:
+async def test_a_speech_server_is_asked_as_openai_documents_it() -> None:
     async with upstream() as up:
         up.choose = tone_script
         voice = opened(up)
@@ -351,7 +356,7 @@ async def test_a_server_is_asked_as_openai_documents_it() -> None:
     assert up.exchanges[0].headers["authorization"] == "Bearer key-0123456789"
 
 
-async def test_sound_is_heard_while_the_server_still_makes_it() -> None:
+async def test_sound_is_passed_on_while_the_server_still_produces_it() -> None:
     heard = asyncio.Event()
     first, second = b"\1\2" * 4800, b"\3\4" * 4800
     async with upstream([("type", "audio/pcm"), ("raw", first), ("wait", heard), ("raw", second)]) as up:
@@ -363,9 +368,9 @@ async def test_sound_is_heard_while_the_server_still_makes_it() -> None:
         await voice.aclose()
 
 
-async def test_a_wav_of_another_rate_is_brought_to_ours() -> None:
+async def test_a_wav_of_another_rate_is_resampled() -> None:
     quiet = b"\x10\0" * 44_100
-    tail = b"LIST" + bytes(5_000)  # no sound, though it stands behind it
+    tail = b"LIST" + bytes(5_000)  # another chunk after the sound
     script: list[Action] = [("type", "audio/wav"), ("raw", header(44_100, len(quiet))), ("raw", quiet + tail)]
     async with upstream(script) as up:
         voice = opened(up)
@@ -378,9 +383,9 @@ FAILURES: list[tuple[list[Action], str, str]] = [
     ([("status", 429, {}, b"")], "rate_limited", "answered with status 429"),
     ([("status", 400, {}, b"no such voice")], "rejected", "answered with status 400"),
     ([("status", 500, {}, b"Traceback")], "failed", "answered with status 500"),
-    ([("status", 302, {"location": "http://127.0.0.1:1/"}, b"")], "failed", "answered with status 302"),
+    ([("status", 302, {"location": "http://127.0.0.1:1/"}, b"")], "malformed", "answered with status 302"),
     ([("hang",)], "timeout", "did not begin to answer in time"),
-    ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], "stalled", "fell silent"),
+    ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], "stalled", "stopped sending data"),
     ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("rst",)], "incomplete", "was cut off"),
     ([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("fin",)], "incomplete", "was cut off"),
     (
@@ -390,14 +395,16 @@ FAILURES: list[tuple[list[Action], str, str]] = [
     ),
     ([("type", "audio/pcm"), ("headers",)], "malformed", "sent no sound"),
     ([("type", "audio/mpeg"), ("raw", b"ID3\4" * 99)], "malformed", "sent 'audio/mpeg'. Accepted: raw PCM or WAV"),
-    ([("type", "audio/pcm"), ("raw", b"ID3\4" * 99)], "malformed", "sent a packed sound"),
+    ([("type", "audio/pcm"), ("raw", b"ID3\4" * 99)], "malformed", "sent compressed sound"),
     ([("type", "audio/wav"), ("raw", b"RIFF\0\0\0\0AVI LIST")], "malformed", "sent a WAV that has no RIFF header"),
     ([("type", "audio/wav"), ("raw", b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f" + bytes(70_000))], "malformed", "without"),
 ]
 
 
 @pytest.mark.parametrize(("script", "kind", "said"), FAILURES)
-async def test_a_server_that_fails_is_told_without_its_words(script: list[Action], kind: str, said: str) -> None:
+async def test_a_failure_is_reported_without_the_words_of_the_speech_server(
+    script: list[Action], kind: str, said: str
+) -> None:
     async with upstream(default=script) as up:
         voice = opened(up)
         with pytest.raises(VoiceError, match=said) as failed:
@@ -411,19 +418,19 @@ async def test_a_server_that_fails_is_told_without_its_words(script: list[Action
 
 
 @pytest.mark.parametrize("hiccup", [("status", 503, {}, b""), ("status", 500, {}, b""), ("fin",)], ids=str)
-async def test_a_hiccup_before_the_first_sound_costs_nothing(hiccup: Action) -> None:
+async def test_a_failure_before_the_first_sound_is_retried_once(hiccup: Action) -> None:
     sound: list[Action] = [("type", "audio/pcm"), ("raw", b"\1\2" * 24_000)]
     async with upstream([hiccup], sound, default=[("status", 503, {}, b"")]) as up:
         voice = opened(up)
         assert pcm_of(await spoken(voice, HELLO)) == b"\1\2" * 24_000 and len(up.exchanges) == 2
         with pytest.raises(VoiceError, match="answered with status 503"):
             await spoken(voice, HELLO)
-        assert len(up.exchanges) == 4, "once more, and no more often"
+        assert len(up.exchanges) == 4, "each sentence must be tried twice at most"
         await voice.aclose()
 
 
-@pytest.mark.parametrize("headers", [[], [("headers",)]], ids=["before the headers", "behind them"])
-async def test_a_server_may_take_longer_to_begin_than_to_go_on(headers: list[Action]) -> None:
+@pytest.mark.parametrize("headers", [[], [("headers",)]], ids=["before the headers", "after the headers"])
+async def test_the_first_sound_may_take_longer_than_the_next(headers: list[Action]) -> None:
     sound: list[Action] = [("type", "audio/pcm"), *headers, ("sleep", 0.5), ("raw", b"\1\2" * 9_000)]
     async with upstream(sound, [("type", "audio/pcm"), *headers, ("hang",)]) as up:
         voice = opened(up, connect_seconds=1.0, first_byte_seconds=1.0, idle_seconds=0.2)
@@ -436,7 +443,7 @@ async def test_a_server_may_take_longer_to_begin_than_to_go_on(headers: list[Act
         await voice.aclose()
 
 
-async def test_a_server_that_is_away_is_unreachable() -> None:
+async def test_a_speech_server_that_is_away_is_unreachable() -> None:
     async with upstream() as up:
         url = up.url
     voice = open_voice("main", VoiceAddress(url))
@@ -447,7 +454,7 @@ async def test_a_server_that_is_away_is_unreachable() -> None:
     await voice.aclose()
 
 
-async def test_a_sentence_without_an_end_is_ended() -> None:
+async def test_sound_without_an_end_for_one_sentence_is_an_error() -> None:
     script: list[Action] = [("type", "audio/pcm"), *[("raw", bytes(2**20))] * 20]
     async with upstream(script) as up:
         voice = opened(up)
@@ -456,7 +463,7 @@ async def test_a_sentence_without_an_end_is_ended() -> None:
         await voice.aclose()
 
 
-async def test_breaking_in_closes_the_request() -> None:
+async def test_a_barge_in_closes_the_request() -> None:
     async with upstream([("type", "audio/pcm"), ("raw", b"\1\2" * 99), ("hang",)], [("hang",)]) as up:
         voice = opened(up, connect_seconds=3.0, first_byte_seconds=5.0, idle_seconds=3.0)
         async with aclosing(voice.speak(HELLO)) as sounds:
@@ -472,7 +479,7 @@ async def test_breaking_in_closes_the_request() -> None:
 
 
 @pytest.mark.parametrize("rates", [(22_050, 16_000), (24_000, 16_000), (16_000, 16_000), (8_000, 48_000)])
-def test_pieces_are_resampled_as_if_they_were_one(rates: tuple[int, int]) -> None:
+def test_pieces_are_resampled_as_one_whole_sound(rates: tuple[int, int]) -> None:
     pcm = b"".join(int(9000 * (at % 50 / 25 - 1)).to_bytes(2, "little", signed=True) for at in range(rates[0]))
     whole = Resampler(*rates).feed(pcm, last=True)
     pieces = Resampler(*rates)

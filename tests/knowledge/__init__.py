@@ -1,1 +1,1 @@
-"""Documents, stores and search."""
+"""Tests of documents, stores and search."""

@@ -1,4 +1,4 @@
-"""Files of every kind become pieces; those that are made to harm end in a sentence, and harm only their child."""
+"""Files of every kind become pieces. Harmful files are refused with a reason and harm only the child process."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ from tests.support.wire import read_stream
 
 
 async def read(data: bytes, name: str = "file") -> tuple[str, list[Piece]]:
-    """The kind of a file and its pieces."""
+    """Read a file; return its kind and its pieces."""
     kind, pieces = "", []
     async for frame in frames(data, name, hashing=True):
         kind = frame.kind or kind
@@ -37,13 +37,13 @@ async def read(data: bytes, name: str = "file") -> tuple[str, list[Piece]]:
 
 
 async def refused(data: bytes, name: str = "file") -> str:
-    """Why a file is not read."""
+    """Return the reason why a file is refused."""
     with pytest.raises(ParseError) as error:
         await read(data, name)
     return str(error.value)
 
 
-# What is read.
+# Files that are read.
 
 
 async def test_word_documents_keep_headings_tables_and_accepted_changes() -> None:
@@ -69,7 +69,7 @@ async def test_word_documents_keep_headings_tables_and_accepted_changes() -> Non
     ]
 
 
-async def test_spreadsheets_give_a_sentence_a_row() -> None:
+async def test_a_spreadsheet_gives_one_sentence_for_each_row() -> None:
     sheet = (
         '<row r="1"><c r="A1" t="s"><v>0</v></c><c r="B1" t="inlineStr"><is><t>From</t></is></c></row>'
         '<row r="3"><c r="A3" t="s"><v>1</v></c><c r="B3" s="1"><v>45658</v></c><c r="C3" t="b"><v>1</v></c></row>'
@@ -78,7 +78,7 @@ async def test_spreadsheets_give_a_sentence_a_row() -> None:
     assert (kind, found[0].heading, found[0].text) == ("xlsx", "Prices", "Ticket: Day pass; From: 2025-01-01; yes.")
 
 
-async def test_presentations_know_their_slides() -> None:
+async def test_pieces_of_a_presentation_name_their_slides() -> None:
     kind, found = await read(pptx(("Opening hours", "We open at nine."), ("Parking", "Behind the house.")))
     assert kind == "pptx"
     assert [(piece.page, piece.heading, piece.text) for piece in found] == [
@@ -87,7 +87,7 @@ async def test_presentations_know_their_slides() -> None:
     ]
 
 
-def test_a_heading_that_says_all_is_a_piece() -> None:
+def test_a_heading_without_text_becomes_a_piece() -> None:
     text = "# Hotel\n\n## Check-out is at 11\n\n## Bar\n\nOpen.\n\n# Emergency number 555 1234"
     assert [(piece.heading, piece.text) for piece in pieces_of(text)] == [
         ("Hotel", "Check-out is at 11"),
@@ -99,12 +99,12 @@ def test_a_heading_that_says_all_is_a_piece() -> None:
 @pytest.mark.parametrize(
     "text", ["早餐在一楼餐厅供应，" * 120, "word, " * 2000, "字" * 2000, "| " + "cell " * 2000 + "|"]
 )
-def test_what_never_ends_is_cut_all_the_same(text: str) -> None:
+def test_a_text_without_sentences_is_cut_too(text: str) -> None:
     found = pieces_of(text)
     assert max(token_count(piece.text) for piece in found) <= MOST_TOKENS
 
 
-async def test_pdf_pages_become_paragraphs_without_what_repeats() -> None:
+async def test_pdf_pages_become_paragraphs_without_repeated_footers() -> None:
     pages = [
         f"# Chapter {at}\nThis sentence goes on over the end of its line and is put to-\n"
         f"gether again on page {at}.\n\n\nA second paragraph."
@@ -119,7 +119,7 @@ async def test_pdf_pages_become_paragraphs_without_what_repeats() -> None:
     )
 
 
-async def test_pages_of_the_web_give_what_a_reader_sees() -> None:
+async def test_a_web_page_gives_the_text_that_a_reader_sees() -> None:
     page = (
         "<!doctype html><title>x</title><script>var hidden = '<p>no</p>';</script><h1>Shop</h1><p>Open&nbsp;daily."
         "<p>Closed on <b>Mon</b>days.<table><tr><th>Day<th>Hours<tr><td>Friday<td>9 to 5</table><style>p{}</style>"
@@ -131,23 +131,23 @@ async def test_pages_of_the_web_give_what_a_reader_sees() -> None:
     ]
 
 
-async def test_tables_of_values_name_their_columns() -> None:
+async def test_rows_of_a_csv_file_name_their_columns() -> None:
     kind, found = await read("名称;价格\n单人间;80\n双人间;120\n".encode("gb18030"), "价格.csv")
     assert (kind, found[0].text) == ("csv", "名称: 单人间; 价格: 80.\n名称: 双人间; 价格: 120.")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "gb18030"])
 @pytest.mark.parametrize("text", ["早餐从七点到十点半，在一楼的花园厅供应。", "Breakfast is served from 7 to 10:30."])
-async def test_encodings_are_found_out(text: str, encoding: str) -> None:
+async def test_the_encoding_of_a_text_is_detected(text: str, encoding: str) -> None:
     assert (await read((text * 3).encode(encoding), "a.txt"))[1][0].text == text * 3
 
 
-async def test_western_windows_text_is_no_chinese() -> None:
+async def test_western_windows_text_is_not_read_as_chinese() -> None:
     text = "Le café à l’hôtel était très agréable ; déjà vu, cœur. Größe, Straße, Mädchen."
     assert (await read(text.encode("cp1252"), "a.txt"))[1][0].text == text
 
 
-# What is cut.
+# How texts are cut into pieces.
 
 
 def test_pieces_follow_headings_paragraphs_and_sentences() -> None:
@@ -163,10 +163,10 @@ def test_pieces_follow_headings_paragraphs_and_sentences() -> None:
     assert len(bar) > 1 and all(piece.heading == "Hotel › Bar" and piece.text.endswith(".") for piece in bar)
     assert all(token_count(piece.text) <= MOST_TOKENS for piece in bar)
     assert all(text[piece.start : piece.end].strip() for piece in found)
-    assert bar[1].start < bar[0].end, "a paragraph that was cut repeats its last sentences"
+    assert bar[1].start < bar[0].end, "the next piece of a cut paragraph repeats its last sentences"
 
 
-def test_short_paragraphs_stay_together_and_rows_whole() -> None:
+def test_short_paragraphs_stay_together_and_rows_stay_whole() -> None:
     text = "# Prices\n\n| Room | Price |\n|---|---|\n" + "".join(f"| Room {at} | {at} euros |\n" for at in range(80))
     found = pieces_of(text)
     assert 1 < len(found) < 30
@@ -178,7 +178,7 @@ def test_short_paragraphs_stay_together_and_rows_whole() -> None:
 
 @settings(deadline=None)
 @given(st.text(alphabet="ab。.!？\n #|-你好吗一二三", max_size=3000))
-def test_cutting_is_the_same_each_time_and_loses_no_word(text: str) -> None:
+def test_cutting_is_deterministic_and_loses_no_word(text: str) -> None:
     found = pieces_of(text)
     assert found == pieces_of(text)
     kept = "".join(piece.text + piece.heading for piece in found)
@@ -201,15 +201,15 @@ def test_cutting_is_the_same_each_time_and_loses_no_word(text: str) -> None:
         "中" * 300_000,
     ],
 )
-async def test_strange_texts_take_their_time_and_end(text: str) -> None:
+async def test_strange_texts_are_cut_within_twenty_seconds(text: str) -> None:
     async with asyncio.timeout(20):
         found: list[Piece] = []
-        with suppress(ParseError):  # a text of headings only
+        with suppress(ParseError):  # a text that holds only headings
             _, found = await read(text.encode(), "a.md")
         assert text.startswith("# ") or sum(len(piece.text) for piece in found) >= len(text.replace(" ", "")) * 0.4
 
 
-# What is refused.
+# Files that are refused.
 
 KINDS = "Accepted: txt, md, html, csv, docx, pdf, pptx, xlsx."
 
@@ -219,14 +219,14 @@ KINDS = "Accepted: txt, md, html, csv, docx, pdf, pptx, xlsx."
     [
         (b"", "a.txt", "The file holds no text."),
         (b" \n\t ", "a.md", "The file holds no text."),
-        (b"MZ\x90\x00", "letter.txt", f"The file is of a kind that is not read. {KINDS}"),
-        (b"\x7fELF", "a.md", f"The file is of a kind that is not read. {KINDS}"),
-        (b"\x89PNG\r\n", "a.pdf", f"The file is of a kind that is not read. {KINDS}"),
-        (b"ab\x00\x01\x02cd\x00\x00\x07" * 9, "a.txt", "The file is no text."),
+        (b"MZ\x90\x00", "letter.txt", f"Unsupported kind of file. {KINDS}"),
+        (b"\x7fELF", "a.md", f"Unsupported kind of file. {KINDS}"),
+        (b"\x89PNG\r\n", "a.pdf", f"Unsupported kind of file. {KINDS}"),
+        (b"ab\x00\x01\x02cd\x00\x00\x07" * 9, "a.txt", "The file is not text."),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1old",
             "a.doc",
-            "The file is of an old Office format. Save it as docx, pptx or xlsx.",
+            "The file has an old Office format. Save it as docx, pptx or xlsx.",
         ),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
@@ -245,33 +245,33 @@ KINDS = "Accepted: txt, md, html, csv, docx, pdf, pptx, xlsx."
     ],
     ids=lambda value: str(value)[:24],
 )
-async def test_what_is_no_document_is_told(data: bytes, name: str, sentence: str) -> None:
+async def test_a_file_that_is_not_a_document_gets_a_reason(data: bytes, name: str, sentence: str) -> None:
     assert await refused(data, name) == sentence
 
 
 def zip_of(**parts: bytes) -> bytes:
-    """A zip that is no Office file."""
+    """Return a zip that is not an Office file."""
     return package("x", "text/plain", dict(parts))
 
 
 def bomb_words() -> bytes:
-    """A document of 200 MB in some hundred kilobytes."""
+    """Return a document of some hundred kilobytes that unpacks to 200 MB."""
     return docx(paragraph("bomb " * 1000) * 40_000)
 
 
 def many_entries() -> bytes:
-    """A zip of a hundred thousand parts."""
+    """Return a zip of a hundred thousand parts."""
     return package("word/document.xml", "x", {f"{at}": b"" for at in range(100_000)})
 
 
 def laughs() -> bytes:
-    """Entities of entities."""
+    """Return a document whose entities contain entities (“billion laughs”)."""
     grown = "".join(f'<!ENTITY l{at} "{f"&l{at - 1};" * 10 if at else "lol"}">' for at in range(10))
     return docx(paragraph("x").replace("x", "&l9;"), before=f"<!DOCTYPE w [{grown}]>")
 
 
-UNPACKS = "The file unpacks to more than is read."
-ENTITIES = "The file declares entities, as no Office program does."
+UNPACKS = "The file is too large when unpacked."
+ENTITIES = "The file declares XML entities, which are not accepted."
 TOO_MUCH = "The file needs more than 20 s or 512 MB to be read."
 
 
@@ -283,7 +283,10 @@ BOMBS: list[tuple[Callable[[], bytes], str]] = [
     (lambda: docx("&x;", before='<!DOCTYPE w [<!ENTITY x SYSTEM "http://127.0.0.1:9/x">]>'), ENTITIES),
     (lambda: docx("<w:tbl><w:tr><w:tc>" * 2000), UNPACKS),
     (lambda: docx("<w:p/>" * 4_000_000), UNPACKS),
-    (lambda: package("word/document.xml", "wordprocessingml.document", {}), "The file lacks its document."),
+    (
+        lambda: package("word/document.xml", "wordprocessingml.document", {}),
+        "The file is incomplete: a part is missing.",
+    ),
     (
         lambda: package(
             "word/document.xml",
@@ -294,7 +297,7 @@ BOMBS: list[tuple[Callable[[], bytes], str]] = [
     ),
     (
         lambda: zip_of(inner=docx(paragraph("x"))),
-        "The file is of a kind that is not read. Accepted: docx, pptx, xlsx.",
+        "Unsupported kind of file. Accepted: docx, pptx, xlsx.",
     ),
     (lambda: xlsx('<row><c t="s"><v>0</v></c></row>' * 100_000, ["x" * 100_000]), UNPACKS),
     (lambda: xlsx('<row r="1"><c r="ZZZZ1"><v>1</v></c></row>'), UNPACKS),
@@ -321,9 +324,9 @@ STUTTER_SECONDS = 0.5
 
 
 @pytest.mark.long
-async def test_bombs_end_in_a_sentence_while_calls_go_on_undisturbed(tmp_path: Path) -> None:
+async def test_bombs_are_refused_while_calls_go_on_undisturbed(tmp_path: Path) -> None:
     async def call(number: int) -> float:
-        """Turn after turn; the longest silence between two words."""
+        """Run turn after turn; return the longest silence between two words, in seconds."""
         silence = 0.0
         connection = await served.connect()
         while not exploded.is_set():
@@ -356,11 +359,11 @@ async def test_bombs_end_in_a_sentence_while_calls_go_on_undisturbed(tmp_path: P
 
 
 @pytest.mark.soak
-async def test_a_page_that_takes_for_ever_ends_at_the_limit() -> None:
+async def test_reading_a_page_stops_at_the_time_limit() -> None:
     assert await refused(b"<html><!--" * 400_000) == TOO_MUCH
 
 
-async def test_what_points_outside_is_not_followed() -> None:
+async def test_links_out_of_a_document_are_not_followed() -> None:
     outside = relations(
         ("r9", "hyperlink", "http://127.0.0.1:9/secret"), ("r2", "styles", "file:///etc/passwd"), external=True
     )
@@ -370,7 +373,7 @@ async def test_what_points_outside_is_not_followed() -> None:
     assert [piece.text for piece in (await read(slip))[1]] == ["Inside."]
 
 
-async def test_closing_early_leaves_no_child() -> None:
+async def test_closing_the_reader_early_leaves_no_child_process() -> None:
     reading = frames(b"word " * 1_000_000, "a.txt", hashing=True)
     await anext(reading)
     await reading.aclose()
@@ -383,7 +386,7 @@ def _thread() -> int:
     return threading.get_native_id()
 
 
-async def test_twenty_files_at_once_do_not_hold_up_the_loop() -> None:
+async def test_reading_twenty_files_does_not_block_the_event_loop() -> None:
     ticks, stop = 0, asyncio.Event()
 
     async def tick() -> None:
@@ -397,11 +400,11 @@ async def test_twenty_files_at_once_do_not_hold_up_the_loop() -> None:
     await asyncio.gather(*(read(data) for data in some))
     stop.set()
     await ticking
-    # How late the loop is while a file comes in: benchmarks/search.py.
-    assert ticks > 2 * len(some), "the loop goes on while each file is read, and not between two files only"
+    # `benchmarks/search.py` measures how late the loop is while a file is ingested.
+    assert ticks > 2 * len(some), "the loop must go on while a file is read, not only between two files"
 
 
-def test_random_bytes_are_no_document(tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_refused_and_never_crash(tmp_path: Path) -> None:
     chance = random.Random(7)
     for kind in (docx(paragraph("x")), pdf("x"), pptx(("a", "b")), xlsx("")):
         data = bytearray(kind)
@@ -411,7 +414,7 @@ def test_random_bytes_are_no_document(tmp_path: Path) -> None:
             assert asyncio.run(read(bytes(data)))[1]
 
 
-def test_files_are_named_by_their_place(tmp_path: Path) -> None:
+def test_files_are_named_by_their_paths(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("a.md", "sub/b.PDF", "c.exe", "d.docx"):
         (tmp_path / name).write_text("x", encoding="utf-8")
@@ -420,7 +423,7 @@ def test_files_are_named_by_their_place(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         files_at([tmp_path / "none"])
     (tmp_path / "other").mkdir()
-    with pytest.raises(StoreError, match="holds no document. Accepted: .csv, .docx"):
+    with pytest.raises(StoreError, match="contains no supported file. Accepted: .csv, .docx"):
         files_at([tmp_path / "other"])
     (tmp_path / "other" / "a.md").write_text("x", encoding="utf-8")
     with pytest.raises(StoreError, match="Two documents are named 'a.md'. Index their common folder, or rename one."):

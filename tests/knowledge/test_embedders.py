@@ -1,4 +1,4 @@
-"""Embedders and rerankers behind real sockets: in order, asked again when it helps, and gone without harm."""
+"""Embedders and rerankers over real sockets: order is kept, busy servers are asked again, absent ones do no harm."""
 
 import asyncio
 import json
@@ -34,22 +34,22 @@ ANIMALS = [
 
 
 def answer(body: object, status: int = 200, **headers: str) -> list[Action]:
-    """A whole answer of a server."""
+    """Return a whole reply of a server."""
     return [("status", status, {"content-type": "application/json", **headers}, json.dumps(body).encode())]
 
 
 def vectors(*found: Sequence[float], backwards: bool = False) -> list[Action]:
-    """The embeddings of so many texts."""
+    """Return a reply with these embeddings, one for each text."""
     data = [{"index": at, "embedding": list(vector)} for at, vector in enumerate(found)]
     return answer({"data": data[::-1] if backwards else data})
 
 
 def http(url: str, **fields: Any) -> Embedder:
-    """The embedder of a server."""
+    """Open the embedder of a server."""
     return open_embedder("e", EmbedderAddress(url, model="m", api_key=SecretStr("key-0123456789"), **fields))
 
 
-async def test_texts_are_embedded_in_their_order_and_a_question_once(tmp_path: Path) -> None:
+async def test_texts_keep_their_order_and_a_question_is_embedded_once(tmp_path: Path) -> None:
     async with upstream(vectors([3, 4], [0, 2], backwards=True), vectors([1, 0])) as up:
         embedder = http(up.url)
         made = await embedder.passages(["one", "two"])
@@ -76,17 +76,17 @@ async def test_a_busy_server_is_asked_again(status: int) -> None:
     [
         (answer({"error": "key-0123456789"}, 401), "embedder 'e': the server answered with 401"),
         (answer({"error": "x"}, 302, location="http://127.0.0.1:9/"), "embedder 'e': the server answered with 302"),
-        (answer({"data": []}), "embedder 'e': the server gave 0 vectors for 1 texts."),
-        (vectors([1, 0], [0, 1]), "embedder 'e': the server gave 2 vectors for 1 texts."),
+        (answer({"data": []}), "embedder 'e': the server returned 0 vectors for 1 texts."),
+        (vectors([1, 0], [0, 1]), "embedder 'e': the server returned 2 vectors for 1 texts."),
         (
             answer({"data": [{"index": 0, "embedding": ["x"]}]}),
             "embedder 'e': the server's answer holds no embeddings.",
         ),
-        ([("status", 200, {}, b"<html>")], "embedder 'e': the server's answer is no JSON"),
+        ([("status", 200, {}, b"<html>")], "embedder 'e': the server's answer is not valid JSON"),
     ],
     ids=["key", "redirect", "nothing", "too many", "no numbers", "no JSON"],
 )
-async def test_what_a_server_does_wrong_is_told_without_its_words(script: list[Action], sentence: str) -> None:
+async def test_a_bad_reply_is_reported_without_the_servers_words(script: list[Action], sentence: str) -> None:
     async with upstream(script) as up:
         embedder = http(up.url)
         with pytest.raises(EmbedError) as error:
@@ -95,12 +95,12 @@ async def test_what_a_server_does_wrong_is_told_without_its_words(script: list[A
     assert str(error.value).startswith(sentence) and "key-0123456789" not in str(error.value)
 
 
-async def test_a_server_that_is_away_costs_a_search_only_its_vectors(tmp_path: Path) -> None:
+async def test_search_goes_on_by_words_while_the_embedder_is_away(tmp_path: Path) -> None:
     made = vectors([1, 0, 0], [0, 1, 0], [0, 0, 1])
     async with upstream(made, vectors([0, 0, 1]), answer({}, 500)) as up:
         async with opened(tmp_path, embedder=http(up.url)) as store:
             await store.add(ANIMALS)
-            assert (await store.search("a dog", 1))[0].text == "Hounds bark.", "meaning was not found"
+            assert (await store.search("a dog", 1))[0].text == "Hounds bark.", "the vectors were not used"
             assert (await store.search("lions", 1))[0].text == "Lions sleep at noon."
     async with opened(tmp_path, embedder=http(REFUSED)) as store:
         assert [passage.text for passage in await store.search("zebras", 1)] == ["Zebras graze."]
@@ -109,15 +109,15 @@ async def test_a_server_that_is_away_costs_a_search_only_its_vectors(tmp_path: P
         assert (await store.stats()).documents == 3 and await store.verify() == []
 
 
-async def test_the_same_text_is_not_embedded_again(tmp_path: Path) -> None:
+async def test_an_unchanged_text_is_not_embedded_again(tmp_path: Path) -> None:
     async with upstream(vectors([1, 0], [0, 1]), vectors([1, 1])) as up:
         async with opened(tmp_path, embedder=http(up.url)) as store:
             await store.add([Document("a.md", "# A\n\nLions sleep.\n\n# B\n\nZebras graze.")])
             await store.add([Document("a.md", "# A\n\nLions sleep.\n\n# B\n\nZebras run.")])
-    assert [len(body["input"]) for body in up.bodies] == [2, 1], "a piece that had not changed was paid for again"
+    assert [len(body["input"]) for body in up.bodies] == [2, 1], "an unchanged piece was embedded again"
 
 
-async def test_a_reranker_orders_anew_and_may_be_away(tmp_path: Path) -> None:
+async def test_a_reranker_sorts_the_results_and_may_be_away(tmp_path: Path) -> None:
     scores = answer({"results": [{"index": 0, "relevance_score": 0.1}, {"index": 1, "relevance_score": 0.9}]})
     two = [Document("a.md", "Lions sleep at noon."), Document("b.md", "Lions sleep, lions sleep.")]
     async with upstream(scores, answer({"results": []}), answer({}, 500)) as up:
@@ -143,7 +143,7 @@ async def test_langchain_embeds_without_downloading_anything(monkeypatch: pytest
 
 
 def model_folder(folder: Path) -> Path:
-    """A model that knows three words, each a direction of its own."""
+    """Write a tiny model and return its folder. `hounds` and `dogs` have the same vector, `lions` has another."""
     words = {"[PAD]": 0, "[UNK]": 1, "lions": 2, "hounds": 3, "dogs": 4}
     table = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 1, 0]], dtype=np.float32)
     tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
@@ -171,20 +171,23 @@ async def test_a_local_model_finds_by_meaning(tmp_path: Path) -> None:
         assert (await store.search("dogs", 1))[0].text == "hounds"
 
 
-def test_a_wrong_address_is_a_sentence(tmp_path: Path) -> None:
+def test_a_wrong_address_is_refused_with_a_reason(tmp_path: Path) -> None:
     for address, sentence in (
         (
             EmbedderAddress("ftp://x"),
             "embedder 'e': no engine for 'ftp'. Accepted: hashing, http, https, langchain, onnx.",
         ),
-        (EmbedderAddress("https://x/v1"), "embedder 'e': the server's name of the model is missing. Set its `model`."),
+        (
+            EmbedderAddress("https://x/v1"),
+            "embedder 'e': `model` is missing. Set it to the server's name for the model.",
+        ),
         (EmbedderAddress("langchain:cohere"), "embedder 'e': no engine for 'langchain:cohere'."),
-        (EmbedderAddress(f"onnx:{tmp_path}"), "embedder 'e': its folder holds no model.onnx."),
+        (EmbedderAddress(f"onnx:{tmp_path}"), "embedder 'e': its folder does not contain model.onnx."),
     ):
         with pytest.raises(ValueError, match="embedder 'e'") as error:
             open_embedder("e", address)
         assert str(error.value).startswith(sentence)
-    with pytest.raises(ValueError, match="reranker 'r': 'x' is no address"):
+    with pytest.raises(ValueError, match="reranker 'r': 'x' is not a valid address"):
         open_reranker("r", RerankerAddress("x"))
 
 
@@ -193,14 +196,14 @@ def test_a_wrong_address_is_a_sentence(tmp_path: Path) -> None:
     [
         ("faiss:?embedder=nope", "No embedder 'nope' in the settings. Accepted: 'main';"),
         ("faiss:?reranker=nope", "No reranker 'nope' in the settings. Accepted: none yet;"),
-        ("faiss:?x=1", "store 'main': no option 'x'. Accepted: embedder, reranker."),
+        ("faiss:?x=1", "store 'main': unknown option 'x'. Accepted: embedder, reranker."),
         ("redis:", "store 'main': no engine for 'redis'. Accepted: `faiss:`, `langchain:`, `pgvector:`."),
-        ("faiss:/srv/x", "store 'main': 'faiss:/srv/x' names a place. Accepted: `faiss:` alone."),
-        ("http://[bad", "store 'main': the address 'http://[bad' cannot be read."),
+        ("faiss:/srv/x", "store 'main': 'faiss:/srv/x' has a host or a path. Accepted: only `faiss:`."),
+        ("http://[bad", "store 'main': the address 'http://[bad' is not a valid URL."),
         ("pgvector:", "store 'main': `pgvector:` needs `database_url` to be a `postgresql://…` address."),
     ],
 )
-def test_a_wrong_store_is_a_sentence(tmp_path: Path, url: str, sentence: str) -> None:
+def test_a_wrong_store_is_refused_with_a_reason(tmp_path: Path, url: str, sentence: str) -> None:
     services = OpenServices(GraphSettings(data_dir=tmp_path, stores={"main": url}))
     with pytest.raises(UnknownServiceError) as error:
         services.store("main")

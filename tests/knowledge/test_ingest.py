@@ -1,4 +1,4 @@
-"""Taking files in: jobs that tell how far they are, end in a sentence, can be cancelled, and survive a kill."""
+"""Ingesting files: jobs report their progress, fail with a reason, can be cancelled, and survive a kill."""
 
 import asyncio
 import random
@@ -34,7 +34,7 @@ MANUAL = docx(
 
 @asynccontextmanager
 async def working(folder: Path) -> AsyncIterator[tuple[Store, Ingestion]]:
-    """A store and its worker."""
+    """Yield a store and its worker."""
     database = Database("sqlite:", folder)
     try:
         async with opened(folder) as store:
@@ -43,7 +43,7 @@ async def working(folder: Path) -> AsyncIterator[tuple[Store, Ingestion]]:
         await database.aclose()
 
 
-async def test_a_file_becomes_a_document_and_its_source_is_forgotten(tmp_path: Path) -> None:
+async def test_a_file_becomes_a_document_and_its_source_is_deleted(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     async with working(tmp_path) as (store, ingestion):
         job = await ingestion.submit("main", "manual.docx", MANUAL, ["machines"])
@@ -59,13 +59,13 @@ async def test_a_file_becomes_a_document_and_its_source_is_forgotten(tmp_path: P
         before = await store.stats()
         await ingestion.submit("main", "manual.docx", MANUAL, ["machines"])
         await ingestion.work_off()
-        assert await store.stats() == before, "the same file was taken in twice"
+        assert await store.stats() == before, "the same file was ingested twice"
         with sqlite3.connect(tmp_path / "dialgraph.db") as rows:
             assert rows.execute("SELECT count(*) FROM knowledge_job WHERE source IS NOT NULL").fetchone() == (0,)
         rows.close()
 
 
-async def test_a_file_that_cannot_be_read_is_told_and_can_be_tried_again(tmp_path: Path) -> None:
+async def test_an_unreadable_file_is_reported_and_can_be_retried(tmp_path: Path) -> None:
     async with working(tmp_path) as (store, ingestion):
         job = await ingestion.submit("main", "a.pdf", b"%PDF-1.4 broken")
         good = await ingestion.submit("main", "b.txt", b"Lions sleep.")
@@ -83,7 +83,7 @@ async def test_a_file_that_cannot_be_read_is_told_and_can_be_tried_again(tmp_pat
 
 
 async def cancelled_at(part: float, ingestion: Ingestion) -> bool:
-    """Cancel the job that waits when so much of it is done. Returns whether there was something to stop."""
+    """Run the waiting job and cancel it when this part of it is done; return whether it could be cancelled."""
     cancelling: list[asyncio.Task[bool]] = []
 
     def cancel(job: Job, done: int, total: int) -> None:
@@ -94,12 +94,12 @@ async def cancelled_at(part: float, ingestion: Ingestion) -> bool:
     return await cancelling[0]
 
 
-async def test_a_job_is_cancelled_while_it_waits_and_while_it_runs(tmp_path: Path) -> None:
+async def test_a_job_can_be_cancelled_while_it_waits_or_runs(tmp_path: Path) -> None:
     async with working(tmp_path) as (store, ingestion):
         waiting = await ingestion.submit("main", "a.txt", b"Lions.")
         assert await ingestion.jobs.cancel(waiting.id) and not await ingestion.jobs.cancel(waiting.id)
         await ingestion.work_off()
-        for part in (0.01, 1.0):  # at the end the cancellation and the document's coming to be seen are close
+        for part in (0.01, 1.0):  # at 1.0 the cancellation and the publishing of the document are close together
             running = await ingestion.submit("main", "manual.docx", MANUAL)
             stopped = await cancelled_at(part, ingestion)
             ended = await ingestion.jobs.get(running.id)
@@ -108,7 +108,7 @@ async def test_a_job_is_cancelled_while_it_waits_and_while_it_runs(tmp_path: Pat
             await store.remove(["manual.docx"])
 
 
-async def test_a_file_whose_job_is_cancelled_when_all_is_written_is_not_seen(
+async def test_cancelling_just_before_publishing_keeps_the_document_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with working(tmp_path) as (store, ingestion):
@@ -117,14 +117,14 @@ async def test_a_file_whose_job_is_cancelled_when_all_is_written_is_not_seen(
         async def cancel(*passages: object) -> None:
             assert await ingestion.jobs.cancel(job.id)
 
-        monkeypatch.setattr(store, "arrived", cancel)  # the last moment before the document comes to be seen
+        monkeypatch.setattr(store, "arrived", cancel)  # the last moment before the document is published
         await ingestion.work_off()
         ended = await ingestion.jobs.get(job.id)
         assert ended is not None and ended.state == "cancelled"
         assert await store.documents() == [] and await store.verify() == []
 
 
-async def test_a_worker_that_is_stopped_while_the_database_is_away_ends(tmp_path: Path) -> None:
+async def test_a_worker_stops_even_while_the_database_is_locked(tmp_path: Path) -> None:
     async with working(tmp_path) as (_, ingestion):
         await ingestion.submit("main", "a.txt", b"Lions.")
         with sqlite3.connect(tmp_path / "dialgraph.db", isolation_level=None) as other:
@@ -133,11 +133,11 @@ async def test_a_worker_that_is_stopped_while_the_database_is_away_ends(tmp_path
             await asyncio.sleep(0.2)
             worker.cancel()
             await asyncio.wait([worker], timeout=20)
-            assert worker.cancelled(), "it went on after the fault that it met when it was stopped"
+            assert worker.cancelled(), "the worker went on after a database error during its stop"
         other.close()
 
 
-async def test_the_queue_is_bounded(tmp_path: Path) -> None:
+async def test_the_queue_is_limited(tmp_path: Path) -> None:
     async with working(tmp_path) as (_, ingestion):
         await ingestion.submit("main", "a.txt", b"Lions.")
         with sqlite3.connect(tmp_path / "dialgraph.db") as rows:
@@ -152,19 +152,19 @@ async def test_the_queue_is_bounded(tmp_path: Path) -> None:
             await ingestion.submit("main", "b.txt", b"Zebras.")
 
 
-async def test_a_job_that_kills_its_runner_each_time_is_given_up(tmp_path: Path) -> None:
+async def test_a_job_that_kills_its_worker_each_time_fails(tmp_path: Path) -> None:
     async with working(tmp_path) as (_, ingestion):
         job = await ingestion.submit("main", "a.txt", b"Lions.")
         for _ in range(MOST_TRIES):
             assert await ingestion.jobs.claim() is not None
-            assert await ingestion.jobs.claim() is None, "two took one job"
+            assert await ingestion.jobs.claim() is None, "two workers took one job"
             await _let_leases_end(tmp_path)
         assert await ingestion.jobs.claim() is None
         ended = await ingestion.jobs.get(job.id)
         assert ended is not None and ended.state == "failed" and "stopped, each time" in ended.error
 
 
-async def test_a_worker_that_is_stopped_leaves_the_job_to_the_next(tmp_path: Path) -> None:
+async def test_a_stopped_worker_leaves_its_job_to_the_next(tmp_path: Path) -> None:
     async with working(tmp_path) as (store, ingestion):
         job = await ingestion.submit("main", "manual.docx", MANUAL)
         begun = asyncio.Event()
@@ -183,7 +183,7 @@ async def test_a_worker_that_is_stopped_leaves_the_job_to_the_next(tmp_path: Pat
         assert (await store.stats()).passages == 700
 
 
-async def test_a_running_server_goes_on_with_what_a_killed_command_left(tmp_path: Path) -> None:
+async def test_a_running_server_finishes_a_job_of_a_killed_command(tmp_path: Path) -> None:
     async with working(tmp_path) as (_, ingestion):
         await ingestion.submit("main", "robots.md", b"The robots of the lobby are called Ada and Grace.")
     async with serving(tmp_path) as served:
@@ -193,7 +193,7 @@ async def test_a_running_server_goes_on_with_what_a_killed_command_left(tmp_path
                 await asyncio.sleep(0.05)
 
 
-async def test_removing_while_taking_in_leaves_nothing_half(tmp_path: Path) -> None:
+async def test_removing_a_document_during_ingest_leaves_no_part_of_it(tmp_path: Path) -> None:
     async with working(tmp_path) as (store, ingestion):
         await store.add([Document("manual.docx", "An old manual.")])
         await ingestion.submit("main", "manual.docx", MANUAL)
@@ -212,9 +212,9 @@ async def test_removing_while_taking_in_leaves_nothing_half(tmp_path: Path) -> N
 
 
 async def until_finished(jobs: Jobs, job: str) -> None:
-    """Look until the job is over; whoever does it is another task."""
-    while (found := await jobs.get(job)) is None or not found.finished:  # noqa: ASYNC110  # told through the database
-        await asyncio.sleep(0.05)  # it is told through the database
+    """Wait until the job is finished. Another task runs it."""
+    while (found := await jobs.get(job)) is None or not found.finished:  # noqa: ASYNC110 (the database has no event for it)
+        await asyncio.sleep(0.05)
 
 
 async def _let_leases_end(folder: Path) -> None:
@@ -224,7 +224,7 @@ async def _let_leases_end(folder: Path) -> None:
 
 
 async def _killed(folder: Path, operation: str, step: str, nth: int) -> bool:
-    """Whether the process got so far that it was killed."""
+    """Run the operation in a process; return whether it reached the step and was killed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.killed", str(folder), operation, step, str(nth),
         cwd=ROOT, stderr=asyncio.subprocess.PIPE,
@@ -235,7 +235,7 @@ async def _killed(folder: Path, operation: str, step: str, nth: int) -> bool:
 
 
 async def _is_whole(folder: Path, operation: str) -> str:
-    """What stands in the store after a restart, which takes up the jobs that were cut."""
+    """Restart, finish the jobs that were cut, and return the version in the store, or `absent`."""
     await _let_leases_end(folder)
     async with working(folder) as (store, ingestion):
         try:
@@ -243,9 +243,9 @@ async def _is_whole(folder: Path, operation: str) -> str:
         except StoreError:
             found = []
         seen = {passage.text.split()[0] for passage in found}
-        assert len(seen) <= 1, f"{operation}: two versions are seen at once"
+        assert len(seen) <= 1, f"{operation}: two versions are visible at the same time"
         await ingestion.work_off()
-        await store.add([Document("probe.md", "Gnus wander.")])  # any writer sweeps what a killed one left
+        await store.add([Document("probe.md", "Gnus wander.")])  # every writer removes what a killed one left
         await store.remove(["probe.md"])
         assert await store.verify() == []
         documents = await store.documents()
@@ -258,7 +258,7 @@ async def _is_whole(folder: Path, operation: str) -> str:
 
 
 async def kills(folder: Path, count: int, seed: int) -> Counter[str]:
-    """So many kills at random steps of ingest, replace and remove; what each step counted."""
+    """Kill this many times at random steps of ingest, replace and remove; return the kills of each step."""
     chance = random.Random(seed)
     before = folder / "before"
     await change(before, "ingest")
@@ -282,15 +282,15 @@ async def kills(folder: Path, count: int, seed: int) -> Counter[str]:
 
 
 @pytest.mark.long
-async def test_kills_leave_whole_documents(tmp_path: Path) -> None:
+async def test_kills_leave_only_whole_documents(tmp_path: Path) -> None:
     assert (await kills(tmp_path, 4, seed=1)).total() == 4
 
 
 @pytest.mark.soak
-async def test_two_hundred_kills_leave_whole_documents(tmp_path: Path) -> None:
+async def test_two_hundred_kills_leave_only_whole_documents(tmp_path: Path) -> None:
     struck = await kills(tmp_path, 200, seed=2)
     assert min(struck[step] for step in STEPS) >= 5, struck
 
 
-def test_the_manual_of_the_kills_is_of_one_version() -> None:
+def test_the_manual_for_the_kills_holds_one_version_only() -> None:
     assert text(1).count(b"Version1") == 600 and b"Version2" not in text(1)

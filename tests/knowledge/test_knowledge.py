@@ -1,4 +1,4 @@
-"""The store: what is put in is found, in two languages; nothing is half there; damage is noticed."""
+"""The store: documents are found in two languages, are never half visible, and damage is noticed."""
 
 import asyncio
 import random
@@ -33,26 +33,26 @@ COMMUNITY = "langchain:tests.support.langchain_stores:of_community"
 
 @pytest.fixture(params=["faiss:", "pgvector:", LANGCHAIN, pytest.param(COMMUNITY, marks=pytest.mark.community)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An empty store of each engine."""
+    """Yield an empty store of each engine."""
     database = new_database() if request.param == "pgvector:" else "sqlite:"
     async with opened(tmp_path, request.param, database=database) as store:
         yield store
 
 
 async def texts(store: Store, question: str, top_k: int = 5, only: Filter | None = None) -> list[str]:
-    """The passages that a question finds."""
+    """Return the texts of the passages that a question finds."""
     return [passage.text for passage in await store.search(question, top_k, only)]
 
 
 def files(folder: Path) -> list[Path]:
-    """Everything that was written."""
+    """Return every file in the folder."""
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-# The contract: every engine keeps it.
+# The contract that every engine keeps.
 
 
-async def test_a_passage_says_where_it_stands(store: Store) -> None:
+async def test_a_passage_names_its_document_heading_and_position(store: Store) -> None:
     assert await store.add(ANIMALS) == 4
     (passage, *_) = await store.search("What do lions hunt?", 3)
     assert (passage.text, passage.document, passage.heading) == (
@@ -65,14 +65,14 @@ async def test_a_passage_says_where_it_stands(store: Store) -> None:
     assert await texts(store, "熊猫吃什么？") == ["大熊猫每天吃竹子。大熊猫住在四川。"]
 
 
-async def test_scores_fall_and_are_shares(store: Store) -> None:
+async def test_scores_are_sorted_and_between_zero_and_one(store: Store) -> None:
     await store.add([Document(f"{at}.md", f"Lions sleep. {'Zebras graze here. ' * at}") for at in range(6)])
     scores = [passage.score for passage in await store.search("Where do lions sleep?", 6)]
     assert len(scores) == 6 and scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
 
 
-async def test_the_same_content_costs_nothing_and_other_content_replaces(store: Store) -> None:
+async def test_only_changed_content_is_written(store: Store) -> None:
     await store.add(ANIMALS)
     before = await store.stats()
     assert await store.add(ANIMALS) == 4
@@ -82,7 +82,7 @@ async def test_the_same_content_costs_nothing_and_other_content_replaces(store: 
     assert (await store.stats()).documents == 3
 
 
-async def test_replace_leaves_nothing_else(store: Store) -> None:
+async def test_replace_removes_all_other_documents(store: Store) -> None:
     await store.add(ANIMALS)
     await store.replace([ANIMALS[1], Document("gnus.md", "Gnus wander.")])
     assert [known.name for known in await store.documents()] == ["gnus.md", "zebras.md"]
@@ -90,7 +90,7 @@ async def test_replace_leaves_nothing_else(store: Store) -> None:
     assert await texts(store, "gnus wander") == ["Gnus wander."]
 
 
-async def test_what_is_removed_is_not_found(store: Store) -> None:
+async def test_a_removed_document_is_not_found(store: Store) -> None:
     await store.add(ANIMALS)
     assert await store.remove(["lions.md", "unknown.md"]) == 1
     assert await texts(store, "What do lions hunt?") == []
@@ -98,7 +98,7 @@ async def test_what_is_removed_is_not_found(store: Store) -> None:
     assert (await store.stats()).documents == 2 and (await store.stats()).passages == 2
 
 
-async def test_a_filter_chooses_documents(store: Store) -> None:
+async def test_a_filter_selects_by_document_tag_and_language(store: Store) -> None:
     await store.add([*ANIMALS, Document("more.md", "Lions roar at night.")])
     assert await texts(store, "lions", only=Filter(documents=("more.md",))) == ["Lions roar at night."]
     assert await texts(store, "lions", only=Filter(tags=("cats",))) == [
@@ -131,21 +131,21 @@ async def test_documents_are_listed(store: Store) -> None:
         ("lions", -1, f"top_k is -1. Accepted: 1 to {MAX_TOP_K}."),
     ],
 )
-async def test_absurd_questions_are_refused(store: Store, question: str, top_k: int, sentence: str) -> None:
+async def test_invalid_questions_are_refused(store: Store, question: str, top_k: int, sentence: str) -> None:
     await store.add(ANIMALS)
     with pytest.raises(QueryError) as error:
         await store.search(question, top_k)
     assert str(error.value) == sentence
 
 
-async def test_a_document_speaks_the_language_of_most_of_it(store: Store) -> None:
+async def test_a_document_has_the_language_of_most_of_its_text(store: Store) -> None:
     await store.add(
         [Document("m.md", "# Aroma 300 User Manual\n\n大熊猫每天吃竹子。\n\n大熊猫住在四川，四川的山上有很多竹子。")]
     )
     assert [known.language for known in await store.documents()] == ["zh"]
 
 
-async def test_a_code_that_is_not_there_is_not_the_next_one(store: Store) -> None:
+async def test_an_unknown_code_does_not_find_a_similar_one(store: Store) -> None:
     text = "# Errors\n\n## E3\n\nError E3 means: the tank is empty.\n\n## E4\n\nError E4 means: the unit is missing."
     await store.add([Document("errors.md", text)])
     assert (await texts(store, "What does error E4 mean?"))[0] == "Error E4 means: the unit is missing."
@@ -156,23 +156,23 @@ async def test_a_code_that_is_not_there_is_not_the_next_one(store: Store) -> Non
     "question",
     ["?!", "%_'\";--", '" OR tokens:*', "NEAR(a b)", "lions AND NOT", "a\x00b", "💡", "knowledge_words", "* *"],
 )
-async def test_no_question_is_taken_for_a_query_language(store: Store, question: str) -> None:
+async def test_a_question_is_never_read_as_query_syntax(store: Store, question: str) -> None:
     await store.add(ANIMALS)
     assert len(await store.search(question, 10**9)) <= 4
 
 
 @pytest.mark.parametrize("question", ["Quantum chromodynamics", "谁发明了电话", "How do I reset my router?"])
-async def test_nothing_speaks_to_what_is_not_there(store: Store, question: str) -> None:
+async def test_a_question_about_something_else_finds_nothing(store: Store, question: str) -> None:
     await store.add(ANIMALS)
     assert await store.search(question, 3) == []
 
 
-async def test_a_word_that_was_heard_wrong_is_found(store: Store) -> None:
+async def test_a_misspelled_word_is_found(store: Store) -> None:
     await store.add(ANIMALS)
     assert (await texts(store, "what do lions do with gazzeles"))[0] == "Lions hunt gazelles at dawn."
 
 
-async def test_a_question_asked_again_finds_what_has_changed_since(store: Store) -> None:
+async def test_a_repeated_question_finds_what_has_changed(store: Store) -> None:
     await store.add(ANIMALS)
     first = await store.search("What do lions hunt?", 3)
     assert (await store.search("lions: what do they hunt", 3))[0].text == first[0].text
@@ -192,7 +192,7 @@ async def test_adding_is_all_or_nothing(store: Store) -> None:
     assert await store.search("lions", 5) == [] and (await store.stats()).documents == 0
 
 
-async def test_an_export_can_be_taken_in_again(store: Store) -> None:
+async def test_an_export_can_be_added_again(store: Store) -> None:
     await store.add(ANIMALS)
     exported = [document async for document in store.export()]
     found = await store.search("What do lions hunt?", 3)
@@ -202,7 +202,7 @@ async def test_an_export_can_be_taken_in_again(store: Store) -> None:
     assert [known.tags for known in await store.documents()] == [("cats",), ("grass",), ("grass", "stripes")]
 
 
-async def test_a_healthy_store_has_nothing_to_tell(store: Store) -> None:
+async def test_verify_reports_nothing_for_a_healthy_store(store: Store) -> None:
     await store.add(ANIMALS)
     await store.add([Document("lions.md", "Lions yawn.")])
     assert await store.verify() == []
@@ -210,7 +210,7 @@ async def test_a_healthy_store_has_nothing_to_tell(store: Store) -> None:
     assert await store.verify() == [] and await texts(store, "who yawns: lions?") == ["Lions yawn."]
 
 
-async def test_searches_run_while_documents_come_in_and_never_see_half_of_one(store: Store) -> None:
+async def test_a_search_during_an_add_never_sees_half_a_document(store: Store) -> None:
     await store.add([Document("base.md", "Lions sleep.")])
     done = asyncio.Event()
 
@@ -218,7 +218,7 @@ async def test_searches_run_while_documents_come_in_and_never_see_half_of_one(st
         count = 0
         while not done.is_set():
             found = [passage.document for passage in await store.search("lions", 100)]
-            assert all(found.count(name) == 12 for name in set(found) - {"base.md"}), "half a document was seen"
+            assert all(found.count(name) == 12 for name in set(found) - {"base.md"}), "a search saw half a document"
             count += 1
             await asyncio.sleep(0)
         return count
@@ -232,9 +232,9 @@ async def test_searches_run_while_documents_come_in_and_never_see_half_of_one(st
 
 
 @pytest.mark.parametrize("proposes_up_to", [0, 10_000])
-async def test_what_is_arriving_does_not_push_out_what_is_there(store: Store, proposes_up_to: int) -> None:
+async def test_a_document_that_is_being_added_displaces_no_result(store: Store, proposes_up_to: int) -> None:
     if isinstance(store, FaissStore | PgvectorStore):
-        store.embedder.proposes_up_to = proposes_up_to  # in a large store words alone propose
+        store.embedder.proposes_up_to = proposes_up_to  # in a large store only words propose candidates
     await store.add([Document("old.md", "Lions sleep in caves at noon.")])
     found: list[list[str]] = []
 
@@ -248,7 +248,7 @@ async def test_what_is_arriving_does_not_push_out_what_is_there(store: Store, pr
     assert len(found) > 1 and all("Lions sleep in caves at noon." in one for one in found[:-1])
 
 
-async def test_an_embedder_of_another_dimension_takes_over(store: Store, tmp_path: Path) -> None:
+async def test_an_embedder_of_another_dimension_can_replace_the_old_one(store: Store, tmp_path: Path) -> None:
     if not isinstance(store, FaissStore | PgvectorStore):
         return
     await store.add(ANIMALS)
@@ -272,10 +272,10 @@ async def test_an_embedder_of_another_dimension_takes_over(store: Store, tmp_pat
     assert await store.add(ANIMALS) == 4 and (await store.stats()).passages == 4
 
 
-# What LangChain's stores and retrievers give beside it.
+# What LangChain's stores and retrievers add to the contract.
 
 
-async def test_what_a_langchain_store_held_before_is_found_too(tmp_path: Path) -> None:
+async def test_older_documents_of_a_langchain_store_are_found_too(tmp_path: Path) -> None:
     async with opened(tmp_path, "langchain:tests.support.langchain_stores:filled") as store:
         (found,) = await store.search("Lions sleep at noon", 3)
         assert (found.text, found.document, found.page) == ("Lions sleep at noon.", "zoo.pdf", 3) and found.score > 0.9
@@ -283,7 +283,7 @@ async def test_what_a_langchain_store_held_before_is_found_too(tmp_path: Path) -
         assert (await texts(store, "zebras graze"))[0] == "Zebras graze."
 
 
-async def test_a_retriever_is_searched_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_retriever_can_only_be_searched(tmp_path: Path) -> None:
     async with opened(tmp_path, "langchain:tests.support.langchain_stores:retriever") as store:
         found = await store.search("anything", 3)
         assert [(one.text, one.document, one.score) for one in found] == [("First.", "a", 1.0), ("Second.", "b", 0.5)]
@@ -295,7 +295,7 @@ async def test_a_retriever_is_searched_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["tests.nothing:x", "tests.support.langchain_stores:nothing", "tests.support.langchain_stores:words"]
 )
-def test_a_langchain_name_that_is_none_is_told(tmp_path: Path, name: str) -> None:
+def test_an_unknown_langchain_name_is_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=f"store 'main': {name}"):
         open_store(StoreConfig("main", f"langchain:{name}", Database("sqlite:", tmp_path), tmp_path, HashingEmbedder()))
 
@@ -316,12 +316,12 @@ def test_a_langchain_name_that_is_none_is_told(tmp_path: Path, name: str) -> Non
         ("可以带宠物吗", "猫和狗"),
     ],
 )
-async def test_the_sample_handbook_answers(tmp_path: Path, question: str, held: str) -> None:
+async def test_the_sample_handbook_answers_common_questions(tmp_path: Path, question: str, held: str) -> None:
     async with opened(tmp_path, sample=SAMPLE) as store:
         assert any(held in passage.text for passage in await store.search(question, 3))
 
 
-async def test_what_was_put_in_is_there_after_a_restart_and_for_another_process(tmp_path: Path) -> None:
+async def test_documents_are_visible_to_other_processes_and_after_a_restart(tmp_path: Path) -> None:
     async with opened(tmp_path) as writer, opened(tmp_path) as reader:
         assert await texts(reader, "lions") == []
         await writer.add([Document("a.md", "Lions sleep.")])
@@ -332,8 +332,8 @@ async def test_what_was_put_in_is_there_after_a_restart_and_for_another_process(
         assert len(await texts(again, "lions")) == 2
 
 
-async def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
-    """Several stores on one database, as several processes have them; each begins with the sample too."""
+async def test_simultaneous_writers_lose_nothing(tmp_path: Path) -> None:
+    """Open several stores on one database, as several processes do. Each one starts with the sample too."""
     async with (
         opened(tmp_path, sample=SAMPLE) as one,
         opened(tmp_path, sample=SAMPLE) as two,
@@ -347,7 +347,7 @@ async def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
         assert (await three.stats()).documents == 5
 
 
-async def test_stores_of_one_database_know_nothing_of_each_other(tmp_path: Path) -> None:
+async def test_stores_in_one_database_do_not_see_each_other(tmp_path: Path) -> None:
     async with opened(tmp_path, name="one") as one, opened(tmp_path, name="two") as two:
         await one.add(ANIMALS)
         await two.add([Document("lions.md", "Lions in the other store.")])
@@ -356,7 +356,7 @@ async def test_stores_of_one_database_know_nothing_of_each_other(tmp_path: Path)
         assert await texts(two, "lions") == ["Lions in the other store."]
 
 
-async def test_cancelled_calls_do_not_keep_the_file_locked(tmp_path: Path) -> None:
+async def test_cancelled_transactions_leave_the_database_unlocked(tmp_path: Path) -> None:
     """A caller who hangs up must not stop every other writer."""
     database = Database("sqlite:", tmp_path)
     await database.open()
@@ -382,7 +382,7 @@ async def test_cancelled_calls_do_not_keep_the_file_locked(tmp_path: Path) -> No
     await database.aclose()
 
 
-async def test_a_writer_who_is_cancelled_sweeps_before_the_next_one_begins(tmp_path: Path) -> None:
+async def test_a_cancelled_writer_cleans_up_before_the_next_one_begins(tmp_path: Path) -> None:
     sweeping = most = 0
     begun = asyncio.Event()
 
@@ -404,13 +404,13 @@ async def test_a_writer_who_is_cancelled_sweeps_before_the_next_one_begins(tmp_p
             await begun.wait()
         changing.cancel()
         await asyncio.gather(changing, return_exceptions=True)
-        assert sweeping == 0, "the lock was given back in the middle of the sweep"
+        assert sweeping == 0, "the lock was released during the cleanup"
         await slow.add([Document("b.md", "Zebras graze.")])
         assert most == 1 and await slow.verify() == []
         await slow.aclose()
 
 
-async def test_a_change_that_is_cancelled_leaves_the_next_one_whole(tmp_path: Path) -> None:
+async def test_a_cancelled_change_does_not_harm_the_next_one(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         big = tuple(Piece(f"Lions, part {at}.") for at in range(600))
         for at in range(4):
@@ -423,7 +423,7 @@ async def test_a_change_that_is_cancelled_leaves_the_next_one_whole(tmp_path: Pa
             assert await store.verify() == []
 
 
-async def test_deleting_leaves_no_byte(tmp_path: Path) -> None:
+async def test_a_removed_document_leaves_no_byte(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.add([*ANIMALS, Document("secret.md", "The canary word is quetzalcoatlus.")])
         await store.search("quetzalcoatlus", 1)
@@ -432,7 +432,7 @@ async def test_deleting_leaves_no_byte(tmp_path: Path) -> None:
         assert left == []
 
 
-async def test_another_embedder_asks_for_a_rebuild_and_words_go_on(tmp_path: Path) -> None:
+async def test_another_embedder_needs_a_rebuild_but_search_by_words_works(tmp_path: Path) -> None:
     class Other(HashingEmbedder):
         name = "other-256"
 
@@ -440,15 +440,15 @@ async def test_another_embedder_asks_for_a_rebuild_and_words_go_on(tmp_path: Pat
         await store.add(ANIMALS)
     async with opened(tmp_path, embedder=Other()) as store:
         assert await texts(store, "What do lions hunt?", 1) == ["Lions hunt gazelles at dawn."]
-        with pytest.raises(StoreError, match=r"indexed by 'hashing-256-3'.*Run `dialgraph knowledge rebuild"):
+        with pytest.raises(StoreError, match=r"indexed with 'hashing-256-3'.*Run `dialgraph knowledge rebuild"):
             await store.add([Document("b.md", "Gnus.")])
         assert await store.rebuild() == 4
         assert await store.add([Document("b.md", "Gnus.")]) == 1
         assert (await store.stats()).embedder == "other-256"
 
 
-async def test_a_writer_that_was_killed_leaves_nothing_that_is_seen(tmp_path: Path) -> None:
-    """As after a kill: half of a document has arrived and nobody published it."""
+async def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
+    """Set the rows as after a kill: half of a document is written and not published."""
     async with opened(tmp_path) as store:
         await store.add(ANIMALS)
         with sqlite3.connect(tmp_path / "dialgraph.db") as rows:
@@ -457,7 +457,7 @@ async def test_a_writer_that_was_killed_leaves_nothing_that_is_seen(tmp_path: Pa
         rows.close()
         assert await texts(store, "What do lions hunt?") == []
         assert await store.verify() == [
-            "store 'main': 2 passages belong to no document that is seen.",
+            "store 'main': 2 passages belong to no visible document.",
             "store 'main': it counts 4 passages and holds 2.",
         ]
         await store.add([Document("new.md", "Gnus wander.")])
@@ -465,13 +465,13 @@ async def test_a_writer_that_was_killed_leaves_nothing_that_is_seen(tmp_path: Pa
 
 
 def segment_of(folder: Path) -> Path:
-    """The file of vectors of the store `main`."""
+    """Return the file of vectors of the store `main`."""
     (file,) = (folder / "knowledge" / "main").glob("vectors-*.faiss")
     return file
 
 
 async def many(store: Store) -> None:
-    """So many passages that their vectors are written into a file."""
+    """Add enough passages that their vectors are written to a file."""
     await store.add(
         [Document("many.md", pieces=tuple(Piece(f"Animal {at} is called a{at * 7919:x}.") for at in range(2100)))]
     )
@@ -481,7 +481,7 @@ async def many(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove", "other store", "manifest"])
-async def test_a_damaged_file_of_vectors_is_noticed_and_made_again(tmp_path: Path, damage: str) -> None:
+async def test_a_damaged_file_of_vectors_is_noticed_and_rebuilt(tmp_path: Path, damage: str) -> None:
     async with opened(tmp_path) as store:
         await many(store)
         before = await store.search("aminal 77", 5)
@@ -504,7 +504,7 @@ async def test_a_damaged_file_of_vectors_is_noticed_and_made_again(tmp_path: Pat
     async with opened(tmp_path) as store:
         if damage == "other store":
             await store.add([Document("one.md", "Lions sleep.")])
-            assert await texts(store, "lions") == ["Lions sleep."], "vectors of passages that are gone were believed"
+            assert await texts(store, "lions") == ["Lions sleep."], "vectors of deleted passages were used"
             return
         assert await store.search("aminal 77", 5) == before
         assert isinstance(store, FaissStore)
@@ -513,7 +513,7 @@ async def test_a_damaged_file_of_vectors_is_noticed_and_made_again(tmp_path: Pat
     assert segment_of(tmp_path).read_bytes() == whole
 
 
-async def test_vectors_that_came_since_the_file_was_written_are_found(tmp_path: Path) -> None:
+async def test_vectors_added_after_the_file_was_written_are_found(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await many(store)
         await store.add([Document("new.md", "Quokkas smile.")])

@@ -1,4 +1,4 @@
-"""Knowledge bases against a model of them: whatever is put in, deleted, cut or killed, the rows say the same."""
+"""Knowledge bases against a simple model of them: after every change, stop and restart the rows equal the model."""
 
 import asyncio
 import tempfile
@@ -28,7 +28,7 @@ FILES = st.sampled_from(["a.md", "b.md", "c.txt"])
 
 
 class Library(RuleBasedStateMachine):
-    """Two users and their bases; files wait until the worker comes, and the server may be gone at any moment."""
+    """Two users and their knowledge bases. Files wait for the worker, and the server may stop at any moment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class Library(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.users: list[str] = []
         self.bases: dict[str, tuple[str, str]] = {}
-        """Owner and name of each."""
+        """The owner and the name of each knowledge base."""
         self.there: dict[str, dict[str, str]] = {}
-        """Of each base its documents' ids and the word that is in each."""
+        """For each knowledge base: the ids of its documents, and the word in each."""
         self.waiting: dict[str, tuple[str, str, str]] = {}
-        """Jobs: the base, the document's id, and its word."""
+        """For each waiting job: its knowledge base, the id of its document, and the word in it."""
 
     @initialize()
     def begin(self) -> None:
@@ -92,7 +92,7 @@ class Library(RuleBasedStateMachine):
 
     @rule(moment=st.integers(0, 8))
     def work_off_and_be_cut(self, moment: int) -> None:
-        """The worker is stopped after so many hundredths of a second, as by a server that stops."""
+        """Stop the worker after this many hundredths of a second, as a stopping server does."""
 
         async def cut() -> None:
             working = asyncio.create_task(self.stores.ingestion.work_off())
@@ -124,7 +124,7 @@ class Library(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0), moment=st.integers(0, 4))
     def delete_base(self, choice: int, moment: int) -> None:
-        """Whoever asks for it leaves after so many hundredths of a second: it is deleted all the same."""
+        """Delete a base. The client leaves after `moment` + 2 hundredths of a second; the deletion goes on."""
         if (base := self.pick(choice)) is None:
             return
         owner, _ = self.bases.pop(base)
@@ -178,7 +178,7 @@ class Library(RuleBasedStateMachine):
         self.folder.cleanup()
 
     async def left(self) -> None:
-        """No row of anything that was deleted."""
+        """Check that no row of deleted objects is left."""
         tables = ("knowledge_base", "knowledge_store", "knowledge_document", "knowledge_passage", "knowledge_job")
         async with self.services.database.reading() as connection:
             for table in tables:

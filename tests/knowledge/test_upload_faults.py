@@ -1,4 +1,4 @@
-"""Files that come in badly, slowly or many at once, and what is deleted meanwhile."""
+"""Uploads that are broken, slow or many at the same time, and deletions during an upload."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ async def test_a_refused_file_leaves_no_byte(tmp_path: Path) -> None:
         assert not files_with(tmp_path, "zebrafish")
 
 
-async def test_two_slow_uploads_hold_up_nobody_else(tmp_path: Path) -> None:
+async def test_two_slow_uploads_of_one_user_delay_nobody_else(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         ann, bob = await somebody(served, "ann"), await somebody(served, "bob")
         base = await bob.base()
@@ -37,7 +37,7 @@ async def test_two_slow_uploads_hold_up_nobody_else(tmp_path: Path) -> None:
         assert (await bob.upload(base, "a.md", b"# A\n\nText.")).status == 200
 
 
-async def test_fifty_uploads_at_once_are_taken_in_turn(tmp_path: Path) -> None:
+async def test_at_most_eight_of_fifty_simultaneous_uploads_run(tmp_path: Path) -> None:
     async with serving(tmp_path, rates={"upload": ""}) as served:
         users = [await somebody(served, f"user-{at}") for at in range(10)]
         bases = [await who.base() for who in users]
@@ -59,7 +59,7 @@ async def test_fifty_uploads_at_once_are_taken_in_turn(tmp_path: Path) -> None:
         assert served.state.uploading.total() == 0
 
 
-async def test_deleting_a_base_while_files_come_in(tmp_path: Path, database: str) -> None:
+async def test_deleting_a_knowledge_base_during_uploads_leaves_nothing(tmp_path: Path, database: str) -> None:
     text = "".join(f"# Part {at}\n\nZebrafish number {at}.\n\n" for at in range(1500)).encode()
     async with serving(tmp_path, database_url=database) as served:
         ann, _ = await login(served)
@@ -76,7 +76,7 @@ async def test_deleting_a_base_while_files_come_in(tmp_path: Path, database: str
             assert not files_with(tmp_path, "Zebrafish number 1499")
 
 
-async def test_a_base_whose_embedder_is_gone_can_be_deleted(tmp_path: Path) -> None:
+async def test_a_knowledge_base_whose_embedder_is_gone_can_be_deleted(tmp_path: Path) -> None:
     async with serving(tmp_path, embedders={"extra": "hashing:"}) as served:
         ann, _ = await login(served)
         base = (await ann.post("/v1/knowledge-bases", {"name": "x", "embedder": "extra"})).json()["id"]

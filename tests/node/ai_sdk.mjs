@@ -1,11 +1,11 @@
-// The AI SDK's providers against our endpoints: prints what each case was left with, as JSON.
+// The AI SDK's providers against the server: prints as JSON what each case received.
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { jsonSchema, streamText, tool } from "ai";
 
-globalThis.AI_SDK_LOG_WARNINGS = false; // it would tell about itself on stdout
+globalThis.AI_SDK_LOG_WARNINGS = false; // warnings would go to stdout, where only the result belongs
 
-// Where to ask, what, and of which providers: `compatible,chat` leaves the Responses API out.
+// The arguments: the base URL, the cases, and the providers. `compatible,chat` leaves out the Responses API.
 const [baseURL, cases, providers = "compatible,chat,responses"] = process.argv.slice(2);
 const settings = ({ headers }) => ({ baseURL, apiKey: "k", headers });
 const model = {
@@ -14,7 +14,7 @@ const model = {
   responses: (one) => createOpenAI(settings(one))(one.model),
 };
 
-// OpenAI's messages as the SDK has them.
+// Return OpenAI's messages in the form of the SDK.
 function converted(messages) {
   const names = {};
   return messages.map(({ role, content, tool_calls: calls = [], tool_call_id: toolCallId }) => {
@@ -50,13 +50,13 @@ async function ask(provider, one) {
       maxRetries: one.retries ?? 0,
       timeout: silence && { firstChunkMs: silence, chunkMs: silence },
       abortSignal: leaving,
-      onError() {}, // else on stderr; the stream has it too
+      onError() {}, // the default prints to stderr; the stream also has the error
     });
     for await (const part of stream) {
       if (part.type === "text-delta") told.text += part.text;
       if (part.type === "tool-call") told.tools.push([part.toolName, part.input]);
       if (part.type === "error") failed(part.error);
-      if (part.type === "abort") failed({ name: "abort", message: String(part.reason) }); // its own timeout, or ours
+      if (part.type === "abort") failed({ name: "abort", message: String(part.reason) }); // the timeout of the SDK or of this script
       if (part.type === "finish") {
         told.finish = part.finishReason;
         told.usage = part.totalUsage.totalTokens ?? null;

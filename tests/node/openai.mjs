@@ -1,7 +1,7 @@
-// The openai npm package against our endpoints: prints what each call was left with, as JSON.
+// The openai npm package against the server: prints as JSON what each request received.
 import OpenAI from "openai";
 
-// A server with the embedded model, and one whose upstream fails.
+// The address of a server with the embedded model, and of one whose upstream fails.
 const [base, failing] = process.argv.slice(2);
 const user = (content) => [{ role: "user", content }];
 const client = (graph, server = base) => new OpenAI({ baseURL: `${server}/${graph}/v1`, apiKey: "k", maxRetries: 0 });

@@ -1,4 +1,4 @@
-// The openai npm package against our endpoints in each of its ways: prints what each case was left with, as JSON.
+// The openai npm package in each of its ways: prints as JSON what each case received.
 import OpenAI from "openai";
 
 const [baseURL, cases] = process.argv.slice(2);

@@ -1,1 +1,1 @@
-"""The steps, in calls and by themselves."""
+"""Tests of the nodes, in calls and alone."""

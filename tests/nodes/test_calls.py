@@ -1,4 +1,4 @@
-"""What a caller hears around the answer: fillers, greetings, prompts; and the history that a call leaves behind."""
+"""What a caller hears around the answer (fillers, greetings, prompts), and how the history of a call is repaired."""
 
 import asyncio
 import time
@@ -30,12 +30,12 @@ FILLED = Graph(
 
 
 def user(text: str) -> Message:
-    """A message of the caller's."""
+    """Return a message of the caller."""
     return {"role": "user", "content": text}
 
 
 def assistant(text: str, **fields: Any) -> Message:
-    """A message of ours."""
+    """Return a message of the assistant."""
     return {"role": "assistant", "content": text, **fields}
 
 
@@ -47,21 +47,21 @@ def assistant(text: str, **fields: Any) -> Message:
         ("elevenlabs", "One moment... The answer."),
     ],
 )
-async def test_a_filler_ends_as_its_host_needs(tmp_path: Path, profile: str, heard: str) -> None:
+async def test_a_filler_ends_in_the_form_that_its_host_needs(tmp_path: Path, profile: str, heard: str) -> None:
     async with upstream(default=SLOW) as up, serving(tmp_path, (FILLED, []), models={"main": up.url}) as served:
         body = {"messages": [user("hi")], "stream": True}
         reply = await served.post("/filled/chat/completions", body, {"x-dialgraph-profile": profile})
     assert read_stream(reply.body).text == heard
 
 
-async def test_no_filler_where_the_host_fills_silences_itself(tmp_path: Path) -> None:
+async def test_no_filler_is_sent_if_the_host_fills_silences_itself(tmp_path: Path) -> None:
     spec = Graph(name="quiet", steps=FILLED.steps, policy=Policy(fills_silence=True))
     async with upstream(default=SLOW) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
         assert read_stream((await served.ask("hi", "/quiet/chat/completions")).body).text == "The answer."
 
 
 async def fillers_of(turn: Turn, **options: Any) -> list[str]:
-    """What acknowledge says within a moment."""
+    """Run acknowledge and return the fillers that it says within a moment."""
     events: list[Event] = []
 
     async def hear(event: Event) -> None:
@@ -75,7 +75,7 @@ async def fillers_of(turn: Turn, **options: Any) -> list[str]:
 
 
 def turn_of(services: OpenServices, *messages: Message, **fields: Any) -> Turn:
-    """A turn of one call."""
+    """Return a turn of one call."""
     return Turn(services, TurnRequest(messages, call=Call(id="c", principal="p"), endpoint="e", **fields))
 
 
@@ -86,7 +86,7 @@ async def test_a_filler_is_in_the_callers_language(tmp_path: Path) -> None:
     assert (await fillers_of(turn_of(services, user("How much?"))))[0].strip().endswith(".")
 
 
-async def test_after_a_filler_the_call_cools_down(tmp_path: Path) -> None:
+async def test_a_call_gets_no_second_filler_during_the_cooldown(tmp_path: Path) -> None:
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     options = {"say": ("One.", "Two."), "cooldown_ms": 60_000}
     assert await fillers_of(turn_of(services, user("hi")), **options)
@@ -95,16 +95,18 @@ async def test_after_a_filler_the_call_cools_down(tmp_path: Path) -> None:
     assert await fillers_of(other, **options)
 
 
-async def test_the_threshold_follows_what_the_endpoint_usually_takes(tmp_path: Path) -> None:
+async def test_the_delay_of_a_filler_follows_the_usual_time_of_the_endpoint(tmp_path: Path) -> None:
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     options = {"after_ms": "median", "min_ms": 0, "max_ms": 60_000}
-    assert await fillers_of(turn_of(services, user("hi")), **options) == [], "nothing is known: the longest pause"
+    assert await fillers_of(turn_of(services, user("hi")), **options) == [], (
+        "without earlier answers the longest delay applies"
+    )
     for milliseconds in [5.0] * 30 + [90_000.0] * 20:
         services.fillers.answered("e", milliseconds)
     assert await fillers_of(turn_of(services, user("hi")), **options)
     for _ in range(26):
         services.fillers.answered("e", 90_000.0)
-    assert await fillers_of(turn_of(services, user("hi")), **options) == [], "only the last fifty count"
+    assert await fillers_of(turn_of(services, user("hi")), **options) == [], "only the last fifty answers count"
     assert await fillers_of(turn_of(services, user("hi")), **{**options, "max_ms": 1})
 
 
@@ -135,7 +137,7 @@ SILENCE = {"metadata": {"source": "silence"}}
         ([user("hi"), assistant("Yes?", metadata={"source": "silence"})], {}, "Hello?", False),
     ],
 )
-async def test_a_turn_without_words_is_spoken_to_without_a_model(
+async def test_a_turn_without_words_is_answered_without_a_model(
     tmp_path: Path, messages: list[Message], extra: dict[str, Any], heard: str, hangs_up: bool
 ) -> None:
     script = says("From the model.")
@@ -147,18 +149,18 @@ async def test_a_turn_without_words_is_spoken_to_without_a_model(
 
 
 def call(identity: str, arguments: str = "{}") -> dict[str, Any]:
-    """A tool call in a history."""
+    """Return a tool call for a history."""
     return {"id": identity, "type": "function", "function": {"name": "f", "arguments": arguments}}
 
 
 def result(identity: str, content: str = "1") -> Message:
-    """A tool's result in a history."""
+    """Return the result of a tool for a history."""
     return {"role": "tool", "tool_call_id": identity, "content": content}
 
 
 BEGINS = user("(The call begins.)")
 HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
-    "nothing to mend": ([user("a"), assistant("b"), user("c")], [user("a"), assistant("b"), user("c")]),
+    "nothing to repair": ([user("a"), assistant("b"), user("c")], [user("a"), assistant("b"), user("c")]),
     "a call without its result": (
         [user("a"), assistant("", tool_calls=[call("1"), call("2")]), result("1"), user("b")],
         [user("a"), assistant("", tool_calls=[call("1"), call("2")]), result("1"), result("2", NO_RESULT), user("b")],
@@ -172,16 +174,16 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
         [user("a"), assistant("", tool_calls=[call("1")]), result("1"), result("1", "2")],
         [user("a"), assistant("", tool_calls=[call("1")]), result("1", "2")],
     ),
-    "two calls of one id": (
+    "two calls with one id": (
         [user("a"), assistant("", tool_calls=[call("0")]), result("0", "10"), user("b"),
          assistant("", tool_calls=[call("0")]), result("0", "20")],
         [user("a"), assistant("", tool_calls=[call("0")]), result("0", "10"), user("b"),
          assistant("", tool_calls=[call("0")]), result("0", "20")],
     ),
-    "calls that are none": (
+    "calls that are not calls": (
         [user("a"), assistant("b", tool_calls=["x"]), user("c")], [user("a"), assistant("b"), user("c")],
     ),
-    "a function of old": (
+    "a legacy function call": (
         [user("a"), assistant("", function_call={"name": "f", "arguments": "{}"}),
          {"role": "function", "name": "f", "content": "1"}],
         [user("a"), assistant("", function_call={"name": "f", "arguments": "{}"}),
@@ -208,19 +210,19 @@ HISTORIES: dict[str, tuple[list[Message], list[Message]]] = {
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_a_broken_history_is_mended(name: str) -> None:
+def test_a_broken_history_is_repaired(name: str) -> None:
     broken, mended = HISTORIES[name]
     assert upstream_messages(broken) == mended
-    assert upstream_messages(mended) == mended, "a mended history is left alone"
+    assert upstream_messages(mended) == mended, "a repaired history must not change again"
 
 
-def test_a_long_row_is_joined_in_no_time() -> None:
+def test_many_messages_in_a_row_are_joined_quickly() -> None:
     began = time.process_time()
     [_, joined] = upstream_messages([assistant("word " * 1000) for _ in range(4000)])
     assert len(str(joined["content"])) > 19_000_000 and time.process_time() - began < 3
 
 
-def test_what_was_heard_of_an_interrupted_answer_is_known() -> None:
+def test_what_the_caller_heard_of_an_interrupted_answer_is_read() -> None:
     def interrupted(*messages: Message) -> str:
         return read_request({"messages": list(messages)}, {}, {}, "").call.interrupted
 
@@ -229,7 +231,7 @@ def test_what_was_heard_of_an_interrupted_answer_is_known() -> None:
     assert interrupted(user("a"), assistant("The pool is open."), user("b")) == ""
 
 
-async def test_a_prompt_can_use_what_the_host_told_of_the_call(tmp_path: Path) -> None:
+async def test_a_prompt_can_use_what_the_host_sent_about_the_call(tmp_path: Path) -> None:
     text = "Caller {{ call.caller_number }} in {{ call.channel }}: {{ call.extras.plan }}. {{ call.__class__ }}"
     spec = Graph(
         name="known",

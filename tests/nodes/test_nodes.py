@@ -1,4 +1,4 @@
-"""Each node, over the upstream that it talks to, or called as the function that it is."""
+"""Each node, over a scripted upstream or called directly as a function."""
 
 import asyncio
 import time
@@ -33,14 +33,14 @@ OPENED: list[OpenServices] = []
 
 @pytest.fixture(autouse=True)
 async def closed() -> AsyncIterator[None]:
-    """What a turn of a test opened is closed again."""
+    """Close what the turns of a test opened."""
     yield
     while OPENED:
         await OPENED.pop().aclose()
 
 
 def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event]]:
-    """A turn, and the list of what it says."""
+    """Return a turn and the list of the events that it emits."""
     services = OpenServices(GraphSettings(data_dir=tmp_path))
     OPENED.append(services)
     messages = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
@@ -54,7 +54,7 @@ def turn_of(tmp_path: Path, *said: str, **fields: Any) -> tuple[Turn, list[Event
     return turn, events
 
 
-def test_every_node_says_what_it_does() -> None:
+def test_every_node_has_a_summary() -> None:
     assert set(catalogue()) == {
         "acknowledge", "call_model", "control_speech", "emit_audio", "greet", "hangup", "play_recording", "retrieve",
         "recall", "remember", "run_tools",
@@ -77,21 +77,21 @@ async def test_acknowledge_never_says_a_phrase_twice_in_a_row(tmp_path: Path) ->
     assert all(one != other for one, other in pairwise(said))
 
 
-async def test_acknowledge_reads_the_history_where_the_host_gives_no_call_id(tmp_path: Path) -> None:
+async def test_acknowledge_reads_the_history_if_the_host_sends_no_call_id(tmp_path: Path) -> None:
     phrases = ("One moment. ", "Let me check. ")
     for last in phrases:
-        # A history that the host has cut to one length every turn.
+        # The host cuts the history to the same length in every turn.
         turn, events = turn_of(tmp_path, "hi", f"{last}It is 7.", "and on Sundays?")
         await acknowledge({}, turn, say=phrases, after_ms=0)
         await asyncio.sleep(0.005)
         assert [event.text for event in events if isinstance(event, Filler)] != [last]
 
 
-async def test_acknowledge_returns_at_once(tmp_path: Path) -> None:
+async def test_acknowledge_returns_immediately(tmp_path: Path) -> None:
     turn, events = turn_of(tmp_path, "hi")
     began = time.perf_counter()
     await acknowledge({}, turn, after_ms=5000)
-    assert time.perf_counter() - began < 4, "it waits for the five seconds itself"
+    assert time.perf_counter() - began < 4, "acknowledge must not wait for the five seconds"
     await turn.say("Answer.")
     await turn.aclose()
     assert events == [Say("Answer.")]
@@ -145,7 +145,7 @@ async def test_rewrite_messages_adds_nothing_when_nothing_was_found(tmp_path: Pa
     assert await rewrite_messages({"question": "When?"}, turn) == {"prompt": [{"role": "user", "content": "When?"}]}
 
 
-async def test_a_template_may_use_the_call_and_nothing_dangerous(tmp_path: Path) -> None:
+async def test_a_template_can_use_the_call_and_nothing_unsafe(tmp_path: Path) -> None:
     turn, _ = turn_of(tmp_path, "hi", call=Call(caller_number="138", extras={"plan": "gold"}))
     update = await rewrite_messages(
         {"question": "hi"}, turn, template="Caller {{ call.caller_number }} {{ call.extras.plan }}."
@@ -205,7 +205,7 @@ async def test_call_model_passes_every_parameter_on(tmp_path: Path) -> None:
     assert up.bodies[0] == {"model": "big", "messages": stripped, "stream": True, **parameters}
 
 
-async def test_call_model_drops_a_choice_without_tools(tmp_path: Path) -> None:
+async def test_call_model_drops_the_tool_choice_if_there_are_no_tools(tmp_path: Path) -> None:
     async with upstream(strict=False) as up, serving(tmp_path, models={"main": up.url}) as served:
         await served.ask(tool_choice="auto", parallel_tool_calls=True, tools=[])
     assert up.bodies[0].keys() == {"messages", "stream", "stream_options"}
@@ -236,7 +236,7 @@ async def test_the_request_chooses_the_upstreams_model(tmp_path: Path, path: str
 
 
 def call_chunk(index: int, name: str) -> Action:
-    """A whole tool call in one chunk."""
+    """Return a whole tool call in one chunk."""
     call = {"index": index, "id": f"call{index}", "function": {"name": name, "arguments": "{}"}}
     return ("delta", {"tool_calls": [call]})
 
@@ -266,7 +266,7 @@ OWN_TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}
         ),
     ],
 )  # fmt: skip
-async def test_what_the_model_asks_of_hangup_is_honoured_once(
+async def test_a_hangup_of_the_model_is_carried_out_once(
     tmp_path: Path, script: list[Action], words: str, made: list[str]
 ) -> None:
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -277,7 +277,7 @@ async def test_what_the_model_asks_of_hangup_is_honoured_once(
     assert [tool["function"]["name"] for tool in up.bodies[0]["tools"]] == ["weather", "hangup"]
 
 
-async def test_the_hosts_own_name_and_arguments_of_hangup(tmp_path: Path) -> None:
+async def test_hangup_uses_the_hosts_own_name_and_arguments(tmp_path: Path) -> None:
     spec = Graph(
         name="host",
         steps=(
@@ -303,14 +303,14 @@ async def test_the_hosts_own_name_and_arguments_of_hangup(tmp_path: Path) -> Non
     assert [len(body["tools"]) for body in up.bodies] == [1, 1]
 
 
-async def test_hangup_as_a_text_command(tmp_path: Path) -> None:
+async def test_hangup_can_be_a_text_command(tmp_path: Path) -> None:
     turn, events = turn_of(tmp_path, "bye")
     await hangup({}, turn, say="Bye.", command="<imsagent_hangup/>")
     assert events[0] == Say("Bye.")
     assert isinstance(events[1], said.Action) and events[1].command == "<imsagent_hangup/>" and len(events) == 2
 
 
-async def test_hangup_says_nothing_twice(tmp_path: Path) -> None:
+async def test_hangup_says_no_goodbye_after_words_of_the_turn(tmp_path: Path) -> None:
     turn, events = turn_of(tmp_path, "再见")
     await turn.say("祝您愉快。")
     await hangup({}, turn)
@@ -331,7 +331,7 @@ async def test_an_authors_node_needs_one_decorated_function(tmp_path: Path) -> N
     assert compile_graph(spec, [cheer]).name == "cheer"
 
 
-async def test_audio_is_not_asked_of_the_model_when_we_speak_ourselves(tmp_path: Path) -> None:
+async def test_the_model_is_not_asked_for_audio_if_the_server_speaks(tmp_path: Path) -> None:
     async with upstream(says("Yes.")) as up, serving(tmp_path, models={"main": up.url}) as served:
         fields = {"modalities": ["audio"], "audio": {"voice": "alloy", "format": "pcm16"}}
         answer = read_stream((await served.ask("hi", "/audio/chat/completions", **fields)).body)

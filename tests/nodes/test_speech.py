@@ -1,4 +1,4 @@
-"""Endpoints that answer in sound, over a socket: what is heard is what was said, in time, and ends at once."""
+"""Endpoints that answer in sound, over a socket: the sound matches the words, is in time and stops immediately."""
 
 import asyncio
 import base64
@@ -60,7 +60,7 @@ SENTENCES = {
 }
 
 
-# Debian's espeak-ng 1.51 reads Chinese characters as English names of their Pinyin, but Pinyin itself as it should be.
+# Debian's espeak-ng 1.51 reads Chinese characters as the English names of their Pinyin. It reads Pinyin correctly.
 PINYIN = [
     "sang1na2 xia4wu3 si4 dian3 kai1shi3 gong1nuan3",
     "zao3can1 zai4 yi1 lou2 de5 hua1yuan2 can1ting1 gong1ying4",
@@ -78,7 +78,7 @@ REFERENCES = {"en-us": ("en-us", SENTENCES["en-us"]), "cmn": ("cmn-latn-pinyin",
 
 @pytest.fixture
 async def saying(tmp_path: Path) -> AsyncIterator[Served]:
-    """A server whose model says what the user said last."""
+    """Serve a model that repeats the last message of the caller."""
     async with upstream() as up:
         up.choose = lambda body: says(str(body["messages"][-1]["content"]))
         async with serving(tmp_path, models={"main": up.url}) as served:
@@ -89,7 +89,7 @@ SAY = Graph(name="say", steps=(Step("emit_audio", options={"real_time": False}),
 
 
 async def heard(served: Served, text: str, path: str = AUDIO, **fields: Any) -> tuple[str, int, bytes]:
-    """The transcript, and the rate and PCM of the WAV, of a reply that is not streamed."""
+    """Return the transcript, the sample rate and the PCM of a reply that is not streamed."""
     body = {"messages": [{"role": "user", "content": text}], "audio": {"format": "wav"}, **fields}
     reply = await served.post(path, body)
     assert reply.status == 200, reply.body
@@ -110,12 +110,12 @@ async def test_a_wav_sounds_like_speech_and_is_as_long_as_its_words(tmp_path: Pa
     assert 0.12 * syllables < seconds < 0.45 * syllables
     assert 0.05 < loudness(sound, rate).max() < 0.6 and 0.5 < voiced_share(sound, rate) < 0.97
     assert longest_gap(sound, rate) < 1.0
-    assert steadiness(sound, rate) < 0.3, "a beep"
-    assert steadiness(samples_of(tone(seconds, rate)), rate) > 0.9, "a beep would be found out"
+    assert steadiness(sound, rate) < 0.3, "the sound is a beep"
+    assert steadiness(samples_of(tone(seconds, rate)), rate) > 0.9, "the measure must recognise a beep"
 
 
 @pytest.mark.parametrize(("readme", "held"), [("README.md", "sauna"), ("README.zh-CN.md", "桑拿")])
-async def test_the_readmes_command_saves_an_answer_that_can_be_heard(tmp_path: Path, readme: str, held: str) -> None:
+async def test_the_command_in_the_readme_saves_an_audible_answer(tmp_path: Path, readme: str, held: str) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
     [command] = re.findall(r"^curl -s .*? > answer.wav$", text, re.DOTALL | re.MULTILINE)
     async with serving(tmp_path) as served:
@@ -129,8 +129,8 @@ async def test_the_readmes_command_saves_an_answer_that_can_be_heard(tmp_path: P
 
 
 @pytest.mark.parametrize("voice", SENTENCES)
-async def test_what_is_heard_is_the_right_one_of_ten_sentences(saying: Served, tmp_path: Path, voice: str) -> None:
-    """By Debian's espeak-ng as the judge."""
+async def test_the_sound_matches_the_right_one_of_ten_sentences(saying: Served, tmp_path: Path, voice: str) -> None:
+    """Compare the sound with the sentences of Debian's espeak-ng."""
     references = [cepstra(samples_of(pcm), rate) for rate, pcm in _debian(voice, tmp_path)]
     nearest: list[float] = []
     for at, sentence in enumerate(SENTENCES[voice]):
@@ -141,7 +141,9 @@ async def test_what_is_heard_is_the_right_one_of_ten_sentences(saying: Served, t
         nearest.append(min(distances))
         assert int(np.argmin(distances)) == at and nearest[-1] < 0.7 * sorted(distances)[1]
     beep = cepstra(samples_of(tone(2.5, RATE)), RATE)
-    assert min(distance(beep, reference) for reference in references) > 1.5 * max(nearest), "a beep is like nothing"
+    assert min(distance(beep, reference) for reference in references) > 1.5 * max(nearest), (
+        "a beep must resemble no sentence"
+    )
 
 
 def _debian(voice: str, folder: Path) -> Iterator[tuple[int, bytes]]:
@@ -150,7 +152,7 @@ def _debian(voice: str, folder: Path) -> Iterator[tuple[int, bytes]]:
         yield debian_says(sentence, name, folder)
 
 
-async def test_a_streamed_answer_is_transcripts_and_frames_in_order(saying: Served) -> None:
+async def test_a_streamed_answer_sends_transcripts_and_frames_in_order(saying: Served) -> None:
     reply = await saying.ask("One is here. Two are there! 三个人。", AUDIO)
     answer = read_stream(reply.body)
     assert answer.transcript == "One is here. Two are there! 三个人。" and not answer.text
@@ -163,7 +165,7 @@ async def test_a_streamed_answer_is_transcripts_and_frames_in_order(saying: Serv
     assert [word["index"] for word in words] == list(range(len(words)))
     assert [word["text"] for word in words][:6] == ["One", "is", "here", "Two", "are", "there"]
     assert all(word["duration"] == word["end_ts"] - word["start_ts"] >= 0 for word in words)
-    # Each word begins where its sentence's sound does: the last one inside the last frames.
+    # The times of words count from the beginning of the whole sound: the last word is in the last frames.
     assert words[-1]["end_ts"] <= len(answer.audio) * 40
     assert words[-1]["start_ts"] > len(answer.audio) * 40 * 0.6
 
@@ -180,7 +182,7 @@ def _kind(chunk: dict[str, Any]) -> str:
     return {"transcript": "t", "data": "d", "words": "w"}[next(key for key in audio if key != "id")] if audio else "r"
 
 
-async def test_it_is_only_heard_where_it_is_asked_for(saying: Served) -> None:
+async def test_sound_is_sent_only_if_it_is_asked_for(saying: Served) -> None:
     async def sounds(path: str, **fields: Any) -> bool:
         answer = read_stream((await saying.ask("Yes.", path, **fields)).body)
         assert answer.transcript + answer.text == "Yes." and bool(answer.audio) == bool(answer.transcript)
@@ -196,7 +198,7 @@ async def test_it_is_only_heard_where_it_is_asked_for(saying: Served) -> None:
         assert not await sounds(path, modalities=["text"])
 
 
-async def test_an_endpoint_may_leave_sound_to_its_model(tmp_path: Path) -> None:
+async def test_an_endpoint_can_leave_sound_to_its_model(tmp_path: Path) -> None:
     spec = Graph(name="theirs", steps=(Step("call_model"),), policy=Policy(voice=""))
     script: list[Action] = [("delta", {"audio": {"id": "a", "transcript": "Yes.", "data": "AAAA"}}), *says()]
     async with upstream(script) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
@@ -205,7 +207,7 @@ async def test_an_endpoint_may_leave_sound_to_its_model(tmp_path: Path) -> None:
     assert answer.transcript == "Yes." and up.bodies[0]["modalities"] == ["text", "audio"]
 
 
-async def test_the_requests_voice_and_format_are_honoured(saying: Served) -> None:
+async def test_the_voice_and_the_format_of_the_request_are_used(saying: Served) -> None:
     found = []
     for voice in ("alloy", "alloy", "onyx", "nova"):
         _, rate, pcm = await heard(saying, "Good morning.", audio={"voice": voice, "format": "wav"})
@@ -215,7 +217,7 @@ async def test_the_requests_voice_and_format_are_honoured(saying: Served) -> Non
     streamed = read_stream((await saying.ask("Good morning.", AUDIO, audio={"format": "wav"})).body)
     assert streamed.audio[0].startswith(b"RIFF") and streamed.audio[0][44:] and len(streamed.audio[0]) == 1324
     assert {len(frame) for frame in streamed.audio[1:]} == {1280}
-    # Agora's contract is PCM whatever it asks for.
+    # Agora always gets PCM, even if it asks for another format.
     raw = read_stream((await saying.post(AUDIO, _agora({"format": "wav"}))).body)
     assert {len(frame) for frame in raw.audio} == {1280} and not raw.audio[0].startswith(b"RIFF")
 
@@ -235,22 +237,22 @@ def _agora(audio: dict[str, str]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("audio", "said"),
     [
-        ({"format": "mp3"}, "No sound in the format 'mp3'. Accepted: pcm16, pcm, wav."),
+        ({"format": "mp3"}, "Unknown sound format 'mp3'. Accepted: pcm16, pcm, wav."),
         ({"voice": "nobody"}, "The voice 'main' has no 'nobody'. Accepted: alloy, ash,"),
         ({"voice": "x" * 129}, "`audio.voice` must be a name of at most 128 characters."),
         ({"voice": 7}, "`audio.voice` must be a name of at most 128 characters."),
-        ({"format": ["wav"]}, "No sound in the format \"['wav']\"."),
+        ({"format": ["wav"]}, "Unknown sound format \"['wav']\"."),
         ("loud", "`audio` must be an object."),
     ],
 )
-async def test_a_sound_that_nobody_makes_is_a_400(saying: Served, audio: object, said: str) -> None:
+async def test_an_unknown_voice_or_format_is_refused_with_400(saying: Served, audio: object, said: str) -> None:
     reply = await saying.ask("Hi.", AUDIO, audio=audio)
     assert reply.status == 400 and reply.error["message"].startswith(said)
     assert reply.error["type"] == "invalid_request_error"
 
 
-async def test_a_last_message_of_the_assistants_is_spoken_as_it_is(tmp_path: Path) -> None:
-    """Agora's broadcasts: greetings, announcements, and what its speak API is given."""
+async def test_a_last_message_of_the_assistant_is_spoken_unchanged(tmp_path: Path) -> None:
+    """Speak Agora's broadcasts: greetings, announcements, and the texts of its speak API."""
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         for path in (AUDIO, CHAT):
             body = {
@@ -264,12 +266,12 @@ async def test_a_last_message_of_the_assistants_is_spoken_as_it_is(tmp_path: Pat
             answer = read_stream((await served.post(path, body)).body)
             assert answer.transcript == "Welcome to the Lake Hotel. How can I help you?" and answer.audio
         assert not up.bodies
-        # Where nothing is heard, the conversation just goes on.
+        # If the client wants text, the model continues the conversation.
         text = read_stream((await served.post(CHAT, {**body, "modalities": ["text"]})).body)
         assert text.text == "Hello there." and len(up.bodies) == 1
 
 
-async def test_the_first_sentence_is_heard_while_the_model_goes_on(tmp_path: Path) -> None:
+async def test_the_first_sentence_is_sent_while_the_model_continues(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "The first one. "), ("chunk", "The second"), ("hang",)]
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
         connection = await served.connect()
@@ -284,8 +286,8 @@ async def test_the_first_sentence_is_heard_while_the_model_goes_on(tmp_path: Pat
         connection.reset()
 
 
-async def test_a_sentence_that_stands_alone_is_heard_before_the_model_goes_on(tmp_path: Path) -> None:
-    """A model that says "One moment." and then thinks: nothing tells that the sentence has ended but the pause."""
+async def test_a_single_sentence_is_sent_during_a_pause_of_the_model(tmp_path: Path) -> None:
+    """Use a model that says "One moment." and then thinks: only the pause shows that the sentence has ended."""
     script: list[Action] = [
         ("chunk", "One moment."),
         ("sleep", 5.0),
@@ -305,7 +307,7 @@ async def test_a_sentence_that_stands_alone_is_heard_before_the_model_goes_on(tm
         connection.reset()
 
 
-async def test_an_acknowledgement_is_heard_while_the_answer_is_awaited(tmp_path: Path) -> None:
+async def test_an_acknowledgement_is_sent_before_the_answer_begins(tmp_path: Path) -> None:
     steps = (
         Step("emit_audio"),
         Step("acknowledge", options={"say": ["One moment."], "after_ms": 50}),
@@ -329,8 +331,8 @@ async def test_an_acknowledgement_is_heard_while_the_answer_is_awaited(tmp_path:
     assert read_stream(got).transcript == "One moment. It is open."
 
 
-async def test_an_acknowledgement_does_not_break_into_a_sentence(tmp_path: Path) -> None:
-    """The model has begun to speak, but nothing is heard yet: the phrase comes first, and the sentence stays whole."""
+async def test_an_acknowledgement_does_not_interrupt_a_sentence(tmp_path: Path) -> None:
+    """Let the model begin before anything is heard: the phrase comes first, and the sentence stays whole."""
     acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": 200})
     steps = (Step("emit_audio", options={"real_time": False}), acknowledge, Step("call_model"))
     script: list[Action] = [("chunk", "The sauna"), ("sleep", 0.6), *says(" is open.")]
@@ -342,7 +344,7 @@ async def test_an_acknowledgement_does_not_break_into_a_sentence(tmp_path: Path)
     assert quick.transcript == "The sauna is open. Come in."
 
 
-async def test_a_hangup_comes_when_the_goodbye_has_been_heard(tmp_path: Path) -> None:
+async def test_a_hangup_is_sent_after_the_goodbye_has_been_heard(tmp_path: Path) -> None:
     spec = Graph(name="bye", steps=(Step("emit_audio"), Step("hangup", options={"say": "Goodbye, and thank you."})))
     async with serving(tmp_path, (spec, [])) as served:
         connection = await served.connect()

@@ -1,4 +1,4 @@
-"""Many who listen at once, callers who break in, and voices that fail: no gap, no word after the end, nothing left."""
+"""Many listeners, barge-ins, and voices that fail: no gap, no word after the end, nothing left running."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ from tests.support.wire import read_stream
 
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
-    """No test leaves a process of the voice to the next one."""
+    """Check that a test leaves no process of the voice running."""
     before = {child.pid for child in children()}
     yield
     assert not {child.pid for child in children()} - before
@@ -39,7 +39,7 @@ STORY = [f"This is sentence number {at} of a story that goes on and on. " for at
 
 
 async def hearing(served: Served) -> Connection:
-    """A caller who hears the first frame."""
+    """Connect a caller and return the connection after the first frame of sound."""
     connection = await served.connect()
     body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
     await connection.send(served.request(AUDIO, body))
@@ -49,8 +49,8 @@ async def hearing(served: Served) -> Connection:
     return connection
 
 
-async def test_l10_fifty_streams_are_heard_without_a_gap(tmp_path: Path) -> None:
-    """Every frame is there before the caller has heard the one before it."""
+async def test_fifty_streams_are_paced_without_a_gap(tmp_path: Path) -> None:
+    """Check that every frame arrives before the caller has heard the one before it."""
     words = [*(("chunk", f"{word} ") for word in " ".join(STORY[:2]).split()), ("finish", "stop"), ("done",)]
     async with upstream(default=words) as up:
         server = Server(tmp_path, up.url)
@@ -63,7 +63,7 @@ async def test_l10_fifty_streams_are_heard_without_a_gap(tmp_path: Path) -> None
             writer.write(head.encode() + b"content-type: application/json\r\n\r\n" + body)
             times: list[float] = []
             while b"[DONE]" not in (line := await reader.readline()):
-                assert line, "the stream ended without its end"
+                assert line, "the stream ended without [DONE]"
                 if b'"data":"' in line:
                     times.append(time.monotonic())
             writer.close()
@@ -74,10 +74,10 @@ async def test_l10_fifty_streams_are_heard_without_a_gap(tmp_path: Path) -> None
     for times in every:
         assert len(times) > 120 and times[-1] - times[0] > 0.8 * len(times) * 0.04 - 0.2, "paced"
         late = [came - times[0] - at * 0.04 for at, came in enumerate(times)]
-        assert max(late[1:]) < 2, "that each one is there in time is measured by benchmarks/sound.py"
+        assert max(late[1:]) < 2, "a guard only: benchmarks/sound.py measures whether each frame is in time"
 
 
-async def test_l10_no_recording_is_read_on_the_event_loop(tmp_path: Path) -> None:
+async def test_no_recording_is_read_on_the_event_loop(tmp_path: Path) -> None:
     class Watched(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             readers.add(threading.get_ident())
@@ -87,16 +87,16 @@ async def test_l10_no_recording_is_read_on_the_event_loop(tmp_path: Path) -> Non
     spec = Graph(name="wait", steps=(Step("play_recording", options={"real_time": False}),))
     async with serving(tmp_path, (spec, [])) as served:
         services: Any = served.state.services
-        services.recording = lambda name: Watched(b"x" * 400_000)  # a fake at the edge: the disk
+        services.recording = lambda name: Watched(b"x" * 400_000)  # a fake disk
         answer = read_stream((await served.ask("hi", "/wait/chat/completions")).body)
     assert len(answer.audio) == 313 and readers and threading.get_ident() not in readers
 
 
-# Breaking in.
+# Barge-ins.
 
 
-async def test_breaking_in_ends_voice_and_model_at_once(tmp_path: Path) -> None:
-    """C01 in the middle of the sound: the upstream's socket is closed, and nothing of the voice is left."""
+async def test_a_barge_in_stops_voice_and_model(tmp_path: Path) -> None:
+    """Break in during the sound: the upstream's socket is closed, and no task of the turn is left."""
     async with upstream(default=[*(("chunk", part) for part in STORY), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             for number in range(30):
@@ -108,7 +108,7 @@ async def test_breaking_in_ends_voice_and_model_at_once(tmp_path: Path) -> None:
 
 
 class CountedVoice:
-    """A voice at the edge of the world: it takes its time, and tells when it was stopped."""
+    """A fake voice that never ends a sentence and counts how often it began and was stopped."""
 
     healthy = True
     capabilities = Capabilities()
@@ -127,18 +127,18 @@ class CountedVoice:
             self.stopped += 1
 
     async def prewarm(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
-async def test_breaking_in_stops_a_synthesis_that_is_under_way(tmp_path: Path) -> None:
+async def test_a_barge_in_stops_a_running_synthesis(tmp_path: Path) -> None:
     async with upstream(default=[("chunk", "A story. "), ("chunk", "It goes on"), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             await served.state.services.voice("main").aclose()
             voice = CountedVoice()
-            served.state.services._voices["main"] = voice  # a fake at the edge: the engine
+            served.state.services._voices["main"] = voice  # a fake engine
             for number in range(50):
                 connection = await hearing(served)
                 connection.reset()
@@ -146,7 +146,7 @@ async def test_breaking_in_stops_a_synthesis_that_is_under_way(tmp_path: Path) -
     assert voice.began == 50
 
 
-async def test_nothing_is_left_of_espeak_when_callers_break_in(tmp_path: Path) -> None:
+async def test_barge_ins_leave_no_extra_espeak_process(tmp_path: Path) -> None:
     async def one(number: int) -> None:
         connection = await served.connect()
         body = {"messages": [{"role": "assistant", "content": "".join(STORY[:20])}], "stream": True}
@@ -174,17 +174,19 @@ async def test_nothing_is_left_of_espeak_when_callers_break_in(tmp_path: Path) -
         ([("type", "text/html"), ("raw", b"<html>")], 502, "voice_malformed"),
     ],
 )
-async def test_a_voice_that_fails_before_a_sound_is_told(
+async def test_a_voice_that_fails_before_any_sound_gives_an_error_status(
     tmp_path: Path, script: list[Action], status: int, code: str
 ) -> None:
     async with upstream(default=script) as up, serving(tmp_path, voices={"main": up.url}) as served:
         whole = await served.post(AUDIO, {"messages": [{"role": "user", "content": "Is there a gym?"}]})
         assert whole.status == status and whole.error["code"] == code and "secret" not in whole.body.decode()
         streamed = await served.ask("Is there a gym?", AUDIO)
-        assert streamed.status == status and streamed.error["code"] == code, "nothing was heard, so nothing was sent"
+        assert streamed.status == status and streamed.error["code"] == code, (
+            "no sound was sent, so the error must be a status"
+        )
 
 
-async def test_a_voice_that_fails_in_the_middle_ends_the_stream_with_an_error(tmp_path: Path) -> None:
+async def test_a_voice_that_fails_midway_ends_the_stream_with_an_error(tmp_path: Path) -> None:
     sound: list[Action] = [("type", "audio/pcm"), ("raw", b"\1\2" * 24_000)]
     async with upstream(sound, [*sound, ("rst",)]) as up, serving(tmp_path, voices={"main": up.url}) as served:
         body = {"messages": [{"role": "assistant", "content": "One is here. Two are there. "}], "stream": True}
@@ -193,8 +195,8 @@ async def test_a_voice_that_fails_in_the_middle_ends_the_stream_with_an_error(tm
     assert answer.transcript.startswith("One is here. ") and len(answer.audio) >= 25
 
 
-async def test_the_next_sentence_is_made_while_this_one_is_heard(tmp_path: Path) -> None:
-    """A far voice takes half a second to begin: only the first sentence waits for it."""
+async def test_the_next_sentence_is_requested_while_this_one_plays(tmp_path: Path) -> None:
+    """Use a distant voice that takes half a second to begin: only the first sentence waits for it."""
     script: list[Action] = [("type", "audio/pcm"), ("sleep", 0.5), ("raw", b"\1\2" * 24_000)]
     async with upstream(default=script) as up, serving(tmp_path, voices={"main": up.url}) as served:
         connection = await served.connect()
@@ -205,10 +207,12 @@ async def test_the_next_sentence_is_made_while_this_one_is_heard(tmp_path: Path)
         while piece := await connection.chunk():
             asked += [len(up.exchanges)] * piece.count(b'"data":')
     assert len(asked) == 75 and len(up.exchanges) == 3
-    assert asked[20] >= 2 and asked[45] == 3, "a sentence of 25 frames is asked for before the one before it has ended"
+    assert asked[20] >= 2 and asked[45] == 3, (
+        "each sentence of 25 frames must be requested before the previous one has ended"
+    )
 
 
-async def test_what_was_said_before_the_model_failed_is_heard_to_its_end(tmp_path: Path) -> None:
+async def test_words_before_a_failure_of_the_model_are_spoken_to_their_end(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "The gym is open. The pool is not. And the sa"), ("sleep", 0.1), ("rst",)]
     async with upstream(script) as up, serving(tmp_path, models={"main": up.url}) as served:
         answer = read_stream((await served.ask("x", AUDIO)).body)
@@ -217,7 +221,7 @@ async def test_what_was_said_before_the_model_failed_is_heard_to_its_end(tmp_pat
 
 
 @pytest.mark.parametrize("streams", [True, False])
-async def test_the_fallback_line_is_heard_too(tmp_path: Path, streams: bool) -> None:
+async def test_the_fallback_phrase_is_spoken_too(tmp_path: Path, streams: bool) -> None:
     policy = Policy(on_failure="speak", fallback="I am sorry, please say that again.")
     spec = Graph(name="kind", steps=(Step("emit_audio"), Step("call_model")), policy=policy)
     script: list[Action] = [("chunk", "The gym is"), ("sleep", 0.1), ("rst",)]
@@ -234,7 +238,7 @@ async def test_the_fallback_line_is_heard_too(tmp_path: Path, streams: bool) -> 
     assert " ".join(transcript.split()) == "The gym is I am sorry, please say that again." and not text and seconds > 2
 
 
-async def test_a_voice_that_fails_is_told_though_the_model_says_no_more(tmp_path: Path) -> None:
+async def test_a_failing_voice_is_reported_while_the_model_is_silent(tmp_path: Path) -> None:
     async with upstream(default=[("status", 500, {}, b"")]) as tts, upstream([("chunk", "One. "), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}, voices={"main": tts.url}) as served:
             began = time.monotonic()
@@ -243,7 +247,7 @@ async def test_a_voice_that_fails_is_told_though_the_model_says_no_more(tmp_path
     assert reply.status == 502 and reply.error["code"] == "voice_failed" and time.monotonic() - began < 7
 
 
-async def test_a_steps_deadline_does_not_count_the_time_in_which_its_words_are_heard(tmp_path: Path) -> None:
+async def test_a_steps_deadline_does_not_count_the_playback_of_its_words(tmp_path: Path) -> None:
     words = "This is a sentence that takes a good deal longer to be heard than its step may take to say it. "
     call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     script: list[Action] = [("chunk", words), ("delta", {"tool_calls": [call]}), ("finish", "tool_calls"), ("done",)]
@@ -255,8 +259,8 @@ async def test_a_steps_deadline_does_not_count_the_time_in_which_its_words_are_h
     assert answer.transcript == words and len(answer.audio) * 0.04 > 3
 
 
-async def test_a_turn_in_sound_costs_what_it_costs_in_text(tmp_path: Path) -> None:
-    """Also one that was broken off: what was told is counted."""
+async def test_usage_of_a_turn_in_sound_counts_after_a_barge_in(tmp_path: Path) -> None:
+    """Break in: the words that the model had sent are counted."""
     async with upstream(default=[("chunk", "".join(STORY[:3])), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             entries: list[Any] = []
@@ -274,7 +278,7 @@ async def test_a_turn_in_sound_costs_what_it_costs_in_text(tmp_path: Path) -> No
     assert entries[0].completion_tokens > 5 and entries[0].estimated
 
 
-async def test_one_turn_has_one_sound_whoever_makes_it(tmp_path: Path) -> None:
+async def test_one_turn_has_one_sound_even_from_several_steps(tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     (folder / "file.txt").write_text("A jingle.", encoding="utf-8")
@@ -288,7 +292,7 @@ async def test_one_turn_has_one_sound_whoever_makes_it(tmp_path: Path) -> None:
     assert answer.transcript.endswith("A jingle.") and b"\x11\x11" * 16_000 in sound
 
 
-async def test_a_format_that_nobody_makes_is_refused_before_a_recording_begins(tmp_path: Path) -> None:
+async def test_an_unknown_format_is_refused_before_a_recording_begins(tmp_path: Path) -> None:
     spec = Graph(name="g", steps=(Step("play_recording"),))
     async with serving(tmp_path, (spec, [])) as served:
         reply = await served.ask("x", "/g/chat/completions", audio={"format": "mp3"})
@@ -297,7 +301,7 @@ async def test_a_format_that_nobody_makes_is_refused_before_a_recording_begins(t
         assert read_stream(text.body).text.startswith("[simulated]")
 
 
-async def test_no_words_run_together(tmp_path: Path) -> None:
+async def test_sentences_do_not_run_together(tmp_path: Path) -> None:
     script: list[Action] = [
         ("chunk", "One is here."), ("sleep", 0.4), ("chunk", "\n\n"), ("sleep", 0.4), *says("Two are there."),
     ]  # fmt: skip
@@ -309,15 +313,15 @@ async def test_no_words_run_together(tmp_path: Path) -> None:
     assert answer.transcript == "One is here.\n\nTwo are there." or answer.transcript == "One is here.\nTwo are there."
 
 
-async def test_a_reply_that_is_not_streamed_holds_no_more_than_it_may(tmp_path: Path) -> None:
+async def test_an_unstreamed_reply_holds_at_most_15_minutes_of_sound(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         body = {"messages": [{"role": "assistant", "content": " ".join(STORY * 3)}]}
         reply = await served.post(AUDIO, body)
-    assert reply.status == 400 and "more than 15 minutes of sound: let it stream" in reply.error["message"]
+    assert reply.status == 400 and "more than 15 minutes of sound. Use streaming" in reply.error["message"]
 
 
-async def test_a_long_text_holds_up_nobody(tmp_path: Path) -> None:
-    """Thirty thousand commas that are to be spoken, and another caller's answer meanwhile."""
+async def test_a_long_text_does_not_hold_up_other_callers(tmp_path: Path) -> None:
+    """Ask for another answer while thirty thousand commas are spoken."""
     async with serving(tmp_path) as served:
         connection = await served.connect()
         body = {"messages": [{"role": "assistant", "content": "," * 30_000 + "x"}], "stream": True}
@@ -328,7 +332,7 @@ async def test_a_long_text_holds_up_nobody(tmp_path: Path) -> None:
         connection.reset()
 
 
-async def test_a_policy_that_names_no_voice_is_told_at_the_start(tmp_path: Path) -> None:
+async def test_a_policy_with_an_unknown_voice_is_refused_at_the_start(tmp_path: Path) -> None:
     spec = Graph(name="g", steps=(Step("call_model"),), policy=Policy(voice="nope"))
     app = create_app(Settings(data_dir=tmp_path))
     add_graphs(app, (spec, []))
@@ -336,10 +340,7 @@ async def test_a_policy_that_names_no_voice_is_told_at_the_start(tmp_path: Path)
         prepare(app.state.dialgraph)
 
 
-# What a second reviewer found.
-
-
-async def test_a_goodbye_of_the_model_is_the_only_one(tmp_path: Path) -> None:
+async def test_hangup_says_no_goodbye_after_a_goodbye_of_the_model(tmp_path: Path) -> None:
     say = {"en": "Goodbye!"}
     steps = (
         Step("emit_audio", options={"real_time": False}),
@@ -354,8 +355,8 @@ async def test_a_goodbye_of_the_model_is_the_only_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-async def test_long_last_words_are_heard_whole_and_the_fallback_line_once(tmp_path: Path) -> None:
-    """More than fifteen seconds of them."""
+async def test_long_words_are_spoken_whole_and_the_fallback_phrase_once(tmp_path: Path) -> None:
+    """Speak more than fifteen seconds of words."""
     line = "I am sorry, please say that again."
     policy = Policy(on_failure="speak", fallback=line)
     spec = Graph(name="kind", steps=(Step("emit_audio"), Step("call_model")), policy=policy)
@@ -366,9 +367,9 @@ async def test_long_last_words_are_heard_whole_and_the_fallback_line_once(tmp_pa
     assert len(answer.audio) * 0.04 > 16 and not answer.text and answer.finish == "stop"
 
 
-async def test_words_before_a_tool_are_heard_while_it_runs(tmp_path: Path) -> None:
+async def test_words_before_a_tool_are_spoken_while_it_runs(tmp_path: Path) -> None:
     async def look() -> str:
-        """Looks the time up."""
+        """Look up the time."""
         await asyncio.sleep(2.0)
         return "five"
 
@@ -394,7 +395,7 @@ async def test_words_before_a_tool_are_heard_while_it_runs(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_a_recording_is_heard_to_its_end_before_the_call_ends(tmp_path: Path, times: int) -> None:
+async def test_a_call_ends_only_after_its_recording_has_been_heard(tmp_path: Path, times: int) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     (folder / "file.txt").write_text("A jingle.", encoding="utf-8")
@@ -413,12 +414,12 @@ async def test_a_recording_is_heard_to_its_end_before_the_call_ends(tmp_path: Pa
             ended = time.monotonic()
     answer = read_stream(got)
     assert answer.transcript == " ".join(["A jingle."] * times) and len(answer.audio_ids) == 1
-    assert ended - came[0] >= times * 1.0 - 0.05, "the call ends before the sound has been heard"
+    assert ended - came[0] >= times * 1.0 - 0.05, "the call must not end before the sound has been heard"
     ahead = [at * 0.04 - (moment - came[0]) for at, moment in enumerate(came)]
-    assert max(ahead) < 0.3, "one lead for the whole turn"
+    assert max(ahead) < 0.3, "the whole turn may run ahead by one lead only"
 
 
-async def test_what_we_said_in_sound_stays_in_the_conversation(tmp_path: Path) -> None:
+async def test_words_that_were_spoken_as_sound_stay_in_the_conversation(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         whole = (await served.post(AUDIO, {"messages": [{"role": "user", "content": "Is there a gym?"}]})).json()
     message = whole["choices"][0]["message"]

@@ -1,1 +1,1 @@
-"""How it is reached."""
+"""Tests of the server."""

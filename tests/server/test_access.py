@@ -1,4 +1,4 @@
-"""Who is let in: the access token of a server without keys, whatever stands in front of it; and nothing falls open."""
+"""Access to the server: the token while there are no keys, requests through proxies, and faults, which open nothing."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ def _bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-async def test_without_keys_nothing_but_the_health_routes_is_answered(tmp_path: Path) -> None:
+async def test_without_keys_only_the_health_routes_need_no_token(tmp_path: Path) -> None:
     from tests.server.test_http import _routes
 
     async with serving(tmp_path, auth="") as served:
@@ -48,7 +48,7 @@ async def test_without_keys_nothing_but_the_health_routes_is_answered(tmp_path: 
     assert right.status == 200 and read_stream(right.body).finish == "stop"
 
 
-async def test_registration_and_login_need_the_token_unless_the_settings_open_them(tmp_path: Path) -> None:
+async def test_registration_and_login_need_the_token_unless_registration_is_open(tmp_path: Path) -> None:
     ann = {"name": "ann", "password": "correct horse battery"}
     async with serving(tmp_path, auth="") as served:
         token = _bearer(access_token(tmp_path))
@@ -67,7 +67,7 @@ async def test_registration_and_login_need_the_token_unless_the_settings_open_th
 
 
 @pytest.mark.parametrize("program", ["nginx", "haproxy", "caddy", "tunnel"])
-async def test_a_proxy_or_tunnel_in_front_opens_nothing(program: str, tmp_path: Path) -> None:
+async def test_a_request_through_a_proxy_or_tunnel_needs_the_token(program: str, tmp_path: Path) -> None:
     async with serving(tmp_path / "data", auth="") as served, in_front(program, served.port, tmp_path) as port:
         front = replace(served, port=port)
         refused = [
@@ -83,7 +83,7 @@ async def test_a_proxy_or_tunnel_in_front_opens_nothing(program: str, tmp_path: 
 
 
 async def _printed(process: asyncio.subprocess.Process, last: str) -> str:
-    """What it says at its start, up to this word."""
+    """Return what the server prints at its start, up to this text."""
     assert process.stdout is not None
     text = ""
     while last not in text:
@@ -100,7 +100,7 @@ async def _shell(command: str, folder: Path) -> str:
     return (await process.communicate())[0].decode()
 
 
-async def test_the_printed_line_and_the_readmes_answer_and_a_restart_keeps_the_token(tmp_path: Path) -> None:
+async def test_the_start_commands_work_and_a_restart_keeps_the_token(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     from_readme = re.search(r"curl -N .*?'\n", readme, re.DOTALL)
     assert from_readme is not None
@@ -124,12 +124,12 @@ async def test_the_printed_line_and_the_readmes_answer_and_a_restart_keeps_the_t
     assert (tmp_path / "data" / "access.token").stat().st_mode & 0o777 == 0o600
 
 
-async def test_the_mode_none_says_what_it_means(tmp_path: Path) -> None:
+async def test_auth_none_warns_at_the_start(tmp_path: Path) -> None:
     async with serve_command(tmp_path, DIALGRAPH_AUTH="none") as process:
         assert "through a proxy or tunnel" in await _printed(process, "Anybody who reaches this port is answered")
 
 
-async def test_a_key_made_while_the_server_runs_takes_the_place_of_the_token(
+async def test_a_key_created_while_the_server_runs_replaces_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
@@ -142,7 +142,7 @@ async def test_a_key_made_while_the_server_runs_takes_the_place_of_the_token(
         KeyFile(tmp_path).revoke("bot")
         revoked = [(await served.post(CHAT, HI, _bearer(one))).status for one in (key, token)]
     assert [before.status, with_key.status, with_token.status] == [200, 200, 401]
-    assert revoked == [401, 401], "a server whose last key was revoked is open again"
+    assert revoked == [401, 401], "the server is open after its last key was revoked"
 
 
 def _key_files() -> list[Any]:
@@ -159,7 +159,7 @@ def _key_files() -> list[Any]:
 
 
 @pytest.mark.parametrize("content", _key_files())
-async def test_a_damaged_key_file_stops_the_start_and_opens_nothing_while_running(
+async def test_a_damaged_key_file_stops_the_start_and_refuses_every_request(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
@@ -174,7 +174,7 @@ async def test_a_damaged_key_file_stops_the_start_and_opens_nothing_while_runnin
             create_app(Settings(data_dir=tmp_path, auth=auth))
 
 
-def test_a_link_to_a_key_file_that_leads_nowhere_stops_the_start(tmp_path: Path) -> None:
+def test_a_broken_link_to_a_key_file_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "keys.json").symlink_to(tmp_path / "gone")
     with pytest.raises(SettingsError, match="keys.json in the data folder cannot be read"):
         create_app(Settings(data_dir=tmp_path))
@@ -185,7 +185,7 @@ def _damage(path: Path, content: bytes | None) -> None:
     path.mkdir() if content is None else path.write_bytes(content)
 
 
-async def test_a_lost_key_file_leaves_a_server_that_only_the_token_opens(
+async def test_a_lost_key_file_lets_nobody_in_without_the_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
@@ -200,7 +200,7 @@ async def test_a_lost_key_file_leaves_a_server_that_only_the_token_opens(
 
 @pytest.mark.parametrize("name", ["access.token", "token.secret", "encryption.key"])
 @pytest.mark.parametrize("content", [b"", b"dg_short", b"dg_" + b"a" * 43, b"\xff\xfe" * 40, None])
-async def test_a_damaged_secret_stops_the_start_with_a_sentence(
+async def test_a_damaged_secret_stops_the_start_with_one_sentence(
     name: str, content: bytes | None, tmp_path: Path
 ) -> None:
     async with serving(tmp_path, auth=""):
@@ -211,7 +211,7 @@ async def test_a_damaged_secret_stops_the_start_with_a_sentence(
     assert "\n" not in str(refused.value) and str(tmp_path) not in str(refused.value)
 
 
-async def test_no_token_of_ours_reaches_a_provider(tmp_path: Path) -> None:
+async def test_our_tokens_never_reach_a_provider(tmp_path: Path) -> None:
     ann = {"name": "ann", "password": "correct horse battery"}
     async with upstream(default=says("Hi.")) as up:
         settings = {"models": {"main": up.url}, "endpoints": ("chat",), "registration": "open"}

@@ -1,4 +1,4 @@
-"""What went wrong with accounts once, each with the outcome that a user sees now."""
+"""Faults of accounts that once happened. Each test holds what a user sees now."""
 
 import asyncio
 import logging
@@ -23,12 +23,12 @@ from tests.support.upstream import upstream
 
 @pytest.fixture
 def slow_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes that take a tenth of a second, so that something can happen meanwhile."""
+    """Make a hash take a tenth of a second, so that other things can happen at the same time."""
     monkeypatch.setattr(passwords, "COST", 11)
 
 
 @pytest.mark.usefixtures("slow_hashes")
-async def test_a_login_with_the_old_password_does_not_outlive_it(tmp_path: Path, database: str) -> None:
+async def test_a_new_password_ends_every_login_with_the_old_one(tmp_path: Path, database: str) -> None:
     old = {"name": "ann", "password": PASSWORD}
     async with serving(tmp_path, database_url=database, rates={"login": ""}) as served:
         ann, _ = await login(served)
@@ -46,7 +46,7 @@ async def test_a_login_with_the_old_password_does_not_outlive_it(tmp_path: Path,
             assert reply.status == 401
 
 
-async def test_a_stolen_refresh_token_is_noticed_late_too(tmp_path: Path) -> None:
+async def test_an_old_refresh_token_ends_the_session_after_two_renewals_too(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         _, session = await login(served)
         tokens = [session["refresh_token"]]
@@ -57,7 +57,7 @@ async def test_a_stolen_refresh_token_is_noticed_late_too(tmp_path: Path) -> Non
         assert (await served.post("/v1/sessions/refresh", {"refresh_token": tokens[-1]})).status == 401
 
 
-async def test_erasing_while_another_server_writes(tmp_path: Path, database: str) -> None:
+async def test_a_user_is_erased_while_another_server_writes(tmp_path: Path, database: str) -> None:
     if database == "sqlite:":
         database = f"sqlite:///{tmp_path / 'shared.db'}"
     settings: dict[str, Any] = {
@@ -90,7 +90,7 @@ async def test_erasing_while_another_server_writes(tmp_path: Path, database: str
             assert (await second.post("/v1/users", {"name": "ann", "password": PASSWORD})).status == 201
 
 
-async def test_showing_a_password_is_counted_like_a_login(tmp_path: Path) -> None:
+async def test_password_changes_count_against_the_login_rate(tmp_path: Path) -> None:
     async with serving(tmp_path, rates={"login": "5/minute"}) as served:
         ann, _ = await login(served)
         body = {"old": "not this one", "new": "another password"}
@@ -98,17 +98,17 @@ async def test_showing_a_password_is_counted_like_a_login(tmp_path: Path) -> Non
         assert statuses == [401] * 5 + [429]
 
 
-def test_places_that_requests_come_from(tmp_path: Path) -> None:
+def test_a_forwarded_address_is_believed_from_trusted_proxies_only(tmp_path: Path) -> None:
     limiter = Limiter(Settings(data_dir=tmp_path, trusted_proxies=("10.0.0.0/8",)), NoCache())
 
     def place(peer: str, forwarded: str | None = None) -> str:
         return limiter.address_of({"type": "http", "client": (peer, 1)}, forwarded)
 
-    assert place("1.2.3.4", "5.6.7.8") == "1.2.3.4", "what a stranger writes is not believed"
+    assert place("1.2.3.4", "5.6.7.8") == "1.2.3.4", "an address from an untrusted peer is ignored"
     assert place("10.0.0.1", "5.6.7.8") == place("::ffff:10.0.0.1", "5.6.7.8") == "5.6.7.8"
     assert place("10.0.0.1", "9.9.9.9, 5.6.7.8, 10.0.0.2") == "5.6.7.8"
     assert place("::ffff:1.2.3.4") == "1.2.3.4" and place("2001:db8::1") == place("2001:db8::2")
-    # Behind a proxy that nobody trusts, or one that says nothing, everybody would be one stranger.
+    # No address is used: all clients of an untrusted or silent proxy would share it, and so one limit.
     assert place("127.0.0.1", "5.6.7.8") == place("::1") == place("10.0.0.1") == place("10.0.0.1", "10.0.0.2") == ""
 
 
@@ -124,7 +124,7 @@ async def test_a_strangers_wrong_passwords_do_not_lock_the_owner_out(proxies: tu
     assert tried == ([401] * 10 + [429] * 4 if proxies else [401] * 14)
 
 
-async def test_one_name_has_a_bound_wherever_it_is_tried_from(tmp_path: Path) -> None:
+async def test_logins_for_one_name_are_limited_across_all_addresses(tmp_path: Path) -> None:
     more: dict[str, Any] = {"trusted_proxies": ("127.0.0.1",), "registration": "open", "auth": ""}
     async with serving(tmp_path, rates={"login_name": "5/minute"}, **more) as served:
         wrong = {"name": "john_doe", "password": "not this one"}
@@ -134,7 +134,7 @@ async def test_one_name_has_a_bound_wherever_it_is_tried_from(tmp_path: Path) ->
     assert tried == [401] * 5 + [429] * 2
 
 
-async def test_nothing_secret_is_logged_at_debug(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_debug_logs_hold_no_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key = "sk-user-0123456789abcdef"
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -158,7 +158,7 @@ async def test_nothing_secret_is_logged_at_debug(tmp_path: Path, caplog: pytest.
     assert not [secret for secret in secrets if secret in written]
 
 
-def test_a_sealed_key_opens_in_its_own_row_only() -> None:
+def test_an_encrypted_key_can_be_decrypted_only_in_its_own_row() -> None:
     sealed = Encryption([ENCRYPTION_KEY])
     data = sealed.seal("sk-1", "row-1")
     assert sealed.open(data, "row-1") == "sk-1"
@@ -166,7 +166,7 @@ def test_a_sealed_key_opens_in_its_own_row_only() -> None:
         sealed.open(data, "row-2")
 
 
-async def test_streams_of_a_user_who_is_disabled_or_deleted_end(tmp_path: Path, database: str) -> None:
+async def test_disabling_or_deleting_a_user_ends_their_streams(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, words(500), words(500)) as (served, up):
         ann, _ = await login(served)
         key = (await ann.post("/v1/keys", {"name": "bot", "scopes": ["chat"]})).json()["key"]
@@ -186,13 +186,13 @@ async def test_streams_of_a_user_who_is_disabled_or_deleted_end(tmp_path: Path, 
                 data += piece
             assert b'"error"' in data and data.endswith(b"data: [DONE]\n\n")
             credentials = {"name": "ann", "password": PASSWORD}
-            assert (await served.post("/v1/sessions", credentials)).status == 401, "with the right password too"
+            assert (await served.post("/v1/sessions", credentials)).status == 401, "the right password does not help"
             await users.set_disabled("ann", False)
-            await asyncio.sleep(1.1)  # what was known of the key is forgotten
+            await asyncio.sleep(1.1)  # until the cached key has expired
         await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges))
 
 
-async def test_a_hundred_thousand_addresses_fill_no_memory(tmp_path: Path) -> None:
+async def test_the_limiter_stores_a_limited_number_of_addresses(tmp_path: Path) -> None:
     limiter = Limiter(Settings(data_dir=tmp_path), NoCache())
     for at in range(100_000):
         await limiter.hit("login_address", f"10.{at >> 16}.{at >> 8 & 255}.{at & 255}")

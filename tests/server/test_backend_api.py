@@ -1,4 +1,4 @@
-"""System 003's routes on a real socket, with both databases: as documented, and without its faults."""
+"""The routes of `/api` on a real socket, with both databases: they answer as documented."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ SCRIPT = ROOT / "examples" / "backend-api.sh"
 async def backend(
     tmp_path: Path, database: str = "sqlite:", *scripts: Any, **settings: Any
 ) -> AsyncIterator[tuple[Served, Upstream]]:
-    """A server whose model, and whose users' upstream, is scripted."""
+    """Yield a server and the scripted upstream that serves its model and its users' models."""
     async with upstream(*scripts) as up:
         given = {"models": {"main": up.url}, "upstreams": {"gpt": up.url}, "database_url": database, **settings}
         async with serving(tmp_path, **given) as served:
@@ -33,7 +33,7 @@ async def backend(
 
 
 def files_with(folder: Path, text: str) -> list[Path]:
-    """The files in which it stands."""
+    """Return the files that contain the text."""
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
@@ -98,10 +98,10 @@ async def test_the_documented_curl_lines_work(cached: bool, tmp_path: Path, data
     assert "免除当事人责任" in json.dumps(up.bodies[1]["messages"], ensure_ascii=False), "the passage is in the prompt"
     assert told("Delete a Conversation") == {"message": "Conversation deleted successfully"}
     keys = {exchange.headers.get("authorization") for exchange in up.exchanges}
-    assert keys == {"Bearer your-api-key-here"}, "the user's own key, and no other, goes to his upstream"
+    assert keys == {"Bearer your-api-key-here"}, "only the user's own key goes to their upstream"
 
 
-async def test_what_is_wrong_is_told_as_documented(tmp_path: Path) -> None:
+async def test_errors_have_the_documented_status_and_message(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -142,13 +142,13 @@ async def test_what_is_wrong_is_told_as_documented(tmp_path: Path) -> None:
         (404, "Conversation not found"), (404, "Conversation not found"), (400, "Invalid conversation ID"),
         (400, "Invalid request"), (401, "Authorization header missing"),
         (404, "知识库不存在"), (400, "无效的请求参数"), (400, "缺少知识库 ID"),
-        (404, "There is nothing at '/api/nothing'. `GET /` lists the endpoints."),
+        (404, "Nothing found at '/api/nothing'. `GET /` lists the endpoints."),
     ]  # fmt: skip
     assert chinese.json() == {"error": "对话不存在"} and english.json() == {"error": "Knowledge base not found"}
     assert wrong_method.status == 405
 
 
-async def test_every_path_answers_with_a_slash_too(tmp_path: Path) -> None:
+async def test_a_path_with_a_trailing_slash_is_answered(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -162,7 +162,7 @@ async def test_every_path_answers_with_a_slash_too(tmp_path: Path) -> None:
             assert (await ann.get(path)).status == 200, path
 
 
-async def test_the_stream_comes_in_three_forms(tmp_path: Path) -> None:
+async def test_the_stream_format_is_chosen_by_header_query_or_setting(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -179,7 +179,7 @@ async def test_the_stream_comes_in_three_forms(tmp_path: Path) -> None:
         assert json.loads(reply.body.splitlines()[-1]) == {"event": "full_response", "data": "Hello there."}
 
 
-async def test_a_conversation_remembers_and_nobody_else_finds_it(tmp_path: Path, database: str) -> None:
+async def test_a_conversation_remembers_and_other_users_cannot_see_it(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database) as (served, up):
         ann, bob = await somebody(served, "ann"), await somebody(served, "bob")
         number = await ann.conversation(model="gpt-4o")
@@ -215,30 +215,30 @@ async def test_a_conversation_remembers_and_nobody_else_finds_it(tmp_path: Path,
         his = await bob.conversation()
         mixed = {"conversation_id": his, "kb_id": base, "message": "What is the code?"}
         assert (await bob.post("/api/rag/chat", mixed)).status == 404
-        assert len(up.exchanges) == asked, "nothing was asked in Ann's name"
+        assert len(up.exchanges) == asked, "no refused request reaches the upstream"
         assert await ann.history(number) == before
         found = (await ann.post("/api/rag/retrieve", {"kb_id": base, "query": "code"})).json()["results"]
         assert [one["doc_id"] for one in found] == [document]
-        assert (await bob.get("/api/conversations/list")).json() != [], "his own is there"
+        assert (await bob.get("/api/conversations/list")).json() != [], "Bob's own conversation is listed"
         assert (await bob.get("/api/rag/kb/list")).json()["kbs"] == []
 
 
-async def test_a_list_without_anything_is_a_list(tmp_path: Path) -> None:
+async def test_a_list_without_entries_is_an_empty_array(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann = await somebody(served)
         assert (await ann.get("/api/conversations/list")).json() == []
 
 
-async def test_an_upstream_that_fails_is_told_and_what_was_spoken_is_kept(tmp_path: Path, database: str) -> None:
+async def test_an_upstream_failure_is_reported_and_spoken_words_are_stored(tmp_path: Path, database: str) -> None:
     scripts = [[("chunk", "One "), ("chunk", "two"), ("fin",)], [("status", 401, {}, b"{}")], says("Three.")]
     async with backend(tmp_path, database, *scripts) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
         cut = events(await ann.say(number, "Count"))
-        assert [name for name, _ in cut] == ["message", "message", "error"], "no `done`: it is none"
+        assert [name for name, _ in cut] == ["message", "message", "error"], "a cut answer has no `done`"
         own = await ann.conversation(api_key="sk-wrong")
         up.scripts.insert(0, [("status", 401, {}, b"{}")])
-        assert (await ann.say(own, "hi")).status == 502, "401 would tell his client to log in again"
+        assert (await ann.say(own, "hi")).status == 502, "a 401 would make the client log in again"
         refused = await ann.say(number, "Go on")
         assert refused.status == 502 and set(refused.json()) == {"error"}
         assert answer(await ann.say(number, "Please")) == "Three."
@@ -264,7 +264,7 @@ async def test_users_keys_are_encrypted_and_shown_once(tmp_path: Path) -> None:
     assert not files_with(tmp_path, key)
 
 
-async def test_accounts_are_closed_where_the_world_can_reach_them(tmp_path: Path) -> None:
+async def test_registration_is_closed_on_a_server_with_keys(tmp_path: Path) -> None:
     key = "operator-key-0123456789"
     credentials = {"username": "eve", "password": "SecureP@ssw0rd!"}
     async with serving(tmp_path, api_keys={"phone": key}) as served:
@@ -274,10 +274,10 @@ async def test_accounts_are_closed_where_the_world_can_reach_them(tmp_path: Path
         assert (await served.post("/api/users/register", credentials)).status == 201
 
 
-async def test_from_another_place_a_server_without_keys_serves_no_users(tmp_path: Path) -> None:
+async def test_auth_none_refuses_registration_and_login_through_a_proxy(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         for path in ("/api/users/register", "/api/users/login"):
             reply = await served.post(
                 path, {"username": "eve", "password": "SecureP@ssw0rd!"}, {"x-forwarded-for": "1.2.3.4"}
             )
-            assert reply.status == 401, "a tunnel or proxy leads here"
+            assert reply.status == 401, "the request came through a proxy or tunnel"

@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The command `dialgraph`, run as an operator types it."""
 
 import json
 import os
@@ -33,33 +33,33 @@ def test_graphs_are_listed_shown_and_checked() -> None:
     assert "/rag/chat/completions" in listed and "retrieve → rewrite_messages → call_model" in listed
     shown = run("graphs", "show", "hangup").stdout
     assert shown.startswith("---") and "call_model -.-> hangup" in shown
-    assert "4 graphs are right: chat, rag, audio, hangup" in run("graphs", "check").stdout
+    assert "4 graphs are valid: chat, rag, audio, hangup" in run("graphs", "check").stdout
     unknown = run("graphs", "show", "nope")
-    assert unknown.stderr.strip() == "dialgraph: No graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."
+    assert unknown.stderr.strip() == "dialgraph: Unknown graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."
     assert unknown.returncode == 1
 
 
 def test_a_graph_file_is_checked() -> None:
     Path("good.yaml").write_text("name: good\nsteps:\n- node: call_model\n", encoding="utf-8")
     Path("bad.yaml").write_text("name: bad\nsteps:\n- node: call_modell\n", encoding="utf-8")
-    assert run("graphs", "check", "good.yaml").stdout == "good.yaml: good is right\n"
+    assert run("graphs", "check", "good.yaml").stdout == "good.yaml: good is valid\n"
     bad = run("graphs", "check", "bad.yaml")
     assert bad.returncode == 1 and "Did you mean 'call_model'?" in bad.stderr
     assert bad.stderr.startswith("dialgraph: bad.yaml: ")
-    assert run("graphs", "check", "none.yaml").stderr == "dialgraph: 'none.yaml' is no file.\n"
+    assert run("graphs", "check", "none.yaml").stderr == "dialgraph: 'none.yaml' does not exist or is not a file.\n"
 
 
-def test_the_schema_is_json() -> None:
+def test_the_schema_of_graphs_is_json() -> None:
     schema = json.loads(run("graphs", "schema").stdout)
     assert "acknowledge_options" in schema["$defs"]
 
 
-def test_keys_are_made_shown_once_and_taken_back() -> None:
+def test_a_key_is_created_shown_once_and_revoked() -> None:
     made = run("key", "create", "alice")
     key = made.stdout.strip()
     assert re.fullmatch(r"dg_[\w-]{43}", key) and key not in made.stderr
     assert run("key", "list").stdout == "alice\n"
-    assert "There is a key 'alice' already." in run("key", "create", "alice").stderr
+    assert "There is already a key 'alice'." in run("key", "create", "alice").stderr
     assert run("key", "revoke", "alice").returncode == 0
     again = run("key", "revoke", "alice")
     assert (again.returncode, again.stderr) == (1, "dialgraph: No key 'alice'. Keys: none.\n")
@@ -83,7 +83,7 @@ def test_knowledge_is_indexed_and_searched() -> None:
     [
         (["rag", "--say", "When is breakfast?"], ["from 7 to 10:30 a.m.", "retrieve", " ms"]),
         (["hangup", "--say", "再见"], ["再见", "→ hangup"]),
-        (["nope"], ["No graph 'nope'."]),
+        (["nope"], ["Unknown graph 'nope'."]),
     ],
 )
 def test_chat_streams_words_tool_calls_and_times(arguments: list[str], held: list[str]) -> None:
@@ -92,7 +92,7 @@ def test_chat_streams_words_tool_calls_and_times(arguments: list[str], held: lis
         assert text in said.stdout + said.stderr
 
 
-def test_chat_goes_on_until_the_end_of_its_input() -> None:
+def test_chat_continues_until_its_input_ends() -> None:
     command = [sys.executable, "-m", "server.cli", "chat", "rag"]
     said = subprocess.run(
         command, input="When is breakfast?\nIs there a gym?\n", capture_output=True, text=True, timeout=30, check=True,
@@ -126,8 +126,8 @@ def test_serve_answers_and_stops_on_a_signal(number: signal.Signals) -> None:
     assert (Path("data") / "dialgraph.db").is_file(), "the sample was not indexed at the start"
 
 
-def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:
-    """In a copy of the checkout, because files are changed."""
+def test_reload_reports_a_mistake_and_recovers_when_it_is_fixed(tmp_path: Path) -> None:
+    """Run in a copy of the checkout, because the test changes files."""
     for name in ("dialgraph", "graphs", "nodes", "knowledge", "server", "langgraph.json"):
         source = ROOT / name
         shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
@@ -170,8 +170,8 @@ def test_reloading_tells_a_mistake_and_goes_on_when_it_is_mended(tmp_path: Path)
 
 @pytest.mark.parametrize("page", ["knowledge.md", "knowledge.zh-CN.md"])
 @pytest.mark.long
-def test_the_guide_puts_a_manual_in(page: str) -> None:
-    """The commands of the guide, in a new folder, as a reader runs them."""
+def test_the_commands_of_the_knowledge_guide_work(page: str) -> None:
+    """Run the commands of the guide in a new folder, as a reader does."""
     block = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("```bash\n")[2].partition("```")[0]
     lines = [line.partition("  #")[0].strip() for line in block.splitlines() if not line.startswith("make ")]
     written = subprocess.run(
@@ -191,22 +191,22 @@ def test_the_guide_puts_a_manual_in(page: str) -> None:
     assert ("jammed" if page == "knowledge.md" else "卡住") in said[2].stdout
 
 
-def test_users_their_keys_and_the_encryption_of_their_secrets() -> None:
+def test_commands_manage_users_keys_and_encryption() -> None:
     made = run("user", "create", "ann", given="correct horse battery\n")
-    assert made.stdout == "Made 'ann'.\n", made.stderr
+    assert made.stdout == "Created 'ann'.\n", made.stderr
     assert "The name 'ann' is taken." in run("user", "create", "ann", given="correct horse battery\n").stderr
     assert "at least 8 characters" in run("user", "create", "bob", given="short\n").stderr
     key = run("key", "create", "bot", "--user", "ann", "--scope", "chat").stdout.strip()
     assert key.startswith("dg_")
     assert run("key", "list", "--user", "ann").stdout == f"bot  …{key[-4:]}  chat\n"
-    assert "No scope 'all'" in run("key", "create", "x", "--user", "ann", "--scope", "all").stderr
+    assert "Unknown scope 'all'" in run("key", "create", "x", "--user", "ann", "--scope", "all").stderr
     assert "There is no user 'eve'." in run("key", "list", "--user", "eve").stderr
     assert run("key", "revoke", "bot", "--user", "ann").stdout == "Revoked 'bot'.\n"
     assert run("user", "disable", "ann").returncode == 0
     assert run("user", "list").stdout == "ann  (disabled)\n"
     assert run("user", "enable", "ann").returncode == 0
     assert run("user", "password", "ann", given="another password\n").returncode == 0
-    assert run("secret", "rotate").stdout == "Encrypted 0 keys anew.\n"
+    assert run("secret", "rotate").stdout == "Keys encrypted again: 0.\n"
     assert run("user", "delete", "ann", "--yes").returncode == 0
     assert run("user", "list").stdout == ""
 
@@ -217,7 +217,7 @@ def _seconds(file: Path) -> float:
         return float(opened.getnframes() / opened.getframerate())
 
 
-def test_say_writes_what_a_voice_makes_of_a_text() -> None:
+def test_say_writes_speech_to_a_file() -> None:
     said = run("say", "Good morning. The sauna costs 8 euros.")
     assert said.returncode == 0 and said.stdout.startswith("say.wav: ")
     assert 2 < _seconds(Path("say.wav")) < 5
@@ -230,17 +230,17 @@ def test_say_writes_what_a_voice_makes_of_a_text() -> None:
     [
         (["x", "--speaker", "bob"], "The voice 'main' has no 'bob'. Accepted: alloy, ash,"),
         (["x", "--voice", "nope"], "No voice 'nope' in the settings. Accepted: 'main';"),
-        ([" "], "There is nothing to be said."),
-        (["x", "--output", "none/x.wav"], "There is no folder 'none'."),
+        ([" "], "The text must contain a letter or a digit."),
+        (["x", "--output", "none/x.wav"], "The folder 'none' does not exist."),
     ],
 )
-def test_what_cannot_be_said_is_a_sentence(arguments: list[str], said: str) -> None:
+def test_say_refuses_bad_input_with_a_message(arguments: list[str], said: str) -> None:
     refused = run("say", *arguments, COLUMNS="200")
     assert refused.returncode != 0 and said in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_a_call_in_the_terminal_is_heard(tmp_path: Path) -> None:
-    """Saved as a file; or played, here by a player that writes down what it hears."""
+def test_chat_saves_or_plays_its_answer(tmp_path: Path) -> None:
+    """Save the answer as a file, then play it with a player that writes what it receives to a file."""
     saved = run("chat", "rag", "--say", "How much is the sauna?", "--save", "answer.wav")
     assert "The sauna is heated" in saved.stdout and "answer.wav: " in saved.stdout
     assert 2 < _seconds(Path("answer.wav")) < 8

@@ -1,4 +1,4 @@
-"""Clients that read slowly, send slowly, vanish or change their mind: names of the fault catalogue, C04 to C13."""
+"""Clients that read slowly, send slowly, vanish or barge in: each is limited and harms no other client."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ FLOOD: list[Action] = [("chunk", "word " * 400)] * 20_000
 
 
 async def small_window(port: int) -> Connection:
-    """A connection whose kernel takes next to nothing that is not read."""
+    """Open a connection whose kernel buffers only a few bytes that are not read."""
     raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -34,10 +34,10 @@ async def small_window(port: int) -> Connection:
 
 
 @pytest.mark.long
-async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
+async def test_clients_that_never_read_are_held_back_and_cut_off(
     tmp_path: Path, nothing_left: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets, "UNACKNOWLEDGED_MILLISECONDS", 600_000)  # else the kernel would cut them off as well
+    monkeypatch.setattr(sockets, "UNACKNOWLEDGED_MILLISECONDS", 600_000)  # otherwise the kernel would cut them off too
     count = 50
     async with upstream(default=FLOOD) as up:
         async with serving(tmp_path, models={"main": up.url}, send_timeout_seconds=6) as served:
@@ -49,12 +49,12 @@ async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
                 await connection.send(served.request("/chat/completions", BODY))
                 connections.append(connection)
             await up.until(lambda: len(up.exchanges) == count)
-            # Once the kernel's buffers are full the model is held back, until the clients are cut off.
+            # Once the kernel's buffers are full, the upstream is held back until the clients are cut off.
             sent = [0, sum(exchange.sent for exchange in up.exchanges)]
             while sent[-1] != sent[-2]:
                 await asyncio.sleep(0.3)
                 sent.append(sum(exchange.sent for exchange in up.exchanges))
-            assert served.state.runs.open, "they were held back, not cut off"
+            assert served.state.runs.open, "the clients are held back, not cut off"
             grown = psutil.Process().memory_info().rss - before
             await asyncio.sleep(0.5)
             later = psutil.Process().memory_info().rss - before
@@ -62,12 +62,12 @@ async def test_c05_clients_that_never_read_are_held_back_and_cut_off(
             await up.until(lambda: all(exchange.left is not None for exchange in up.exchanges))
             for connection in connections:
                 connection.writer.transport.abort()
-    # Of both ends and the scripted model, which share this process, with words of two kilobytes.
+    # The memory of both ends and of the scripted upstream, which share this process. A chunk has two kilobytes.
     assert grown / count < 4 * 1024 * 1024, f"{grown / count / 1024:.0f} KiB a client"
-    assert later - grown < 8 * 1024 * 1024, "and no more while they wait"
+    assert later - grown < 8 * 1024 * 1024, "memory must not grow while the clients wait"
 
 
-async def test_c05_a_client_that_reads_slowly_is_not_cut_off(tmp_path: Path) -> None:
+async def test_a_client_that_reads_slowly_is_not_cut_off(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "word " * 400)] * 200 + says("end")
     async with upstream(default=script) as up:
         async with serving(tmp_path, models={"main": up.url}, send_timeout_seconds=1) as served:
@@ -83,11 +83,11 @@ async def test_c05_a_client_that_reads_slowly_is_not_cut_off(tmp_path: Path) -> 
 
 
 DROP_ALL = struct.pack("HHI", 0x06, 0, 0)
-"""A socket filter of one instruction: take nothing."""
+"""A socket filter of one instruction: drop every packet."""
 
 
 @pytest.mark.soak
-async def test_c04_a_client_that_vanished_is_noticed_within_ten_seconds(tmp_path: Path) -> None:
+async def test_a_client_that_vanished_is_noticed_within_ten_seconds(tmp_path: Path) -> None:
     async with upstream(default=[("chunk", "a"), ("sleep", 0.2)] * 200) as up:
         async with serving(tmp_path, models={"main": up.url}) as served:
             connection = await served.connect()
@@ -106,7 +106,7 @@ async def test_c04_a_client_that_vanished_is_noticed_within_ten_seconds(tmp_path
 
 
 @pytest.mark.soak
-async def test_c06_the_model_is_read_as_slowly_as_the_client_reads(tmp_path: Path) -> None:
+async def test_the_upstream_is_read_as_slowly_as_the_client_reads(tmp_path: Path) -> None:
     async with upstream(default=FLOOD) as up, serving(tmp_path, models={"main": up.url}) as served:
         connection = await small_window(served.port)
         await connection.send(served.request("/chat/completions", BODY))
@@ -134,7 +134,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", SLOW)
-async def test_c07_who_sends_too_slowly_is_closed_and_holds_nobody_up(
+async def test_a_client_that_sends_too_slowly_is_closed_and_delays_nobody(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limited_protocol, "HEADER_SECONDS", 0.6)
@@ -150,20 +150,18 @@ async def test_c07_who_sends_too_slowly_is_closed_and_holds_nobody_up(
         sending = asyncio.create_task(send())
         began = time.monotonic()
         assert (await served.ask()).status == 200
-        with suppress(ConnectionResetError):  # what came in at the moment of the close makes of FIN an RST
+        with suppress(ConnectionResetError):  # bytes that arrive during the close turn its FIN into an RST
             assert await asyncio.wait_for(connection.reader.read(), 5) == b""
         assert time.monotonic() - began < 6
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
 
 
-def test_c07_the_deadlines_are_those_of_the_catalogue() -> None:
+def test_head_and_body_must_arrive_within_fifteen_seconds() -> None:
     assert limited_protocol.HEADER_SECONDS <= 15 and limited_protocol.BODY_SECONDS <= 15
 
 
-async def test_c07_a_large_body_may_take_as_long_as_its_size_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_body_may_take_as_long_as_its_size_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limited_protocol, "BODY_SECONDS", 0.3)
     monkeypatch.setattr(limited_protocol, "BODY_BYTES_A_SECOND", 100_000)
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -175,7 +173,7 @@ async def test_c07_a_large_body_may_take_as_long_as_its_size_needs(
         assert (await connection.reply()).status == 200
 
 
-async def test_c08_leaving_during_an_upload_starts_nothing(tmp_path: Path, nothing_left: None) -> None:
+async def test_leaving_during_an_upload_starts_no_turn(tmp_path: Path, nothing_left: None) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         request = served.request("/chat/completions", {**BODY, "padding": "x" * 15_000_000})
         for _ in range(10):
@@ -186,7 +184,7 @@ async def test_c08_leaving_during_an_upload_starts_nothing(tmp_path: Path, nothi
         assert len(up.exchanges) == 1 and not served.state.runs.open
 
 
-async def test_c11_two_hundred_barge_ins_each_with_the_next_turn_at_once(tmp_path: Path, nothing_left: None) -> None:
+async def test_two_hundred_barge_ins_keep_the_history_valid(tmp_path: Path, nothing_left: None) -> None:
     hangs: list[Action] = [("chunk", "Old "), ("hang",)]
     history: list[dict[str, Any]] = []
     async with upstream() as up:
@@ -200,7 +198,7 @@ async def test_c11_two_hundred_barge_ins_each_with_the_next_turn_at_once(tmp_pat
                 await connection.send(served.request("/chat/completions", body, {"x-call-id": "c"}))
                 await up.until(lambda turn=turn: len(up.exchanges) > turn)  # type: ignore[misc]
                 if turn < 200:
-                    connection.reset()  # and the next one follows in the same moment
+                    connection.reset()  # the next turn follows immediately
                 history += [{"role": "assistant", "content": "Old ", "tool_calls": [call]}]
             answer = read_stream((await connection.reply()).body)
             await up.until(lambda: all(one.left is not None for one in up.exchanges[:200]))
@@ -211,17 +209,17 @@ async def test_c11_two_hundred_barge_ins_each_with_the_next_turn_at_once(tmp_pat
             if message["role"] == "tool":
                 open_calls.discard(message["tool_call_id"])
             else:
-                assert not open_calls, "every tool call has its result right behind it"
+                assert not open_calls, "every tool call is directly followed by its result"
             open_calls |= {one["id"] for one in message.get("tool_calls", [])}
         assert not open_calls
 
 
-async def test_c13_a_proxy_that_cuts_idle_streams_stays_open_through_a_silent_tool(tmp_path: Path) -> None:
+async def test_keep_alives_hold_a_proxy_open_during_a_silent_tool(tmp_path: Path) -> None:
     idle = 0.6
 
     @node()
     async def tool(state: State, turn: Turn) -> Update:
-        """Says nothing for a long time."""
+        """Stay silent for longer than the proxy waits."""
         await asyncio.sleep(3 * idle)
         return None
 
@@ -250,12 +248,12 @@ async def test_c13_a_proxy_that_cuts_idle_streams_stays_open_through_a_silent_to
     assert answer.text == "Hello there." and answer.comments >= 5
 
 
-async def test_c05_a_client_that_stops_reading_before_the_last_words_is_cut_off_too(
+async def test_a_client_that_never_reads_the_last_words_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @node(speaks=True)
     async def flood(state: State, turn: Turn) -> Update:
-        """One word that no socket takes whole; what comes behind it is the end of the stream."""
+        """Say one word that is too large for any socket buffer. Only the end of the stream follows it."""
         await turn.say("x" * 30_000_000)
         return None
 

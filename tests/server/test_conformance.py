@@ -1,4 +1,4 @@
-"""`dialgraph check`: every endpoint of ours keeps every rule, and a server that breaks one is told which, and whom."""
+"""`dialgraph check`: our endpoints keep every rule. For other servers it reports broken rules and affected hosts."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ async def test_our_endpoints_keep_every_rule(tmp_path: Path, graph: str) -> None
     assert unseen == set()
 
 
-async def test_voice_profiles_keep_them_too(tmp_path: Path) -> None:
+async def test_an_endpoint_with_an_upstream_keeps_the_rules(tmp_path: Path) -> None:
     script = calls("hangup")
     async with upstream() as up:
         up.choose = lambda body: script if "goodbye" in str(body["messages"][-1]["content"]) else None
@@ -37,20 +37,20 @@ async def test_voice_profiles_keep_them_too(tmp_path: Path) -> None:
 
 
 def chunk(**fields: Any) -> Action:
-    """A chunk that is almost right."""
+    """Return a chunk that is right except for these fields."""
     choice = {"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None}
     return ("raw", event({**HEAD, "choices": [choice], **fields}))
 
 
 def choice(**fields: Any) -> Action:
-    """A chunk whose choice is almost right."""
+    """Return a chunk whose choice is right except for these fields."""
     return chunk(
         choices=[{"index": 0, "delta": {"role": "assistant", "content": "Hi"}, "finish_reason": None, **fields}]
     )
 
 
 def tool(**fields: Any) -> list[Action]:
-    """An answer with a tool call that is almost right."""
+    """Return an answer with a tool call that is right except for these fields."""
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": "hangup", "arguments": "{}"}, **fields}
     return [("delta", {"role": "assistant", "tool_calls": [call]}), ("finish", "tool_calls"), ("done",)]
 
@@ -70,9 +70,9 @@ BROKEN: dict[str, tuple[str, list[Action]]] = {
     "no finish": ("finish", [choice(), ("done",)]),
     "two finishes": ("finish", [choice(), ("finish", "stop"), *END]),
     "words in the finish": ("finish", [choice(finish_reason="stop"), ("done",)]),
-    "a finish of its own": ("finish", [choice(), ("finish", "eos"), ("done",)]),
+    "an unknown finish": ("finish", [choice(), ("finish", "eos"), ("done",)]),
     "no end": ("done", [choice(), ("finish", "stop")]),
-    "words behind the end": ("done", [choice(), *END, choice()]),
+    "words after the end": ("done", [choice(), *END, choice()]),
     "event names": ("framing", [("raw", b"event: ping\n\n"), choice(), *END]),
     "ids of events": ("framing", [("raw", b"id: 1\n\n"), choice(), *END]),
     "an event without data": ("framing", [("raw", b"data:\n\n"), choice(), *END]),
@@ -81,16 +81,16 @@ BROKEN: dict[str, tuple[str, list[Action]]] = {
     "an error in the stream": ("answers", [choice(), ("raw", event({"error": {"message": "boom"}})), ("done",)]),
     "a call without index": ("tool-call", tool(index=None)),
     "a call without id": ("tool-call", tool(id="")),
-    "arguments that are no JSON": ("tool-call", tool(function={"name": "hangup", "arguments": "\\{\\}"})),
+    "arguments that are not JSON": ("tool-call", tool(function={"name": "hangup", "arguments": "\\{\\}"})),
     "a call that finishes with stop": ("tool-finish", [*tool()[:-2], *END]),
-    "a call that is made again": ("tool-finish", [tool()[0], *tool()]),
+    "a call that is sent twice": ("tool-finish", [tool()[0], *tool()]),
     "a status": ("answers", [("status", 503, {}, b"{}")]),
     "JSON in place of a stream": ("event-stream", [("status", 200, {"content-type": "application/json"}, b"{}")]),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_a_server_that_breaks_a_rule_is_found_out(name: str) -> None:
+async def test_a_broken_rule_is_reported(name: str) -> None:
     rule, script = BROKEN[name]
     async with upstream(default=script, strict=False) as up:
         findings = {one.rule: one for one in await check(Target(completions_url(up.url)))}
@@ -99,18 +99,18 @@ async def test_a_server_that_breaks_a_rule_is_found_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 4, 5, 6, 16, 17])
-async def test_a_connection_that_breaks_is_one_broken_rule_in_a_whole_report(lost: int) -> None:
+async def test_a_broken_connection_leaves_the_report_complete(lost: int) -> None:
     async with upstream(strict=False) as up:
         up.choose = lambda body: [choice(), ("rst",)] if len(up.exchanges) == lost else None
         findings = {one.rule: one for one in await check(Target(completions_url(up.url)))}
     assert set(findings) == set(RULES)
     assert findings["answers"].verdict in ("kept", "broken") and findings["models"].verdict != "not seen"
-    if lost != 6:  # one of those who leave themselves
+    if lost != 6:  # the sixth request is a probe that leaves by itself
         assert findings["whole-answer"].verdict == "broken" and "bytes" in findings["whole-answer"].seen
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
-    """The command."""
+    """Run `dialgraph check`; return its exit code, its output and its errors."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "server.cli", "check", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -119,7 +119,7 @@ async def run(*arguments: str) -> tuple[int, str, str]:
     return process.returncode or 0, output.decode(), errors.decode()
 
 
-async def test_the_command_scores_a_server_and_says_whom_it_breaks(tmp_path: Path) -> None:
+async def test_the_command_scores_a_server_and_names_the_hosts_it_breaks(tmp_path: Path) -> None:
     async with serving(tmp_path) as served, upstream(default=[chunk(id=None), *END], strict=False) as up:
         good = await run(f"{served.base}/", "--model", "hangup")
         bad = await run(up.url, "--json")
@@ -128,4 +128,4 @@ async def test_the_command_scores_a_server_and_says_whom_it_breaks(tmp_path: Pat
     found = {one["rule"]: one for one in json.loads(bad[1])}
     assert bad[0] == 1 and found["id"]["verdict"] == "broken" and "LiveKit" in found["id"]["breaks"]
     code, _, errors = await run("http://127.0.0.1:9/v1")
-    assert code == 2 and "cannot be asked" in errors and "Traceback" not in errors
+    assert code == 2 and "cannot be checked" in errors and "Traceback" not in errors

@@ -1,4 +1,4 @@
-"""What went wrong with conversations once, each with the outcome that a user sees now."""
+"""Faults of conversations that once happened. Each test holds what a user sees now."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.serving import serving
 from tests.support.upstream import Action, says, upstream
 
 
-async def test_an_answer_with_nul_harms_nobody(tmp_path: Path, database: str) -> None:
+async def test_an_answer_with_a_nul_character_harms_no_other_turn(tmp_path: Path, database: str) -> None:
     script: list[Action] = [("chunk", "bad \0 word"), ("sleep", 1.5), ("finish", "stop"), ("done",)]
     async with backend(tmp_path, database, script, words(300)) as (served, _):
         ann = await somebody(served)
@@ -31,11 +31,13 @@ async def test_an_answer_with_nul_harms_nobody(tmp_path: Path, database: str) ->
         await asyncio.sleep(1.2)
         user = (await served.state.accounts.users.known("john_doe")).id
         (turn,) = await served.state.conversations.turns(user, other)
-        assert turn.state == "open" and turn.answer.startswith(heard[:20]), "others are still noted"
+        assert turn.state == "open" and turn.answer.startswith(heard[:20]), (
+            "other turns are still stored while they run"
+        )
         connection.reset()
 
 
-async def test_words_behind_a_failure_are_kept_as_they_were_heard(tmp_path: Path) -> None:
+async def test_a_fallback_after_a_failure_is_stored_as_it_was_heard(tmp_path: Path) -> None:
     policy = Policy(on_failure="speak", fallback={"en": "Sorry."})
     graph = Graph(name="polite", policy=policy, steps=(Step("call_model"),))
     half: list[Action] = [("chunk", "Half a "), ("fin",)]
@@ -51,10 +53,10 @@ async def test_words_behind_a_failure_are_kept_as_they_were_heard(tmp_path: Path
                 told = (await ann.get(f"/v1/conversations/{chat}/messages")).json()["data"]
                 assert told[1]["content"].split() == ["Half", "a", "Sorry."] and told[1]["state"] == "failed"
             again = (await ann.post("/polite/chat/completions", body, **header)).json()
-            assert again["choices"][0]["message"]["content"] == "Whole.", "what failed is run again"
+            assert again["choices"][0]["message"]["content"] == "Whole.", "a failed turn runs again"
 
 
-async def test_what_was_said_in_sound_is_kept(tmp_path: Path) -> None:
+async def test_the_words_of_an_audio_answer_are_stored(tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         ann, _ = await login(served)
         chat = (await ann.post("/v1/conversations", {"graph": "audio"})).json()["id"]
@@ -65,7 +67,7 @@ async def test_what_was_said_in_sound_is_kept(tmp_path: Path) -> None:
         assert told[1]["content"] == "Hello there."
 
 
-async def test_nobody_turns_up_for_a_client_that_left_while_he_waited(tmp_path: Path, database: str) -> None:
+async def test_a_client_that_left_while_it_waited_gets_no_turn(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, words(30), says("Now.")) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -82,7 +84,7 @@ async def test_nobody_turns_up_for_a_client_that_left_while_he_waited(tmp_path: 
         assert [text for role, text in await ann.history(number) if role == "user"] == ["One", "now"]
 
 
-async def test_a_cut_turn_is_not_told_as_whole_when_the_conversation_has_gone_on(tmp_path: Path) -> None:
+async def test_retrying_a_cut_turn_conflicts_after_the_conversation_went_on(tmp_path: Path) -> None:
     half: list[Action] = [("chunk", "Half a"), ("fin",)]
     async with backend(tmp_path, "sqlite:", half, says("Next.")) as (served, _):
         ann = await somebody(served)
@@ -93,7 +95,7 @@ async def test_a_cut_turn_is_not_told_as_whole_when_the_conversation_has_gone_on
         assert again.status == 409
 
 
-async def test_a_turn_that_could_not_begin_blocks_nothing(tmp_path: Path) -> None:
+async def test_a_turn_that_could_not_begin_blocks_no_other(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann, _ = await login(served)
         chat = (await ann.post("/v1/conversations", {})).json()["id"]
@@ -108,7 +110,7 @@ async def test_a_turn_that_could_not_begin_blocks_nothing(tmp_path: Path) -> Non
         assert asyncio.get_running_loop().time() - began < 10
 
 
-async def test_one_user_has_so_many_streams_and_titles_are_turns(tmp_path: Path) -> None:
+async def test_a_users_streams_are_limited_and_titles_count_as_turns(tmp_path: Path) -> None:
     rates = {"turn": "8/minute"}
     async with backend(tmp_path, "sqlite:", *[words(20)] * 10, user_streams=2, rates=rates) as (served, up):
         ann, _ = await login(served)
@@ -122,7 +124,7 @@ async def test_one_user_has_so_many_streams_and_titles_are_turns(tmp_path: Path)
         assert titles == [200] * 5 + [429] * 3
 
 
-async def test_a_turn_that_was_taken_for_dead_changes_nothing_any_more(tmp_path: Path, database: str) -> None:
+async def test_a_turn_whose_lease_expired_changes_nothing(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -142,7 +144,7 @@ async def test_a_turn_that_was_taken_for_dead_changes_nothing_any_more(tmp_path:
         assert kept == [("One", "", "interrupted"), ("Two", "Good.", "complete")]
 
 
-async def test_deleting_a_conversation_deletes_what_was_remembered_of_it(tmp_path: Path) -> None:
+async def test_deleting_a_conversation_deletes_its_memory(tmp_path: Path) -> None:
     from tests.dialgraph.test_memory import FLOW
     from tests.support.upstream import calls
 

@@ -1,4 +1,4 @@
-"""Crowds: sockets that just sit there, proxies that speak for others, files that pile up."""
+"""Limits under load: idle connections, proxies that connect for many clients, and files that pile up."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream
 
 
 async def idle(served: Served, headers: dict[str, str] | None = None, path: str = "/health") -> Connection:
-    """A connection that has had one reply and stays."""
+    """Open a connection that gets one reply and stays open."""
     connection = await served.connect()
     await connection.send(served.request(path, b"", headers, "GET"))
     await connection.reply()
@@ -42,7 +42,7 @@ async def is_open(connection: Connection) -> bool:
         return False
 
 
-async def test_idle_strangers_lock_nobody_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_idle_connections_do_not_block_new_clients(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with upstream() as up:
         settings: dict[str, Any] = {"models": {"main": up.url}, "api_keys": {"a": KEY}}
         async with serving(tmp_path, most_connections=20, **settings) as served:
@@ -51,15 +51,15 @@ async def test_idle_strangers_lock_nobody_out(tmp_path: Path, caplog: pytest.Log
             reply = await served.post(CHAT, BODY, BEARER)
             again = await served.post(CHAT, BODY, BEARER)
             still = [await is_open(stranger) for stranger in strangers]
-            assert await is_open(known), "one who has a key goes last"
+            assert await is_open(known), "a connection with a key is closed last"
     assert (reply.status, again.status) == (200, 200)
-    assert sum(still) < 20 and still == sorted(still), "the one that was idle for longest goes first"
-    told = [record for record in caplog.records if "no room for more connections" in record.getMessage()]
+    assert sum(still) < 20 and still == sorted(still), "the longest idle connection is closed first"
+    told = [record for record in caplog.records if "there was no room for more connections" in record.getMessage()]
     assert len(told) == 1
 
 
 @pytest.mark.parametrize("path", ["/v1/users", "/v1/sessions", "/v1/conversations", "/api/users/login", CHAT])
-async def test_strangers_whose_bodies_do_not_come_lock_nobody_out(path: str, tmp_path: Path) -> None:
+async def test_unfinished_bodies_do_not_block_new_clients(path: str, tmp_path: Path) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n".encode()
     async with upstream() as up:
         settings: dict[str, Any] = {"models": {"main": up.url}, "api_keys": {"a": KEY}, "registration": "open"}
@@ -72,7 +72,7 @@ async def test_strangers_whose_bodies_do_not_come_lock_nobody_out(path: str, tmp
 
 
 @pytest.mark.parametrize("path", ["/v1/conversations", "/v1/keys", "/api/conversations/create", "/api/rag/doc/upload"])
-async def test_who_may_not_ask_is_told_before_the_body_comes(path: str, tmp_path: Path) -> None:
+async def test_a_request_without_access_is_refused_before_its_body_arrives(path: str, tmp_path: Path) -> None:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n".encode()
     )
@@ -84,7 +84,7 @@ async def test_who_may_not_ask_is_told_before_the_body_comes(path: str, tmp_path
     assert reply.status == 401 and (door.status, door.error["code"]) == (413, "body_too_large")
 
 
-async def test_a_running_call_is_never_closed_for_one_that_comes(tmp_path: Path) -> None:
+async def test_a_running_call_is_never_closed_for_a_new_connection(tmp_path: Path) -> None:
     slow = [("chunk", "Slow "), ("sleep", 0.5), *says("end.")]
     async with upstream(default=slow) as up:
         async with serving(tmp_path, most_connections=16, models={"main": up.url}) as served:
@@ -98,7 +98,7 @@ async def test_a_running_call_is_never_closed_for_one_that_comes(tmp_path: Path)
     assert all(b"[DONE]" in reply.body for reply in replies)
 
 
-def test_what_is_kept_back_grows_with_nothing_but_calls() -> None:
+def test_the_connection_limit_follows_the_limit_of_open_files() -> None:
     assert most_connections(1024) == 412 and most_connections(100) == crowd.FEWEST
     assert most_connections(1_048_576) > 500_000
 
@@ -126,7 +126,7 @@ LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
         (LOCAL, None),
     ],
 )
-def test_a_proxy_header_is_read_in_both_versions_however_it_is_cut(header: bytes, client: Any) -> None:
+def test_both_versions_of_the_proxy_header_are_read_in_any_pieces(header: bytes, client: Any) -> None:
     request = b"GET / HTTP/1.1\r\n"
     for size in range(len(header)):
         assert may_begin(header[:size]) and read_header(header[:size]) is None
@@ -142,13 +142,13 @@ def test_a_proxy_header_is_read_in_both_versions_however_it_is_cut(header: bytes
         b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x04" + bytes(4), b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + bytes(9),
     ],
 )  # fmt: skip
-def test_a_proxy_header_that_makes_no_sense_is_refused(header: bytes) -> None:
+def test_an_invalid_proxy_header_is_refused(header: bytes) -> None:
     with pytest.raises(ProxyHeaderError):
         read_header(header)
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_break_the_reader_of_proxy_headers(data: bytes) -> None:
+def test_no_bytes_break_the_proxy_header_reader(data: bytes) -> None:
     for start in (b"", b"PROXY ", proxy_protocol._BINARY):
         try:
             found = read_header(start + data)
@@ -157,7 +157,7 @@ def test_no_bytes_break_the_reader_of_proxy_headers(data: bytes) -> None:
         assert found is None or found[0] <= len(start + data)
 
 
-async def test_a_trusted_proxy_says_whom_it_speaks_for_and_nobody_else_does(tmp_path: Path) -> None:
+async def test_only_a_trusted_proxy_may_name_its_client(tmp_path: Path) -> None:
     wrong = {"name": "ann", "password": "not this one"}
     for proxies, statuses in ((("127.0.0.1",), [401] * 3 + [429]), ((), [400] * 4)):
         folder = tmp_path / f"{len(proxies)}"
@@ -170,7 +170,7 @@ async def test_a_trusted_proxy_says_whom_it_speaks_for_and_nobody_else_does(tmp_
                 found.append((await connection.reply()).status)
                 await connection.aclose()
             plain = await served.post("/v1/sessions", wrong)
-        assert found == statuses and plain.status == 401, "the header is the proxy's to send, or nobody's"
+        assert found == statuses and plain.status == 401, "only a trusted proxy may send the header, and it must"
 
 
 @pytest.mark.parametrize("host", ["10.0.0.7", "::ffff:10.0.0.7"])
@@ -178,7 +178,7 @@ def test_an_ipv4_address_is_the_same_on_an_ipv6_socket(host: str) -> None:
     assert address_of(host) in networks(["10.0.0.0/8"])[0]
 
 
-async def test_haproxy_with_the_proxy_protocol_is_understood(tmp_path: Path) -> None:
+async def test_haproxy_with_the_proxy_protocol_works(tmp_path: Path) -> None:
     config = """
 defaults
   mode tcp
@@ -196,7 +196,7 @@ listen dialgraph
     assert reply.status == 200
 
 
-async def test_a_users_files_have_a_bound_and_one_that_failed_can_be_tried_again_or_expires(tmp_path: Path) -> None:
+async def test_a_users_files_are_limited_and_failed_ones_expire(tmp_path: Path) -> None:
     async with serving(tmp_path, user_storage_mb=1, sample_handbook=False) as served:
         ann = await somebody(served)
         base = await ann.base()

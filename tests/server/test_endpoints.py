@@ -31,7 +31,7 @@ async def test_chat_says_plainly_that_no_model_is_configured(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("question", "held"), [("When is check-in?", "3 p.m."), ("几点可以入住？", "下午三点")])
 @pytest.mark.long
-async def test_audio_is_a_transcript_then_whole_frames(tmp_path: Path, question: str, held: str) -> None:
+async def test_audio_sends_a_transcript_then_whole_frames(tmp_path: Path, question: str, held: str) -> None:
     async with serving(tmp_path) as served:
         answer = read_stream((await served.ask(question, AUDIO)).body)
     assert held in answer.transcript
@@ -45,7 +45,7 @@ async def test_audio_is_a_transcript_then_whole_frames(tmp_path: Path, question:
     assert answer.finish == "stop"
 
 
-async def test_audio_endpoint_gives_text_when_only_text_is_wanted(tmp_path: Path) -> None:
+async def test_the_audio_endpoint_sends_text_when_only_text_is_wanted(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         answer = read_stream((await served.ask("When is check-in?", AUDIO, modalities=["text"])).body)
     assert "3 p.m." in answer.text

@@ -1,4 +1,4 @@
-"""Rules that every route keeps, found by looking at all of them: a new route without a rule fails here."""
+"""Rules that every route keeps. The tests read the list of routes, so a new route without a rule fails here."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ from tests.support.serving import Reply
 OF_A_USER = {
     "conversation_id", "base_id", "document_id", "job_id", "key_id",
 }  # fmt: skip
-"""Path parameters that name what belongs to a user."""
+"""Path parameters that name an object of one user."""
 OF_NOBODY = {"graph"}
 SHARED = {"/v1/models", "/v1/models/{graph}", "/v1/openapi.json"}
-"""The same for all who may ask."""
+"""Routes that send the same reply to every client with access."""
 BODIES: dict[str, Any] = {
     "/api/chat/{conversation_id}": {"message": "hi"},
     "/api/rag/kb/delete": {"kb_id": "{base_id}"},
@@ -31,13 +31,13 @@ BODIES: dict[str, Any] = {
     "/v1/knowledge-bases/{base_id}": {"name": "mine"},
     "/v1/knowledge-bases/{base_id}/search": {"query": "code"},
 }
-"""What a request must say to be let through to the look-up; `{name}` stands for an id, also where no path has one."""
+"""The bodies that requests need to get as far as the lookup, by path. `{name}` is replaced by an id."""
 BY_BODY = ("/api/rag/kb/delete", "/api/rag/doc/delete", "/api/rag/retrieve", "/api/rag/chat", "/api/rag/doc/list")
 NOBODYS_ID = "00000000-0000-4000-8000-000000000000"
 
 
 async def belongings(ann: Somebody) -> dict[str, str]:
-    """Something of each kind, by the parameter that names it."""
+    """Create one object of each kind; return their ids by path parameter."""
     chat = (await ann.post("/v1/conversations", {"title": "secret"})).json()
     await ann.post(f"/v1/conversations/{chat['id']}/messages", {"content": "The code is 1234."})
     base = (await ann.post("/v1/knowledge-bases", {"name": "secret"})).json()["id"]
@@ -52,14 +52,14 @@ async def belongings(ann: Somebody) -> dict[str, str]:
 
 
 def filled(text: str, ids: dict[str, str], path: str) -> str:
-    """The text with ids in it; the paths of system 003 know conversations by number."""
+    """Return the text with the ids filled in. The paths of `/api` name a conversation by its number."""
     for name, value in ids.items():
         text = text.replace(f"{{{name}}}", ids["number"] if name == "conversation_id" and "/api/" in path else value)
     return text
 
 
 async def ask(who: Somebody, path: str, method: str, ids: dict[str, str], own_chat: int) -> Reply:
-    """The request, with these ids wherever the route takes one."""
+    """Send a request to the route, with these ids wherever it takes one."""
     body = BODIES.get(path.rstrip("/"), {})
     data = json.loads(filled(json.dumps(body), ids, path))
     if path.startswith("/api/rag/chat"):
@@ -72,7 +72,7 @@ async def ask(who: Somebody, path: str, method: str, ids: dict[str, str], own_ch
 
 
 async def state_of(ann: Somebody, ids: dict[str, str]) -> list[bytes]:
-    """What she sees of what is hers."""
+    """Return the replies that show a user their own objects."""
     paths = (
         f"/v1/conversations/{ids['conversation_id']}", f"/v1/conversations/{ids['conversation_id']}/messages",
         f"/v1/knowledge-bases/{ids['base_id']}", f"/v1/knowledge-bases/{ids['base_id']}/documents",
@@ -83,7 +83,7 @@ async def state_of(ann: Somebody, ids: dict[str, str]) -> list[bytes]:
     return [reply.body for reply in replies]
 
 
-async def test_what_is_somebody_elses_is_not_there(tmp_path: Path, database: str) -> None:
+async def test_another_users_object_gets_the_reply_of_an_unknown_one(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, rates={"turn": "", "upload": "", "request": ""}) as (served, up):
         ann, _ = await login(served, "ann")
         bob, _ = await login(served, "bob")
@@ -109,7 +109,7 @@ async def test_what_is_somebody_elses_is_not_there(tmp_path: Path, database: str
         assert await state_of(ann, hers) == before
 
 
-async def test_no_reply_to_a_user_is_kept_by_a_proxy(tmp_path: Path) -> None:
+async def test_no_proxy_caches_a_reply_to_a_user(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann, _ = await login(served)
         ids = await belongings(ann)
@@ -123,7 +123,7 @@ async def test_no_reply_to_a_user_is_kept_by_a_proxy(tmp_path: Path) -> None:
                 assert "etag" not in reply.headers
 
 
-async def test_ids_in_bodies_and_headers_say_nothing_of_who_asks(tmp_path: Path) -> None:
+async def test_ids_in_bodies_and_headers_do_not_change_the_user(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann, session = await login(served, "ann")
         bob, _ = await login(served, "bob")
@@ -145,7 +145,7 @@ async def test_every_table_has_a_rule_for_erasure(tmp_path: Path, database: str)
     assert set(tables) - shadow == set(TABLES) - ({"knowledge_words"} - set(tables))
 
 
-async def test_ten_thousand_ids_cannot_be_guessed(tmp_path: Path) -> None:
+async def test_ids_cannot_be_guessed(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann, _ = await login(served)
         user = (await served.state.accounts.users.known("ann")).id

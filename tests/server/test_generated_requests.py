@@ -1,4 +1,4 @@
-"""schemathesis: requests made up from the description of every route. None may be a fault of the server's."""
+"""Requests that schemathesis generates from the description of every route. None may cause a server error."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ SECONDS = 75
 
 
 async def run(served: Served, *options: str) -> str:
-    """What it prints."""
+    """Run schemathesis on the server; return what it prints."""
     command = [
         str(PROGRAM), "run", f"http://127.0.0.1:{served.port}/v1/openapi.json", "--checks", CHECKS, "--seed", "7",
         "--no-color", "--continue-on-failure", "--max-time", str(SECONDS), "--max-examples", "40", *options,
@@ -36,11 +36,11 @@ async def run(served: Served, *options: str) -> str:
 
 
 @pytest.mark.timeout(400)
-async def test_made_up_requests_find_no_fault(tmp_path: Path) -> None:
+async def test_generated_requests_cause_no_server_error(tmp_path: Path) -> None:
     assert sys.platform != "win32" and PROGRAM.exists(), "`make test-all` installs it"
     async with backend(tmp_path, rates=RATES, user_streams=0) as (served, _):
         ann, _ = await login(served)
-        # Logging out would end the run; whoever is nobody tries those routes.
+        # A logout would end this run, so a second run tests those routes without a login.
         inside = await run(
             served, "-H", f"Authorization: Bearer {ann.token}", "--exclude-path-regex", "^/(v1|api)/(sessions|users)",
             "--generation-with-security-parameters", "false",

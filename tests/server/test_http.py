@@ -1,4 +1,4 @@
-"""What is refused, and how: statuses, the envelope, limits, paths, keys, and a stop that cuts nobody off."""
+"""HTTP: paths, refusals with their status and envelope, limits, keys, and a stop that lets calls finish."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ HI: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream":
 
 
 @pytest.mark.parametrize("graph", ["chat", "rag", "audio", "hangup"])
-async def test_every_endpoint_answers_on_every_path_that_hosts_make(tmp_path: Path, graph: str) -> None:
+async def test_every_endpoint_answers_on_every_path_that_hosts_use(tmp_path: Path, graph: str) -> None:
     own = "" if graph == "chat" else f"/{graph}"
     paths = {
         f"{own}{CHAT}", f"/v1{own}{CHAT}", f"/{graph}{CHAT}", f"/{graph}/v1{CHAT}", f"/v1/{graph}{CHAT}",
@@ -33,7 +33,7 @@ async def test_every_endpoint_answers_on_every_path_that_hosts_make(tmp_path: Pa
             assert ("key card" in answer.text) == (graph != "chat"), path
 
 
-async def test_what_tells_about_the_server(tmp_path: Path) -> None:
+async def test_index_models_and_health_routes_describe_the_server(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         index = (await served.get("/")).json()
         models = [(await served.get(path)).json() for path in ("/v1/models", "/models", "/rag/v1/models")]
@@ -72,7 +72,7 @@ async def test_what_tells_about_the_server(tmp_path: Path) -> None:
         (CHAT, "POST", b"{}", {"x-long": "x" * MAX_HEADER_BYTES}, 431, "headers_too_large"),
     ],
 )
-async def test_refusals_have_their_status_and_the_envelope(
+async def test_a_refusal_has_its_status_and_the_envelope(
     tmp_path: Path, path: str, method: str, body: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
     async with serving(tmp_path, body_limit_mb=0.001) as served:
@@ -81,7 +81,7 @@ async def test_refusals_have_their_status_and_the_envelope(
     assert reply.headers["content-type"] == "application/json"
 
 
-async def test_a_body_without_a_length_is_refused_while_it_comes(tmp_path: Path) -> None:
+async def test_a_body_without_a_length_is_refused_while_it_arrives(tmp_path: Path) -> None:
     async with serving(tmp_path, body_limit_mb=0.01) as served:
         connection = await served.connect()
         await connection.send(f"POST {CHAT} HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n".encode())
@@ -108,7 +108,7 @@ async def test_a_silent_connection_is_closed(tmp_path: Path, monkeypatch: pytest
         assert await asyncio.wait_for(slow.reader.read(), 2) == b""
 
 
-async def test_without_stream_there_is_a_real_completion(tmp_path: Path) -> None:
+async def test_without_stream_the_reply_is_one_completion(tmp_path: Path) -> None:
     async with upstream(default=says("Hello ", "you")) as up, serving(tmp_path, models={"main": up.url}) as served:
         whole = await served.post(CHAT, {**HI, "stream": False})
         absent = await served.post(CHAT, {"messages": HI["messages"]})
@@ -121,7 +121,7 @@ async def test_without_stream_there_is_a_real_completion(tmp_path: Path) -> None
     assert all(body["stream"] is True for body in up.bodies)
 
 
-async def test_streaming_is_decided_by_the_body_and_never_by_accept(tmp_path: Path) -> None:
+async def test_the_body_decides_about_streaming_not_the_accept_header(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         json_accepted = await served.post(CHAT, HI, {"accept": "application/json"})
         stream_accepted = await served.post(CHAT, {**HI, "stream": False}, {"accept": "text/event-stream"})
@@ -130,7 +130,7 @@ async def test_streaming_is_decided_by_the_body_and_never_by_accept(tmp_path: Pa
     assert stream_accepted.json()["object"] == "chat.completion"
 
 
-async def test_an_endpoint_can_refuse_what_does_not_stream(tmp_path: Path) -> None:
+async def test_an_endpoint_can_refuse_requests_that_do_not_stream(tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}, require_stream=True) as served:
         reply = await served.post(CHAT, {**HI, "stream": False})
     assert (reply.status, reply.error["param"]) == (400, "stream")
@@ -170,7 +170,7 @@ async def _with_key(served: Any, value: str | None) -> Reply:
         (None, 401),
     ],
 )
-async def test_keys_let_in_whoever_brings_one(tmp_path: Path, header: str | None, status: int) -> None:
+async def test_only_a_request_with_a_valid_key_is_answered(tmp_path: Path, header: str | None, status: int) -> None:
     async with serving(tmp_path, api_keys={"alice": KEY}) as served:
         reply = await _with_key(served, header)
         models = await served.get("/v1/models", {} if header is None else {"authorization": header})
@@ -183,7 +183,9 @@ async def test_keys_let_in_whoever_brings_one(tmp_path: Path, header: str | None
         assert KEY.encode() not in reply.body
 
 
-async def test_keys_of_the_command_count_for_a_running_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_server_sees_keys_that_the_command_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("server.access.key_file._SECONDS_BETWEEN_LOOKS", 0.0)
     keys = KeyFile(tmp_path)
     first = keys.create("first")
@@ -194,7 +196,9 @@ async def test_keys_of_the_command_count_for_a_running_server(tmp_path: Path, mo
         keys.revoke("first")
         assert (await _with_key(served, f"Bearer {first}")).status == 401
         keys.revoke("second")
-        assert (await _with_key(served, f"Bearer {second}")).status == 401, "the last revoked key opened the door"
+        assert (await _with_key(served, f"Bearer {second}")).status == 401, (
+            "the server is open after its last key was revoked"
+        )
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
     assert first not in (tmp_path / "keys.json").read_text()
 
@@ -212,9 +216,7 @@ async def test_keys_of_the_command_count_for_a_running_server(tmp_path: Path, mo
         {"via": "1.1 tunnel"},
     ],
 )
-async def test_the_mode_none_lets_in_nothing_that_shows_where_it_comes_from(
-    tmp_path: Path, headers: dict[str, str]
-) -> None:
+async def test_auth_none_refuses_foreign_hosts_and_forwarded_requests(tmp_path: Path, headers: dict[str, str]) -> None:
     async with serving(tmp_path) as served:
         reply = await served.post(CHAT, HI, headers)
         local = [
@@ -226,7 +228,7 @@ async def test_the_mode_none_lets_in_nothing_that_shows_where_it_comes_from(
     assert [one.status for one in local] == [200] * 4
 
 
-def test_the_mode_none_listens_on_loopback_only(tmp_path: Path) -> None:
+def test_auth_none_listens_on_loopback_only(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
         with pytest.raises(SettingsError, match="With auth 'none' the server listens on this machine only"):
             create_app(Settings(data_dir=tmp_path, host=host, auth="none"))
@@ -235,7 +237,7 @@ def test_the_mode_none_listens_on_loopback_only(tmp_path: Path) -> None:
         create_app(Settings(data_dir=tmp_path, auth="keys"))
 
 
-async def test_passthrough_hands_the_callers_key_to_the_model(tmp_path: Path) -> None:
+async def test_passthrough_sends_the_clients_key_to_the_model(tmp_path: Path) -> None:
     refusal: Action = ("status", 401, {}, b"")
     async with upstream(says("Hi."), [refusal]) as up:
         async with serving(tmp_path, models={"main": up.url}, auth="passthrough", endpoints=("chat",)) as served:
@@ -263,9 +265,9 @@ def test_passthrough_refuses_graphs_with_something_to_protect(tmp_path: Path) ->
     app(endpoints=("chat",), models={"main": "https://x/v1"})
 
 
-async def test_no_route_is_open_that_is_not_meant_to_be(tmp_path: Path) -> None:
+async def test_only_the_intended_routes_are_open(tmp_path: Path) -> None:
     public = {"/health", "/ready", "/ping"}
-    # They ask for a password or a token in the body; without one they give nothing.
+    # These need a password or a token in the body. Without one they return nothing.
     public |= {f"/api/users/{what}{slash}" for what in ("register", "login") for slash in ("", "/")}
     public |= {"/v1/users", "/v1/sessions", "/v1/sessions/refresh"}
     async with serving(tmp_path, api_keys={"alice": KEY}) as served:
@@ -280,7 +282,7 @@ async def test_no_route_is_open_that_is_not_meant_to_be(tmp_path: Path) -> None:
 
 
 def _routes(app: Any) -> list[Any]:
-    """Every route, those of included routers too."""
+    """Return every route, also those of included routers."""
     found: list[Any] = []
     waiting = list(app.routes)
     while waiting:
@@ -303,18 +305,18 @@ async def test_cors_is_closed_unless_an_origin_is_named(tmp_path: Path, origins:
     assert "access-control-allow-credentials" not in named.headers
 
 
-async def test_an_unforeseen_error_tells_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_reveals_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from dialgraph.graph.spec import Graph, Step
     from dialgraph.turn.node import State, Turn, Update, node
 
     @node(speaks=True)
     async def breaks(state: State, turn: Turn) -> Update:
-        """Breaks."""
+        """Raise an error."""
         raise RuntimeError("/secret/path sk-secret")
 
     @node(speaks=True)
     async def speaks_and_breaks(state: State, turn: Turn) -> Update:
-        """Speaks, then breaks."""
+        """Speak, then raise an error."""
         await turn.say("I think ")
         raise RuntimeError("/secret/path sk-secret")
 
@@ -324,7 +326,7 @@ async def test_an_unforeseen_error_tells_nothing(tmp_path: Path, caplog: pytest.
         before = await served.post("/one/chat/completions", HI)
         after = await served.post("/two/chat/completions", HI)
     assert (before.status, before.error["code"], before.error["message"]) == (
-        500, "internal_error", "The server failed to answer.",
+        500, "internal_error", "Internal server error. The server's log has the details.",
     )  # fmt: skip
     answer = read_stream(after.body)
     assert answer.text == "I think " and answer.error is not None and answer.error["code"] == "internal_error"
@@ -332,7 +334,7 @@ async def test_an_unforeseen_error_tells_nothing(tmp_path: Path, caplog: pytest.
 
 
 @pytest.mark.parametrize("grace", [0.3, 3.0])
-async def test_a_stop_lets_streams_finish_within_the_grace_and_cuts_none(tmp_path: Path, grace: float) -> None:
+async def test_a_stop_lets_streams_finish_or_ends_them_with_an_error(tmp_path: Path, grace: float) -> None:
     script = [action for _ in range(10) for action in (("chunk", "word "), ("sleep", 0.1))]
     async with upstream(default=[*script, *says("done")]) as up:
         async with serving(tmp_path, models={"main": up.url}, grace_seconds=grace) as served:
@@ -353,7 +355,7 @@ async def test_a_stop_lets_streams_finish_within_the_grace_and_cuts_none(tmp_pat
         await up.until(lambda: all(exchange.left for exchange in up.exchanges))
 
 
-async def test_a_turn_that_does_not_stream_is_told_of_the_stop_too(tmp_path: Path) -> None:
+async def test_a_stop_ends_a_turn_that_does_not_stream_with_503(tmp_path: Path) -> None:
     async with upstream(default=[("chunk", "a"), ("hang",)]) as up:
         async with serving(tmp_path, models={"main": up.url}, grace_seconds=0.1) as served:
             asked = asyncio.create_task(served.post(CHAT, {**HI, "stream": False}))
@@ -363,7 +365,7 @@ async def test_a_turn_that_does_not_stream_is_told_of_the_stop_too(tmp_path: Pat
     assert (reply.status, reply.error["code"]) == (503, "server_shutdown")
 
 
-def test_an_error_is_an_envelope() -> None:
+def test_an_error_becomes_an_envelope() -> None:
     assert ApiError(400, "No.", param="x").envelope() == {
         "error": {"message": "No.", "type": "invalid_request_error", "param": "x", "code": None}
     }

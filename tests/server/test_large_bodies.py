@@ -1,4 +1,4 @@
-"""Large and odd request bodies: what is refused by its structure, what is mended, and how much is held at once."""
+"""Large and odd request bodies: which are refused, which are repaired, and how many bytes the server holds."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ HEAD = b'{"messages": [{"role": "user", "content": "hi"}], "stream": true, "x": 
 
 
 @pytest.mark.parametrize("filling", [b"0,", b"{},", b'{"a":1},', b'"",', b"[[[]]],", b'"a\\\\",', b'"\\"",'])
-async def test_a_body_with_too_many_values_is_refused_whatever_they_are(filling: bytes, tmp_path: Path) -> None:
+async def test_a_body_with_too_many_values_is_refused(filling: bytes, tmp_path: Path) -> None:
     body = HEAD + b"[" + filling * 150_000 + b"0]}"
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         reply = await served.post(CHAT, body)
@@ -32,7 +32,7 @@ async def test_a_body_with_too_many_values_is_refused_whatever_they_are(filling:
 
 
 @pytest.mark.parametrize("text", [", " * 400_000, "[{" * 400_000, '\\",' * 300_000, "\\" * 900_001, '"' * 600_000])
-async def test_a_long_text_is_no_structure_whatever_stands_in_it(text: str, tmp_path: Path) -> None:
+async def test_the_characters_of_a_long_text_do_not_count_as_values(text: str, tmp_path: Path) -> None:
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         reply = await served.ask(text)
     assert reply.status == 200 and up.bodies[0]["messages"][0]["content"] == text
@@ -40,7 +40,7 @@ async def test_a_long_text_is_no_structure_whatever_stands_in_it(text: str, tmp_
 
 @given(st.lists(st.text(alphabet='"\\,[{}a:', max_size=40), max_size=30), st.integers(2, 64))
 @settings(max_examples=300, deadline=None)
-def test_slices_count_what_the_whole_counts(texts: list[str], size: int) -> None:
+def test_counting_in_slices_equals_counting_the_whole_body(texts: list[str], size: int) -> None:
     body = json.dumps({"x": texts}).encode()
     within = len(texts) - 1 + 2 if texts else 2
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +53,7 @@ def test_slices_count_what_the_whole_counts(texts: list[str], size: int) -> None
             json_object(body)
 
 
-async def test_parts_messages_and_tools_have_bounds_that_are_said(tmp_path: Path) -> None:
+async def test_errors_name_the_limits_of_parts_messages_and_tools(tmp_path: Path) -> None:
     part = {"type": "text", "text": "a"}
     bodies: dict[str, dict[str, Any]] = {
         "parts": {"messages": [{"role": "user", "content": [part] * 5001}] * 2},
@@ -67,7 +67,7 @@ async def test_parts_messages_and_tools_have_bounds_that_are_said(tmp_path: Path
 
 
 @pytest.mark.parametrize("path", ["/v1/conversations", "/v1/keys", "/v1/knowledge-bases"])
-async def test_a_users_bodies_are_counted_and_have_a_bound_too(path: str, tmp_path: Path) -> None:
+async def test_bodies_of_the_account_routes_are_limited_too(path: str, tmp_path: Path) -> None:
     values = b'{"title": "x", "name": "x", "x": [' + b"[]," * 200_000 + b"0]}"
     async with serving(tmp_path, body_limit_mb=1, bodies_mb=2) as served:
         ann, _ = await login(served)
@@ -86,7 +86,7 @@ async def test_a_users_bodies_are_counted_and_have_a_bound_too(path: str, tmp_pa
             reply.cancel()
         await asyncio.gather(*replies, return_exceptions=True)
     assert (refused.status, refused.error["code"]) == (400, "invalid_value")
-    assert first == [503] * 5, "one has its room, and nobody else waits for it"
+    assert first == [503] * 5, "one body has its room; the others are refused and do not wait"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_half_an_emoji_is_replaced_and_the_turn_is_answered(raw: bytes, re
     assert all(asked["messages"][1]["content"] == read for asked in up.bodies)
 
 
-async def test_bodies_held_at_once_are_bounded_and_small_ones_always_pass(tmp_path: Path) -> None:
+async def test_the_bytes_of_bodies_are_limited_and_small_ones_always_pass(tmp_path: Path) -> None:
     large = {"messages": [{"role": "user", "content": "a" * 1_000_000}], "stream": True}
     keys = {"alice": "a" * 20, "bob": "b" * 20}
     more: dict[str, Any] = {"bodies_mb": 4, "body_limit_mb": 1.5, "api_keys": keys}
@@ -139,7 +139,7 @@ async def test_bodies_held_at_once_are_bounded_and_small_ones_always_pass(tmp_pa
     assert again.status == 200
 
 
-def test_a_place_counts_beyond_its_free_bytes_and_gives_all_back() -> None:
+def test_bytes_beyond_the_free_ones_are_counted_and_given_back() -> None:
     room = BodyRoom(most=10 * FREE_BYTES, largest_body=FREE_BYTES)
     for _ in range(3):
         with room.place("a") as place:

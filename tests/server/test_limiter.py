@@ -1,4 +1,4 @@
-"""Rates: how settings write them, and when a request is one too many."""
+"""Rates: how the settings write them, and which request is refused."""
 
 from pathlib import Path
 
@@ -20,19 +20,19 @@ from server.settings import Settings, SettingsError
         ("1000/day", Rate(1000, 86_400)),
     ],
 )
-def test_a_rate_reads_as_it_is_written(text: str, rate: Rate) -> None:
+def test_a_rate_is_read_from_its_text(text: str, rate: Rate) -> None:
     assert read_rate(text) == rate
 
 
 @pytest.mark.parametrize(
     "text", ["10", "0/minute", "10/0 minute", "10/fortnight", "-1/minute", "10/minute/second", "١/minute"]
 )
-def test_anything_else_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_rate_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SettingsError, match="must read like `10/minute`"):
         read_rate(text)
 
 
-async def test_the_request_after_the_last_allowed_one_must_wait(tmp_path: Path) -> None:
+async def test_the_first_request_above_the_rate_is_refused(tmp_path: Path) -> None:
     limiter = Limiter(Settings(data_dir=tmp_path, rates={"turn": "2/minute"}), NoCache())
     for _ in range(2):
         await limiter.hit("turn", "ann")

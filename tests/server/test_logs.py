@@ -1,4 +1,4 @@
-"""The log: one line an event whatever stands in it, and no line for what any stranger can send."""
+"""The log: each event is one line without secrets, and failing requests of strangers do not fill it."""
 
 import asyncio
 import logging
@@ -34,12 +34,12 @@ def test_an_event_is_one_line_without_control_characters(message: str, value: st
         ("token eyJhbGciOiJ9.eyJzdWIi.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
     ],
 )
-def test_secrets_are_taken_out_of_a_line(said: str, secret: str) -> None:
+def test_secrets_are_removed_from_a_log_line(said: str, secret: str) -> None:
     for record in ({"msg": said}, {"msg": "it failed", "reason": said}):
         assert secret not in LineFormatter("%(message)s").format(logging.makeLogRecord({"name": "n", **record}))
 
 
-async def test_ten_thousand_failing_requests_fill_no_log(tmp_path: Path) -> None:
+async def test_ten_thousand_failing_requests_do_not_fill_the_log(tmp_path: Path) -> None:
     data, log = tmp_path / "data", tmp_path / "log"
     data.mkdir()
     json_forged = FORGED.encode("unicode_escape").replace(b"\\x", b"\\u00")
@@ -85,5 +85,5 @@ async def test_ten_thousand_failing_requests_fill_no_log(tmp_path: Path) -> None
 
 
 def lines_of(log: Path) -> int:
-    """How many there are."""
+    """Return the number of lines."""
     return len(log.read_bytes().splitlines())

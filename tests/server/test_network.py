@@ -1,4 +1,4 @@
-"""Nothing leaves the machine but to the upstreams that somebody configured: no telemetry, no model hub, no look-up."""
+"""The server sends packets only to configured upstreams: no telemetry, no model hub, no other lookup."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ FILES = (
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_no_packet_goes_elsewhere() -> None:
+def test_packets_go_only_to_configured_addresses() -> None:
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-rn", "true"], check=False).returncode:
-        pytest.skip("this machine makes no network namespaces")
+        pytest.skip("this machine cannot create network namespaces")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     run = subprocess.run(
         [unshare, "-rn", sys.executable, "-m", "tests.support.alone", *(f"tests/{name}.py" for name in FILES)],

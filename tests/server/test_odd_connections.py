@@ -1,4 +1,4 @@
-"""What comes in at the port that is no usual request: other versions of HTTP, scans, pauses, signals, other servers."""
+"""Unusual connections: other versions of HTTP, port scans, long pauses, signals and other ASGI servers."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ async def test_a_port_scan_is_refused_without_a_traceback(
 @pytest.mark.parametrize(
     "coding", ["gzip, chunked", "chunked, chunked", "identity", "xchunked", "chunked\r\ntransfer-encoding: chunked"]
 )
-async def test_a_transfer_coding_that_is_not_undone_is_refused(coding: str, tmp_path: Path) -> None:
+async def test_an_unsupported_transfer_coding_is_refused(coding: str, tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         connection = await served.connect()
         head = (
@@ -66,7 +66,7 @@ async def test_a_transfer_coding_that_is_not_undone_is_refused(coding: str, tmp_
     assert reply.startswith(b"HTTP/1.1 400 ") and reply.count(b"HTTP/1.1 ") == 1
 
 
-async def test_a_client_of_http_1_0_gets_no_chunks(tmp_path: Path) -> None:
+async def test_an_http_1_0_client_gets_no_chunks(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         found = []
         for path, method, body in (
@@ -85,7 +85,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-async def test_a_client_that_pauses_for_longer_than_ten_seconds_is_not_cut_off(tmp_path: Path) -> None:
+async def test_a_client_that_pauses_for_fourteen_seconds_is_not_cut_off(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "word " * 400)] * 400 + says("end")
     assert Settings().send_timeout_seconds * 1000 < sockets.UNACKNOWLEDGED_MILLISECONDS
     async with upstream(default=script) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -98,14 +98,14 @@ async def test_a_client_that_pauses_for_longer_than_ten_seconds_is_not_cut_off(t
         data = b""
         while not data.endswith(b"0\r\n\r\n"):
             piece = await connection.reader.read(65_536)
-            assert piece, "it was cut off"
+            assert piece, "the client was cut off"
             data += piece
         await connection.aclose()
     assert b"[DONE]" in data
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-async def test_a_signal_lets_running_calls_end(number: signal.Signals, tmp_path: Path) -> None:
+async def test_running_calls_finish_after_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     slow: list[Action] = [("chunk", "Slow "), ("sleep", 1.0), *says("end.")]
     async with upstream(default=slow) as up:
         server = Server(tmp_path, up.url)
@@ -120,8 +120,8 @@ async def test_a_signal_lets_running_calls_end(number: signal.Signals, tmp_path:
     assert b"Slow " in data and b"end." in data and b"[DONE]" in data
 
 
-async def test_a_server_that_stops_refuses_new_connections_while_calls_end(tmp_path: Path) -> None:
-    """A process that a voice runs in had the listening socket too, so that new connections hung."""
+async def test_a_stopping_server_refuses_new_connections_while_calls_finish(tmp_path: Path) -> None:
+    """Guard against an old fault: a voice's process also had the listening socket, so new connections hung."""
     async with upstream(default=[("chunk", "Slow "), ("hang",)]) as up:
         server = Server(tmp_path, up.url, grace_seconds=120)
         await server.start()
@@ -148,7 +148,7 @@ async def test_a_server_that_stops_refuses_new_connections_while_calls_end(tmp_p
 
 
 @pytest.mark.parametrize("arguments", [["uvicorn"], ["-m", "uvicorn"]])
-def test_another_asgi_server_is_refused_with_a_sentence(arguments: list[str], tmp_path: Path) -> None:
+def test_another_asgi_server_is_refused_with_a_message(arguments: list[str], tmp_path: Path) -> None:
     program = (
         [str(Path(sys.executable).parent / "uvicorn")] if arguments == ["uvicorn"] else [sys.executable, *arguments]
     )
@@ -160,7 +160,7 @@ def test_another_asgi_server_is_refused_with_a_sentence(arguments: list[str], tm
     assert "Traceback" not in refused.stderr
 
 
-async def test_a_request_that_did_not_come_through_our_protocol_is_refused(tmp_path: Path) -> None:
+async def test_a_request_through_another_asgi_server_is_refused(tmp_path: Path) -> None:
     import uvicorn
 
     from server.asgi import OnlyOurServer

@@ -1,4 +1,4 @@
-"""Requests that make no sense: each is refused in its own words, and none is the server's fault."""
+"""Invalid requests: each is refused with a clear status, and none causes a server error."""
 
 import asyncio
 from contextlib import suppress
@@ -14,7 +14,7 @@ from tests.support.serving import serving
 
 
 @pytest.mark.parametrize("path", ["/v1/conversations", "/v1/knowledge-bases"])
-async def test_odd_cursors_and_ids_are_no_fault_of_the_server(path: str, tmp_path: Path, database: str) -> None:
+async def test_invalid_cursors_and_ids_cause_no_server_error(path: str, tmp_path: Path, database: str) -> None:
     import base64
 
     async with serving(tmp_path, database_url=database) as served:
@@ -31,7 +31,7 @@ async def test_odd_cursors_and_ids_are_no_fault_of_the_server(path: str, tmp_pat
             assert (await ann.get(f"{path}/{made}/jobs/{name}")).status == 404
 
 
-async def test_odd_bodies_are_no_fault_of_the_server(tmp_path: Path, database: str) -> None:
+async def test_invalid_bodies_and_addresses_cause_no_server_error(tmp_path: Path, database: str) -> None:
     async with serving(tmp_path, database_url=database) as served:
         ann, _ = await login(served)
         base = await ann.base()
@@ -58,7 +58,7 @@ _BODIES = [
 ]  # fmt: skip
 
 
-async def test_bodies_that_make_no_sense(tmp_path: Path) -> None:
+async def test_malformed_bodies_are_refused_quickly(tmp_path: Path) -> None:
     async with serving(tmp_path, rates=dict.fromkeys(USUAL_RATES, "")) as served:
         ann, _ = await login(served)
         chat = (await ann.post("/v1/conversations", {})).json()["id"]
@@ -98,7 +98,7 @@ _FORMS = [
 ]
 
 
-async def test_forms_that_make_no_sense(tmp_path: Path) -> None:
+async def test_malformed_forms_are_refused_and_leave_nothing(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         ann, _ = await login(served)
         base = await ann.base()
@@ -111,7 +111,7 @@ async def test_forms_that_make_no_sense(tmp_path: Path) -> None:
         assert (await ann.get(f"/v1/knowledge-bases/{base}/documents")).json()["data"] == []
 
 
-async def test_files_that_are_too_large_are_refused_while_they_come(tmp_path: Path) -> None:
+async def test_a_file_that_is_too_large_is_refused_while_it_uploads(tmp_path: Path) -> None:
     async with serving(tmp_path, upload_limit_mb=1) as served:
         ann = await somebody(served)
         base = await ann.base()
@@ -129,13 +129,13 @@ async def test_files_that_are_too_large_are_refused_while_they_come(tmp_path: Pa
                 await connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
                 sent += len(piece)
                 await asyncio.sleep(0.005)
-        assert (await answered)[0] == 413 and sent < 2_000_000, "told before the rest was sent"
+        assert (await answered)[0] == 413 and sent < 2_000_000, "the refusal must come before the rest is sent"
 
 
 _QUERIES = ['"', "' OR 1=1 --", "NEAR(a b)", "a* AND", "%_%", "{x}", "\\", "🦓" * 50, "x" * 3900, "的" * 3000, "\u202e"]
 
 
-async def test_questions_are_no_syntax(tmp_path: Path) -> None:
+async def test_odd_questions_are_answered(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         ann = await somebody(served)
         base = await ann.base()

@@ -1,4 +1,4 @@
-"""Bytes on the socket that no client library sends, and what becomes of them."""
+"""Unusual bytes on the socket: heads in pieces, broken bodies, stray bytes, and clients that leave."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ SLOW: list[Action] = [("chunk", "slow "), ("sleep", 0.6), *says("but sure")]
 
 
 async def raw(served: Served, *pieces: bytes, pause: float = 0.0) -> tuple[int, bytes]:
-    """The status and the body of the first reply to these bytes."""
+    """Send these bytes; return the status and the body of the first reply."""
     connection = await served.connect()
     for piece in pieces:
         await connection.send(piece)
@@ -36,7 +36,7 @@ async def raw(served: Served, *pieces: bytes, pause: float = 0.0) -> tuple[int, 
     return reply.status, reply.body
 
 
-async def test_a_head_may_come_in_any_pieces(tmp_path: Path) -> None:
+async def test_a_head_may_arrive_in_any_pieces(tmp_path: Path) -> None:
     big = {"messages": [{"role": "user", "content": "x" * 200_000}], "stream": True}
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         for request in (served.request(CHAT, HI), served.request(CHAT, big)):
@@ -46,7 +46,7 @@ async def test_a_head_may_come_in_any_pieces(tmp_path: Path) -> None:
                 assert (status, read_stream(body).text) == (200, "Hello there."), cut
 
 
-async def test_the_head_is_limited_however_it_comes(tmp_path: Path) -> None:
+async def test_a_head_that_is_too_large_is_refused_in_any_form(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         whole = await raw(served, b"POST / HTTP/1.1\r\nx: " + b"y" * 70_000 + b"\r\n\r\n")
         many = await raw(served, b"POST / HTTP/1.1\r\n", *[b"x: " + b"y" * 5000 + b"\r\n"] * 14)
@@ -55,7 +55,7 @@ async def test_the_head_is_limited_however_it_comes(tmp_path: Path) -> None:
     assert json.loads(many[1])["error"]["code"] == "headers_too_large"
 
 
-async def test_what_is_no_http_is_refused_in_the_envelope(tmp_path: Path) -> None:
+async def test_bytes_that_are_not_http_are_refused_with_the_envelope(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         status, body = await raw(served, b"GARBAGE\r\n\r\n")
         both = b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
@@ -64,7 +64,7 @@ async def test_what_is_no_http_is_refused_in_the_envelope(tmp_path: Path) -> Non
     assert smuggled[0] == 400
 
 
-async def test_trailers_count_for_nothing_and_fill_no_memory(tmp_path: Path) -> None:
+async def test_trailers_are_ignored_and_fill_no_memory(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         body = json.dumps(HI).encode()
         head = f"POST {CHAT} HTTP/1.1\r\nhost: evil.example\r\ncontent-type: application/json\r\n"
@@ -81,7 +81,7 @@ async def test_trailers_count_for_nothing_and_fill_no_memory(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("header", ["host: localhost", "authorization: Bearer x"])
-async def test_a_header_that_lets_somebody_in_may_come_once_only(tmp_path: Path, header: str) -> None:
+async def test_a_second_host_or_authorization_header_is_refused(tmp_path: Path, header: str) -> None:
     async with serving(tmp_path) as served:
         body = json.dumps(HI).encode()
         head = f"POST {CHAT} HTTP/1.1\r\nhost: evil.example\r\nauthorization: Bearer y\r\n{header}\r\n"
@@ -89,8 +89,8 @@ async def test_a_header_that_lets_somebody_in_may_come_once_only(tmp_path: Path,
     assert (status, json.loads(reply)["error"]["code"]) == (400, "duplicate_header")
 
 
-async def test_an_offer_of_http_2_loses_no_body(tmp_path: Path) -> None:
-    """Java's HttpClient sends it with every first request."""
+async def test_an_offer_to_upgrade_to_http_2_loses_no_body(tmp_path: Path) -> None:
+    """Java's HttpClient sends such an offer with every first request."""
     headers = {
         "connection": "Upgrade, HTTP2-Settings",
         "upgrade": "h2c",
@@ -104,7 +104,7 @@ async def test_an_offer_of_http_2_loses_no_body(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stray", [b"\r\n", b"POST / HTTP/1.1\r\nhost:", b"GARBAGE\r\n\r\n", b"x" * 70_000])
-async def test_bytes_behind_a_request_disturb_no_stream(
+async def test_bytes_after_a_request_do_not_disturb_its_stream(
     tmp_path: Path, stray: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.connection.limited_protocol.HEADER_SECONDS", 0.2)
@@ -115,7 +115,7 @@ async def test_bytes_behind_a_request_disturb_no_stream(
         assert read_stream((await connection.reply()).body).text == "slow but sure"
 
 
-async def test_a_broken_body_is_refused_at_once(tmp_path: Path) -> None:
+async def test_a_broken_chunked_body_is_refused_immediately(tmp_path: Path) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     head += "transfer-encoding: chunked\r\n\r\n"
     async with serving(tmp_path) as served:
@@ -123,7 +123,7 @@ async def test_a_broken_body_is_refused_at_once(tmp_path: Path) -> None:
     assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_http")
 
 
-async def test_a_body_behind_its_refusal_does_not_hold_the_connection(tmp_path: Path) -> None:
+async def test_the_rest_of_a_refused_body_does_not_hold_the_connection(tmp_path: Path) -> None:
     async with serving(tmp_path, api_keys={"a": "x" * 32}) as served:
         served.server.config.timeout_keep_alive = 1
         connection = await served.connect()
@@ -135,17 +135,17 @@ async def test_a_body_behind_its_refusal_does_not_hold_the_connection(tmp_path: 
 
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
-async def test_who_closes_behind_his_request_reads_why_it_was_refused(tmp_path: Path, version: bytes) -> None:
+async def test_a_refused_upload_gets_its_whole_reply_before_the_close(tmp_path: Path, version: bytes) -> None:
     async with serving(tmp_path, api_keys={"a": "x" * 32}) as served:
         connection = await served.connect()
         request = served.request("/api/rag/doc/upload", b"x" * 3_000_000, {"connection": "close"})
         await connection.send(request.replace(b"HTTP/1.1", version, 1))
         told = await asyncio.wait_for(connection.reader.read(), 5)
-        assert told.startswith(b"HTTP/1.1 401 ") and told.endswith(b"}"), "the reply is whole, and then it is closed"
+        assert told.startswith(b"HTTP/1.1 401 ") and told.endswith(b"}"), "the whole reply must arrive before the close"
 
 
 @pytest.mark.parametrize("close", [True, False])
-async def test_a_body_without_end_behind_its_refusal_is_cut(
+async def test_an_endless_body_is_cut_after_its_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, close: bool
 ) -> None:
     monkeypatch.setattr(server.connection.limited_protocol, "LINGER_SECONDS", 0.3)
@@ -158,11 +158,11 @@ async def test_a_body_without_end_behind_its_refusal_is_cut(
         with suppress(ConnectionError):
             while True:
                 await connection.send(b"x" * 10_000)
-                assert asyncio.get_running_loop().time() - began < 5, "it was fed for ever"
+                assert asyncio.get_running_loop().time() - began < 5, "the server still reads the body"
                 await asyncio.sleep(0.01)
 
 
-async def test_leaving_is_seen_behind_a_pipelined_request(tmp_path: Path) -> None:
+async def test_leaving_is_noticed_while_a_pipelined_request_waits(tmp_path: Path) -> None:
     async with (
         upstream(default=[("chunk", "a"), ("hang",)]) as up,
         serving(tmp_path, models={"main": up.url}) as served,
@@ -186,7 +186,9 @@ async def test_leaving_in_the_middle_of_a_body_starts_no_turn(tmp_path: Path) ->
     assert len(up.exchanges) == 1
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_closes_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("server.connection.limited_protocol.BODY_SECONDS", 0.2)
     async with serving(tmp_path) as served:
         connection = await served.connect()
@@ -206,12 +208,14 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monke
         ({}, 200),
     ],
 )
-async def test_without_keys_no_foreign_web_page_is_let_in(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+async def test_without_keys_foreign_web_pages_are_refused(tmp_path: Path, headers: dict[str, str], status: int) -> None:
     async with serving(tmp_path, cors_origins=("https://app.example",)) as served:
         assert (await served.post(CHAT, HI, headers)).status == status
 
 
-async def test_a_first_key_closes_a_server_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_server_demands_a_key_once_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from server.access.access_token import access_token
     from server.access.key_file import KeyFile
 
@@ -226,7 +230,7 @@ async def test_a_first_key_closes_a_server_that_runs(tmp_path: Path, monkeypatch
         assert (await served.post(CHAT, HI, {"authorization": f"Bearer {key}"})).status == 401
 
 
-async def test_what_is_nested_too_deeply_for_a_model_is_a_400(tmp_path: Path) -> None:
+async def test_a_field_nested_too_deeply_for_a_model_gets_400(tmp_path: Path) -> None:
     deep: Any = {}
     for _ in range(300):
         deep = {"a": deep}
@@ -237,14 +241,14 @@ async def test_what_is_nested_too_deeply_for_a_model_is_a_400(tmp_path: Path) ->
     assert odd.status == 200
 
 
-async def test_a_slash_behind_a_path_is_answered_and_redirects_nobody(tmp_path: Path) -> None:
+async def test_a_trailing_slash_is_answered_without_a_redirect(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         assert (await served.post(f"{CHAT}/", HI)).status == 200
         health = await served.post("/health/", b"", {"host": "evil.example"}, "GET")
         assert health.status == 200 and "location" not in health.headers
 
 
-async def test_a_sigterm_cuts_no_stream_of_a_real_process(tmp_path: Path) -> None:
+async def test_sigterm_ends_every_stream_with_a_shutdown_error(tmp_path: Path) -> None:
     async with upstream(default=[("chunk", "word "), ("hang",)]) as up:
         process = subprocess.Popen(  # noqa: ASYNC220 (the test waits for nothing else)
             [sys.executable, "-m", "server.cli", "serve", "--port", "0"], cwd=tmp_path,

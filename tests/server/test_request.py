@@ -1,4 +1,4 @@
-"""The tolerant reader: what it keeps, what it finds under many spellings, and the little that it refuses."""
+"""The tolerant reader of requests: the fields it keeps, the spellings it knows, and the few things it refuses."""
 
 import json
 from contextlib import suppress
@@ -19,7 +19,7 @@ USER = [{"role": "user", "content": "hi"}]
 
 
 def read(body: Any, headers: dict[str, str] | None = None, query: dict[str, str] | None = None) -> CompletionRequest:
-    """One request."""
+    """Return the request that is read from this body."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return read_request(json_object(data), headers or {}, query or {}, "alice")
 
@@ -48,14 +48,14 @@ def read(body: Any, headers: dict[str, str] | None = None, query: dict[str, str]
         {"messages": USER, "deep": json.loads("[" * 400 + "]" * 400), "call_id": "c"},
     ],
 )
-async def test_odd_json_is_an_answer_or_a_refusal_and_never_our_fault(tmp_path: Path, odd: dict[str, Any]) -> None:
+async def test_odd_json_is_answered_or_refused_and_never_a_500(tmp_path: Path, odd: dict[str, Any]) -> None:
     steps = (Step("greet", then={"words": "call_model", "spoken": END, "over": END}), Step("call_model"))
     async with serving(tmp_path, (Graph(name="greeter", steps=steps), [])) as served:
         for path in ("/chat/completions", "/greeter/chat/completions"):
             assert (await served.post(path, odd)).status in (200, 400)
 
 
-def test_what_a_model_understands_goes_on_and_what_only_the_host_does_stays() -> None:
+def test_fields_for_the_model_pass_and_fields_of_the_host_stay() -> None:
     request = read(
         {
             "messages": USER, "model": "m", "stream": True, "temperature": 0.5, "max_completion_tokens": 9, "seed": 4,
@@ -98,7 +98,7 @@ def test_what_a_model_understands_goes_on_and_what_only_the_host_does_stays() ->
         ({"user_id": "u1"}, {}, {}, {"user_data": "u1"}),
     ],
 )  # fmt: skip
-def test_a_call_is_found_under_every_spelling(
+def test_the_call_is_found_in_the_fields_of_every_host(
     body: dict[str, Any], headers: dict[str, str], query: dict[str, str], found: dict[str, str]
 ) -> None:
     call = read({"messages": USER, **body}, headers, query).call
@@ -106,7 +106,7 @@ def test_a_call_is_found_under_every_spelling(
     assert call.principal == "alice"
 
 
-def test_no_field_of_a_request_makes_a_principal() -> None:
+def test_no_field_of_a_request_changes_the_principal() -> None:
     call = read({"messages": USER, "principal": "root", "call": {"principal": "root"}}, {"x-principal": "root"}).call
     assert call.principal == "alice"
 
@@ -124,7 +124,7 @@ def test_no_field_of_a_request_makes_a_principal() -> None:
         {"role": "user", "name": "Ann", "content": ""},
     ],
 )
-def test_legal_messages_are_taken_as_they_are(message: dict[str, Any]) -> None:
+def test_legal_messages_pass_unchanged(message: dict[str, Any]) -> None:
     assert read({"messages": [message]}).messages == [message]
 
 
@@ -159,7 +159,7 @@ def test_legal_messages_are_taken_as_they_are(message: dict[str, Any]) -> None:
         (
             {"messages": [{"role": "tool", "content": "x"}]},
             "messages[0].tool_call_id",
-            "`messages[0].tool_call_id` must name the call that it answers.",
+            "`messages[0].tool_call_id` must be the `id` of the tool call that the message answers.",
         ),
         ({"messages": USER, "stream": "yes"}, "stream", "`stream` must be true or false."),
         ({"messages": USER, "model": 7}, "model", "`model` must be text."),
@@ -168,13 +168,13 @@ def test_legal_messages_are_taken_as_they_are(message: dict[str, Any]) -> None:
             "model",
             "`model` must be printable text of at most 256 characters.",
         ),
-        ({"messages": USER, "n": 2}, "n", "Only one answer at a time can be spoken: `n` must be 1."),
+        ({"messages": USER, "n": 2}, "n", "`n` must be 1: only one answer can be spoken."),
         ({"messages": USER, "tools": {}}, "tools", "`tools` must be a list."),
         ({"messages": USER, "stream_options": []}, "stream_options", "`stream_options` must be an object."),
         ({"messages": USER, "modalities": "audio"}, "modalities", "`modalities` must be a list."),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_name(body: Any, param: str | None, sentence: str) -> None:
+def test_an_invalid_field_is_refused_by_name(body: Any, param: str | None, sentence: str) -> None:
     with pytest.raises(ApiError) as refused:
         read(body)
     assert (refused.value.status, refused.value.param, refused.value.message) == (400, param, sentence)
@@ -192,7 +192,7 @@ fields = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(fields, json_values, max_size=6), st.booleans())
-def test_anything_is_read_or_refused_and_never_breaks(body: dict[str, Any], legal: bool) -> None:
+def test_any_json_is_read_or_refused_and_never_crashes(body: dict[str, Any], legal: bool) -> None:
     if legal:
         body["messages"] = USER
     with suppress(ApiError):

@@ -1,4 +1,4 @@
-"""The Responses API: what it reads, what it tells, and that it tells what chat completions tell."""
+"""The Responses API: what it reads, what it sends, and that it sends the same as chat completions."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ USAGE: Action = ("usage", {"prompt_tokens": 3, "completion_tokens": 2, "total_to
 
 
 def events_of(reply: Reply) -> list[dict[str, Any]]:
-    """The events of a stream, each under its own name."""
+    """Return the events of a stream, after checking the name and the number of each."""
     *blocks, done, nothing = reply.body.decode().split("\n\n")
     assert (done, nothing) == ("data: [DONE]", "")
     events = []
@@ -27,7 +27,7 @@ def events_of(reply: Reply) -> list[dict[str, Any]]:
     return events
 
 
-async def test_words_and_a_hangup_are_a_message_and_a_function_call(tmp_path: Path) -> None:
+async def test_words_and_a_hangup_become_a_message_and_a_function_call(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         body = {"model": "hangup", "input": "Thanks, bye!", "stream": True}
         events = events_of(await served.post(PATH, body))
@@ -112,13 +112,13 @@ async def test_a_request_becomes_the_same_chat_completion(tmp_path: Path) -> Non
         ({"instructions": 5}, "instructions"),
     ],
 )
-async def test_what_cannot_be_answered_is_refused_by_name(tmp_path: Path, fields: dict[str, Any], param: str) -> None:
+async def test_an_unsupported_field_is_refused_by_name(tmp_path: Path, fields: dict[str, Any], param: str) -> None:
     async with serving(tmp_path) as served:
         reply = await served.post(PATH, {"input": "hi", "stream": True, **fields})
     assert reply.status == 400 and reply.error["param"] == param
 
 
-async def test_errors_before_and_behind_the_first_byte(tmp_path: Path) -> None:
+async def test_errors_before_and_after_the_first_byte_are_reported(tmp_path: Path) -> None:
     scripts: list[list[Action]] = [[("status", 422, {}, b"{}")], [("chunk", "Half "), ("sleep", 0.05), ("fin",)]]
     async with upstream(*scripts) as up, serving(tmp_path, models={"main": up.url}) as served:
         before = await served.post(PATH, {"input": "hi", "stream": True})
@@ -139,7 +139,7 @@ async def test_an_answer_that_was_cut_says_why(tmp_path: Path, reason: str, told
     assert last["response"]["usage"]["input_tokens"] == 3 and last["response"]["output"][0]["status"] == "incomplete"
 
 
-async def test_both_encoders_tell_the_same_of_one_turn_and_may_share_it(tmp_path: Path) -> None:
+async def test_both_protocols_can_share_one_turn_and_send_the_same(tmp_path: Path) -> None:
     script: list[Action] = [("chunk", "Let me "), ("sleep", 0.2), *calls("weather", '{"city":"Bonn"}')]
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
     async with upstream(default=script) as up, serving(tmp_path, models={"main": up.url}) as served:
@@ -152,10 +152,10 @@ async def test_both_encoders_tell_the_same_of_one_turn_and_may_share_it(tmp_path
     message, call = events[-1]["response"]["output"]
     assert message["content"][0]["text"] == answer.text == "Let me "
     assert (call["call_id"], call["arguments"]) == (answer.tool_calls[0]["id"], answer.tool_calls[0]["arguments"])
-    assert len(up.exchanges) == 1, "one turn, two forms"
+    assert len(up.exchanges) == 1, "both requests share one turn"
 
 
-async def test_an_audio_endpoint_is_read_as_its_transcript(tmp_path: Path) -> None:
+async def test_an_audio_endpoint_answers_with_its_transcript(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         whole = (await served.post("/audio/v1/responses", {"input": "How much is the sauna?"})).json()
     assert whole["output"][0]["content"][0]["text"].startswith("The sauna is heated")

@@ -1,4 +1,4 @@
-"""Where settings come from, which wins, and what is refused at the start, in one line without a secret."""
+"""Settings: their sources, which source wins, and what is refused at the start, in one line without a secret."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from server.app import create_app
 from server.settings import Settings, SettingsError, load_settings
 
 
-def test_the_sources_win_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sources_of_settings_override_each_other_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("dialgraph.yaml").write_text("port: 1\nkeepalive_ms: 1\ngrace_seconds: 1\n", encoding="utf-8")
     Path(".env").write_text("DIALGRAPH_PORT=2\nDIALGRAPH_KEEPALIVE_MS=2\nOTHER=x\n", encoding="utf-8")
     monkeypatch.setenv("DIALGRAPH_PORT", "3")
@@ -44,28 +44,32 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
     [
         (".env", "DIALGRAPH_PRT=1", "Unknown setting 'DIALGRAPH_PRT' in .env. Did you mean 'DIALGRAPH_PORT'?"),
         ("dialgraph.yaml", "prt: 1", "Unknown setting 'prt' in dialgraph.yaml. Did you mean 'port'?"),
-        ("dialgraph.yaml", "[1", "'dialgraph.yaml' is not YAML."),
-        ("dialgraph.yaml", "- 1", "'dialgraph.yaml' must hold settings by name."),
+        ("dialgraph.yaml", "[1", "'dialgraph.yaml' is not valid YAML."),
+        ("dialgraph.yaml", "- 1", "'dialgraph.yaml' must be a table of settings: `name: value` lines."),
         ("dialgraph.yaml", "port: high", "Setting 'port': Input should be a valid integer"),
         (
             "dialgraph.yaml",
             "models: {main: {url: 'https://x', ke: sk-secret}}",
-            "Setting 'models.main.ke': no such name.",
+            "Setting 'models.main.ke': unknown name.",
         ),
         (
             "dialgraph.yaml",
             "models: {main: {ulr: 'https://x'}}",
-            "Setting 'models.main.ulr': no such name. Did you mean 'url'?",
+            "Setting 'models.main.ulr': unknown name. Did you mean 'url'?",
         ),
         (".env", "LLM_BASE_ULR=http://x", "Unknown setting 'LLM_BASE_ULR' in .env. Did you mean 'LLM_BASE_URL'?"),
-        (".env", "DIALGRAPH_MODELS=broken", "Setting 'models': a table must be JSON"),
+        (".env", "DIALGRAPH_MODELS=broken", "Setting 'models': the value must be valid JSON"),
         ("dialgraph.yaml", "auth: keyz", "Setting 'auth': Input should be '', 'none', 'keys' or 'passthrough'"),
         ("dialgraph.yaml", "api_keys: {a: short-secret}", "the key 'a' is shorter than 16 characters"),
-        ("dialgraph.yaml", "api_keys: {a: two words of a secret key}", "the key 'a' must have ASCII characters only"),
-        ("dialgraph.yaml", "api_keys: {a: секретный-ключ-secret}", "the key 'a' must have ASCII characters only"),
+        (
+            "dialgraph.yaml",
+            "api_keys: {a: two words of a secret key}",
+            "the key 'a' must contain only ASCII characters",
+        ),
+        ("dialgraph.yaml", "api_keys: {a: секретный-ключ-secret}", "the key 'a' must contain only ASCII characters"),
     ],
 )
-def test_bad_settings_are_one_sentence_without_their_value(file: str, text: str, sentence: str) -> None:
+def test_a_bad_setting_gives_one_sentence_without_its_value(file: str, text: str, sentence: str) -> None:
     Path(file).write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as refused:
         load_settings()
@@ -89,8 +93,8 @@ NUMBERS = [
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400", "-1e9"])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_no_number_is_endless_or_below_zero(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """An endless limit is none: with `body_limit_mb=inf` every turn failed."""
+def test_no_number_may_be_infinite_or_negative(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Refuse infinite limits: with `body_limit_mb=inf` every turn failed."""
     monkeypatch.setenv("DIALGRAPH_MODELS__MAIN__URL", "http://m/v1")
     monkeypatch.setenv(f"DIALGRAPH_{name.upper()}", value)
     with pytest.raises(SettingsError) as refused:
@@ -101,7 +105,7 @@ def test_no_number_is_endless_or_below_zero(monkeypatch: pytest.MonkeyPatch, nam
 @pytest.mark.parametrize(
     "rate", ["often", "10", "0/minute", "10/0 minute", "1/minute;1/hour", "10/99999999999999999999 years", "-1/minute"]
 )
-def test_a_rate_that_would_be_read_as_something_else_is_refused(rate: str, tmp_path: Path) -> None:
+def test_a_malformed_rate_is_refused(rate: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="must read like `10/minute`"):
         create_app(Settings(data_dir=tmp_path, rates={"turn": rate}))
 
@@ -117,7 +121,7 @@ def test_a_rate_that_would_be_read_as_something_else_is_refused(rate: str, tmp_p
         ({"DIALGRAPH_MODELS__MAIN__URL": "http://m/v1", "DIALGRAPH_MODELS__MAIN__MODEL": "x"}, "http://m/v1", "x", ""),
     ],
 )
-def test_the_model_main(
+def test_the_model_main_is_read_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str, model: str, key: str
 ) -> None:
     for name, value in variables.items():
@@ -128,7 +132,7 @@ def test_the_model_main(
 
 
 @pytest.mark.parametrize("value", ["rag, chat", '["rag", "chat"]', "rag,chat"])
-def test_lists_are_written_as_a_person_would(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_list_may_be_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("DIALGRAPH_ENDPOINTS", value)
     assert load_settings().endpoints == ("rag", "chat")
 
@@ -139,7 +143,7 @@ def test_settings_are_frozen() -> None:
 
 
 def run(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command, in this folder, with only these settings."""
+    """Run `dialgraph` in the current folder with only these settings."""
     command = [sys.executable, "-m", "server.cli", *arguments]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(
@@ -162,14 +166,14 @@ def _taken_port() -> tuple[Any, int]:
         ({"DIALGRAPH_API_KEYS": '{"a": "short"}'}, "the key 'a' is shorter than 16 characters"),
         ({"DIALGRAPH_PRT": "1"}, "Did you mean 'DIALGRAPH_PORT'?"),
         ({"DIALGRAPH_HOST": "0.0.0.0", "DIALGRAPH_AUTH": "none"}, "Leave DIALGRAPH_AUTH empty"),
-        ({"DIALGRAPH_ENDPOINTS": '["nope"]'}, "no graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."),
+        ({"DIALGRAPH_ENDPOINTS": '["nope"]'}, "unknown graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."),
         ({"DIALGRAPH_MODELS": '{"main": "ftp://x"}'}, "no engine for 'ftp'"),
         ({"DIALGRAPH_MODELS": "{broken"}, "Setting"),
         ({"DIALGRAPH_DATA_DIR": "/proc/nowhere"}, "DIALGRAPH_DATA_DIR"),
         ({"DIALGRAPH_PORT": "taken"}, "Cannot listen on 127.0.0.1"),
     ],
 )
-def test_k12_a_bad_start_is_one_clear_line(environment: dict[str, str], sentence: str) -> None:
+def test_a_failed_start_prints_one_clear_line(environment: dict[str, str], sentence: str) -> None:
     listener = None
     if environment.get("DIALGRAPH_PORT") == "taken":
         listener, port = _taken_port()

@@ -1,4 +1,4 @@
-"""What happens to turns when somebody leaves, breaks in, deletes or is killed: told is kept, and kept is told."""
+"""Turns while clients leave, barge in or delete, and servers stop: the words that were sent are stored."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.support.upstream import Action, says, upstream
 
 
 def words(count: int, seconds: float = 0.02) -> list[Action]:
-    """An answer that takes its time."""
+    """Return a slow answer of this many words."""
     said: list[Action] = []
     for at in range(count):
         said += [("chunk", f"w{at} "), ("sleep", seconds)]
@@ -27,7 +27,7 @@ def words(count: int, seconds: float = 0.02) -> list[Action]:
 
 
 async def listen(who: Somebody, number: int, message: str, until: int) -> tuple[Connection, str]:
-    """Say it, and hear so many words; the stream is open."""
+    """Send the message and receive this many words. The stream stays open."""
     connection = await who.served.connect()
     await connection.send(who.served.request(f"/api/chat/{number}", {"message": message}, who.headers))
     status, _ = await connection.head()
@@ -39,23 +39,23 @@ async def listen(who: Somebody, number: int, message: str, until: int) -> tuple[
 
 
 def told_in(data: bytes) -> str:
-    """The words of some events."""
+    """Return the words of these events."""
     frames = [json.loads(line[6:]) for line in data.decode().split("\n\n") if line.startswith("data: ")]
     return "".join(frame["data"] for frame in frames if frame["event"] == "message")
 
 
 async def kept_turns(who: Somebody, number: int, count: int, state: str) -> list[Any]:
-    """The rows of the conversation, when there are so many, the last one in this state."""
+    """Wait until there are this many turns and the last one is in this state; return them."""
     user = (await who.served.state.accounts.users.known("john_doe")).id
     for _ in range(400):
         turns = await who.served.state.conversations.turns(user, number)
         if len(turns) == count and turns[-1].state == state:
             return list(turns)
         await asyncio.sleep(0.02)
-    raise AssertionError(f"it stayed {[(turn.answer, turn.state) for turn in turns]}")
+    raise AssertionError(f"the turns stayed {[(turn.answer, turn.state) for turn in turns]}")
 
 
-async def test_a_client_that_leaves_finds_what_he_has_heard(tmp_path: Path, database: str) -> None:
+async def test_the_received_part_of_a_cut_answer_is_stored(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, words(200), says("Next.")) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -72,7 +72,7 @@ async def test_a_client_that_leaves_finds_what_he_has_heard(tmp_path: Path, data
         ]
 
 
-async def test_who_did_not_hear_an_answer_finds_none(tmp_path: Path) -> None:
+async def test_an_answer_that_nobody_received_is_not_stored(tmp_path: Path) -> None:
     async with backend(tmp_path, "sqlite:", words(200)) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -85,7 +85,7 @@ async def test_who_did_not_hear_an_answer_finds_none(tmp_path: Path) -> None:
         assert turn.answer == ""
 
 
-async def test_breaking_in_two_hundred_times_keeps_the_order(tmp_path: Path) -> None:
+async def test_two_hundred_barge_ins_keep_the_order_of_turns(tmp_path: Path) -> None:
     async with backend(tmp_path, "sqlite:", rates={"turn": ""}) as (served, up):
         up.default = words(100, 0.005)
         ann = await somebody(served)
@@ -105,7 +105,7 @@ async def test_breaking_in_two_hundred_times_keeps_the_order(tmp_path: Path) -> 
         assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
 
 
-async def test_one_turn_waits_for_another_and_not_for_ever(tmp_path: Path, database: str) -> None:
+async def test_a_turn_waits_for_the_one_before_but_not_forever(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, words(20), says("Second."), words(60)) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -135,7 +135,7 @@ async def test_eight_clients_in_one_conversation_lose_nothing(tmp_path: Path, da
         assert [role for role, _ in said] == ["user", "assistant"] * 8
 
 
-async def test_a_conversation_that_is_deleted_ends_its_turn(tmp_path: Path, database: str) -> None:
+async def test_deleting_a_conversation_ends_its_turn(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, words(500)) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -148,10 +148,10 @@ async def test_a_conversation_that_is_deleted_ends_its_turn(tmp_path: Path, data
         assert last == {"event": "error", "data": "Conversation not found"}
         await up.until(lambda: up.exchanges[0].left is not None)
         assert (await ann.get(f"/api/conversations/history/{number}")).status == 404
-        assert (await ann.get("/api/conversations/list")).json() == [], "nothing comes back"
+        assert (await ann.get("/api/conversations/list")).json() == [], "the deleted conversation stays away"
 
 
-async def test_a_server_that_stops_tells_and_keeps(tmp_path: Path) -> None:
+async def test_a_stopping_server_reports_an_error_and_stores_the_words(tmp_path: Path) -> None:
     async with upstream(default=words(500)) as up:
         settings = {"models": {"main": up.url}, "upstreams": {"gpt": up.url}, "grace_seconds": 0.2}
         async with serving(tmp_path, **settings) as served:
@@ -169,8 +169,8 @@ async def test_a_server_that_stops_tells_and_keeps(tmp_path: Path) -> None:
             assert turn.answer == heard
 
 
-async def test_what_streams_is_noted_while_it_streams(tmp_path: Path, database: str) -> None:
-    """So that a kill loses a second of it at most."""
+async def test_an_answer_is_stored_while_it_streams(tmp_path: Path, database: str) -> None:
+    """A kill then loses at most one second of the answer."""
     async with backend(tmp_path, database, words(400)) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -182,7 +182,7 @@ async def test_what_streams_is_noted_while_it_streams(tmp_path: Path, database: 
         connection.reset()
 
 
-async def test_every_text_comes_back_as_it_was_told(tmp_path: Path, database: str) -> None:
+async def test_every_text_is_stored_exactly_as_it_was_sent(tmp_path: Path, database: str) -> None:
     texts = [
         "👩‍👩‍👧‍👦 ok",
         "שלום ‮abc",
@@ -203,7 +203,7 @@ async def test_every_text_comes_back_as_it_was_told(tmp_path: Path, database: st
             assert await ann.history(number) == [("user", text), ("assistant", text)]
 
 
-async def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> None:
+async def test_a_locked_database_causes_a_wait_and_then_a_503(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -218,13 +218,13 @@ async def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> 
         refused = await ann.say(number, "hi")
         assert refused.status == 503 and refused.headers["retry-after"] == "5"
         assert time.monotonic() - began < 7
-        assert (await ann.history(number))[-1] == ("assistant", "Hello there."), "reading goes on"
+        assert (await ann.history(number))[-1] == ("assistant", "Hello there."), "reading still works"
         other.rollback()
         other.close()
         assert answer(await ann.say(number, "again")) == "Hello there."
 
 
-async def test_a_turn_whose_end_cannot_be_kept_is_not_told_as_whole(tmp_path: Path) -> None:
+async def test_a_turn_whose_end_cannot_be_stored_ends_with_an_error(tmp_path: Path) -> None:
     async with backend(tmp_path, "sqlite:", words(30)) as (served, up):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -237,10 +237,10 @@ async def test_a_turn_whose_end_cannot_be_kept_is_not_told_as_whole(tmp_path: Pa
         other.rollback()
         other.close()
         (turn,) = await kept_turns(ann, number, 1, "failed")
-        assert turn.answer == "".join(data for name, data in told if name == "message"), "what was spoken is kept"
+        assert turn.answer == "".join(data for name, data in told if name == "message"), "the spoken words are stored"
 
 
-async def test_two_servers_on_one_database_run_one_turn_of_a_conversation(tmp_path: Path, database: str) -> None:
+async def test_two_servers_run_one_turn_of_a_conversation_at_a_time(tmp_path: Path, database: str) -> None:
     if database == "sqlite:":
         database = f"sqlite:///{tmp_path / 'shared.db'}"
     async with upstream(words(40), says("Second.")) as up:
@@ -264,7 +264,7 @@ async def test_two_servers_on_one_database_run_one_turn_of_a_conversation(tmp_pa
 ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
-async def test_no_connection_is_held_while_a_turn_streams(tmp_path: Path, database: str) -> None:
+async def test_a_streaming_turn_holds_no_database_connection(tmp_path: Path, database: str) -> None:
     out: list[int] = []
     taken, given = (lambda *_: out.append(1)), (lambda *_: out.append(-1))
     event.listen(Pool, "checkout", taken)
@@ -277,7 +277,7 @@ async def test_no_connection_is_held_while_a_turn_streams(tmp_path: Path, databa
             for _ in range(200):
                 idle += sum(out) == 0
                 await asyncio.sleep(0.005)
-            assert out and idle > 150, "a note a second is all that is written"
+            assert out and idle > 150, "a turn writes only once a second while it streams"
             for connection, _ in open_streams:
                 connection.reset()
     finally:
@@ -285,8 +285,8 @@ async def test_no_connection_is_held_while_a_turn_streams(tmp_path: Path, databa
         event.remove(Pool, "checkin", given)
 
 
-async def test_a_client_that_leaves_while_the_end_is_kept(tmp_path: Path, database: str) -> None:
-    """Exactly one whole turn, or one that was cut: never half of one, and nothing is stuck."""
+async def test_leaving_during_the_last_write_leaves_no_half_turn(tmp_path: Path, database: str) -> None:
+    """Each turn is stored as complete or as interrupted, never in between, and nothing keeps running."""
     async with backend(tmp_path, database, rates={"turn": ""}) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation()
@@ -304,14 +304,14 @@ async def test_a_client_that_leaves_while_the_end_is_kept(tmp_path: Path, databa
 
 
 async def questions(who: Somebody, number: int) -> list[str]:
-    """What was asked."""
+    """Return the questions of the conversation."""
     return [text for role, text in await who.history(number) if role == "user"]
 
 
-def test_leases_of_another_clock_count_for_nothing() -> None:
+def test_a_lease_from_a_wrong_clock_is_ignored() -> None:
     now = 1_000_000_000_000
     day = 24 * 3600 * 1000
     assert is_running(now + LEASE_MILLISECONDS, now) and is_running(now, now)
-    assert not is_running(now - 1, now), "it has run out"
+    assert not is_running(now - 1, now), "the lease has expired"
     assert not is_running(now + day, now), "the clock was set back a day: nobody is locked out"
-    assert not is_running(now + LEASE_MILLISECONDS, now + day), "it was set on a day"
+    assert not is_running(now + LEASE_MILLISECONDS, now + day), "the clock was set forward a day"

@@ -17,7 +17,7 @@ from tests.support.wire import read_stream
 
 
 async def login(served: Served, name: str = "ann") -> tuple[Somebody, dict[str, Any]]:
-    """A new user with a session of `/v1`."""
+    """Register a user and log in over `/v1`; return the user and the session."""
     credentials = {"name": name, "password": PASSWORD}
     assert (await served.post("/v1/users", credentials)).status == 201
     session = (await served.post("/v1/sessions", credentials)).json()
@@ -25,11 +25,11 @@ async def login(served: Served, name: str = "ann") -> tuple[Somebody, dict[str, 
 
 
 async def delete(who: Somebody, path: str, body: Any = b"") -> Reply:
-    """A DELETE of his."""
+    """Send a DELETE request of this user."""
     return await who.served.post(path, body, who.headers, "DELETE")
 
 
-async def test_sessions_are_renewed_once_and_end(tmp_path: Path, database: str) -> None:
+async def test_a_refresh_token_works_once_and_reuse_ends_the_session(tmp_path: Path, database: str) -> None:
     async with serving(tmp_path, database_url=database) as served:
         ann, first = await login(served)
         assert (await ann.get("/v1/me")).json() == {"id": first["user"]["id"], "name": "ann"}
@@ -40,12 +40,12 @@ async def test_sessions_are_renewed_once_and_end(tmp_path: Path, database: str) 
         stolen = await served.post("/v1/sessions/refresh", {"refresh_token": first["refresh_token"]})
         assert stolen.status == 401 and stolen.error["code"] == "invalid_token"
         last = await served.post("/v1/sessions/refresh", {"refresh_token": second["refresh_token"]})
-        assert last.status == 401, "a token that came twice has ended the session of both"
+        assert last.status == 401, "a refresh token that is used twice ends the session"
         assert await dead(ann) and await dead(again)
 
 
 async def dead(who: Somebody) -> bool:
-    """Whether the token opens nothing, a second later at most."""
+    """Return whether the token is refused within about a second."""
     for _ in range(60):
         if (await who.get("/v1/me")).status == 401:
             return True
@@ -71,7 +71,7 @@ async def test_logout_and_a_new_password_end_tokens(tmp_path: Path) -> None:
         assert (await served.post("/v1/sessions", {"name": "ann", "password": "another password"})).status == 201
 
 
-async def test_keys_open_what_their_scopes_say(tmp_path: Path, database: str) -> None:
+async def test_a_key_opens_only_what_its_scopes_allow(tmp_path: Path, database: str) -> None:
     async with backend(tmp_path, database, api_keys={"phone": "operator-key-0123456789"}, registration="open") as (
         served,
         _,
@@ -97,7 +97,7 @@ async def test_keys_open_what_their_scopes_say(tmp_path: Path, database: str) ->
         assert (await delete(ann, f"/v1/keys/{made['id']}")).status == 204
         assert (await bot.post("/v1/chat/completions", body)).status == 401
         assert (await delete(ann, f"/v1/keys/{made['id']}")).status == 404
-    assert not files_with(tmp_path, made["key"]), "a key is kept as its hash"
+    assert not files_with(tmp_path, made["key"]), "a key is stored only as its hash"
 
 
 async def test_conversations_are_listed_changed_and_searched(tmp_path: Path, database: str) -> None:
@@ -135,7 +135,7 @@ async def test_conversations_are_listed_changed_and_searched(tmp_path: Path, dat
         assert (await ann.get(path)).error["code"] == "unknown_conversation"
 
 
-async def test_a_conversation_goes_on_over_the_openai_endpoint(tmp_path: Path) -> None:
+async def test_a_conversation_continues_over_the_openai_endpoint(tmp_path: Path) -> None:
     async with backend(tmp_path) as (served, up):
         ann, _ = await login(served)
         key = (await ann.post("/v1/keys", {"name": "bot", "scopes": ["chat"]})).json()["key"]
@@ -153,10 +153,10 @@ async def test_a_conversation_goes_on_over_the_openai_endpoint(tmp_path: Path) -
         stranger, _ = await login(served, "bob")
         assert (await stranger.post("/v1/chat/completions", body, **header)).error["code"] == "unknown_conversation"
         nobody = await served.post("/v1/chat/completions", body, header)
-        assert nobody.status == 401, "a conversation belongs to a user"
+        assert nobody.status == 401, "only its user may continue a conversation"
 
 
-async def test_the_same_request_key_runs_one_turn(tmp_path: Path, database: str) -> None:
+async def test_one_idempotency_key_runs_one_turn(tmp_path: Path, database: str) -> None:
     scripts = [says("One."), [("chunk", "Half"), ("fin",)], says("Whole.")]
     async with backend(tmp_path, database, *scripts) as (served, up):
         ann, _ = await login(served)
@@ -165,18 +165,18 @@ async def test_the_same_request_key_runs_one_turn(tmp_path: Path, database: str)
         first = await ann.post(path, {"content": "Count"}, **{"idempotency-key": "a"})
         again = await ann.post(path, {"content": "Count"}, **{"idempotency-key": "a"})
         assert [reply.json()["choices"][0]["message"]["content"] for reply in (first, again)] == ["One.", "One."]
-        assert len(up.exchanges) == 1, "paid once"
+        assert len(up.exchanges) == 1, "the model is asked once"
         other = await ann.post(path, {"content": "Sing"}, **{"idempotency-key": "a"})
         assert other.status == 422 and other.error["code"] == "idempotency_key_reused"
         broken = await ann.post(path, {"content": "Go on"}, **{"idempotency-key": "b"})
         assert broken.status == 502
         mended = await ann.post(path, {"content": "Go on"}, **{"idempotency-key": "b"})
-        assert mended.json()["choices"][0]["message"]["content"] == "Whole.", "what failed is tried again"
+        assert mended.json()["choices"][0]["message"]["content"] == "Whole.", "a failed turn runs again"
         told = (await ann.get(path)).json()["data"]
         assert [one["content"] for one in told] == ["Count", "One.", "Go on", "Whole."]
 
 
-async def test_a_title_is_found(tmp_path: Path) -> None:
+async def test_a_title_is_generated_from_the_conversation(tmp_path: Path) -> None:
     async with backend(tmp_path, "sqlite:", says("Sure."), says('"Trains to Suzhou."')) as (served, _):
         ann, _ = await login(served)
         made = (await ann.post("/v1/conversations", {})).json()
@@ -194,7 +194,7 @@ async def test_a_title_is_found(tmp_path: Path) -> None:
         ] == "Are there trains to Suzhou? Are there trains to Suzhou? Are…"
 
 
-async def test_files_are_followed_into_a_knowledge_base(tmp_path: Path, database: str) -> None:
+async def test_an_upload_can_be_followed_into_a_knowledge_base(tmp_path: Path, database: str) -> None:
     async with serving(tmp_path, database_url=database) as served:
         ann, _ = await login(served)
         base = (await ann.post("/v1/knowledge-bases", {"name": "Hotel"})).json()
@@ -223,7 +223,7 @@ async def test_files_are_followed_into_a_knowledge_base(tmp_path: Path, database
         assert (await delete(ann, path)).status == 204 and (await ann.get(path)).status == 404
 
 
-async def test_a_user_takes_everything_and_goes(tmp_path: Path, database: str) -> None:
+async def test_a_user_can_export_everything_and_delete_the_account(tmp_path: Path, database: str) -> None:
     marker = "zebrafish-Konzert-4711"
     async with backend(tmp_path, database) as (served, _):
         ann, _ = await login(served)
@@ -246,14 +246,14 @@ async def test_a_user_takes_everything_and_goes(tmp_path: Path, database: str) -
         assert (await ann.get("/v1/me")).status == 401
         assert (await served.post("/v1/sessions", {"name": "ann", "password": PASSWORD})).status == 401
         assert (await bob.get("/v1/me")).status == 200
-        assert await tables_with(served, identity) == set(), "no row knows him"
+        assert await tables_with(served, identity) == set(), "no row holds the user's id"
         if database == "sqlite:":
-            assert not files_with(tmp_path, marker), "not a byte of it is left"
+            assert not files_with(tmp_path, marker), "no byte of the user's data is left"
         assert (await served.post("/v1/users", {"name": "ann", "password": PASSWORD})).status == 201
 
 
 async def tables_with(served: Served, identity: str) -> set[str]:
-    """The tables in which a user's id stands, in whatever column of text."""
+    """Return the tables that hold a user's id in any text column."""
     found = set()
     async with served.state.services.database.reading() as connection:
         for table in METADATA.sorted_tables:
@@ -264,7 +264,7 @@ async def tables_with(served: Served, identity: str) -> set[str]:
     return found
 
 
-async def test_each_conversation_is_on_one_page_whatever_is_written(tmp_path: Path, database: str) -> None:
+async def test_each_conversation_is_listed_once_while_others_change(tmp_path: Path, database: str) -> None:
     async with serving(tmp_path, database_url=database) as served:
         ann, _ = await login(served)
         user = (await served.state.accounts.users.known("ann")).id
@@ -280,14 +280,14 @@ async def test_each_conversation_is_on_one_page_whatever_is_written(tmp_path: Pa
         assert sorted(seen) == sorted(one.id for one in made)
 
 
-async def test_what_nobody_foresaw_is_logged_and_told_without_its_words(
+async def test_an_unexpected_error_is_logged_and_its_words_are_hidden(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(tmp_path) as served:
         ann, _ = await login(served)
         chat = (await ann.post("/v1/conversations", {})).json()["id"]
         number = await ann.conversation()
-        served.state.conversations = None  # type: ignore[assignment]  # something that never happens
+        served.state.conversations = None  # type: ignore[assignment]  # a fault that does not happen by itself
         for path, body in (
             (f"/v1/conversations/{chat}/messages", {"content": "hi"}),
             (f"/api/chat/{number}", {"message": "hi"}),

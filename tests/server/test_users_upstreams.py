@@ -1,4 +1,4 @@
-"""What users name as their upstreams: where nobody may lead us, and what never goes there."""
+"""Upstreams that users name: which addresses are refused, and which keys never go there."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,18 +26,18 @@ from tests.support.upstream import Action, upstream
         "2001:20::1", "2620:4f:8000::1", "3fff::1", "64:ff9b::c000:c0",
     ],
 )  # fmt: skip
-def test_addresses_that_are_not_public(address: str) -> None:
+def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not is_public(ip_address(address))
     with pytest.raises(AddressError):
         UserUpstreams().check(f"https://[{address}]/v1" if ":" in address else f"https://{address}/v1")
 
 
-def test_addresses_that_are_public() -> None:
+def test_public_addresses_are_accepted() -> None:
     assert all(is_public(ip_address(one)) for one in ("1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"))
 
 
-async def test_a_name_that_leads_inside_is_not_connected_to(tmp_path: Path) -> None:
-    """`localhost` is any name whose look-up gives a private address: rebound or not, the address decides."""
+async def test_a_name_with_a_private_address_is_not_connected_to(tmp_path: Path) -> None:
+    """Use `localhost` as a name with a private address. The address decides, so DNS rebinding does not help."""
     async with upstream() as up, serving(tmp_path, models={"main": up.url}) as served:
         ann, _ = await login(served)
         for host in ("localhost", "localhost.", "127.1", "2130706433", "0x7f.1"):
@@ -46,10 +46,10 @@ async def test_a_name_that_leads_inside_is_not_connected_to(tmp_path: Path) -> N
             if made.status == 201:
                 path = f"/v1/conversations/{made.json()['id']}/messages"
                 assert (await ann.post(path, {"content": "hi"})).error["code"] == "upstream_unreachable", host
-        assert not up.exchanges and up.open <= 4, "the server's own connections, and no other"
+        assert not up.exchanges and up.open <= 4, "only the server's own connections are open"
 
 
-async def test_a_users_address_gets_no_key_of_ours(tmp_path: Path) -> None:
+async def test_a_users_upstream_never_gets_the_servers_key(tmp_path: Path) -> None:
     async with upstream() as up:
         main = {"url": up.url, "api_key": "server-key-0123456789"}
         async with serving(tmp_path, models={"main": main}, private_hosts=["127.0.0.1"]) as served:
@@ -59,7 +59,7 @@ async def test_a_users_address_gets_no_key_of_ours(tmp_path: Path) -> None:
     assert up.bodies[0]["model"] == "own" and "authorization" not in up.exchanges[0].headers
 
 
-async def test_many_upstreams_of_one_user_cut_nobody(tmp_path: Path) -> None:
+async def test_many_upstreams_of_one_user_cut_no_running_call(tmp_path: Path) -> None:
     async with backend(tmp_path, "sqlite:", words(60), private_hosts=["127.0.0.1"]) as (served, _):
         ann = await somebody(served)
         number = await ann.conversation(api_key="sk-1")
@@ -72,7 +72,7 @@ async def test_many_upstreams_of_one_user_cut_nobody(tmp_path: Path) -> None:
         assert b'"done"' in data
 
 
-async def test_an_answer_without_end_is_cut(tmp_path: Path) -> None:
+async def test_an_endless_answer_is_cut(tmp_path: Path) -> None:
     endless: list[Action] = [*[("chunk", "x" * 100_000)] * 110, ("finish", "stop"), ("done",)]
     async with backend(tmp_path, "sqlite:", endless) as (served, _):
         ann, _ = await login(served)
@@ -81,7 +81,7 @@ async def test_an_answer_without_end_is_cut(tmp_path: Path) -> None:
         assert reply.error["code"] == "upstream_malformed"
 
 
-async def test_our_own_keys_are_handed_to_no_model(tmp_path: Path) -> None:
+async def test_our_own_keys_are_never_sent_to_a_model(tmp_path: Path) -> None:
     graph = Graph(name="open", public=True, steps=(Step("call_model"),))
     async with upstream() as up:
         settings = {"models": {"main": up.url}, "auth": "passthrough", "endpoints": ["chat"], "registration": "open"}

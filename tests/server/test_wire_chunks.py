@@ -1,4 +1,4 @@
-"""The encoder: any events make a legal stream; a golden file an endpoint; both replies tell the same."""
+"""The encoder: any events make a legal stream, the whole reply equals the stream, and golden files show changes."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ WIRES = ROOT / "tests" / "wires"
 
 
 def stream(events: list[Event], *, include_usage: bool = True) -> bytes:
-    """The whole stream of these events."""
+    """Return the whole stream of these events."""
     encoder = ChunkEncoder(id="chatcmpl-1", created=1, model="m", include_usage=include_usage)
     chunks = [chunk for event in events for chunk in encoder.encode(event)]
     return b"".join(map(frame, [*chunks, *encoder.end()])) + DONE
@@ -45,7 +45,7 @@ filler = st.builds(Filler, words)
 
 @st.composite
 def relayed_calls(draw: st.DrawFn) -> list[Event]:
-    """Tool calls of a model, in fragments, as the relay normalises them."""
+    """Draw tool calls of a model in fragments, as the relay normalises them."""
     parts: list[Event] = []
     for index in range(draw(st.integers(1, 3))):
         parts += [
@@ -57,10 +57,10 @@ def relayed_calls(draw: st.DrawFn) -> list[Event]:
 
 @st.composite
 def turns(draw: st.DrawFn) -> list[Event]:
-    """Any events in any order; only the parts of one tool call keep theirs."""
+    """Draw any events in any order. Only the parts of one tool call keep their order."""
     events: list[Event] = draw(st.lists(say | filler | sound | relay | quiet | action | finish, max_size=14))
     for part in reversed(draw(st.just([]) | relayed_calls())):
-        # Each part stands somewhere before the one put in last, so that they keep their order.
+        # Each part is inserted before the last inserted one, so that the parts keep their order.
         latest = next((at for at, event in enumerate(events) if isinstance(event, ToolCallPart)), len(events))
         events.insert(draw(st.integers(0, latest)), part)
     return events
@@ -77,7 +77,7 @@ def test_any_events_make_a_legal_stream(events: list[Event], include_usage: bool
     ]
     assert answer.text == "".join(spoken)
     relayed = sum(isinstance(event, ToolCallPart) and event.name is not None for event in events)
-    # At most one action, however many were asked for.
+    # At most one action is sent, even if several were emitted.
     assert len(answer.tool_calls) == relayed + any(isinstance(event, said.Action) for event in events)
     assert all(call["arguments"] == '{"a":1}' for call in answer.tool_calls)
     assert (answer.usage is not None) == (include_usage and any(isinstance(event, Usage) for event in events))
@@ -85,7 +85,7 @@ def test_any_events_make_a_legal_stream(events: list[Event], include_usage: bool
 
 @settings(max_examples=200, deadline=None)
 @given(turns())
-def test_the_whole_reply_tells_what_the_stream_tells(events: list[Event]) -> None:
+def test_the_whole_reply_equals_the_stream(events: list[Event]) -> None:
     answer = read_stream(stream(events))
     encoder = ChunkEncoder(id="chatcmpl-1", created=1, model="m", include_usage=True)
     folder = CompletionFolder()
@@ -109,12 +109,12 @@ def test_the_whole_reply_tells_what_the_stream_tells(events: list[Event]) -> Non
 @pytest.mark.parametrize(
     "text", ["a\nb", "a\r\nb", "\u2028", "\u0085", "\x00", 'quote " and \\', "data: [DONE]\n\n", "👩‍🚀"]
 )
-def test_one_event_in_is_one_event_out(text: str) -> None:
+def test_any_text_is_sent_as_one_event(text: str) -> None:
     assert read_stream(stream([Say(text)])).text == text
 
 
 def _plain(body: bytes) -> str:
-    """The stream without what differs from run to run."""
+    """Return the stream without the values that differ from run to run."""
     text = re.sub(r'"created":\d+', '"created":0', body.decode())
     names: dict[str, str] = {}
     for kind in ("chatcmpl-", "call_", "audio_"):
@@ -141,8 +141,8 @@ CASES: dict[str, tuple[str, str, list[Action] | None]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_golden(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
-    """A change of the wire is a visible diff; delete a file and run again to accept one."""
+async def test_the_wire_equals_its_golden_file(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    """Show a change of the wire as a diff. To accept it, delete the golden file and run the test again."""
     path, question, script = CASES[name]
     async with upstream(*([script] if script else [])) as up:
         models = {"models": {"main": up.url}} if script else {}
@@ -152,7 +152,7 @@ async def test_golden(tmp_path: Path, name: str, request: pytest.FixtureRequest)
     file = WIRES / f"{name}.sse"
     if not file.exists():
         file.write_text(_plain(body), encoding="utf-8")
-        pytest.fail(f"{file.name} was missing and has been written: look at it and commit it")
+        pytest.fail(f"{file.name} was missing and has been written: check it and commit it")
     assert _plain(body) == file.read_text(encoding="utf-8")
 
 
@@ -160,5 +160,5 @@ def _golden_files() -> Iterator[Path]:
     yield from sorted(WIRES.glob("*.sse"))
 
 
-def test_there_is_a_golden_file_for_every_case() -> None:
+def test_every_case_has_a_golden_file() -> None:
     assert {file.stem for file in _golden_files()} == set(CASES)

@@ -1,1 +1,1 @@
-"""What tests share: servers, upstreams, databases, readers of the wire."""
+"""Helpers that tests share: servers, upstreams, databases, readers of the wire."""

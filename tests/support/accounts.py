@@ -1,4 +1,4 @@
-"""A user of a running server, as a client of `/api` sees himself."""
+"""A user of a running server, as a client of `/api`."""
 
 import json
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ PASSWORD = "SecureP@ssw0rd!"
 
 @dataclass
 class Somebody:
-    """Logged in."""
+    """A user who is logged in."""
 
     served: Served
     token: str
 
     @property
     def headers(self) -> dict[str, str]:
-        """What his requests bring."""
+        """Return the headers of the user's requests."""
         return {"authorization": f"Bearer {self.token}"}
 
     async def post(self, path: str, body: Any = None, **headers: str) -> Reply:
-        """A request of his with JSON."""
+        """Send a POST request of the user, with a JSON body."""
         data = b"" if body is None else body
         return await self.served.post(path, data, {**self.headers, **headers})
 
     async def get(self, path: str, **headers: str) -> Reply:
-        """A request of his."""
+        """Send a GET request of the user."""
         return await self.served.get(path, {**self.headers, **headers})
 
     async def conversation(self, **fields: Any) -> int:
-        """A new conversation's number."""
+        """Create a conversation and return its number."""
         body = {"title": "Trip", "model": "gpt-4o", **fields}
         reply = await self.post("/api/conversations/create", body)
         assert reply.status == 200, reply.body
@@ -39,29 +39,29 @@ class Somebody:
         return number
 
     async def say(self, conversation: int, message: str) -> Reply:
-        """A turn."""
+        """Send a message to the conversation and return the reply."""
         return await self.post(f"/api/chat/{conversation}", {"message": message})
 
     async def history(self, conversation: int) -> list[tuple[str, str]]:
-        """Who said what."""
+        """Return the role and the content of each message of the conversation."""
         reply = await self.get(f"/api/conversations/history/{conversation}")
         return [(message["role"], message["content"]) for message in reply.json()["messages"]]
 
     async def base(self, name: str = "Law") -> str:
-        """A new knowledge base's id."""
+        """Create a knowledge base and return its id."""
         reply = await self.post("/api/rag/kb/create", {"kb_name": name})
         assert reply.status == 200, reply.body
         identity: str = reply.json()["kb_id"]
         return identity
 
     async def upload(self, base: str, name: str, content: bytes, **headers: str) -> Reply:
-        """A file into a knowledge base."""
+        """Upload a file to a knowledge base."""
         body, kind = form({"kb_id": base}, name, content)
         return await self.post("/api/rag/doc/upload", body, **{"content-type": kind, **headers})
 
 
 def form(fields: dict[str, str], file_name: str, content: bytes) -> tuple[bytes, str]:
-    """A multipart body and its type."""
+    """Return a multipart body and its content type."""
     parts = [
         f'--limit\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
@@ -71,7 +71,7 @@ def form(fields: dict[str, str], file_name: str, content: bytes) -> tuple[bytes,
 
 
 async def somebody(served: Served, name: str = "john_doe") -> Somebody:
-    """A new user, logged in."""
+    """Register a user and log them in."""
     credentials = {"username": name, "password": PASSWORD}
     assert (await served.post("/api/users/register", credentials)).status == 201
     reply = await served.post("/api/users/login", credentials)
@@ -80,7 +80,7 @@ async def somebody(served: Served, name: str = "john_doe") -> Somebody:
 
 
 def events(reply: Reply) -> list[tuple[str, str]]:
-    """The stream of system 003, each event with its data. Every line is what the documentation says it is."""
+    """Return the events of a stream of `/api`, each with its data. Check that each line has the documented form."""
     assert reply.status == 200, reply.body
     found = []
     for block in reply.body.decode().strip().split("\n\n"):
@@ -93,7 +93,7 @@ def events(reply: Reply) -> list[tuple[str, str]]:
 
 
 def answer(reply: Reply) -> str:
-    """The text of a stream that came to its end, which says the same twice."""
+    """Return the text of a complete stream. Check that its last event repeats the whole text."""
     told = events(reply)
     assert [name for name, _ in told[-2:]] == ["done", "full_response"], told
     assert told[-2][1] == "Stream finished"

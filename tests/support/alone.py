@@ -1,7 +1,7 @@
-"""Run tests where there is no network but the machine's own: `unshare -rn python -m tests.support.alone FILES`.
+"""Run tests without a network except loopback: `unshare -rn python -m tests.support.alone FILES`.
 
-Prints last how many packets found no way out: the kernel counts each name that somebody tried to look up and each
-connection that somebody tried to make.
+The last line printed says how many packets had no route. The kernel counts each attempt to look up a name and each
+attempt to connect.
 """
 
 import fcntl
@@ -16,13 +16,13 @@ _SET_FLAGS, _UP = 0x8914, 0x1
 
 
 def bring_up_loopback() -> None:
-    """As `ip link set lo up` does."""
+    """Bring up the loopback device, as `ip link set lo up` does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH14x", b"lo", _UP))
 
 
 def without_a_way() -> int:
-    """What the kernel has refused for want of a route, since the namespace was made."""
+    """Return the number of packets refused for lack of a route since the namespace was created."""
     names, values = Path("/proc/net/snmp").read_text(encoding="ascii").splitlines()[:2]
     old = int(dict(zip(names.split(), values.split(), strict=True))["OutNoRoutes"])
     pairs = (line.split() for line in Path("/proc/net/snmp6").read_text(encoding="ascii").splitlines())
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     with socket.socket() as away:
         away.connect_ex(("192.0.2.1", 443))
     counted = without_a_way() - before
-    # What a test leaves unclosed is told where `make test` runs it; here only packets count.
+    # Only packets count here. `make test` reports what a test leaves unclosed.
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
     status = pytest.main([*options, *sys.argv[1:]])
     print(f"exit {int(status)} counted {counted} away {without_a_way() - before - counted}")  # noqa: T201

@@ -1,4 +1,4 @@
-"""Documents of every kind, made by hand: good ones, and ones that are made to harm who reads them."""
+"""Documents of every kind, built by hand: valid ones, and ones built to harm the program that reads them."""
 
 import io
 import zipfile
@@ -17,7 +17,7 @@ _TYPE = "application/vnd.openxmlformats-officedocument"
 
 
 def package(main: str, media_type: str, parts: dict[str, str | bytes]) -> bytes:
-    """A zip of parts whose document is `main`."""
+    """Return a zip of these parts, whose document is the part `main`."""
     types = f'<Override PartName="/{main}" ContentType="{media_type}"/>'
     every: dict[str, str | bytes] = {
         "[Content_Types].xml": f'{_HEAD}<Types xmlns="{_PACKAGE}/content-types">{types}</Types>',
@@ -32,14 +32,14 @@ def package(main: str, media_type: str, parts: dict[str, str | bytes]) -> bytes:
 
 
 def relations(*found: tuple[str, str, str], external: bool = False) -> str:
-    """A part's relations: id, kind and target each."""
+    """Return the relations file of a part. Each relation is an id, a kind and a target."""
     mode = ' TargetMode="External"' if external else ""
     inner = "".join(f'<Relationship Id="{a}" Type="{_OFFICE}/{b}" Target="{c}"{mode}/>' for a, b, c in found)
     return f'{_HEAD}<Relationships xmlns="{_PACKAGE}/relationships">{inner}</Relationships>'
 
 
 def docx(body: str, before: str = "", **parts: str | bytes) -> bytes:
-    """A Word document of this body."""
+    """Return a Word document with this body."""
     document = f'{_HEAD}{before}<w:document xmlns:w="{_WORD}"><w:body>{body}</w:body></w:document>'
     styles = (
         f'{_HEAD}<w:styles xmlns:w="{_WORD}"><w:style w:styleId="H1"><w:name w:val="heading 1"/></w:style>'
@@ -55,19 +55,19 @@ def docx(body: str, before: str = "", **parts: str | bytes) -> bytes:
 
 
 def paragraph(text: str, style: str = "") -> str:
-    """A paragraph of a Word document."""
+    """Return a paragraph of a Word document."""
     named = f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>' if style else ""
     return f"<w:p>{named}<w:r><w:t>{escape(text)}</w:t></w:r></w:p>"
 
 
 def word_table(rows: Sequence[Sequence[str]]) -> str:
-    """A table of a Word document."""
+    """Return a table of a Word document."""
     cells = ("".join(f"<w:tc>{paragraph(cell)}</w:tc>" for cell in row) for row in rows)
     return f"<w:tbl>{''.join(f'<w:tr>{row}</w:tr>' for row in cells)}</w:tbl>"
 
 
 def xlsx(sheet: str, texts: Sequence[str] = ()) -> bytes:
-    """A workbook of one sheet, `Prices`."""
+    """Return a workbook with one sheet, `Prices`."""
     strings = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
     return package(
         "xl/workbook.xml",
@@ -90,7 +90,7 @@ def xlsx(sheet: str, texts: Sequence[str] = ()) -> bytes:
 
 
 def pptx(*slides: tuple[str, str]) -> bytes:
-    """A presentation: a title and a text a slide."""
+    """Return a presentation. Each slide is a title and a text."""
     parts: dict[str, str | bytes] = {}
     for number, (title, text) in enumerate(slides, 1):
         shapes = "".join(
@@ -114,7 +114,7 @@ def pptx(*slides: tuple[str, str]) -> bytes:
 
 
 def pdf(*pages: str | bytes, extra: bytes = b"", catalog: bytes = b"", trailer: bytes = b"") -> bytes:
-    """A PDF of these pages: drawing commands, or lines of text under each other."""
+    """Return a PDF of these pages. A page is drawing commands (bytes) or lines of text (str)."""
     objects: dict[int, bytes] = {
         1: b"<</Type/Catalog/Pages 2 0 R" + catalog + b">>",
         3: b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>",
@@ -134,13 +134,13 @@ def pdf(*pages: str | bytes, extra: bytes = b"", catalog: bytes = b"", trailer: 
 
 
 def stream(content: bytes, said: bytes = b"") -> bytes:
-    """A stream object, deflated."""
+    """Return a deflated stream object. `said` goes into its dictionary."""
     data = zlib.compress(content, 9)
     return b"<</Length %d/Filter/FlateDecode%s>>stream\n%s\nendstream" % (len(data), said, data)
 
 
 def assembled(objects: dict[int, bytes], trailer: bytes = b"") -> bytes:
-    """A PDF file of numbered objects, whose first one is the catalog."""
+    """Return a PDF file of numbered objects. Object 1 is the catalog."""
     out, places = b"%PDF-1.7\n", {}
     for number, content in sorted(objects.items()):
         places[number] = len(out)
@@ -151,7 +151,7 @@ def assembled(objects: dict[int, bytes], trailer: bytes = b"") -> bytes:
 
 
 def _drawn(text: str) -> bytes:
-    """Lines from the top of the page on; `# ` makes one large, an empty one leaves room."""
+    """Return commands that draw the lines from the top down. `# ` makes a line large, an empty line leaves a gap."""
     commands, y = [], 700
     for line in text.splitlines():
         size = 20 if line.startswith("# ") else 11

@@ -43,13 +43,13 @@ OPERATIONS = ("ingest", "replace", "remove")
 
 
 def text(version: int) -> bytes:
-    """A manual of 600 passages that all tell its version."""
+    """Return a manual of 600 chapters that all name its version."""
     chapters = (f"# Chapter {at}\n\nVersion{version} of the manual says {at}.\n\n" for at in range(600))
     return "".join(chapters).encode()
 
 
 def deadly(place: Any, name: str, when: str, nth: int) -> None:
-    """Let the nth call of a function kill this process, before it does anything or after all that it does."""
+    """Replace a function: its nth call kills this process, before it runs or after it has run."""
     whole: Callable[..., Any] = getattr(place, name)
     calls = 0
 
@@ -68,7 +68,7 @@ def deadly(place: Any, name: str, when: str, nth: int) -> None:
             return found
     else:
 
-        def wrapped(*arguments: Any, **named: Any) -> Any:  # type: ignore[misc]  # the other colour of it
+        def wrapped(*arguments: Any, **named: Any) -> Any:  # type: ignore[misc]  # the same wrapper for functions that are not async
             nonlocal calls
             calls += 1
             strike("before")
@@ -80,7 +80,7 @@ def deadly(place: Any, name: str, when: str, nth: int) -> None:
 
 
 async def change(folder: Path, operation: str) -> None:
-    """Do it, as the server would."""
+    """Run the operation on the store, as the server would."""
     async with opened(folder) as store:
         if operation == "remove":
             await store.remove(["manual.md"])
@@ -95,6 +95,6 @@ async def change(folder: Path, operation: str) -> None:
 
 if __name__ == "__main__":
     folder, operation, step, nth = sys.argv[1:]
-    vars(knowledge.stores.faiss)["REST"] = 100  # so that vectors are written to a file
+    vars(knowledge.stores.faiss)["REST"] = 100  # a low value, so that vectors are written to a file
     deadly(*STEPS[step], int(nth))
     asyncio.run(change(Path(folder), operation))

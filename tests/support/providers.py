@@ -1,6 +1,6 @@
-"""What each provider refuses of a request, as strictly as is known: every request of the whole suite is held to it.
+"""The requests that each provider refuses, as strictly as is known. Every request of the whole suite is checked.
 
-Sources, read on 2026-11-28, are in docs/models.md, whose table is this one.
+docs/models.md has the same table, and its sources, read on 2026-11-28.
 """
 
 import re
@@ -14,7 +14,7 @@ from dialgraph.models.request_fields import DOCUMENTED
 
 Body = Mapping[str, Any]
 Rule = Callable[[Body], bool]
-"""Whether a request keeps it."""
+"""Return whether a request follows the rule."""
 
 FIELDS = {
     "system": {"role", "content"},
@@ -38,41 +38,41 @@ def _calls(body: Body) -> list[Mapping[str, Any]]:
 
 
 def one_system_message_first(body: Body) -> bool:
-    """A system message is the first one, and the only one."""
+    """Return whether the only system message is the first message, if there is one."""
     return "system" not in _roles(body)[1:]
 
 
 def no_developer(body: Body) -> bool:
-    """The role `developer` is `system`."""
+    """Return whether no message has the role `developer`."""
     return set(_roles(body)) <= {"system", "user", "assistant", "tool"}
 
 
 def a_user_first(body: Body) -> bool:
-    """Behind the system message the user begins; there is a user."""
+    """Return whether the first message that is not a system message is a user's."""
     talk = [role for role in _roles(body) if role != "system"]
     return bool(talk) and talk[0] == "user"
 
 
 def in_turn(body: Body) -> bool:
-    """No two messages of the user, or of the assistant, follow each other."""
+    """Return whether no two user messages, and no two assistant messages, are neighbours."""
     roles = _roles(body)
     return not any(a == b and a in ("user", "assistant") for a, b in pairwise(roles))
 
 
 def no_user_behind_a_tool(body: Body) -> bool:
-    """The assistant speaks between a tool's result and the user."""
+    """Return whether no user message directly follows a tool's result."""
     roles = _roles(body)
     return ("tool", "user") not in pairwise(roles)
 
 
 def the_last_word_is_not_the_assistants(body: Body) -> bool:
-    """A user or a tool comes last, unless the assistant's message is to be gone on with."""
+    """Return whether the last message is not the assistant's, except one that the model must continue."""
     last = _messages(body)[-1]
     return last["role"] != "assistant" or bool(last.get("prefix") or last.get("partial"))
 
 
 def calls_with_their_results(body: Body) -> bool:
-    """Behind a message with calls stand its results, all and no others."""
+    """Return whether each message with tool calls is followed by all their results, and no other results."""
     waiting: list[str] = []
     for message in _messages(body):
         if message["role"] == "tool":
@@ -86,7 +86,7 @@ def calls_with_their_results(body: Body) -> bool:
 
 
 def nothing_empty(body: Body) -> bool:
-    """No message is empty or blank, but one that makes calls; no null, and no empty list."""
+    """Return whether nothing is null or an empty list, and no message is blank unless it has tool calls or audio."""
     for message in _messages(body):
         if any(value is None or value == [] for value in message.values()) or "content" not in message:
             return False
@@ -98,18 +98,18 @@ def nothing_empty(body: Body) -> bool:
 
 
 def short_ids(body: Body) -> bool:
-    """Ids of calls are nine letters and digits."""
+    """Return whether all ids of tool calls have nine letters and digits."""
     ids = [call["id"] for call in _calls(body)] + [m["tool_call_id"] for m in _messages(body) if m["role"] == "tool"]
     return all(re.fullmatch(r"[A-Za-z0-9]{9}", identity) for identity in ids)
 
 
 def plain_names(body: Body) -> bool:
-    """Names of functions have 1 to 64 letters, digits, `_` and `-`."""
+    """Return whether all function names have 1 to 64 letters, digits, `_` and `-`."""
     return all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call["function"]["name"]) for call in _calls(body))
 
 
 def arguments_are_json(body: Body) -> bool:
-    """Arguments are the text of a JSON value."""
+    """Return whether all arguments of tool calls are valid JSON."""
     try:
         for call in _calls(body):
             orjson.loads(call["function"]["arguments"])
@@ -119,12 +119,12 @@ def arguments_are_json(body: Body) -> bool:
 
 
 def results_are_named(body: Body) -> bool:
-    """A tool's result says the tool's name."""
+    """Return whether each tool's result has the name of the tool."""
     return all(message.get("name") for message in _messages(body) if message["role"] == "tool")
 
 
 def text_where_text_is_wanted(body: Body) -> bool:
-    """Content is a text, but where there are pictures, sound, or marks for a cache."""
+    """Return whether content is a string, except where it has pictures, sound or cache marks."""
     for message in _messages(body):
         content = message["content"]
         if isinstance(content, list) and (
@@ -135,13 +135,13 @@ def text_where_text_is_wanted(body: Body) -> bool:
 
 
 def known_fields(body: Body) -> bool:
-    """No field that OpenAI does not document, in the request or in a message."""
+    """Return whether the request and its messages have only known fields."""
     known = DOCUMENTED | {"messages", "model", "stream", "stream_options"}
     return set(body) <= known and all(set(one) <= FIELDS.get(one["role"], set()) for one in _messages(body))
 
 
 def metadata_only_where_it_is_stored(body: Body) -> bool:
-    """`metadata` goes with `store`."""
+    """Return whether `metadata` is sent only with `store: true`."""
     return "metadata" not in body or body.get("store") is True
 
 
@@ -176,7 +176,7 @@ REFUSES: dict[str, tuple[Rule, ...]] = {
 
 
 def complaints(body: Body) -> list[str]:
-    """What which providers would refuse of this request."""
+    """Return the rules that this request breaks, each with the providers that would refuse it."""
     found: dict[str, list[str]] = {}
     for provider, rules in REFUSES.items():
         for rule in rules:

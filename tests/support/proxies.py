@@ -1,4 +1,4 @@
-"""Real proxies and a plain TCP tunnel in front of a server, each started as its package has it."""
+"""Real proxies and a plain TCP tunnel in front of a server, in their default configurations."""
 
 import asyncio
 import shutil
@@ -45,7 +45,7 @@ http://:{port} {{
 
 @asynccontextmanager
 async def in_front(program: str, target: int, folder: Path, config: str = "") -> AsyncIterator[int]:
-    """Start the program in front of the port `target`; the port that it listens on itself."""
+    """Start the program in front of the port `target`. Yield the port that it listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -78,7 +78,7 @@ async def in_front(program: str, target: int, folder: Path, config: str = "") ->
 
 async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
     for _ in range(1000):
-        assert process.returncode is None, "the program has ended"
+        assert process.returncode is None, "the proxy has ended"
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
@@ -86,4 +86,4 @@ async def _listening(port: int, process: asyncio.subprocess.Process) -> None:
         else:
             writer.close()
             return
-    raise AssertionError("the program does not listen")
+    raise AssertionError("the proxy does not listen on its port")

@@ -1,4 +1,4 @@
-"""A Redis of the test's own: Debian's server in a folder of its own, frozen, stopped and started again at will."""
+"""A Redis server for one test, with its own folder. The test can freeze, stop and restart it."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ def _run(command: list[str]) -> subprocess.Popen[bytes]:
 
 @dataclass
 class RunningRedis:
-    """See the module."""
+    """A Redis server that the test can freeze, stop and restart."""
 
     folder: Path
     port: int
@@ -27,11 +27,11 @@ class RunningRedis:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return the address of the server."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     async def start(self) -> None:
-        """Start it, empty."""
+        """Start the server. It does not save its data."""
         binary = shutil.which("redis-server")
         assert binary, "redis-server is missing: `make test` installs it on Debian and Ubuntu"
         await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class RunningRedis:
         raise AssertionError("redis did not start")
 
     def stop(self) -> None:
-        """Kill it."""
+        """Kill the server, also if it is frozen."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
@@ -56,18 +56,18 @@ class RunningRedis:
             self.process = None
 
     def freeze(self) -> None:
-        """It takes connections and answers nothing."""
+        """Suspend the server: it accepts connections but answers nothing."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """It answers again."""
+        """Resume the server, so that it answers again."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Redis]:
-        """A client of the test's."""
+        """Open a client of the server."""
         client: Redis = Redis.from_url(self.url)
         try:
             yield client
@@ -77,7 +77,7 @@ class RunningRedis:
 
 @asynccontextmanager
 async def redis_server(folder: Path, *, started: bool = True) -> AsyncIterator[RunningRedis]:
-    """A server on a port of its own."""
+    """Run a server on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

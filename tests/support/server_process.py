@@ -1,4 +1,4 @@
-"""The server as a process of its own, killed and started again at will."""
+"""The server in its own process. A test can kill it and start it again."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from typing import Any
 from dialgraph.services.settings import ROOT
 
 RATES = ("login", "login_name", "login_address", "register", "turn", "upload", "request")
-"""Of which there are none, unless a test says otherwise."""
+"""The rate limits. All are off, unless a test sets them."""
 
 
 class Server:
-    """A server process on one folder, killed and started again."""
+    """A server process on one data folder, which can be killed and started again."""
 
     def __init__(
         self, folder: Path, model: str, errors: Path | None = None, under: Sequence[str] = (), **more: Any
@@ -37,14 +37,14 @@ class Server:
         self.process: asyncio.subprocess.Process | None = None
 
     def more(self, **variables: str) -> None:
-        """What else the next start finds in its environment; PYTHONPATH is put before ours."""
+        """Add variables to the environment of the next start. PYTHONPATH goes before the usual one."""
         ours = self._environment["PYTHONPATH"]
         if "PYTHONPATH" in variables:
             variables["PYTHONPATH"] += os.pathsep + ours
         self._environment |= variables
 
     async def start(self) -> float:
-        """Start it. Returns after how many seconds it was ready."""
+        """Start the server. Return after how many seconds it was ready."""
         began = time.monotonic()
         errors = self._errors.open("ab") if self._errors else None
         self.process = await asyncio.create_subprocess_exec(
@@ -69,7 +69,7 @@ class Server:
             await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
-        """As if the machine had lost it."""
+        """Kill the server with SIGKILL and wait until it has ended."""
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
@@ -77,7 +77,7 @@ class Server:
     async def ask(
         self, method: str, path: str, body: Any = None, token: str = "", kind: str = "application/json", **headers: str
     ) -> tuple[int, bytes]:
-        """One request, whole."""
+        """Send one request. Return its status and its whole body."""
         writer, reader = await self.open(method, path, body, token, kind, **headers)
         try:
             data = await reader.read()
@@ -89,7 +89,7 @@ class Server:
     async def open(
         self, method: str, path: str, body: Any = None, token: str = "", kind: str = "application/json", **headers: str
     ) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
-        """A request whose reply is still to be read."""
+        """Send a request. Return the streams; the reply is not read yet."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n"
@@ -103,7 +103,7 @@ class Server:
 
 @asynccontextmanager
 async def serve_command(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`dialgraph serve` on a free port, in this folder and with these variables; killed at the end if it still runs."""
+    """Run `dialgraph serve` on a free port in the folder, with these variables. Kill it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "server.cli", "serve", "--port", "0", *arguments,
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
@@ -118,7 +118,7 @@ async def serve_command(folder: Path, *arguments: str, **variables: str) -> Asyn
 
 
 async def refused_start(folder: Path, **variables: str) -> str:
-    """What `dialgraph serve` says on standard error in place of serving."""
+    """Run `dialgraph serve` when it must fail to start. Return its standard error."""
     async with serve_command(folder, **variables) as process:
         _, said = await process.communicate()
     assert process.returncode not in (0, None)
@@ -126,6 +126,6 @@ async def refused_start(folder: Path, **variables: str) -> str:
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """Leave, also where nobody is there any more."""
+    """Close the connection, even if the other side is gone."""
     writer.close()
     await asyncio.gather(writer.wait_closed(), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The real server on a real socket, in this event loop; and a client that sees the bytes."""
+"""The real server on a real socket, in the event loop of the test, and a client that sees the bytes."""
 
 import asyncio
 import json
@@ -31,19 +31,19 @@ CHAT = "/chat/completions"
 
 @dataclass
 class Reply:
-    """A whole reply as it came over the wire."""
+    """A whole reply, as it came over the wire."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body, parsed from JSON."""
         return json.loads(self.body)
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error of the envelope."""
+        """Return the error object of the body. Check that it has all its fields."""
         error: dict[str, Any] = self.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
         return error
@@ -57,12 +57,12 @@ class Connection:
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
-        """Raw bytes."""
+        """Send raw bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def head(self) -> tuple[int, dict[str, str]]:
-        """The status line and the headers of the next reply."""
+        """Return the status and the headers of the next reply."""
         lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {
             name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)
@@ -70,14 +70,14 @@ class Connection:
         return int(lines[0].split(" ")[1]), headers
 
     async def chunk(self) -> bytes:
-        """The next chunk of a chunked body; empty at its end."""
+        """Return the next chunk of a chunked body, or an empty one at its end."""
         size = int(await self.reader.readline(), 16)
         data = await self.reader.readexactly(size)
         await self.reader.readexactly(2)
         return data
 
     async def reply(self) -> Reply:
-        """The next whole reply."""
+        """Return the next whole reply."""
         status, headers = await self.head()
         if headers.get("transfer-encoding") == "chunked":
             body = b""
@@ -88,13 +88,13 @@ class Connection:
         return Reply(status, headers, body)
 
     def reset(self) -> None:
-        """Leave with RST."""
+        """Close the connection with RST."""
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
     async def aclose(self) -> None:
-        """Leave with FIN."""
+        """Close the connection with FIN."""
         self.writer.close()
         await asyncio.gather(self.writer.wait_closed(), return_exceptions=True)
 
@@ -110,30 +110,30 @@ class Served:
 
     @property
     def base(self) -> str:
-        """For clients of the OpenAI kind."""
+        """Return the base URL for OpenAI-compatible clients."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def state(self) -> ServerState:
-        """What the routes share."""
+        """Return the state that the routes share."""
         state: ServerState = self.app.state.dialgraph
         return state
 
     async def connect(self) -> Connection:
-        """A new TCP connection."""
+        """Open a new TCP connection."""
         connection = Connection(*await asyncio.open_connection("127.0.0.1", self.port))
         self.connections.append(connection)
         return connection
 
     def request(self, path: str, body: object, headers: dict[str, str] | None = None, method: str = "POST") -> bytes:
-        """A request's bytes."""
+        """Return the bytes of a request."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = {"host": f"127.0.0.1:{self.port}", "content-type": "application/json", "content-length": len(data)}
         head = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **(headers or {})}.items())
         return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + data
 
     async def post(self, path: str, body: object, headers: dict[str, str] | None = None, method: str = "POST") -> Reply:
-        """One request on a connection of its own."""
+        """Send one request on a new connection and return its reply."""
         connection = await self.connect()
         await connection.send(self.request(path, body, headers, method))
         reply = await connection.reply()
@@ -141,20 +141,20 @@ class Served:
         return reply
 
     async def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
-        """A GET on a connection of its own."""
+        """Send a GET request on a new connection and return its reply."""
         return await self.post(path, b"", headers, "GET")
 
     async def ask(self, question: object = "hi", path: str = CHAT, **fields: Any) -> Reply:
-        """Stream the answer to one user message."""
+        """Ask for a streamed answer to one user message. Return the reply."""
         body = {"messages": [{"role": "user", "content": question}], "stream": True, **fields}
         return await self.post(path, body)
 
 
 class PromptServer(DrainingServer):
-    """Stops within milliseconds of being told; uvicorn looks ten times a second, and hundreds of tests would wait."""
+    """A server that stops within milliseconds. uvicorn checks ten times a second, too slow for hundreds of tests."""
 
     async def main_loop(self) -> None:
-        """See uvicorn."""
+        """Check every 5 ms whether the server must stop."""
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
@@ -169,7 +169,7 @@ async def serving(
     environment: Any = REAL,
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """Serve the shipped endpoints, and these graphs beside them; without keys to anybody, unless `auth` says so."""
+    """Serve the shipped endpoints and these graphs. If no keys are set, auth is off unless `auth` says otherwise."""
     if not settings.get("api_keys") and not (data_dir / "keys.json").exists():
         settings.setdefault("auth", "none")
     app = create_app(Settings(data_dir=data_dir, **settings), environment)
@@ -178,7 +178,7 @@ async def serving(
     listener.listen(2048)
     options = {**uvicorn_options(guarded(app.state.dialgraph.settings, most_connections)), "loop": "asyncio"}
     server = PromptServer(uvicorn.Config(app, timeout_graceful_shutdown=5, **options), app.state.dialgraph)
-    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # the signals are pytest's
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]  # pytest handles the signals
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not task.done(), task
@@ -196,7 +196,7 @@ async def serving(
 def add_graphs(
     app: FastAPI, *graphs: tuple[Graph, list[Node]], compiled: Sequence[tuple[Graph, CompiledGraph]] = ()
 ) -> None:
-    """Put graphs beside the shipped ones, as langgraph.json would."""
+    """Serve graphs in addition to the shipped ones, as langgraph.json would."""
     from server.app import completion_routes
 
     state: ServerState = app.state.dialgraph

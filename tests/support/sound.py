@@ -1,7 +1,7 @@
-"""What a test can measure of sound, written without the code under test: energy, silence, length, and likeness.
+"""Measurements of sound, independent of the code under test: energy, silence, length and similarity.
 
-Likeness is the distance of mel cepstra (MFCC) along the best alignment in time (DTW): two voices that say the same
-words are nearer than one voice that says other words, and a beep is near to nothing.
+Similarity is the distance between mel cepstra (MFCC) along the best alignment in time (DTW). Two voices that say the
+same words are closer than one voice that says different words. A beep is close to no speech.
 """
 
 import io
@@ -13,43 +13,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float64]
-"""From -1 to 1."""
+"""Samples of sound, from -1 to 1."""
 _HOP_SECONDS, _WINDOW_SECONDS = 0.02, 0.032
 _BANDS, _COEFFICIENTS = 26, 13
 
 
 def samples_of(pcm: bytes) -> Samples:
-    """PCM16, little-endian."""
+    """Return the samples of PCM16, little-endian."""
     return np.frombuffer(pcm, dtype="<i2").astype(np.float64) / 32768
 
 
 def read_wav(data: bytes) -> tuple[int, bytes]:
-    """The rate and the PCM16 of a WAV, as Python's own reader has them."""
+    """Return the sample rate and the PCM16 of a WAV file, read by Python's own reader."""
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         return file.getframerate(), file.readframes(file.getnframes())
 
 
 def loudness(samples: Samples, rate: int) -> Samples:
-    """Root mean square of each 20 ms."""
+    """Return the root mean square of each 20 ms."""
     size = int(_HOP_SECONDS * rate)
     whole = samples[: len(samples) // size * size].reshape(-1, size)
     return np.asarray(np.sqrt((whole**2).mean(axis=1)))
 
 
 def longest_gap(samples: Samples, rate: int, quiet: float = 0.003) -> float:
-    """The longest silence between the first and the last sound, in seconds."""
+    """Return the longest silence between the first and the last sound, in seconds."""
     heard = np.flatnonzero(loudness(samples, rate) > quiet)
     return float(np.diff(heard).max(initial=1) * _HOP_SECONDS)
 
 
 def voiced_share(samples: Samples, rate: int, quiet: float = 0.003) -> float:
-    """How much of it is not silence."""
+    """Return the share of the sound that is not silence, from 0 to 1."""
     return float((loudness(samples, rate) > quiet).mean())
 
 
 def steadiness(samples: Samples, rate: int) -> float:
-    """The share of the loudest frequency: near 1 for a beep, small for speech."""
+    """Return the share of the energy at the loudest frequency: near 1 for a beep, small for speech."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
     width = max(1, int(20 * len(samples) / rate))
     peak = int(spectrum.argmax())
@@ -57,7 +57,7 @@ def steadiness(samples: Samples, rate: int) -> float:
 
 
 def cepstra(samples: Samples, rate: int) -> Samples:
-    """Shape (frames, 13): mel cepstra of what is not silence at the ends, their mean over time taken away."""
+    """Return mel cepstra of shape (frames, 13), without silence at the ends. Their mean over time is subtracted."""
     heard = np.flatnonzero(loudness(samples, rate) > 0.01)
     hop, window = int(_HOP_SECONDS * rate), int(_WINDOW_SECONDS * rate)
     samples = samples[heard[0] * hop : (heard[-1] + 1) * hop]
@@ -81,7 +81,7 @@ def _mel(hertz: float) -> float:
 
 
 def distance(one: Samples, other: Samples) -> float:
-    """Of two rows of cepstra along their best alignment, for each step of it."""
+    """Return the distance of two rows of cepstra along their best alignment, divided by their total length."""
     costs = np.linalg.norm(one[:, None] - other[None], axis=2)
     row = np.full(len(other) + 1, np.inf)
     row[0] = 0.0
@@ -93,7 +93,7 @@ def distance(one: Samples, other: Samples) -> float:
 
 
 def debian_says(text: str, voice: str, folder: Path) -> tuple[int, bytes]:
-    """The same words by Debian's espeak-ng, another build than the one under test."""
+    """Return the rate and PCM16 of the text, spoken by Debian's espeak-ng, not the build under test."""
     file = folder / "debian.wav"
     subprocess.run(["espeak-ng", "-v", voice, "-s", "165", "-w", str(file), "--", text], check=True)
     return read_wav(file.read_bytes())

@@ -1,4 +1,4 @@
-"""Stores of every engine, opened for a test: the one list that the contract runs over."""
+"""A function that opens a store of any engine for a test."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ async def opened(
     embedder: Embedder | None = None,
     **options: Any,
 ) -> AsyncIterator[Store]:
-    """A store whose database is in this folder; closed again at the end."""
+    """Open a store whose database is in this folder. Close both at the end."""
     rows = Database(database, folder)
     store = open_store(StoreConfig(name, url, rows, folder / "knowledge", embedder or HashingEmbedder(), **options))
     try:

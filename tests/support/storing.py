@@ -1,4 +1,4 @@
-"""A process that stores turns until it is killed, and prints what it promises.
+"""A process that stores turns until it is killed, and prints a line for each turn that it has stored.
 
 `python -m tests.support.storing FOLDER [DATABASE]`
 """
@@ -27,13 +27,13 @@ TALKING = 4
 
 
 def tell(line: str) -> None:
-    """Promise it."""
+    """Print a line immediately. Each line is a promise that a test checks."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 async def main(folder: Path, url: str = "sqlite:") -> None:
-    """Talk in several conversations at once; each line is a promise."""
+    """Store turns in several conversations at the same time."""
     database = Database(url, folder)
     sealed = Encryption([KEY])
     copies = ConversationCache(NoCache(), sealed)
@@ -49,7 +49,7 @@ async def main(folder: Path, url: str = "sqlite:") -> None:
     async def talk(seed: int) -> None:
         dice = random.Random(f"{seed}-{dice_of_all.random()}")
         while True:
-            with suppress(DatabaseError):  # of a disk that fails: what was not told was not promised
+            with suppress(DatabaseError):  # the disk may fail: a turn without a line is not promised
                 await converse(dice, (await conversations.create(user, graph="chat")).id)
             await asyncio.sleep(0.01)
 

@@ -1,4 +1,4 @@
-"""A scripted upstream over TCP: speaks OpenAI's event stream as it is told, and notes who left when."""
+"""A scripted upstream over TCP. It sends OpenAI's event stream as scripted, and notes when a client leaves."""
 
 import asyncio
 import json
@@ -21,22 +21,22 @@ HEAD = {"id": "up-1", "object": "chat.completion.chunk", "created": 7, "model": 
 
 
 def event(data: object) -> bytes:
-    """One event of the stream."""
+    """Return one event of the stream."""
     return b"data: " + json.dumps(data, ensure_ascii=False).encode() + b"\n\n"
 
 
 def delta(content: dict[str, Any], finish: str | None = None) -> bytes:
-    """One chunk of the stream."""
+    """Return one chunk of the stream."""
     return event({**HEAD, "choices": [{"index": 0, "delta": content, "finish_reason": finish}]})
 
 
 def says(*words: str, finish: str = "stop") -> list[Action]:
-    """A whole, healthy answer."""
+    """Return the script of a complete answer of these words."""
     return [*(("chunk", word) for word in words), ("finish", finish), ("done",)]
 
 
 def calls(name: str, arguments: str = "{}", *, identity: str = "up_call") -> list[Action]:
-    """A whole answer that is a tool call in two fragments."""
+    """Return the script of a complete answer: one tool call in two fragments."""
     start = {"index": 0, "id": identity, "type": "function", "function": {"name": name, "arguments": ""}}
     return [
         ("delta", {"role": "assistant", "content": None, "tool_calls": [start]}),
@@ -48,7 +48,7 @@ def calls(name: str, arguments: str = "{}", *, identity: str = "up_call") -> lis
 
 @dataclass
 class Exchange:
-    """One request and what became of it."""
+    """One request and how it ended."""
 
     path: str
     headers: dict[str, str]
@@ -56,14 +56,14 @@ class Exchange:
     connection: int
     began: float
     left: float | None = None
-    """When the other side closed, by time.monotonic."""
+    """When the client closed the connection, by time.monotonic."""
     sent: int = 0
-    """Chunks that were sent."""
+    """The number of words sent."""
 
 
 @dataclass
 class Upstream:
-    """See the module."""
+    """A running upstream: its scripts, and the requests that it received."""
 
     url: str
     port: int
@@ -73,25 +73,26 @@ class Upstream:
     connections: int = 0
     open: int = 0
     deaf: bool = False
-    """Whether it answers nothing but what is scripted."""
+    """Whether it leaves GET requests without an answer."""
     strict: bool = True
-    """Whether it takes only what every provider takes."""
+    """Whether it checks requests against the rules of all providers."""
     complaints: list[str] = field(default_factory=list)
-    """What providers would have refused."""
+    """Rules of providers that requests have broken."""
     choose: Callable[[dict[str, Any]], Sequence[Action] | None] = lambda body: None
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        """What was asked of it, in order."""
+        """Return the bodies of all requests, in order."""
         return [exchange.body for exchange in self.exchanges]
 
     async def until(self, condition: Callable[[], bool], seconds: float = 7.0) -> None:
-        """Wait for something to become true; fail loudly if it does not. Seven seconds are less than the deadline of
-        silence (8), which would end a stream that nobody has stopped.
+        """Wait until the condition is true; fail if it does not become true in time.
+
+        Seven seconds are less than the deadline for silence (8), which would end a stream that nobody has stopped.
         """
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, "it did not become true in time"
+            assert time.monotonic() < deadline, "the condition did not become true in time"
             await asyncio.sleep(0.002)
 
 
@@ -99,7 +100,7 @@ class Upstream:
 async def upstream(
     *scripts: Sequence[Action], default: Sequence[Action] = (), strict: bool = True
 ) -> AsyncIterator[Upstream]:
-    """The n-th request gets the n-th script, further ones the default; in the end no provider may have complained."""
+    """Run an upstream. The nth request gets the nth script, later ones the default. Fail if a request breaks a rule."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
@@ -115,7 +116,7 @@ async def upstream(
         state.open += 1
         number = state.connections
         try:
-            # Cancelled at the end of the test, and by nobody else: asyncio would tell it at length.
+            # Only the end of the test cancels this task. Without `suppress`, asyncio would log it at length.
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await _exchange(state, number, reader, writer):
                     pass
@@ -167,7 +168,7 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
 
 
 async def _watch(reader: asyncio.StreamReader, exchange: Exchange) -> None:
-    """The client sends nothing more, so the only thing to read is its leaving."""
+    """Note when the client leaves. It sends nothing more, so a read returns only then."""
     with suppress(ConnectionError):
         await reader.read(1)
     exchange.left = time.monotonic()
@@ -235,7 +236,7 @@ async def _play(
                 await writer.drain()
                 return True
             case _:
-                raise AssertionError(f"no such action: {action}")
+                raise AssertionError(f"unknown action: {action}")
         await writer.drain()
     if begun:
         writer.write(b"0\r\n\r\n")

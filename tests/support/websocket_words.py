@@ -1,4 +1,4 @@
-"""A protocol of the tests: text in, words out, over a WebSocket. It shows what a transport beside HTTP needs."""
+"""A WebSocket protocol for tests: text in, words out. It shows what a transport other than HTTP needs."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ from server.state import ServerState
 
 
 async def talk(socket: WebSocket) -> None:
-    """Each text is a turn; one that comes while an answer runs breaks into it."""
+    """Answer each text as one turn. A text that arrives during an answer interrupts it."""
     state: ServerState = socket.app.state.dialgraph
     try:
         caller = await state.authenticator.authenticate(socket.scope, headers_of(socket.scope))
@@ -37,7 +37,7 @@ async def talk(socket: WebSocket) -> None:
 
 
 async def answer(socket: WebSocket, state: ServerState, caller: Caller, text: str, heard: list[Subscription]) -> None:
-    """Tell one turn: a word a message, then an empty one."""
+    """Send the answer of one turn: a message for each piece of text, then an empty one."""
     call = Call(id=socket.query_params.get("call", ""), principal=caller.principal)
     asked = TurnRequest([{"role": "user", "content": text}], call=call, endpoint="chat")
     async with admitted(state, caller.identity, asked.messages, {}) as admission:

@@ -1,1 +1,1 @@
-"""The whole product: its package, docs, crashes, and real clients."""
+"""Tests of the whole product: its package, documentation, crashes and real clients."""

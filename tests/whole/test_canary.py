@@ -1,4 +1,4 @@
-"""Canaries: keys, passwords and words that nobody else has, and then a look for them everywhere."""
+"""Unique keys, passwords and words (canaries), and a search for them in every place where they must not be."""
 
 import json
 import re
@@ -22,7 +22,7 @@ TOKEN_SECRET = "canary-token-signing-key-0123456789-abcdefgh"
 
 
 class Client:
-    """Keeps every body that it gets."""
+    """A client that remembers every body that it receives."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -31,7 +31,7 @@ class Client:
     async def __call__(
         self, method: str, path: str, body: Any = None, token: str = OPERATOR_KEY, kind: str = "application/json"
     ) -> Any:
-        """One request."""
+        """Send one request. Return its body, parsed if it is JSON."""
         status, data = await self._server.ask(method, path, body, token, kind)
         self.bodies.append((f"{method} {path} {status}", data))
         try:
@@ -41,7 +41,7 @@ class Client:
 
 
 async def live(client: Client) -> list[str]:
-    """Do everything once, right and wrong. Returns the secrets that were given out."""
+    """Make every kind of request once, valid and invalid. Return the secrets that the server issued."""
     credentials = {"name": "ann", "password": PASSWORD}
     await client("POST", "/v1/users", credentials)
     session = await client("POST", "/v1/sessions", credentials)
@@ -77,12 +77,12 @@ async def live(client: Client) -> list[str]:
 
 
 def holds(folder: Path, secret: str) -> list[str]:
-    """The files below the folder in which it stands."""
+    """Return the files in the folder that contain the secret."""
     return [str(path) for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
 def writes_no_core(process: int) -> bool:
-    """Whether no dump of its memory is written."""
+    """Return whether the process can write no core dump."""
     limits = Path(f"/proc/{process}/limits").read_text(encoding="ascii")
     return re.search(r"Max core file size +0 ", limits) is not None
 
@@ -106,11 +106,11 @@ async def test_secrets_and_words_stay_where_they_belong(tmp_path: Path) -> None:
             dump = redis_folder.joinpath("dump.rdb").read_bytes()
             log = (tmp_path / "log").read_text(encoding="utf-8", errors="replace")
             secrets = [PASSWORD, UPSTREAM_KEY, OPERATOR_KEY, TOKEN_SECRET, ENCRYPTION_KEY, *given]
-            assert "turn" in log and len(dump) > 200, "there was something to look into"
+            assert "turn" in log and len(dump) > 200, "the log and the dump are not empty"
             assert not [secret for secret in [*secrets, WORDS, ANSWER, DOCUMENT, LEAK] if secret in log]
             assert not [secret for secret in [*secrets, WORDS, ANSWER, DOCUMENT] if secret.encode() in dump]
             assert not {secret: found for secret in secrets if (found := holds(data, secret))}
-            assert holds(data, WORDS), "a conversation is kept"
+            assert holds(data, WORDS), "the conversation is stored"
             for where, body in asking.bodies:
                 told = [secret for secret in [*secrets, LEAK] if secret.encode() in body]
                 allowed = {

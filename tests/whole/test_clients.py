@@ -1,4 +1,4 @@
-"""Real client libraries against the real server: the openai package of Python, 2.x and 3.x, and of npm."""
+"""Real client libraries against the real server: openai for Python, 2.x and 3.x, and openai from npm."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ CLIENTS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "openai-python 3" else pytest.mark.clients) for name in CLIENTS]
 )
-async def test_client(tmp_path: Path, name: str) -> None:
+async def test_openai_clients_receive_words_sound_tools_and_errors(tmp_path: Path, name: str) -> None:
     def choose(body: dict[str, Any]) -> Sequence[Action]:
         if body["messages"][-1]["content"] == "FAIL BEFORE":
             return [("status", 422, {}, b"{}")]

@@ -1,4 +1,4 @@
-"""The server is killed in the middle of a tool: K09 of the fault catalogue."""
+"""The server is killed while a tool runs."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ REQUEST = (
 )
 
 
-async def test_k09_after_a_kill_the_same_turn_has_the_same_key_and_pays_once(tmp_path: Path) -> None:
+async def test_a_turn_repeated_after_a_kill_pays_once(tmp_path: Path) -> None:
     (tmp_path / "payer_graph.py").write_text(GRAPH)
     (tmp_path / "langgraph.json").write_text('{"graphs": {"payer": "payer_graph:graph"}}')
     effects = tmp_path / "effects"

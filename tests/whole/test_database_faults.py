@@ -1,4 +1,4 @@
-"""A database that is full, damaged, gone or busy: what is told is true, and nothing begins anew in silence."""
+"""A database that is full, damaged, away or busy: the server reports it and never silently starts with an empty one."""
 
 import asyncio
 import sqlite3
@@ -25,11 +25,11 @@ from tests.support.upstream import says
 
 
 def _small(connection: Any, record: object) -> None:
-    """A database that is full soon; SQLite says of it what it says of a full disk."""
+    """Limit the database to 160 pages. When they are full, SQLite reports the error of a full disk."""
     connection.execute("PRAGMA max_page_count=160").close()
 
 
-async def test_a_full_disk_is_told_and_reading_goes_on(tmp_path: Path) -> None:
+async def test_a_full_disk_is_reported_and_reading_still_works(tmp_path: Path) -> None:
     event.listen(Engine, "connect", _small)
     try:
         async with backend(tmp_path, "sqlite:", says("Hello."), sample_handbook=False) as (served, up):
@@ -42,11 +42,11 @@ async def test_a_full_disk_is_told_and_reading_goes_on(tmp_path: Path) -> None:
             assert 507 in statuses and statuses <= {200, 507}, statuses
             refused = next(reply for reply in replies if reply.status == 507)
             assert refused.json() == {"error": "The server has no room left"}
-            assert (await ann.history(number))[1] == ("assistant", "Hello."), "what was kept can be read"
+            assert (await ann.history(number))[1] == ("assistant", "Hello."), "what was stored can be read"
             assert (
                 await served.post("/chat/completions", {"messages": [{"role": "user", "content": "hi"}]})
             ).status == 200
-            assert (await ann.post(f"/api/conversations/del/{number}")).status == 200, "room can be made"
+            assert (await ann.post(f"/api/conversations/del/{number}")).status == 200, "deleting works on a full disk"
             up.default = says("Good.")
             assert answer(await ann.say(await ann.conversation(), "and again")) == "Good."
     finally:
@@ -102,7 +102,7 @@ async def test_many_writers_never_find_the_database_locked(tmp_path: Path) -> No
 
 
 @pytest.mark.long
-async def test_postgresql_that_lets_nobody_in_is_told_and_waited_for(tmp_path: Path) -> None:
+async def test_the_server_recovers_when_postgresql_accepts_connections_again(tmp_path: Path) -> None:
     url = new_database()
     name = url.partition("?")[0].rpartition("/")[2]
     async with backend(tmp_path, url) as (served, _):
@@ -124,7 +124,7 @@ async def test_postgresql_that_lets_nobody_in_is_told_and_waited_for(tmp_path: P
         assert answer(reply) == "Hello there."
 
 
-async def test_connections_that_are_killed_are_replaced(tmp_path: Path) -> None:
+async def test_killed_database_connections_are_replaced(tmp_path: Path) -> None:
     url = new_database()
     name = url.partition("?")[0].rpartition("/")[2]
     async with backend(tmp_path, url) as (served, _):
@@ -143,7 +143,7 @@ async def test_connections_that_are_killed_are_replaced(tmp_path: Path) -> None:
         assert len(await ann.history(number)) == 10
 
 
-async def test_a_journal_that_cannot_begin_anew_is_told_and_catches_up(
+async def test_a_journal_that_cannot_restart_is_reported_and_shrinks_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = Database("sqlite:", tmp_path)
@@ -157,7 +157,7 @@ async def test_a_journal_that_cannot_begin_anew_is_told_and_catches_up(
             await jobs.submit("main", f"{at}.txt", b"x" * 2**20)
         assert journal.stat().st_size > LARGEST_JOURNAL_BYTES
         await database.watch_journal()
-        assert "the database's journal grows" in caplog.text
+        assert "the database's journal grew" in caplog.text
         reader.execute("COMMIT")
     reader.close()
     for at in range(3):
@@ -169,7 +169,7 @@ async def test_a_journal_that_cannot_begin_anew_is_told_and_catches_up(
     await database.aclose()
 
 
-async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+async def test_a_database_that_cannot_be_opened_raises_an_error(tmp_path: Path) -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/none", tmp_path)
     with pytest.raises(DatabaseError, match="The database cannot be opened"):
         async with database.reading():

@@ -1,4 +1,4 @@
-"""The snippets of docs/deploy.md, with the real programs: words pass at once, and a caller who leaves is noticed."""
+"""The snippets of docs/deploy.md with the real proxies: words pass immediately, and a client that leaves is noticed."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 
 
 def snippet(language: str) -> str:
-    """The block of this language, with a port of ours in the place of TLS."""
+    """Return the code block of this language, with a plain port of the test instead of TLS."""
     found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None, language
     text = found[1].replace("{", "{{").replace("}", "}}").replace("127.0.0.1:8000", "127.0.0.1:{target}")
@@ -30,7 +30,7 @@ def snippet(language: str) -> str:
     text = re.sub(r"bind :443 ssl crt \S+", "bind 127.0.0.1:{port}", text)
     head = "{{\n  admin off\n  auto_https off\n}}\n" if language == "caddyfile" else ""
     text = text.replace("YOUR-HOST {{", "http://:{port} {{\n  bind 127.0.0.1") if language == "caddyfile" else text
-    if language == "nginx":  # tests/support/proxies.py has the server around it
+    if language == "nginx":  # tests/support/proxies.py adds the server block
         inner = text.removeprefix("server {{\n").removesuffix("}}\n").splitlines()
         text = "\n".join(line for line in inner if not line.strip().startswith(("listen", "server_name")))
     return head + text
@@ -41,7 +41,7 @@ PROGRAMS = {"nginx": "nginx", "haproxy": "haproxy", "caddyfile": "caddy"}
 
 @asynccontextmanager
 async def deployed(language: str, folder: Path, script: list[Action]) -> AsyncIterator[tuple[Served, Upstream]]:
-    """Our server behind the program, as the page has it."""
+    """Run the server behind the proxy, configured as on the page."""
     async with upstream(default=script) as up:
         more: dict[str, Any] = {
             "models": {"main": up.url},
@@ -65,12 +65,12 @@ async def test_each_word_passes_before_the_next_one_is_written(language: str, tm
         data = b""
         while b'"one "' not in data:
             data += await asyncio.wait_for(connection.reader.read(4096), 20)
-        assert up.exchanges[0].left is None, "the model still speaks"
+        assert up.exchanges[0].left is None, "the model still answers"
         connection.reset()
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
-async def test_a_caller_who_leaves_in_silence_stops_the_model(language: str, tmp_path: Path) -> None:
+async def test_a_client_that_leaves_in_silence_stops_the_model(language: str, tmp_path: Path) -> None:
     async with deployed(language, tmp_path, [("hang",)]) as (front, up):
         connection = await front.connect()
         await connection.send(front.request(CHAT, BODY, KEY))
@@ -80,7 +80,7 @@ async def test_a_caller_who_leaves_in_silence_stops_the_model(language: str, tmp
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
-async def test_who_calls_is_known_and_nobody_is_let_in_without_a_key(language: str, tmp_path: Path) -> None:
+async def test_a_key_is_still_required_behind_a_proxy(language: str, tmp_path: Path) -> None:
     async with deployed(language, tmp_path, says("Hi.")) as (front, _):
         refused = await front.post(CHAT, BODY, {"x-forwarded-for": "127.0.0.1"})
         answered = await front.post(CHAT, BODY, KEY)
@@ -88,9 +88,9 @@ async def test_who_calls_is_known_and_nobody_is_let_in_without_a_key(language: s
     assert (refused.status, answered.status, ready.status) == (401, 200, 200)
 
 
-def test_the_unit_of_systemd_is_one(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit_file(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
-    assert analyze is not None, "`make debian` installs it"
+    assert analyze is not None, "systemd-analyze is missing: `make debian` installs it"
     found = re.search(r"```ini\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
     unit = tmp_path / "dialgraph.service"

@@ -1,4 +1,4 @@
-"""A disk that is full, read-only, torn or that fails now and then: what was told is there, and calls go on."""
+"""A disk that is full, read-only or fails now and then, and torn files: confirmed turns stay, and calls go on."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.whole.test_kills import check, check_places, rows_of
 
 
 def told_until_killed(folder: Path, lines: int, under: tuple[str, ...] = ()) -> list[str]:
-    """Let a process keep turns until it has told so much, then kill it. Returns what it told."""
+    """Run a process that stores turns, and kill it after this many lines of output. Return the lines."""
     command = [*under, sys.executable, "-m", "tests.support.storing", str(folder)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, process_group=0
@@ -29,7 +29,7 @@ def told_until_killed(folder: Path, lines: int, under: tuple[str, ...] = ()) -> 
     told: list[str] = []
     while len(told) < lines and (line := process.stdout.readline()):
         told += [line.strip()] if line.startswith(("begun", "told")) else []
-    os.killpg(process.pid, signal.SIGKILL)  # with what it runs under
+    os.killpg(process.pid, signal.SIGKILL)  # also strace or unshare, if the process runs under one
     told += [line.strip() for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.stdout.close()
     process.wait()
@@ -53,19 +53,19 @@ def test_a_torn_journal_loses_at_most_its_end(damage: str, tmp_path: Path) -> No
             at = dice.randrange(1000, len(whole))
             wal.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     if damage == "no -shm":
-        assert check(tmp_path, lines) > 0, "nothing that was told is gone"
+        assert check(tmp_path, lines) > 0, "no confirmed turn is lost"
     else:
-        check_places(rows_of(tmp_path))  # a beginning of what was written, and whole
+        check_places(rows_of(tmp_path))  # the database holds the first turns, and they are whole
     listed = run("user", "list", DIALGRAPH_DATA_DIR=str(tmp_path))
     assert (listed.returncode, listed.stdout) in ((0, "ann\n"), (0, "")), listed.stderr
     assert not listed.stderr
 
 
 def in_a_namespace(script: str) -> tuple[str, ...]:
-    """Before a command: what this shell script mounts is seen by the command alone."""
+    """Return a command prefix that runs a shell script first. Only the command sees what the script mounts."""
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-rm", "true"], check=False).returncode:
-        pytest.skip("this machine makes no mount namespaces")
+        pytest.skip("this machine does not allow mount namespaces")
     return unshare, "-rm", "sh", "-c", f'{script} && exec "$@"', "sh"
 
 
@@ -116,7 +116,7 @@ async def test_a_full_temporary_folder_refuses_files_and_lets_calls_go_on(tmp_pa
 
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", ["fsync,fdatasync:error=EIO:when=40+5", "pwrite64:error=EIO:when=400+50"])
-def test_a_disk_that_fails_now_and_then_breaks_no_promise(fault: str, tmp_path: Path) -> None:
+def test_a_disk_that_fails_now_and_then_loses_no_confirmed_turn(fault: str, tmp_path: Path) -> None:
     lines = told_until_killed(tmp_path, 400, strace(fault, tmp_path / "trace"))
     assert (tmp_path / "trace").read_text().count("INJECTED") > 20
     assert check(tmp_path, lines) > 100
@@ -124,8 +124,8 @@ def test_a_disk_that_fails_now_and_then_breaks_no_promise(fault: str, tmp_path: 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_the_nth_write_that_fails_breaks_no_promise(tmp_path: Path) -> None:
-    """Of a new database, where it stops the migrations, and of one in use."""
+def test_a_failed_nth_write_loses_no_confirmed_turn(tmp_path: Path) -> None:
+    """Fail the nth write of a new database, where it stops the migrations, and of a database in use."""
     used = tmp_path / "used"
     used.mkdir()
     before = told_until_killed(used, 30)
@@ -142,13 +142,13 @@ def test_the_nth_write_that_fails_breaks_no_promise(tmp_path: Path) -> None:
                 told += check(folder, [*(before if name == "used" else []), *lines])
             elif (folder / "dialgraph.db").exists():
                 again = told_until_killed(folder, 6)
-                assert check(folder, again) > 0, "what failed once goes well the next time"
+                assert check(folder, again) > 0, "the next start works after a failed one"
             shutil.rmtree(folder)
     assert told > 1000
 
 
 def strace(fault: str, trace: Path) -> tuple[str, ...]:
-    """Before a command: its system calls fail like this."""
+    """Return a command prefix that makes system calls of the command fail as `fault` says."""
     binary = shutil.which("strace")
     assert binary, "strace is missing: `make soak` installs it on Debian and Ubuntu"
     calls = fault.partition(":")[0]

@@ -1,4 +1,4 @@
-"""What the documentation says is so: code runs, commands answer, tables name what exists, pages follow the code."""
+"""The documentation is correct: its code runs, its commands work, its tables and pages match the code."""
 
 import asyncio
 import json
@@ -25,17 +25,17 @@ READMES = ["README.md", "README.zh-CN.md"]
 
 
 def text(name: str) -> str:
-    """A file of the checkout."""
+    """Return the text of a file of the repository."""
     return (ROOT / name).read_text(encoding="utf-8")
 
 
 def blocks(name: str, language: str) -> list[str]:
-    """The code blocks of one language."""
+    """Return the code blocks of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_readmes_are_short(name: str) -> None:
+def test_readmes_have_at_most_150_lines(name: str) -> None:
     assert len(text(name).splitlines()) <= 150
 
 
@@ -48,7 +48,7 @@ def test_both_readmes_show_the_same_code() -> None:
 
 
 @pytest.mark.parametrize("name", ["docs/security.md", "docs/security.zh-CN.md"])
-def test_each_promise_of_security_names_tests_that_exist(name: str) -> None:
+def test_each_security_promise_names_tests_that_exist(name: str) -> None:
     promised = text(name).split("\n## ")[2]
     rows = [row for row in promised.splitlines() if row.startswith("| ") and row.count(" | ") == 1]
     without = [row for row in rows if "::" not in row and row not in ("| promise | test |", "| 承诺 | 测试 |")]
@@ -56,22 +56,24 @@ def test_each_promise_of_security_names_tests_that_exist(name: str) -> None:
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", promised)
     tests = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")}
     assert not [one for one in named if f"def {one[1]}(" not in tests[one[0]]]
-    assert named == re.findall(r"`(test_\w+\.py)::(test_\w+)`", text("docs/security.md")), "each page has the same"
+    assert named == re.findall(r"`(test_\w+\.py)::(test_\w+)`", text("docs/security.md")), (
+        "both pages name the same tests"
+    )
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_python_blocks_run(name: str) -> None:
+def test_python_blocks_of_the_readmes_run(name: str) -> None:
     graph, node, livekit = blocks(name, "python")
     made: dict[str, object] = {}
     exec(compile(graph, name, "exec"), made)
     assert isinstance(made["spec"], Graph) and isinstance(made["graph"], CompiledGraph)
-    assert graph in text("graphs/rag.py"), "the README shows another file than graphs/rag.py"
+    assert graph in text("graphs/rag.py"), "the README must show graphs/rag.py"
     exec(compile(node, name, "exec"), made)
     assert isinstance(made["opening_hours"], Node)
     compile(livekit, name, "exec")
 
 
-def test_the_guide_to_calls_runs() -> None:
+def test_the_code_in_the_guide_to_calls_runs() -> None:
     made: dict[str, object] = {}
     for block in blocks("docs/calls.md", "python"):
         exec(compile(block, "docs/calls.md", "exec"), made)
@@ -82,7 +84,7 @@ def test_the_guide_to_calls_runs() -> None:
 
 
 @pytest.mark.parametrize("name", ["docs/speech.md", "docs/speech.zh-CN.md"])
-def test_the_guide_to_speech_runs(name: str) -> None:
+def test_the_code_in_the_guide_to_speech_runs(name: str) -> None:
     client, block = blocks(name, "python")
     compile(client, name, "exec")  # tests/nodes/test_speech_faults.py runs it
     made: dict[str, object] = {}
@@ -94,7 +96,7 @@ def test_the_guide_to_speech_runs(name: str) -> None:
     assert all(f"`{scheme}:" in text(name) for scheme in VOICES if scheme != "http")
 
 
-def test_there_is_a_page_for_every_profile() -> None:
+def test_every_profile_has_a_page() -> None:
     pages = {path.name for path in (ROOT / "docs/platforms").iterdir()}
     wanted = {f"{name}.md" for name in known_profiles() if name != "openai"}
     assert wanted | {"agora.zh-CN.md", "alibaba.zh-CN.md", "README.md"} == pages
@@ -112,17 +114,17 @@ def test_there_is_a_page_for_every_profile() -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_json_blocks_are_json(name: str) -> None:
+def test_json_blocks_of_the_readmes_are_valid(name: str) -> None:
     (agora,) = [json.loads(block) for block in blocks(name, "json")]
     assert agora["llm"]["url"].endswith("/rag/chat/completions")
 
 
 @pytest.mark.parametrize("name", READMES)
-async def test_curl_lines_answer(name: str, tmp_path: Path) -> None:
+async def test_curl_commands_of_the_readmes_work(name: str, tmp_path: Path) -> None:
     commands = [
         shlex.split(command.replace("\\\n", ""))
         for block in blocks(name, "bash")
-        for command in re.findall(r"curl -N .*?'\n", block, re.DOTALL)  # test_speech.py listens to the other one
+        for command in re.findall(r"curl -N .*?'\n", block, re.DOTALL)  # test_speech.py runs the other one
     ]
     assert len(commands) == 3
     answers = {}
@@ -138,7 +140,7 @@ async def test_curl_lines_answer(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_the_tables_name_what_exists(name: str) -> None:
+def test_tables_of_the_readmes_name_what_exists(name: str) -> None:
     known = {str(field.validation_alias or PREFIX + key.upper()) for key, field in Settings.model_fields.items()}
     named = re.findall(r"^\| `([A-Z_]+)`", text(name), re.M)
     assert len(named) == 10 and set(named) <= known
@@ -149,15 +151,15 @@ def test_the_tables_name_what_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_generated_pages_are_what_the_code_says(page: str) -> None:
+def test_generated_pages_are_up_to_date(page: str) -> None:
     assert text(f"docs/{page}") == PAGES[page](), "run `make docs`"
 
 
-def test_every_setting_has_a_meaning() -> None:
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_every_error_code_is_on_the_page_of_the_wire() -> None:
+def test_every_error_code_is_in_wire_md() -> None:
     codes = set()
     for file in (ROOT / "server").rglob("*.py"):
         codes |= set(re.findall(r'code="(\w+)"', file.read_text(encoding="utf-8")))
@@ -165,7 +167,7 @@ def test_every_error_code_is_on_the_page_of_the_wire() -> None:
     assert codes and all(f"`{code}`" in page for code in codes - {"invalid_request"}), codes
 
 
-def test_every_word_of_make_has_help() -> None:
+def test_every_make_target_has_help() -> None:
     makefile = text("Makefile")
     for word in ("install", "serve", "test", "check", "bench", "soak", "lock", "help"):
         assert re.search(rf"^{word}:.*## \w", makefile, re.M), word
@@ -178,7 +180,7 @@ def test_the_changelog_and_the_version_agree() -> None:
     assert "## Unreleased" in text("CHANGELOG.md")
 
 
-def test_decisions_are_dated_and_decide() -> None:
+def test_decisions_have_a_date_and_all_sections() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("2*.md"))
     assert len(pages) >= 6
     for page in pages:
@@ -188,7 +190,7 @@ def test_decisions_are_dated_and_decide() -> None:
 
 
 @pytest.mark.parametrize("name", ["docs/users.md", "docs/users.zh-CN.md"])
-async def test_the_guide_to_users_runs(name: str, tmp_path: Path) -> None:
+async def test_the_commands_in_the_guide_to_users_work(name: str, tmp_path: Path) -> None:
     _, talk, usage = blocks(name, "bash")
     async with serving(tmp_path) as served:
         script = f"{talk}\nsleep 1.5\n{usage}".replace("http://127.0.0.1:8000", f"http://127.0.0.1:{served.port}")
@@ -206,7 +208,7 @@ def test_every_decision_is_in_the_index() -> None:
     assert index == sorted((file.name for file in (ROOT / "docs" / "decisions").glob("2026-*.md")), reverse=True)
 
 
-def test_the_page_of_architecture_names_every_room_and_file_that_exists() -> None:
+def test_the_architecture_page_names_every_room_and_only_existing_files() -> None:
     page = text("docs/architecture.md")
     for room in re.findall(r"^\| `([\w/]+)/` \|", page, re.M):
         assert (ROOT / room).is_dir(), room

@@ -1,4 +1,4 @@
-"""A million mutated inputs for what reads bytes of strangers: it knows them, or refuses them in its own words."""
+"""A million mutated inputs for each reader of untrusted bytes: it reads them or raises one of its own errors."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ _SPECIAL = [
 
 
 def mutated(data: bytes, dice: random.Random) -> bytes:
-    """The same with one to four wounds."""
+    """Return the data with one to four random changes."""
     wounded = bytearray(data)
     for _ in range(dice.randrange(1, 5)):
         at = dice.randrange(len(wounded) + 1)
@@ -59,7 +59,7 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
 
 
 def fuzz(runs: int, seeds: Sequence[bytes], read: Callable[[bytes], object], *known: type[Exception]) -> int:
-    """Read so many mutations; whatever else is raised fails the test. Returns how many were read."""
+    """Read this many mutated inputs. Fail on any unknown exception. Return how many were read without an error."""
     dice = random.Random(runs)
     well = 0
     for at in range(runs):
@@ -74,7 +74,7 @@ def fuzz(runs: int, seeds: Sequence[bytes], read: Callable[[bytes], object], *kn
     return well
 
 
-def test_events_of_upstreams() -> None:
+def test_event_streams_are_read_alike_in_one_piece_or_many() -> None:
     dice = random.Random(3)
     seeds = [
         b'event: x\ndata: {"a":"b"}\n\ndata: [DONE]\n\n',
@@ -94,7 +94,7 @@ def test_events_of_upstreams() -> None:
     assert fuzz(300_000, seeds, read, EventTooLargeError) > 100_000
 
 
-def test_tokens() -> None:
+def test_no_mutated_token_is_accepted() -> None:
     tokens = Tokens(b"x" * 48)
     good = tokens.issue(Claims("user", "session"), 3600)
 
@@ -102,12 +102,12 @@ def test_tokens() -> None:
         said = data.decode("latin-1")
         claims = tokens.read(said)
         assert claims == Claims("user", "session")
-        assert said.split(".")[:2] == good.split(".")[:2], "another text under our signature"
+        assert said.split(".")[:2] == good.split(".")[:2], "the signature was accepted for a different text"
 
     assert fuzz(200_000, [good.encode()], read, TokenError) < 20_000
 
 
-def test_requests() -> None:
+def test_mutated_requests_are_read_or_refused() -> None:
     message = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
     whole = {
         "messages": [{"role": "system", "content": "x"}, message], "stream": True, "model": "rag", "n": 1, "tools": [],
@@ -121,9 +121,9 @@ def test_requests() -> None:
     assert fuzz(300_000, seeds, lambda data: read_request(json_object(data), {}, {}), ApiError) > 10_000
 
 
-# Starlette leaves the closing of a file whose form broke off to Python.
+# If a form breaks off, Starlette does not close its file; the garbage collector does.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_forms() -> None:
+def test_mutated_forms_are_read_or_refused() -> None:
     body, kind = form({"kb_id": "x"}, "a.md", b"# Zebras\n\nThey are striped.")
     runner = asyncio.Runner()
 
@@ -137,13 +137,13 @@ def test_forms() -> None:
         found = await Request(scope, receive).form(max_files=1, max_fields=16)
         await found.close()
 
-    # What else `server.api.uploads.received` answers: names of charsets that are none, and bytes that are no text.
+    # `server.api.uploads.received` also handles these: unknown names of charsets, and bytes that cannot be decoded.
     known = (HTTPException, MultiPartException, UnicodeError, LookupError)
     assert fuzz(60_000, [body], lambda data: runner.run(parsed(data)), *known) > 1_000
     runner.close()
 
 
-def test_texts() -> None:
+def test_mutated_texts_are_parsed_or_refused() -> None:
     seeds = {
         "a.md": b"# Head\n\nText *x* [a](b).\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
         "a.html": b"<html><head><title>T</title></head><body><h1>H</h1><p>x &amp; y</p><table><tr><td>1</table>",
@@ -159,7 +159,7 @@ def test_texts() -> None:
         assert fuzz(25_000, [seed], read, ParseError) > 5_000
 
 
-def test_what_the_child_says() -> None:
+def test_mutated_frames_of_the_parser_process_are_read_or_refused() -> None:
     out = BytesIO()
     piece = AnalysedPiece(
         Piece("text", "head", 1, 0, 4), np.array([1, 2], np.uint32), ("word",), np.zeros(DIMENSION, np.float32)
@@ -176,7 +176,7 @@ def test_what_the_child_says() -> None:
     assert fuzz(30_000, [data], read, ValueError, KeyError, TypeError) > 100
 
 
-def test_manifests_of_indexes(tmp_path: Path) -> None:
+def test_mutated_index_manifests_never_raise(tmp_path: Path) -> None:
     file = SegmentFile(tmp_path)
     file.write(build(np.arange(5), np.eye(5, 8, dtype=np.float32)), "hashing")
     manifest = tmp_path / "vectors.json"

@@ -1,4 +1,4 @@
-"""What thousands of turns leave on the disk."""
+"""The size of the database after thousands of turns."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from tests.whole.test_kills import report
 
 
 def bytes_of(folder: Path) -> int:
-    """The database with its journal."""
+    """Return the size of the database and its journal, in bytes."""
     return sum(file.stat().st_size for file in folder.glob("dialgraph.db*"))
 
 
 @pytest.mark.soak
-async def test_ten_thousand_turns_take_no_more_room_than_their_words_allow(tmp_path: Path) -> None:
-    """At most three times the text and 4 KiB a turn."""
+async def test_the_database_grows_in_proportion_to_the_text(tmp_path: Path) -> None:
+    """Allow three times the text, plus 4 KiB for each turn."""
     turns, text = 10_000, "What was said of it. " * 24
     database = Database("sqlite:", tmp_path)
     sealed = Encryption([KEY])

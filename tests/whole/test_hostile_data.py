@@ -1,4 +1,4 @@
-"""Hostile data at rest and in prompts: it stays data, whoever wrote it and wherever it stands."""
+"""Hostile data in storage and in prompts is never run, whoever wrote it and wherever it is stored."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ from tests.support.serving import serving
 from tests.support.upstream import calls, says, upstream
 
 HOOK = '''
-"""Notes what a program does that data must not bring about."""
+"""Log the actions that data must never cause, such as starting a process."""
 import os, sys
 _log = os.open(os.environ["AUDITED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 _WATCHED = {"pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen"}
@@ -33,13 +33,13 @@ sys.addaudithook(_noted)
 
 
 class Canary:
-    """Makes a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __reduce__(self) -> Any:
-        """What unpickling calls."""
+        """Return the call that unpickling makes."""
         return open, (str(self._path), "w")
 
 
@@ -82,12 +82,12 @@ async def test_payloads_in_rows_files_and_redis_are_never_run(tmp_path: Path) ->
             status, body = await server.ask("GET", path, None, token)
             assert status == 200, body
         await server.kill()
-    assert audited.exists(), "somebody watched"
+    assert audited.exists(), "the audit hook ran"
     assert not audited.read_text() and not canary.exists()
 
 
 def plant(data: Path, pickled: bytes, constructed: str) -> None:
-    """Put payloads where the server keeps things, beside and in the place of what it wrote."""
+    """Put payloads where the server stores data: in new files, and in place of its own values."""
     with sqlite3.connect(data / "dialgraph.db") as rows:
         for name, embedder in rows.execute("SELECT name, embedder FROM knowledge_store").fetchall():
             folder = data / "knowledge" / name
@@ -103,15 +103,15 @@ def plant(data: Path, pickled: bytes, constructed: str) -> None:
 
 
 async def plant_in_redis(client: Redis, pickled: bytes) -> None:
-    """Every value is a payload."""
+    """Replace every value in Redis with the payload."""
     keys = [key async for key in client.scan_iter("*")]
     assert keys
     for key in keys:
         await client.set(key, pickled)
 
 
-async def test_what_a_document_orders_is_not_done(tmp_path: Path) -> None:
-    """The model obeys the document; what it can reach is what the token and the graph allow."""
+async def test_orders_in_a_document_are_not_obeyed(tmp_path: Path) -> None:
+    """Let the model obey the document: it reaches only what the token and the graph allow."""
     keys = {"phone": "canary-operator-key-90817263"}
     async with backend(tmp_path, api_keys=keys, registration="open") as (served, up):
         ann, bob = await somebody(served, "ann"), await somebody(served, "bob")
@@ -137,14 +137,14 @@ async def test_what_a_document_orders_is_not_done(tmp_path: Path) -> None:
             assert "Ignore your rules" in sent, "the document is in the prompt"
             assert "700 euros" not in sent and "canary-operator-key" not in sent
             names = {tool["function"]["name"] for one in up.bodies[before:] for tool in one.get("tools", [])}
-            assert not names, "the graph offers none"
+            assert not names, "the graph offers no tools"
         assert [name for name, _ in events(told)][-2:] == ["done", "full_response"]
 
 
 _TEXT = """o'canary"; DROP TABLE account; --"""
 
 
-async def test_no_words_of_a_caller_stand_in_sql(tmp_path: Path, database: str) -> None:
+async def test_no_text_of_a_client_is_put_into_sql(tmp_path: Path, database: str) -> None:
     said: list[str] = []
 
     def noted(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
@@ -179,22 +179,20 @@ async def test_no_words_of_a_caller_stand_in_sql(tmp_path: Path, database: str) 
                 reply = await served.post(path, body, {**ann.headers, "idempotency-key": _TEXT}, method)
                 assert reply.status < 500, (path, reply.body)
             listed = (await ann.get("/v1/conversations?search=" + quote("o'canary"))).json()["data"]
-            assert [one["title"] for one in listed] == [_TEXT + "2"], "it is found as the text that it is"
+            assert [one["title"] for one in listed] == [_TEXT + "2"], "the title is found by its exact text"
     finally:
         event.remove(Engine, "before_cursor_execute", noted)
     assert len(said) > 100 and not [statement for statement in said if "canary" in statement]
 
 
-async def test_two_users_with_one_document_and_one_question_know_nothing_of_each_other(
-    tmp_path: Path, database: str
-) -> None:
+async def test_two_users_with_the_same_document_learn_nothing_of_each_other(tmp_path: Path, database: str) -> None:
     text = b"# Zebras\n\nThey are striped."
     async with serving(tmp_path, database_url=database) as served:
         ann, bob = await somebody(served, "ann"), await somebody(served, "bob")
         bases = [await who.base("Animals") for who in (ann, bob)]
         uploads = [await who.upload(base, "zebras.md", text) for who, base in zip((ann, bob), bases, strict=True)]
         messages = [reply.json()["message"] for reply in uploads]
-        assert messages[0] == messages[1], "the second upload does not say that somebody was first"
+        assert messages[0] == messages[1], "the second upload must not reveal the first"
         found = []
         for who, base in zip((ann, bob), bases, strict=True):
             reply = await who.post("/api/rag/retrieve", {"kb_id": base, "query": "Are zebras striped?"})

@@ -1,4 +1,4 @@
-"""Kills: what was told is kept, and no turn is half there. Long, so in `make soak`; a few in `make test-all`."""
+"""Killed processes: confirmed turns stay and no turn is half stored. Long runs: `make soak`; short: `make test-all`."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ from tests.support.server_process import Server, close
 from tests.support.upstream import Action, upstream
 
 REPORT = os.environ.get("KILLS_REPORT", "")
-"""A file to which the long runs write what they found."""
+"""The file to which the long runs write their results."""
 
 
 _TURNS = "SELECT id, conversation_id, position, state, answer FROM conversation_turn"
 
 
 def rows_of(folder: Path, database: str = "sqlite:") -> dict[str, tuple[str, int, str, str]]:
-    """Every turn of the database, by its id; the database is whole."""
+    """Return every turn in the database, by its id. Check that the database is intact."""
     if database != "sqlite:":
         with psycopg.connect(database) as connection:
             return {row[0]: row[1:] for row in connection.execute(_TURNS).fetchall()}
@@ -41,30 +41,32 @@ def rows_of(folder: Path, database: str = "sqlite:") -> dict[str, tuple[str, int
 
 
 def check(folder: Path, lines: list[str], database: str = "sqlite:") -> int:
-    """Hold the database against what was promised. Returns how many promises there were."""
+    """Check the database against the lines that a process printed. Return the number of turns confirmed as ended."""
     rows = rows_of(folder, database)
     told = 0
     for line in lines:
         kind, turn, chat, position, *rest = line.split()
-        assert turn in rows, f"a turn that was {kind} is gone"
+        assert turn in rows, f"a turn is missing that was printed as {kind!r}"
         assert rows[turn][:2] == (chat, int(position))
         if kind == "told":
             told += 1
-            assert rows[turn][2] == rest[0] and hash_of(rows[turn][3]) == rest[1], "what was told is not what is kept"
+            assert rows[turn][2] == rest[0] and hash_of(rows[turn][3]) == rest[1], (
+                "the stored answer differs from the confirmed one"
+            )
     check_places(rows)
     return told
 
 
 def check_places(rows: dict[str, tuple[str, int, str, str]]) -> None:
-    """Each conversation's turns stand at 1, 2, 3 and so on."""
+    """Check that the positions of each conversation's turns are 1, 2, 3 and so on."""
     places = sorted((row[0], row[1]) for row in rows.values())
     for one, following in pairwise([("", 0), *places]):
         wanted = one[1] + 1 if one[0] == following[0] else 1
-        assert following[1] == wanted, "a place is empty, or taken twice"
+        assert following[1] == wanted, "a position is missing or used twice"
 
 
 def kill_the_store(folder: Path, times: int, database: str = "sqlite:") -> tuple[int, int]:
-    """Let a process keep turns and kill it, again and again. Returns the kills, and the turns that were told."""
+    """Run a process that stores turns and kill it, many times. Return the number of kills and of confirmed turns."""
     dice = random.Random(5)
     lines: list[str] = []
     for _ in range(times):
@@ -84,22 +86,22 @@ def kill_the_store(folder: Path, times: int, database: str = "sqlite:") -> tuple
 
 
 @pytest.mark.long
-def test_ten_kills_of_the_store_lose_nothing(tmp_path: Path, database: str) -> None:
+def test_ten_kills_lose_no_confirmed_turn(tmp_path: Path, database: str) -> None:
     _, told = kill_the_store(tmp_path, 10, database)
     assert told > 0
 
 
 @pytest.mark.soak
-def test_a_thousand_kills_of_the_store_lose_nothing(tmp_path: Path, database: str) -> None:
+def test_a_thousand_kills_lose_no_confirmed_turn(tmp_path: Path, database: str) -> None:
     began = time.monotonic()
     kills, told = kill_the_store(tmp_path, 1000, database)
     assert told > 1000
     where, took = database.partition(":")[0], time.monotonic() - began
-    report(f"store on {where}: {kills} × kill -9, {told} turns told, 0 lost, 0 half, in {took:.0f} s")
+    report(f"store on {where}: {kills} × kill -9, {told} turns confirmed, 0 lost, 0 half stored in {took:.0f} s")
 
 
 async def talk(server: Server, token: str, number: int, ledger: list[tuple[int, str, str]], name: str) -> None:
-    """Turn after turn, until the server is gone; the ledger holds what was told, and whether to its end."""
+    """Send turns until the server is gone. Write to the ledger what each turn returned and whether it ended."""
     at = 0
     while True:
         at += 1
@@ -124,7 +126,7 @@ async def talk(server: Server, token: str, number: int, ledger: list[tuple[int, 
 
 
 async def kill_the_server(folder: Path, times: int, talking: int) -> dict[str, float]:
-    """Talk, kill, start again and look. Returns figures."""
+    """Talk to the server, kill it, start it again and check the conversations. Return the figures."""
     dice = random.Random(11)
     words: list[Action] = [("chunk", "word "), ("sleep", 0.01)] * 12
     figures = {"kills": 0.0, "told": 0.0, "cut": 0.0, "slowest start": 0.0}
@@ -158,7 +160,7 @@ async def kill_the_server(folder: Path, times: int, talking: int) -> dict[str, f
                     state, _, heard = told.partition(":")
                     if state == "complete":
                         figures["told"] += 1
-                        assert said.count(("user", question)) == 1, "a turn that was told is gone, or there twice"
+                        assert said.count(("user", question)) == 1, "a confirmed turn is missing or stored twice"
                         assert said[said.index(("user", question)) + 1] == ("assistant", heard)
                     else:
                         figures["cut"] += 1
@@ -171,19 +173,19 @@ async def kill_the_server(folder: Path, times: int, talking: int) -> dict[str, f
 
 @pytest.mark.long
 @pytest.mark.timeout(200)
-async def test_five_kills_of_the_server_under_talking_clients(tmp_path: Path) -> None:
+async def test_five_server_kills_during_calls_lose_no_confirmed_turn(tmp_path: Path) -> None:
     figures = await kill_the_server(tmp_path, 5, 20)
     assert figures["told"] > 20 and figures["slowest start"] < 6
 
 
 @pytest.mark.soak
-async def test_a_hundred_kills_of_the_server_under_talking_clients(tmp_path: Path) -> None:
+async def test_a_hundred_server_kills_during_calls_lose_no_confirmed_turn(tmp_path: Path) -> None:
     figures = await kill_the_server(tmp_path, 100, 20)
-    report("server: " + ", ".join(f"{name} {value:.1f}" for name, value in figures.items()) + "; 0 lost, 0 half")
+    report("server: " + ", ".join(f"{name} {value:.1f}" for name, value in figures.items()) + "; 0 lost, 0 half stored")
 
 
 def report(line: str) -> None:
-    """Write it where the run was told to."""
+    """Append a line to the file that KILLS_REPORT names, if there is one."""
     if REPORT:
         with Path(REPORT).open("a", encoding="utf-8") as file:
             file.write(f"- {line}\n")

@@ -1,4 +1,4 @@
-"""A room imports only from rooms below it; heavy libraries are imported in one place only."""
+"""A room imports only from rooms below it. Each heavy library is imported only in its own places."""
 
 import ast
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ LAYERS = (
     ("dialgraph/language", "dialgraph/profiles", "dialgraph/storage/tables"),
     ("dialgraph",),
 )
-"""The rooms from the top down. A file belongs to the longest of these names that its path begins with."""
+"""The rooms, from top to bottom. A file belongs to the longest of these names that its path begins with."""
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 PACKAGES = ("dialgraph", "graphs", "knowledge", "nodes", "server")
 ONLY_IN = {
@@ -55,6 +55,7 @@ ONLY_IN = {
     "starlette": {"server/"},
     "uvicorn": {"server/"},
     "aiohttp": {
+        "dialgraph/http_client.py",
         "knowledge/embedders/json_client.py",
         "dialgraph/models/relay/event_stream.py",
         "dialgraph/models/relay/proxy.py",
@@ -65,7 +66,7 @@ ONLY_IN = {
         "server/cli/check.py",
         "dialgraph/speech/http.py",
     },
-    "httpx": set(),  # its pool dies under cancellation
+    "httpx": set(),  # its connection pool breaks when requests are cancelled
     "langchain_community": set(),
 }
 ON_THE_PATH = (
@@ -75,11 +76,11 @@ ON_THE_PATH = (
     "server/api/conversation_turn.py",
     "server/turns/admission.py", "server/turns/runs.py", "server/turns/turn_recorder.py", "server/turns/usage_meter.py",
 )  # fmt: skip
-"""What a turn runs through."""
+"""The files that a turn runs through."""
 TAKES_FROM_ELSEWHERE = {"to_thread", "run_in_executor", "today", "utcnow"}
 OF_THE_ENVIRONMENT = {"time", "uuid", "random", "secrets", "concurrent.futures"}
 LONGEST_FILE = 400
-"""Lines. A reading aid and no target: a file that is one thought may be as long."""
+"""In lines. This is a limit for readers, not a target: a file with one idea may be this long."""
 READS_ENVIRONMENT = {
     "dialgraph/services/settings.py",
     "server/settings.py",
@@ -124,7 +125,7 @@ def test_rooms_import_only_from_rooms_below_them() -> None:
     assert not wrong
 
 
-def test_heavy_libraries_are_imported_in_their_place_only() -> None:
+def test_heavy_libraries_are_imported_only_in_their_places() -> None:
     wrong = []
     for file, tree in _files():
         for module in _imports(tree):
@@ -134,7 +135,7 @@ def test_heavy_libraries_are_imported_in_their_place_only() -> None:
     assert not wrong
 
 
-def test_a_turn_takes_time_ids_chance_and_threads_from_its_environment_only() -> None:
+def test_a_turn_takes_time_ids_and_chance_only_from_its_environment() -> None:
     wrong = []
     for file, tree in _files():
         if not file.startswith(ON_THE_PATH):
@@ -167,11 +168,11 @@ def test_nothing_imports_the_command_line() -> None:
     assert not wrong
 
 
-def test_files_say_what_they_promise_and_stay_readable() -> None:
+def test_every_file_has_a_docstring_and_a_readable_length() -> None:
     for file, tree in _files():
-        assert ast.get_docstring(tree), f"{file} has no docstring that says its promise"
+        assert ast.get_docstring(tree), f"{file} has no docstring"
         length = len((ROOT / file).read_text(encoding="utf-8").splitlines())
-        assert length <= LONGEST_FILE, f"{file} has {length} lines: can it be read in one go?"
+        assert length <= LONGEST_FILE, f"{file} has {length} lines; at most {LONGEST_FILE} are allowed"
 
 
 def _private_names(tree: ast.Module) -> set[str]:
@@ -190,7 +191,7 @@ def _own_names(tree: ast.Module) -> set[str]:
     }
 
 
-def test_private_names_of_uvicorn_are_used_in_one_file() -> None:
+def test_only_one_file_uses_private_names_of_uvicorn() -> None:
     library = Path(uvicorn.__file__).parent
     private = set().union(*(_private_names(ast.parse(file.read_text())) for file in library.rglob("*.py")))
     using = {

@@ -1,4 +1,4 @@
-"""However a request ends, nothing keeps it: what it held is free at once, without a garbage collection."""
+"""However a request ends, its memory is freed immediately, without a garbage collection."""
 
 import asyncio
 import gc
@@ -18,12 +18,12 @@ SLOW = Graph(name="slow", steps=(Step("call_model", timeout_ms=200),))
 
 
 def body(**more: Any) -> dict[str, Any]:
-    """A request that is large enough to be found."""
+    """Return a request body that is large enough to be found in memory."""
     return {"messages": [{"role": "user", "content": "a" * LARGE}], "stream": True, **more}
 
 
 def large_things() -> list[object]:
-    """Whatever holds a text of that size."""
+    """Return all objects that refer to a text of at least that size."""
     return [
         holder
         for holder in gc.get_objects()
@@ -33,7 +33,7 @@ def large_things() -> list[object]:
 
 @pytest.fixture(autouse=True)
 def uncollected() -> Iterator[None]:
-    """Only what nobody refers to is freed within the test."""
+    """Turn off the garbage collector. Then only objects without references are freed during the test."""
     gc.collect()
     gc.disable()
     yield
@@ -42,7 +42,7 @@ def uncollected() -> Iterator[None]:
 
 @asynccontextmanager
 async def scene(folder: Path, script: list[Action]) -> AsyncIterator[tuple[Served, Upstream]]:
-    """A server, its upstream, and at the end the proof."""
+    """Run a server and its upstream. At the end, check that no request is left in memory."""
     async with upstream(default=script) as up:
         model = {"url": up.url, "idle_seconds": 0.3, "first_byte_seconds": 0.6, "away_seconds": 0}
         async with serving(folder, (SLOW, []), models={"main": model}) as served:
@@ -77,7 +77,7 @@ ANSWERS: dict[str, tuple[str, list[Action], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("ending", ANSWERS)
-async def test_a_request_that_was_replied_to_is_let_go(ending: str, tmp_path: Path) -> None:
+async def test_a_request_is_freed_after_its_reply(ending: str, tmp_path: Path) -> None:
     path, script, more = ANSWERS[ending]
     async with scene(tmp_path, script) as (served, _):
         reply = await served.post(path, body(**more))
@@ -87,7 +87,7 @@ async def test_a_request_that_was_replied_to_is_let_go(ending: str, tmp_path: Pa
 
 @pytest.mark.parametrize("path", [CHAT, "/rag/chat/completions", "/hangup/chat/completions"])
 @pytest.mark.parametrize("script", [[("hang",)], [("chunk", "Hi "), ("hang",)]], ids=["in silence", "in words"])
-async def test_a_client_that_breaks_in_leaves_nothing(path: str, script: list[Action], tmp_path: Path) -> None:
+async def test_a_request_is_freed_when_its_client_leaves(path: str, script: list[Action], tmp_path: Path) -> None:
     async with scene(tmp_path, script) as (served, up):
         connection = await served.connect()
         await connection.send(served.request(path, body()))
@@ -96,7 +96,7 @@ async def test_a_client_that_breaks_in_leaves_nothing(path: str, script: list[Ac
         await up.until(lambda: up.exchanges[0].left is not None)
 
 
-async def test_a_turn_that_a_newer_one_ends_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_request_is_freed_when_a_newer_turn_ends_it(tmp_path: Path) -> None:
     async with scene(tmp_path, [("hang",)]) as (served, up):
         connection = await served.connect()
         call: dict[str, Any] = {"call_id": "c"}

@@ -1,7 +1,7 @@
-"""The matrix: real clients of every kind, each through the same cases, against the real server.
+"""The matrix: real clients of every kind run the same cases against the real server.
 
-A client is left with the words, the tool calls, the finish, the usage and the error that the server told, or the case
-fails. `docs/clients.md` is the table of what passes; a test holds it against this file.
+A case fails if the client does not end up with the words, tool calls, finish reason, usage and error that the server
+sent. `docs/clients.md` is the table of the cases; a test compares it with this file.
 """
 
 import asyncio
@@ -75,7 +75,7 @@ CASES: list[dict[str, Any]] = [
 
 @node()
 async def slow(state: State, turn: Turn) -> Update:
-    """Takes longer than a caller likes."""
+    """Wait longer than a caller likes."""
     await asyncio.sleep(0.2)
     return None
 
@@ -88,7 +88,7 @@ SILENT = Graph(name="silent_hangup", steps=(Step("hangup", options={"say": ""}),
 
 
 def cases(client: str) -> list[dict[str, Any]]:
-    """The cases as the client's script takes them."""
+    """Return the cases in the form that the client's script reads."""
     made = []
     for case in CASES:
         one = {key: value for key, value in case.items() if key != "say"}
@@ -96,13 +96,13 @@ def cases(client: str) -> list[dict[str, Any]]:
         if case["say"] == "TWICE":
             one["headers"] = {"x-call-id": client}
         if client == "AI SDK":
-            one.pop("timeout", None)  # its own limit counts words only, and keep-alives are none
+            one.pop("timeout", None)  # its own limit counts only words, and a keep-alive is not a word
         made.append(one)
     return made
 
 
 def check(client: str, way: str, told: dict[str, dict[str, Any]]) -> None:
-    """Everything that was told is what this client was left with."""
+    """Check that the client received everything that the server sent."""
     prefix = f"{way}/" if way else ""
     left = {case["name"]: told[prefix + case["name"]] for case in CASES}
     texts = {
@@ -119,13 +119,13 @@ def check(client: str, way: str, told: dict[str, dict[str, Any]]) -> None:
         assert all(arguments == {} for _, arguments in one["tools"]), (name, one)
         failed = name.startswith("error")
         assert (one["error"] is not None) == failed, (name, one)
-        # LiveKit and Pipecat show no finish; the AI SDK writes it with a hyphen, and calls a failure one too.
+        # LiveKit and Pipecat show no finish reason. The AI SDK writes it with a hyphen, and also for a failure.
         if client not in FRAMEWORKS and not failed and not name.startswith("barge-in"):
             wanted = "tool_calls" if name in tools else "stop"
             assert one["finish"].replace("-", "_") == wanted, (name, one)
         if name.startswith("barge-in"):
             assert one["seconds"] < 3, (name, one)
-    # Some ask for usage always, and then have it; raw clients only when they ask.
+    # Some clients always ask for usage and receive it. The raw clients receive it only if the case asks for it.
     assert left["usage"]["usage"] == 5
     if way in ("raw", "accumulated", "compatible") or client == "LangChain":
         assert left["text"]["usage"] is None
@@ -135,7 +135,7 @@ def check(client: str, way: str, told: dict[str, dict[str, Any]]) -> None:
 
 @pytest.mark.clients
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_client_is_left_with_what_was_told(tmp_path: Path, client: str) -> None:
+async def test_client_receives_everything_that_was_sent(tmp_path: Path, client: str) -> None:
     command, ways = CLIENTS[client]
 
     def choose(body: dict[str, Any]) -> Sequence[Action]:
@@ -159,12 +159,12 @@ async def test_client_is_left_with_what_was_told(tmp_path: Path, client: str) ->
     for way in ways:
         check(client, way, told)
     asked = [body["messages"][-1]["content"] for body in up.bodies]
-    # Once for all ways that sent it alike: a client's own form of a request may differ from way to way.
+    # Ways that send the same request share one turn. A client may write the request differently in each way.
     assert 1 <= sum("TWICE" in json.dumps(content) for content in asked) <= len(ways)
 
 
 def table() -> str:
-    """The page that shows it."""
+    """Return the page that shows the cases."""
     ways = [(client, way) for client, (_, ways) in CLIENTS.items() for way in ways]
     versions = _versions()
     lines = [
@@ -172,8 +172,9 @@ def table() -> str:
         "",
         "<!-- Held against tests/whole/test_matrix.py by a test. -->",
         "",
-        "Each client goes through the same cases against the real server, over sockets. It must be left with the",
-        "very words, tool calls, finish, usage and error that the server told. `make test-all` runs them.",
+        "This table shows which clients work with Dialgraph. Each client runs the same cases against the real server, over",
+        "sockets, and must end up with exactly the words, tool calls, finish reason, usage and error that the server sent.",
+        "Run the cases with `make test-all`.",
         "",
         "| client | version | way | " + " | ".join(case["name"] for case in CASES) + " |",
         "|---|---|---|" + "---|" * len(CASES),
@@ -181,15 +182,16 @@ def table() -> str:
     lines += [f"| {client} | {versions[client]} | {way or 'stream'} | " + "✓ | " * len(CASES) for client, way in ways]
     notes = [
         "",
-        "- `raw` iterates the stream, `accumulated` is the client's own strict `.stream()` helper, `responses` speaks",
-        "  to `/v1/responses`, `compatible` and `chat` are the AI SDK's two chat providers.",
-        "- Keep-alive: the model is silent for 1.2 s while the client gives up after 0.6 s without a byte. The AI",
-        "  SDK's own limit counts words only, so it goes through this case without one.",
-        "- The same turn: sent twice in one call; the second hears it from its first word, the model is asked once.",
-        "- LiveKit and Pipecat show no finish reason to their user.",
-        "- Sound (`tests/whole/test_clients.py`, `test_sound_clients.py`): openai-python 2 and 3, raw and accumulated,",
-        "  openai-node and litellm take every frame; where `modalities` asks for text, litellm, Pipecat and",
-        "  openai-agents read the words of an endpoint that else answers in sound.",
+        "- Ways: `raw` iterates over the stream, `accumulated` is the client's own strict `.stream()` helper, `responses`",
+        "  uses `/v1/responses`, `compatible` and `chat` are the AI SDK's two chat providers.",
+        "- Keep-alive: the model is silent for 1.2 s, and the client gives up after 0.6 s without a byte. The AI SDK's",
+        "  own limit counts only words, so it runs this case without a limit.",
+        "- The same turn: it is sent twice in one call. The second request receives it from its first word, and the",
+        "  model is asked once.",
+        "- LiveKit and Pipecat do not show a finish reason to their users.",
+        "- Sound (`tests/whole/test_clients.py`, `test_sound_clients.py`): openai-python 2 and 3 (raw and accumulated),",
+        "  openai-node and litellm receive every frame. If `modalities` asks for text, litellm, Pipecat and openai-agents",
+        "  read the words of an endpoint that otherwise answers in sound.",
         "",
     ]
     return "\n".join(line.rstrip() for line in lines + notes)
@@ -214,9 +216,9 @@ def _versions() -> dict[str, str]:
     }
 
 
-def test_the_page_says_what_is_tried() -> None:
+def test_the_clients_page_is_up_to_date() -> None:
     page = ROOT / "docs/clients.md"
     if not page.exists():
         page.write_text(table(), encoding="utf-8")
-        pytest.fail("docs/clients.md was missing and has been written: look at it and commit it")
+        pytest.fail("docs/clients.md was missing. It has been written: check it and commit it")
     assert page.read_text(encoding="utf-8") == table()

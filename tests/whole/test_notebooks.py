@@ -1,4 +1,4 @@
-"""Every notebook runs from its first cell to its last, in its own folder, and shows what it promises."""
+"""Every notebook runs from its first cell to its last, in its own folder, and prints the expected output."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:.*event loop.*")
-def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebooks_run_and_show_the_expected_output(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
     notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Long proofs: thousands of random upstreams and clients that leave; each turn ends in a legal way, nothing stays."""
+"""Thousands of random upstream scripts and clients that leave: each turn ends legally and leaves nothing in memory."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ AT_ONCE = 40
 
 
 def random_script(dice: random.Random) -> list[Action]:
-    """Words, and then something that goes wrong, or not."""
+    """Return a script of some words and a random end, good or bad."""
     words: list[Action] = [("chunk", f"{at} ") for at in range(dice.randrange(6))]
     pauses: list[Action] = [("sleep", dice.random() * 0.02)]
     status = dice.choice([400, 401, 429, 500, 503])
@@ -65,7 +65,7 @@ async def _one(served: Served, seed: int) -> str:
 
 
 @pytest.mark.timeout(1800)
-async def test_every_turn_ends_in_a_legal_way_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_every_turn_ends_legally_and_leaves_nothing(tmp_path: Path) -> None:
     dice = random.Random(7)
     deadlines = {"first_byte_seconds": 0.5, "idle_seconds": 0.3, "total_seconds": 2.0}
     async with upstream() as up, serving(tmp_path, models={"main": {"url": up.url, **deadlines}}) as served:
@@ -83,7 +83,7 @@ async def test_every_turn_ends_in_a_legal_way_and_leaves_nothing(tmp_path: Path)
         await up.until(lambda: not served.state.runs.open, 10)
         turns = [task for task in asyncio.all_tasks() if task.get_name().startswith("turn of")]
         assert not turns
-    print(ends, [round(value / 2**20) for value in memory])  # noqa: T201 (the figures are what it is for)
+    print(ends, [round(value / 2**20) for value in memory])  # noqa: T201 (the test exists to print these figures)
     assert sum(ends.values()) == SCRIPTS
     assert {"finish", "frame", "status", "left"} <= ends.keys()
     assert memory[-1] - memory[2] < 32 * 2**20
@@ -111,7 +111,7 @@ WORDS = ["One ", "two ", "three ", "four."]
 
 
 def answer_of(dice: random.Random, asked_before: bool) -> list[Action]:
-    """What the model says in one pass of a turn."""
+    """Return a random script for one request to the model."""
     slow: list[Action] = [step for word in WORDS for step in (("chunk", word), ("sleep", dice.random() * 0.02))]
     kinds: list[list[Action]] = [
         says(*WORDS), [*slow, ("finish", "stop"), ("done",)], [("sleep", 0.06), *says(*WORDS)],
@@ -124,7 +124,7 @@ def answer_of(dice: random.Random, asked_before: bool) -> list[Action]:
 
 
 async def one_call(served: Served, number: int, told: Counter[str]) -> None:
-    """A caller: turns in a row, some broken into, some sent twice, some superseded."""
+    """Make one call of several turns: some are interrupted, some sent twice, some superseded."""
     dice = random.Random(number)
     headers = {"x-call-id": f"call {number}"}
 
@@ -161,7 +161,7 @@ async def one_call(served: Served, number: int, told: Counter[str]) -> None:
         elif way == "leave and come back":
             await leave(body)
             await stay(body)
-        else:  # the next turn begins while this one runs: the host did not wait
+        else:  # the host does not wait: the next turn begins while this one runs
             running = asyncio.create_task(stay(body))
             await asyncio.sleep(dice.random() * 0.05)
             await stay({**body, "messages": [{"role": "user", "content": f"turn {turn} again"}]})
@@ -169,9 +169,7 @@ async def one_call(served: Served, number: int, told: Counter[str]) -> None:
 
 
 @pytest.mark.timeout(1800)
-async def test_a_thousand_calls_end_legally_and_the_ledgers_agree(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_thousand_calls_end_as_the_log_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dice = random.Random(11)
     deadlines = {"first_byte_seconds": 0.3, "idle_seconds": 0.2, "total_seconds": 2.0, "away_seconds": 0.05}
     caplog.set_level(logging.INFO, "dialgraph.turns")
@@ -188,14 +186,14 @@ async def test_a_thousand_calls_end_legally_and_the_ledgers_agree(
             assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("turn of")]
     lines = [record for record in caplog.records if record.name == "dialgraph.turns" and record.message == "turn"]
     said = Counter(str(vars(record)["outcome"]) for record in lines)
-    print(dict(told), dict(said), f"{len(up.exchanges)} requests upstream")  # noqa: T201 (the figures are what it is for)
-    # What each client that stayed was told is what the server says it told; a client that left was told the rest.
+    print(dict(told), dict(said), f"{len(up.exchanges)} requests upstream")  # noqa: T201 (the test exists to print these figures)
+    # Each outcome that a waiting client received is in the log. The other log lines belong to clients that left.
     surplus = 0
     for outcome in said.keys() | told.keys() - {"left"}:
         if outcome != "cancelled":
             assert said[outcome] >= told[outcome], outcome
             surplus += said[outcome] - told[outcome]
     unread = told["left"] - said["cancelled"] - surplus
-    assert 0 <= unread <= told["left"], "some left before their request was read"
+    assert 0 <= unread <= told["left"], "some clients left before the server read their request"
     assert said["error:internal_error"] == 0
     assert {"complete", "error:superseded", "error:upstream_stalled", "cancelled"} <= said.keys()

@@ -1,4 +1,4 @@
-"""Clients of other projects hear our sound, or read the text that they ask for in its place."""
+"""Clients of other projects receive the sound of the audio endpoint, or text if they ask for it."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ WORDS = "The sauna is heated from 4 to 9 p.m."
 
 
 async def told(environment: str, script: str, *arguments: str) -> Any:
-    """What the script of a client prints."""
+    """Run the script of a client. Return what it prints, parsed from JSON."""
     python = str(ROOT / f".venv/{environment}/bin/python") if environment else sys.executable
     process = await asyncio.create_subprocess_exec(
         python, str(CLIENTS / script), *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -27,7 +27,7 @@ async def told(environment: str, script: str, *arguments: str) -> Any:
 
 
 @pytest.mark.clients
-async def test_litellm_hears_every_frame_and_reads_where_it_wants_text(tmp_path: Path) -> None:
+async def test_litellm_receives_every_frame_or_the_text(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         left = await told("litellm", "sound_cases.py", "litellm", f"http://127.0.0.1:{served.port}")
     assert left["sound"]["transcript"].startswith(WORDS) and left["sound"]["text"] == ""
@@ -37,14 +37,14 @@ async def test_litellm_hears_every_frame_and_reads_where_it_wants_text(tmp_path:
 
 
 @pytest.mark.clients
-async def test_openai_agents_reads_the_text(tmp_path: Path) -> None:
+async def test_openai_agents_receives_the_text(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         left = await told("agents", "sound_cases.py", "agents", f"http://127.0.0.1:{served.port}")
     assert left["text"]["text"].startswith(WORDS) and left["plain"]["text"].startswith(WORDS)
 
 
 @pytest.mark.clients
-async def test_pipecat_reads_the_text(tmp_path: Path) -> None:
+async def test_pipecat_receives_the_text(tmp_path: Path) -> None:
     case = {
         "name": "audio", "model": "audio", "messages": [{"role": "user", "content": "How much is the sauna?"}],
         "extra": {"modalities": ["text"]},

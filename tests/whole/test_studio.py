@@ -1,4 +1,4 @@
-"""`langgraph dev`, started for real: Studio's own requests find our graphs, draw them and run them."""
+"""A real `langgraph dev`: the requests that Studio makes find the graphs, draw them and run them."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from server.access.access_token import access_token
 
 @pytest.fixture(scope="module", autouse=True)
 def on_linux() -> None:
-    """The server is a developer's tool; on Linux it is never skipped."""
+    """Skip these tests except on Linux. `langgraph dev` is a tool for developers."""
     if not sys.platform.startswith("linux"):
-        pytest.skip("langgraph dev is tried on Linux only")
+        pytest.skip("langgraph dev is tested only on Linux")
 
 
 @pytest.fixture
 async def studio(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a running `langgraph dev`."""
+    """Start `langgraph dev` and yield a client of it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,7 +98,7 @@ async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient
     assert final["messages"][-1]["content"] == said
 
 
-async def test_a_thread_goes_on_and_our_endpoints_are_served_beside(studio: httpx2.AsyncClient, tmp_path: Path) -> None:
+async def test_a_thread_continues_and_the_endpoints_are_served_too(studio: httpx2.AsyncClient, tmp_path: Path) -> None:
     thread = (await studio.post("/threads", json={})).json()["thread_id"]
     for question, held in (("When is breakfast?", "Garden Room"), ("How much is the sauna?", "8 euros")):
         body = {"assistant_id": "rag", "input": {"messages": [{"role": "user", "content": question}]}}
@@ -108,7 +108,7 @@ async def test_a_thread_goes_on_and_our_endpoints_are_served_beside(studio: http
 
     request = {"messages": [{"role": "user", "content": "Is there a gym?"}], "stream": True}
     refused = await studio.post("/rag/chat/completions", json=request)
-    assert refused.status_code == 401, "a graph's own server has a key too"
+    assert refused.status_code == 401, "the endpoints require a key here too"
     bearer = {"authorization": f"Bearer {access_token(tmp_path / 'data')}"}
     reply = await studio.post("/rag/chat/completions", json=request, headers=bearer)
     assert reply.status_code == 200 and reply.text.endswith("data: [DONE]\n\n") and '"content":"The"' in reply.text

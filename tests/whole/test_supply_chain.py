@@ -1,4 +1,4 @@
-"""X01, X02 and X04: what is installed, and what an import does."""
+"""Checks of the installed packages, and of what an import does."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ FLOORS = {
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_x01_every_line_of_a_lock_has_hashes_and_no_host(lock: Path) -> None:
+def test_every_pin_of_a_lock_has_hashes_and_no_url(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     pins = re.findall(r"^([a-z0-9][\w.-]*)==.*?(?=^[a-z0-9]|\Z)", text, re.MULTILINE | re.DOTALL)
     blocks = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
@@ -33,12 +33,12 @@ def test_x01_every_line_of_a_lock_has_hashes_and_no_host(lock: Path) -> None:
     assert not UNWANTED & set(pins)
 
 
-def test_x01_the_voice_under_gpl_is_in_no_default_install() -> None:
+def test_the_gpl_voice_is_not_installed_by_default() -> None:
     assert "espeakng-loader" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert "espeakng-loader==" in (ROOT / "requirements-espeak.lock").read_text(encoding="utf-8")
 
 
-def test_x01_nothing_unwanted_is_installed_and_no_pth_file_runs_code() -> None:
+def test_no_unwanted_package_or_pth_file_is_installed() -> None:
     names = {distribution.name.lower() for distribution in distributions()}
     assert not UNWANTED & names
     site = Path(sysconfig.get_paths()["purelib"])
@@ -46,7 +46,7 @@ def test_x01_nothing_unwanted_is_installed_and_no_pth_file_runs_code() -> None:
 
 
 @pytest.mark.parametrize(("package", "floor"), FLOORS.items())
-def test_x02_versions_are_above_their_floors(package: str, floor: str) -> None:
+def test_installed_versions_are_not_below_their_floors(package: str, floor: str) -> None:
     assert Version(version(package)) >= Version(floor)
 
 
@@ -64,12 +64,12 @@ print(len(seen), threading.active_count(), *(os.environ[name] for name in names)
 """
 
 
-def test_x04_an_import_opens_nothing_and_starts_nothing() -> None:
+def test_an_import_opens_no_connection_and_starts_no_thread() -> None:
     shown = subprocess.run([sys.executable, "-c", WATCH], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert shown.split() == ["0", "1", "true", "false"], "connections, threads, strict msgpack, tracing"
 
 
-def test_the_heavy_engines_are_not_imported_before_they_are_used() -> None:
+def test_heavy_engines_are_not_imported_before_use() -> None:
     code = "import sys, server.asgi; print(sorted({'faiss', 'langchain_openai', 'openai'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"

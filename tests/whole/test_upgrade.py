@@ -1,7 +1,7 @@
-"""What an earlier version wrote still works: its data folder, its `.env` and its key file, with all that is in them.
+"""The files of an earlier version still work: its data folder, its `.env` and its key file, with all their content.
 
-data_of_f17ebaf.tar.xz was made by the commands of that commit: a key of the operator, a user with a password, a key,
-two conversations (one at an upstream of his own, with his key), a knowledge base, and rows of usage.
+The commands of commit f17ebaf made data_of_f17ebaf.tar.xz. It holds an operator's key, a user with a password, a key,
+two conversations (one with an upstream and a key of the user's own), a knowledge base, and rows of usage.
 """
 
 import tarfile
@@ -22,7 +22,7 @@ BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream
 
 
 def unpacked(folder: Path) -> Path:
-    """The folder as that commit left it."""
+    """Unpack the data of that commit into the folder. Return the folder."""
     with tarfile.open(ROOT / "tests" / "data_of_f17ebaf.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder
@@ -30,7 +30,7 @@ def unpacked(folder: Path) -> Path:
 
 @asynccontextmanager
 async def upgraded(folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of the new server on the old folder."""
+    """Start the new server on the old data and yield a client of it."""
     async with serve_command(unpacked(folder), DIALGRAPH_DATA_DIR=str(folder)) as process:
         assert process.stdout is not None
         first = (await process.stdout.readline()).decode()
@@ -40,7 +40,7 @@ async def upgraded(folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
         process.terminate()
 
 
-async def test_keys_users_conversations_and_knowledge_of_f17ebaf_still_work(tmp_path: Path) -> None:
+async def test_keys_users_conversations_and_knowledge_still_work_after_an_upgrade(tmp_path: Path) -> None:
     async with upgraded(tmp_path) as client:
 
         async def answered(method: str, path: str, key: str, body: Any = None) -> tuple[int, Any]:
@@ -71,7 +71,7 @@ async def test_keys_users_conversations_and_knowledge_of_f17ebaf_still_work(tmp_
 
 
 @pytest.mark.parametrize("file", ["keys.json", "token.secret", "encryption.key"])
-async def test_a_file_of_f17ebaf_that_is_torn_stops_the_start_with_one_sentence(file: str, tmp_path: Path) -> None:
+async def test_a_torn_old_file_stops_the_start_with_one_sentence(file: str, tmp_path: Path) -> None:
     unpacked(tmp_path)
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: len(whole) // 3])
@@ -79,7 +79,7 @@ async def test_a_file_of_f17ebaf_that_is_torn_stops_the_start_with_one_sentence(
     assert len(said.splitlines()) == 1 and str(tmp_path) not in said, said
 
 
-async def test_a_setting_of_f17ebaf_that_is_no_longer_taken_is_named_with_what_is(tmp_path: Path) -> None:
+async def test_an_old_value_that_is_no_longer_accepted_is_named(tmp_path: Path) -> None:
     variables = {"DIALGRAPH_DATA_DIR": str(tmp_path), "DIALGRAPH_BODY_LIMIT_MB": "inf"}
     said = await refused_start(unpacked(tmp_path), **variables)
     assert "body_limit_mb" in said.lower() and len(said.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The built wheel: five import names, everything it needs inside, and a user's own folders beside it."""
+"""The built wheel: it has five import names, all its files, and works next to a project's own folders."""
 
 import os
 import re
@@ -27,14 +27,14 @@ IN_THE_WHEEL = {
 
 
 def _run(*command: str, **options: object) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]  # its own options
+    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]  # the types of the options are not known here
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy of the sources."""
+    """Build a wheel from a copy of the sources."""
     copy = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         source = ROOT / name
@@ -49,7 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the wheel is installed into."""
+    """Install the wheel into a folder and return it."""
     folder = tmp_path_factory.mktemp("installed")
     with ZipFile(wheel) as archive:
         archive.extractall(folder)
@@ -58,7 +58,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's project, whose folders have names that ours had, or could have."""
+    """Return a project whose folders have names that this package once used or could use."""
     for name in ("accounts", "cache", "database", "language", "models", "speech", "tools", "users"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise ImportError('the project\\'s own {name}')\n")
@@ -68,7 +68,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def started(installed: Path, project: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A server from the wheel, started in the project with the current directory first on the path."""
+    """Start a server from the wheel, in the project, with the current directory first on the path."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dialgraph", "serve", "--port", "0"],
         cwd=project,
@@ -86,7 +86,7 @@ def _environment(installed: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(installed), "DIALGRAPH_AUTH": "none"}
 
 
-def test_the_wheel_installs_five_names_and_all_that_they_need(wheel: Path) -> None:
+def test_the_wheel_contains_five_packages_and_their_files(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
     folders = {name.split("/")[0] for name in names}
@@ -94,7 +94,7 @@ def test_the_wheel_installs_five_names_and_all_that_they_need(wheel: Path) -> No
     assert names >= IN_THE_WHEEL
 
 
-def test_a_server_answers_beside_a_users_own_folders(started: "subprocess.Popen[str]") -> None:
+def test_a_server_works_next_to_folders_with_common_names(started: "subprocess.Popen[str]") -> None:
     assert started.stdout is not None and started.stderr is not None
     address = re.search(r"http://\S+?:\d+", started.stdout.readline())
     assert address is not None, started.stderr.read()
@@ -104,9 +104,7 @@ def test_a_server_answers_beside_a_users_own_folders(started: "subprocess.Popen[
 
 
 @pytest.mark.parametrize("foreign", ["server.py", "nodes/__init__.py"])
-def test_a_foreign_file_with_one_of_our_names_is_named_in_one_sentence(
-    installed: Path, project: Path, foreign: str
-) -> None:
+def test_a_file_that_hides_one_of_the_packages_stops_the_start(installed: Path, project: Path, foreign: str) -> None:
     (project / foreign).write_text("")
     refused = subprocess.run(
         [sys.executable, "-m", "dialgraph", "serve", "--port", "0"],

@@ -1,1 +1,1 @@
-"""A conversation in the form that every provider accepts."""
+"""Conversations in the form that every provider accepts."""

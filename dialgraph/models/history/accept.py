@@ -1,9 +1,13 @@
-"""A conversation as a provider accepts it, whatever hosts, interruptions and graphs have made of it.
+"""Turns a conversation into a form that the provider accepts, even after hosts, interruptions and graphs changed it.
 
 Strict providers answer an odd history with a 400, and then every later turn of the call fails too. By default messages
-are put into the one form that all of them accept (`dialgraph.models.history.dialect`): one system message, first; then
-user and assistant in turn, with a user's message first and a user's or a tool's last; each call followed at once by its
-result; nothing empty, no nulls; ids and names in the characters and lengths that every provider takes.
+are put into the one form that all providers accept (exceptions: `dialgraph.models.history.dialect`):
+
+- one system message, which is first
+- then user and assistant messages in turn; the first is a user's, the last is a user's or a tool's
+- each tool call followed immediately by its result
+- nothing empty and no nulls
+- ids and names in the characters and lengths that every provider accepts
 """
 
 import re
@@ -32,11 +36,11 @@ _TEXT_FIELDS: Final = {"type", "text", "content", "refusal", "annotations"}
 _BASE: Final = b"abcdefghijklmnopqrstuvwxyz0123456789"
 _LETTERS: Final = bytes(_BASE[byte % len(_BASE)] for byte in range(256))
 _CONTINUES: Final = ("prefix", "partial")
-"""Fields by which a last message of the assistant's is to be gone on with."""
+"""Fields that ask the model to continue the last assistant message."""
 
 
 def accepted(messages: Sequence[Message], dialect: Collection[Rule] = ()) -> list[Message]:
-    """Return the messages in a form that the provider accepts; none that was sent is changed in place."""
+    """Return the messages in a form that the provider accepts. The given messages are not changed."""
     cleaned = [_cleaned(message, dialect) for message in modern(messages)]
     placed = _rules_first([message for message in cleaned if not _is_empty(message)], dialect)
     whole = list(_answered_by_somebody(joined(paired(placed))))
@@ -47,7 +51,9 @@ def accepted(messages: Sequence[Message], dialect: Collection[Rule] = ()) -> lis
 
 
 def _cleaned(message: Message, dialect: Collection[Rule]) -> Message:
-    """Without nulls and empty leftovers, in a role that everybody knows, and with text where all parts are text."""
+    """Return the message without nulls and empty fields, with a role that every provider knows, and with its content
+    as a string if all its parts are text.
+    """
     role = message.get("role")
     kept = {key: value for key, value in message.items() if value not in (None, "", []) or key in ("role", "content")}
     if role == "developer" and "developer" not in dialect:
@@ -81,14 +87,14 @@ def _content(content: object, *, text_only: bool) -> object:
 
 
 def _is_text(part: object) -> bool:
-    """Whether it holds words and nothing else, or nothing at all."""
+    """Return whether a part contains only words, or nothing."""
     if isinstance(part, Mapping):
         return part.keys() <= ({"type", "text"} if part.get("type") not in _TEXTS else _TEXT_FIELDS)
     return isinstance(part, str)
 
 
 def _is_empty(message: Message) -> bool:
-    """Whether nothing is said in it, and nothing done."""
+    """Return whether a message contains no words and no tool call."""
     if message.get("role") == "assistant" and (message.get("tool_calls") or message.get("audio")):
         return False
     content = message.get("content")
@@ -96,7 +102,9 @@ def _is_empty(message: Message) -> bool:
 
 
 def _rules_first(messages: Sequence[Message], dialect: Collection[Rule]) -> list[Message]:
-    """One system message, first. Later ones, which few templates take, become the user's, where they stand."""
+    """Return the messages with one system message, first. Later system messages, which few chat templates accept,
+    become user messages in the same place.
+    """
     leading = 0
     while leading < len(messages) and messages[leading].get("role") in _RULES:
         leading += 1
@@ -114,7 +122,7 @@ def _as_instruction(message: Message) -> Message:
 
 
 def _answered_by_somebody(messages: Iterator[Message]) -> Iterator[Message]:
-    """Between a tool's result and the user's next words stands something of the assistant's, who was interrupted."""
+    """Insert an interrupted assistant message between a tool's result and a user message."""
     before: Message = {}
     for message in messages:
         if before.get("role") == "tool" and message.get("role") == "user":
@@ -124,7 +132,7 @@ def _answered_by_somebody(messages: Iterator[Message]) -> Iterator[Message]:
 
 
 def _in_turn(messages: Sequence[Message], *, chinese: bool) -> Iterator[Message]:
-    """Users and assistants take turns; the user begins, and does not leave the last word to the assistant."""
+    """Make user and assistant messages take turns. The first is a user's, and the last one is not an assistant's."""
     begun = False
     before: dict[str, object] | None = None
     for message in messages:
@@ -155,8 +163,8 @@ def _in_turn(messages: Sequence[Message], *, chinese: bool) -> Iterator[Message]
 
 
 def _named(messages: Iterator[Message]) -> Iterator[Message]:
-    """Calls with names in the characters that everybody takes, and each result with the name of its tool, which
-    Google's endpoint wants.
+    """Give calls names in the characters that every provider accepts, and give each result the name of its tool, which
+    Google's endpoint requires.
     """
     names: dict[object, object] = {}
     for message in messages:
@@ -186,7 +194,7 @@ def _parts(content: object) -> list[object]:
 
 
 def _one_by_one(messages: Sequence[Message]) -> Iterator[Message]:
-    """One call a message, each followed by its result, as the templates of Llama 3 want it."""
+    """Split messages so that each has one call, followed by its result, as the templates of Llama 3 require."""
     results = {message["tool_call_id"]: message for message in messages if message.get("role") == "tool"}
     for message in messages:
         calls = message.get("tool_calls")
@@ -200,7 +208,7 @@ def _one_by_one(messages: Sequence[Message]) -> Iterator[Message]:
 
 
 def _with_short_ids(message: Message) -> Message:
-    """Ids of nine letters and digits, as Mistral wants them; the same for the same id, so that prompts stay cached."""
+    """Replace ids by nine letters and digits, as Mistral requires. Equal ids stay equal, so prompts stay cached."""
     if message.get("role") == "tool":
         return {**message, "tool_call_id": _short(str(message["tool_call_id"]))}
     calls = _calls(message)

@@ -1,25 +1,25 @@
-"""Where a provider accepts or needs other histories than the form that all of them accept.
+"""Providers that accept or need other histories than the form that all providers accept.
 
-Read on 2026-11-28 in the providers' pages, the types of their client libraries and issue threads; docs/models.md has
-the table of providers and rules, and its sources.
+Sources: the providers' pages, the types of their client libraries and issue threads, read on 2026-11-28. The table of
+providers and rules, with its sources, is in docs/models.md.
 """
 
 from typing import Final, Literal
 
 Rule = Literal["developer", "late_system", "names", "ids", "one_call", "no_system"]
-"""`developer`: takes that role. `late_system`: takes system messages anywhere. `names`: takes a `name` on messages.
-`ids`: takes any id of a call. `one_call`: wants one tool call a message. `no_system`: refuses system messages."""
+"""`developer`: accepts that role. `late_system`: accepts system messages anywhere. `names`: accepts `name` on messages.
+`ids`: accepts any id of a call. `one_call`: needs one tool call per message. `no_system`: refuses system messages."""
 
 _OPENAI: Final[tuple[Rule, ...]] = ("developer", "late_system", "names", "ids")
 _BY_HOST: Final[dict[str, tuple[Rule, ...]]] = {
     "api.openai.com": _OPENAI,
     ".openai.azure.com": _OPENAI,
 }
-"""Servers that are known by their address."""
+"""Servers whose rules follow from their host name."""
 
 
 def dialect_of(host: str) -> frozenset[Rule]:
-    """Return the rules of a server that is known by its host; empty for any other."""
+    """Return the rules of a known host; empty for any other."""
     for known, rules in _BY_HOST.items():
         if host == known or (known.startswith(".") and host.endswith(known)):
             return frozenset(rules)

@@ -1,4 +1,4 @@
-"""Tool calls and their results, put together; and rows of an assistant's messages made one."""
+"""Pairs tool calls with their results, and joins assistant messages that follow one another."""
 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -15,7 +15,10 @@ NO_RESULT: Final = "The call was interrupted before there was a result."
 
 
 def modern(messages: Sequence[Message]) -> Iterator[Message]:
-    """Calls and results in the form before tools become calls and results; only an assistant makes calls."""
+    """Yield the messages with legacy function calls and results as tool calls and results.
+
+    Calls of any role but the assistant are dropped.
+    """
     waiting: dict[str, None] = {}
     named: dict[str, deque[str]] = {}
     for number, message in enumerate(messages):
@@ -41,10 +44,10 @@ def modern(messages: Sequence[Message]) -> Iterator[Message]:
 
 
 def paired(messages: Sequence[Message]) -> Iterator[Message]:
-    """Every tool call has one result right behind it; results of no call are left out.
+    """Yield the messages with one result directly after every tool call. Results without a call are left out.
 
-    Ids are not unique: some servers begin anew with each answer, or give none. A result belongs to the call of its id
-    that came last before it; the last of several counts, the first was perhaps "pending".
+    Ids are not unique: some servers restart them with each answer, or send none. A result belongs to the last call
+    before it with the same id. Of several results the last one counts, because the first may have been "pending".
     """
     answers = _answers(messages)
     for at, message in enumerate(messages):
@@ -65,16 +68,16 @@ def paired(messages: Sequence[Message]) -> Iterator[Message]:
 
 @dataclass(slots=True)
 class _Results:
-    """Of the calls that one message makes with one id."""
+    """The results of the calls with one id in one message."""
 
     early: list[Message]
-    """Those that stand before the calls: they count where none stands behind."""
+    """Results that came before the calls. They count only if none came after."""
     late: list[Message] = field(default_factory=list)
     calls: int = 0
     given: int = 0
 
     def next(self) -> Message | None:
-        """The result of the next of the calls."""
+        """Return the result of the next call, or None."""
         found = self.late or self.early
         at = self.given if self.calls > 1 else len(found) - 1
         self.given += 1
@@ -82,7 +85,7 @@ class _Results:
 
 
 def _answers(messages: Sequence[Message]) -> list[dict[str, _Results]]:
-    """For each message the results of its calls, by their ids; in one walk, because a history may be long."""
+    """Return the results of each message's calls, by id. This takes one pass, because a history may be long."""
     latest: dict[str, _Results] = {}
     early: dict[str, list[Message]] = {}
     found: list[dict[str, _Results]] = []
@@ -114,7 +117,7 @@ def _key(identity: object) -> str:
 
 
 def joined(messages: Iterator[Message]) -> Iterator[Message]:
-    """Assistant messages that follow one another are one; empty ones are none."""
+    """Yield the messages with consecutive assistant messages joined. Empty assistant messages are left out."""
     row: list[Message] = []
     for message in messages:
         if message.get("role") == "assistant" and message.get("audio") is None:
@@ -133,11 +136,11 @@ def joined(messages: Iterator[Message]) -> Iterator[Message]:
 
 
 def _whole_call(call: Mapping[str, Any], fallback: str, taken: Container[str]) -> Mapping[str, Any] | None:
-    """The call in its full form, with an id of its own, and arguments that are an object as JSON text: an interruption
-    may have cut them. None without a name.
+    """Return the call in its full form, with a unique id, and with its arguments as the JSON text of an object. The
+    arguments become `{}` if an interruption cut them. Return None if the call has no name.
     """
     function = call.get("function")
-    if function is None and "name" in call:  # flat, as in other APIs
+    if function is None and "name" in call:  # a flat call, as in other APIs
         function = {"name": call["name"], "arguments": call.get("arguments")}
         call = {key: value for key, value in call.items() if key not in function}
     if not isinstance(function, Mapping):
@@ -154,7 +157,9 @@ def _whole_call(call: Mapping[str, Any], fallback: str, taken: Container[str]) -
 
 
 def _json_text(arguments: object) -> Any:
-    """An object as JSON text. One that is nested too deeply to be written stays, and the whole request is refused."""
+    """Return the JSON text of an object. If it is nested too deeply, return it unchanged: the whole request is then
+    refused.
+    """
     if isinstance(arguments, str):
         try:
             return arguments if isinstance(orjson.loads(arguments), dict) else "{}"

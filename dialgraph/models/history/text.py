@@ -1,4 +1,4 @@
-"""What the caller just said, in whatever form its message has."""
+"""The text of messages, in every form that their content can have."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,7 +7,7 @@ _SAID: Final = ("text", "input_text", "output_text", "refusal")
 
 
 def text_of(content: object) -> str:
-    """The words of a message's content: a string, a list of parts or of strings, or nothing."""
+    """Return the words of a message's content: a string, a list of parts or of strings, or nothing."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence):
@@ -21,7 +21,7 @@ def text_of(content: object) -> str:
 
 
 def part_text(part: Mapping[str, object]) -> str:
-    """The words of one part, wherever they stand: OpenAI's `text`, its assistants' `text.value`, a refusal."""
+    """Return the words of one part: OpenAI's `text`, the Assistants API's `text.value`, or a refusal."""
     text = part.get("text")
     if isinstance(text, Mapping):
         text = text.get("value")
@@ -31,7 +31,8 @@ def part_text(part: Mapping[str, object]) -> str:
 
 
 def last_user_text(messages: Sequence[Mapping[str, object]]) -> str:
-    """The words of the last user message; empty when there is none (an opening, a silence)."""
+    """Return the words of the last user message; empty if there is none (an opening, a silence)."""
+
     for message in reversed(messages):
         if message.get("role") == "user":
             return text_of(message.get("content"))

@@ -1,4 +1,4 @@
-"""One `chat.completion.chunk` of an upstream → the parts of the answer it holds, checked and normalised."""
+"""Turns each `chat.completion.chunk` of an upstream into checked and normalised parts of the answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -12,8 +12,8 @@ from dialgraph.models.relay.tool_calls import ToolCallError, ToolCalls
 from dialgraph.models.usage import read_usage
 
 MAX_ANSWER_CHARACTERS: Final = 10_000_000
-"""Days of speech, and more than waits in a kernel for a client that does not read: what is longer is no answer, and
-would fill the memory of who gathers it."""
+"""The longest answer. It equals days of speech, and is more than a kernel buffers for a client that does not read. A
+longer one is not an answer, and would fill the memory of the program that collects it."""
 _AUDIO_TEXTS: Final = ("id", "data", "transcript")
 _OWN: Final = frozenset({"role", "content", "tool_calls", "function_call"})
 _NO_FINISH: Final = frozenset({"", "null", "none"})
@@ -24,15 +24,15 @@ _FINISHES: Final = {
     "function_call": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls",
     "network_error": "error",
 }  # fmt: skip
-"""What servers call it → one of OpenAI's four words, or `error`."""
+"""A server's finish reason → one of OpenAI's four, or `error`."""
 
 
 class UnreadableError(ValueError):
-    """An event holds nothing that can be read."""
+    """An event contains nothing that can be read."""
 
 
 class CompletionReader:
-    """Reads the chunks of one answer and knows, at its end, whether it was whole."""
+    """Reads the chunks of one answer and, at its end, checks that it is complete."""
 
     def __init__(
         self, name: str, declared: frozenset[str], environment: Environment, *, thinks_first: bool = False
@@ -43,19 +43,19 @@ class CompletionReader:
         self._thoughts = ThoughtsFirst() if thinks_first else None
         self._usage: Usage | None = None
         self._said = 0
-        """Characters."""
+        """The number of characters so far."""
         self.progress = 0
-        """Grows with everything that says something: words, thoughts, calls, sound."""
+        """Grows with all content: words, thoughts, calls, audio."""
         self.finished = False
-        """Whether the server has said why the answer ends."""
+        """Whether the server has sent a finish reason."""
         self._first = ""
-        """What was said first."""
+        """The first piece of text."""
         self._finish: str | None = None
         self._error: object = None
         self._answered = False
 
     def read(self, chunk: object) -> Sequence[Part]:
-        """The parts of one chunk, without calls, usage and finish, which `end` gives. Raises UnreadableError."""
+        """Return the parts of one chunk, except calls, usage and finish, which `end` yields. Raise UnreadableError."""
         if not isinstance(chunk, dict):
             raise UnreadableError("a chunk is not a JSON object")
         if usage := chunk.get("usage"):
@@ -69,7 +69,7 @@ class CompletionReader:
         if not isinstance(choice, dict):
             raise UnreadableError("a choice is not a JSON object")
         if usage := choice.get("usage"):
-            self._count(usage)  # Moonshot's place
+            self._count(usage)  # Moonshot sends it here
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason.lower() not in _NO_FINISH:
             self._finish, self.finished = _FINISHES.get(reason.lower(), reason.lower()), True
@@ -86,9 +86,9 @@ class CompletionReader:
         return () if delta is None else list(self._delta(delta, choice.get("logprobs")))
 
     def end(self, *, done: bool) -> Iterator[Part]:
-        """What closes the answer: its calls, its usage, why it ended. `done`: the server said that this is all.
+        """Yield the end of the answer: its calls, usage and finish. `done`: the server sent `[DONE]` or a whole answer.
 
-        Raises ModelError: a stream that just ends, or that says nothing, is a fault and never a success.
+        Raise ModelError if the stream ended without a finish reason or without content: that is never a success.
         """
         if self._finish is None and not done:
             raise ModelError("incomplete", f"The model {self._name!r} stopped in the middle of its answer.")
@@ -97,7 +97,7 @@ class CompletionReader:
         finish = self._finish or "stop"
         if self._thoughts is not None and (held := self._thoughts.rest()):
             if finish == "length" or self._calls:
-                yield Relay({"reasoning_content": held})  # it did not come to an end
+                yield Relay({"reasoning_content": held})  # the thought did not end
             else:
                 self._answered = True
                 yield Say(held)
@@ -106,19 +106,19 @@ class CompletionReader:
         except ToolCallError as error:
             raise self._malformed(str(error)) from None
         if not self._answered and not calls and finish != "content_filter":
-            raise ModelError("empty", f"The model {self._name!r} finished without a word.")
+            raise ModelError("empty", f"The model {self._name!r} returned an empty answer.")
         yield from calls
         if self._usage is not None:
             yield self._usage
-        # Some servers say "stop" behind a tool call; a host that believed it would never make the call.
+        # Some servers send "stop" after a tool call. A host that believes it never makes the call.
         yield Finish("tool_calls" if calls and finish == "stop" else finish)
 
     def _repeats(self, content: object) -> bool:
-        """Whether it is the whole answer once more, as some servers put it at the end."""
+        """Return whether the content is the whole answer again: some servers repeat it at the end."""
         return isinstance(content, str) and len(content) >= self._said > 0 and content.startswith(self._first)
 
     def _count(self, usage: object) -> None:
-        """The last count counts, unless it is all zeros behind one that is not."""
+        """Keep the last usage, unless it is all zeros and an earlier one is not."""
         found = read_usage(usage)
         if found is not None and (found.total_tokens or self._usage is None):
             self._usage = found
@@ -162,7 +162,7 @@ class CompletionReader:
         self._said += len(text)
         self.progress += 1
         if self._said > MAX_ANSWER_CHARACTERS:
-            raise self._malformed("it does not end")
+            raise self._malformed(f"it has more than {MAX_ANSWER_CHARACTERS} characters")
         thought = ""
         if self._thoughts is not None:
             thought, text = self._thoughts.push(text)
@@ -175,7 +175,7 @@ class CompletionReader:
         return parts
 
     def _of_parts(self, content: object) -> Iterator[Part]:
-        """Content as a list of parts: words and thoughts; pictures and the like are not for the ear."""
+        """Yield the words and thoughts of content that is a list of parts. Pictures and the like cannot be spoken."""
         for part in content if isinstance(content, list) else [content]:
             if isinstance(part, str):
                 yield from self._say(part)
@@ -187,7 +187,7 @@ class CompletionReader:
                     yield Relay({"reasoning_content": thought})
 
     def _malformed(self, what: str) -> ModelError:
-        return ModelError("malformed", f"The model {self._name!r} sent an answer that makes no sense: {what}.")
+        return ModelError("malformed", f"The model {self._name!r} sent an invalid answer: {what}.")
 
 
 def _thought(thinking: object) -> str:

@@ -1,4 +1,4 @@
-"""Bodies that a proxy compresses although `identity` was asked for: unpacked as they come, a bounded piece at once."""
+"""Decompresses bodies that a proxy compressed although `identity` was requested, in pieces of limited size."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,17 +11,17 @@ Unpack = Callable[[bytes], Iterator[bytes]]
 
 
 class UnpackError(ValueError):
-    """A body is packed in a way that is not read."""
+    """A body has an unsupported or broken compression."""
 
 
 def unpacker(encoding: str) -> Unpack | None:
-    """Return what unpacks a body of this `Content-Encoding`; None if it is not packed. Raises UnpackError."""
+    """Return a function that decompresses this `Content-Encoding`; None if it is uncompressed. Raise UnpackError."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return None
     if encoding not in _PACKED:
-        raise UnpackError(f"a body packed as {encoding[:16]!r}")
-    unpacking = zlib.decompressobj(wbits=47)  # both zlib's header and gzip's
+        raise UnpackError(f"a body with the unsupported encoding {encoding[:16]!r}")
+    unpacking = zlib.decompressobj(wbits=47)  # accepts zlib's header and gzip's
 
     def unpack(data: bytes) -> Iterator[bytes]:
         try:
@@ -29,6 +29,6 @@ def unpacker(encoding: str) -> Unpack | None:
                 yield unpacking.decompress(data, _PIECE_BYTES)
                 data = unpacking.unconsumed_tail
         except zlib.error:
-            raise UnpackError("a body that cannot be unpacked") from None
+            raise UnpackError("a body that cannot be decompressed") from None
 
     return unpack

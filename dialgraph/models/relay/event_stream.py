@@ -1,4 +1,4 @@
-"""An upstream's response as it comes: unpacked, cut into events, watched for silence, ended by its finish."""
+"""An upstream's response as a stream of events: decompressed, checked for silence, and ended by its finish reason."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from dialgraph.models.relay.silence_watch import SilenceWatch
 from dialgraph.models.relay.sse import EventReader, EventTooLargeError, ServerSentEvent
 
 END_SECONDS: Final = 1.0
-"""How long to wait for the usage after the finish reason: some servers keep the connection open for ever."""
+"""How long to wait for the usage after the finish reason. Some servers never close the connection."""
 MAX_WHOLE_BYTES: Final = 16 * 1024 * 1024
 _BLANKS: Final = b" \t\r\n\xef\xbb\xbf"
 
@@ -28,12 +28,12 @@ class Opened:
     response: aiohttp.ClientResponse
     unpack: Unpack | None
     first: bytes = b""
-    """What was read of it already."""
+    """Bytes that were already read."""
     whole: Any = None
-    """Its JSON, where the server does not stream."""
+    """The JSON of the whole response, if the server does not stream."""
 
     async def read(self) -> bytes:
-        """The next bytes, unpacked; empty at the end."""
+        """Return the next bytes, decompressed; empty at the end."""
         if self.first:
             first, self.first = self.first, b""
             return first
@@ -44,9 +44,9 @@ class Opened:
 
 
 async def opened(name: str, response: aiohttp.ClientResponse) -> Opened:
-    """Look at what has come, if it does not call itself an event stream: some send JSON or a web page with status 200.
+    """Return the response as opened. If it is not declared as an event stream, read its first bytes.
 
-    Raises ModelError, aiohttp's errors and TimeoutError.
+    Some servers send JSON or a web page with status 200. Raise ModelError, aiohttp's errors and TimeoutError.
     """
     try:
         found = Opened(response, unpacker(response.headers.get("Content-Encoding", "")))
@@ -60,7 +60,7 @@ async def opened(name: str, response: aiohttp.ClientResponse) -> Opened:
             data += await found.read() or b"\n\n"
         mark = data.lstrip(_BLANKS)[:1]
         if mark == b"<":
-            raise ModelError("malformed", f"The model {name!r} sent a web page in place of an answer.")
+            raise ModelError("malformed", f"The model {name!r} sent a web page instead of an answer.")
         if mark not in (b"{", b"["):
             found.first = data
             return found
@@ -70,7 +70,7 @@ async def opened(name: str, response: aiohttp.ClientResponse) -> Opened:
     try:
         found.whole = read_json(data)
     except ValueError:
-        raise ModelError("malformed", f"The model {name!r} sent JSON that cannot be read.") from None
+        raise ModelError("malformed", f"The model {name!r} sent invalid JSON.") from None
     return found
 
 
@@ -78,17 +78,17 @@ async def _all_of(name: str, stream: Opened, data: bytes) -> bytes:
     while more := await stream.read():
         data += more
         if len(data) > MAX_WHOLE_BYTES:
-            raise ModelError("malformed", f"The model {name!r} sent over {MAX_WHOLE_BYTES} bytes at once.")
+            raise ModelError("malformed", f"The model {name!r} sent a response of over {MAX_WHOLE_BYTES} bytes.")
     return data
 
 
 class EventStream:
-    """The events of a response that has begun: iterate within `with`. After the finish silence and a cut connection
-    are an end too.
+    """The events of a response that has begun: iterate over it inside `with`. After the finish reason, silence and a
+    broken connection also count as the end.
     """
 
     def __init__(self, name: str, stream: Opened, reader: CompletionReader, address: ModelAddress) -> None:
-        """`reader` is given the events: it knows what of them says something, and when they are finished."""
+        """`reader` reads the events, so it knows which of them have content and when the answer is finished."""
         self._name = name
         self._stream = stream
         self._reader = reader
@@ -96,12 +96,12 @@ class EventStream:
         self._silence = SilenceWatch(address.idle_seconds, address.total_seconds, stream.response.close)
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
-        """Since when nothing was said."""
+        """The time of the last content."""
         self._content = stream.response.content
         self._plain = stream.unpack is None and not stream.first
-        """Whether the bytes can be read as they come."""
+        """Whether the bytes can be read directly from the connection."""
         self._progress = -1
-        """The reader's, before the last events."""
+        """The reader's progress before the last events."""
         self._over = False
 
     def __enter__(self) -> Self:
@@ -117,11 +117,11 @@ class EventStream:
         return self
 
     async def __anext__(self) -> list[ServerSentEvent]:
-        """The events with data that the next bytes complete. Raises ModelError."""
+        """Return the events that the next bytes complete. Raise ModelError."""
         if self._over:
             raise StopAsyncIteration
         reader, silence = self._reader, self._silence
-        # Comments and empty chunks are no sign of life: the caller hears as little as if nothing came.
+        # Comments and empty chunks do not count as activity: the caller hears nothing from them.
         if reader.progress != self._progress or self._lines.begun:
             self._since = self._now()
         if reader.finished:
@@ -130,7 +130,7 @@ class EventStream:
             silence.since = self._since
             data = await (self._content.readany() if self._plain else self._stream.read())
             silence.since = None
-            if self._progress < 0 and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON that calls itself a stream
+            if self._progress < 0 and data.lstrip(_BLANKS)[:1] in (b"{", b"["):  # JSON declared as an event stream
                 self._over = True
                 return [ServerSentEvent(b"", (await _all_of(self._name, self._stream, data)).lstrip(_BLANKS))]
             self._over = not data
@@ -146,7 +146,7 @@ class EventStream:
         if self._reader.finished:
             return StopAsyncIteration()
         if self._silence.reason == "silent":
-            return ModelError("stalled", f"The model {self._name!r} fell silent.")
+            return ModelError("stalled", f"The model {self._name!r} stopped sending data.")
         if self._silence.reason == "late":
             return ModelError("timeout", f"The model {self._name!r} took too long to answer.")
-        return ModelError("incomplete", f"The model {self._name!r} was cut off.")
+        return ModelError("incomplete", f"The answer of the model {self._name!r} was cut off.")

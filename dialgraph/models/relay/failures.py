@@ -1,13 +1,13 @@
-"""What an upstream's refusal means: by its status, and by the codes that providers write as numbers or words.
+"""Classifies an upstream's failures by status and by the codes of providers, which are numbers or words.
 
 Sources: the error pages of OpenAI, Anthropic (529 and `overloaded_error`), Google (`RESOURCE_EXHAUSTED` …), Groq (498:
-no capacity) and Cloudflare (52x: the server behind it).
+no capacity) and Cloudflare (52x: the origin server).
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from dialgraph.models.errors import KINDS_BY_STATUS, Kind
+from dialgraph.http_client import Kind, kind_of_status
 
 _KINDS_BY_WORD: Final[dict[str, Kind]] = {
     "rate_limit": "rate_limited", "too_many_requests": "rate_limited", "resource_exhausted": "rate_limited",
@@ -20,35 +20,26 @@ _KINDS_BY_WORD: Final[dict[str, Kind]] = {
     "invalid": "rejected", "context_length": "rejected", "bad_request": "rejected", "unsupported": "rejected",
     "inspection": "rejected",
 }  # fmt: skip
-"""A part of a code → what it means; the first that is found counts."""
+"""Part of a code → kind. The first match counts."""
 _PERMANENT: Final = frozenset({501, 505, 511, 525, 526})
-"""Of the statuses from 500: asking again changes nothing."""
+"""Statuses from 500 for which another attempt changes nothing."""
 _PLACES: Final = ("code", "status", "status_code", "http_code", "type")
 _INNER: Final = ("error", "errors", "detail")
 _NEWS: Final = frozenset({"status", "ping", "info", "progress", "heartbeat", "keepalive"})
-"""Types of events with a message that is no error."""
+"""Types of events that have a message but are not errors."""
 _LONGEST_CODE: Final = 64
 _LONGEST_MESSAGE: Final = 4096
 
 
-def kind_of_status(status: int) -> Kind:
-    """Return what a status means."""
-    if status in KINDS_BY_STATUS:
-        return KINDS_BY_STATUS[status]
-    if status >= 500:
-        return "failed"
-    return "rejected" if 400 <= status < 500 else "malformed"
-
-
 def may_pass(status: int) -> bool:
-    """Return whether another try may succeed: only a passing fault of the server is worth one."""
+    """Return whether another attempt may succeed, because the server's fault may pass."""
     return status in (408, 498) or (status >= 500 and status not in _PERMANENT and status != 504)
 
 
 def error_of(data: object) -> Any:
-    """Return the error that a body or an event reports, in whatever form; None if it reports none."""
+    """Return the error that a body or an event reports, in any form; None if it reports none."""
     if isinstance(data, list) and data:
-        data = data[0]  # Google's
+        data = data[0]  # Google sends a list
     if not isinstance(data, Mapping):
         return None
     if data.get("error"):
@@ -67,7 +58,7 @@ def error_of(data: object) -> Any:
 
 
 def kind_of_error(error: object) -> Kind:
-    """Return what a reported error means; `failed` if it does not say."""
+    """Return the kind of failure for a reported error; `failed` if the error has no known code."""
     for code in _codes(error):
         if isinstance(code, str) and code.isdecimal():
             code = int(code[:_LONGEST_CODE])
@@ -96,7 +87,7 @@ def refused_fields(error: object, sent: Mapping[str, object]) -> list[str]:
 
 
 def _quoted(name: str, text: str) -> bool:
-    """Whether the text names a field, and does not just hold the word."""
+    """Return whether the text names the field, and does not merely contain the word."""
     return ("_" in name and name in text) or any(f"{mark}{name}{mark}" in text for mark in ("'", '"', "`"))
 
 

@@ -1,6 +1,7 @@
-"""Local servers that load a model at its first request, and stop loading when whoever asked has left.
+"""Local servers that load a model at its first request, and stop loading if the client disconnects.
 
-One small request of ours makes the server load; every turn waits for that one, and none of them ends it by leaving.
+One small request of our own makes the server load. Every turn waits for that request, and a turn that ends does not
+cancel it.
 """
 
 import asyncio
@@ -10,14 +11,14 @@ from typing import Final
 from dialgraph.models.errors import ModelError
 
 _UNLOADED_SECONDS: Final = 240.0
-"""After so long without an answer a server may have let go of the model (Ollama does after five minutes)."""
+"""After this time without an answer, a server may have unloaded the model (Ollama does after five minutes)."""
 
 
 class Loading:
-    """Of one server."""
+    """The loading state of one server."""
 
     def __init__(self, name: str, seconds: float, ask: Callable[[float], Awaitable[None]]) -> None:
-        """`ask`: sends the small request, with this deadline. Raises ModelError."""
+        """`ask` sends the small request, with the deadline that it is given. It raises ModelError."""
         self._name = name
         self._seconds = seconds
         self._ask = ask
@@ -25,11 +26,11 @@ class Loading:
         self._answered_at = float("-inf")
 
     def answered(self) -> None:
-        """The model is loaded."""
+        """Record that the model is loaded."""
         self._answered_at = asyncio.get_running_loop().time()
 
     async def wait(self) -> None:
-        """Return when the model is loaded; at once if it has just answered. Raises ModelError."""
+        """Return when the model is loaded; immediately if it answered recently. Raise ModelError."""
         if not self._seconds or asyncio.get_running_loop().time() - self._answered_at < _UNLOADED_SECONDS:
             return
         if self._task is None or self._task.done():
@@ -40,11 +41,11 @@ class Loading:
         try:
             await self._ask(self._seconds)
         except TimeoutError:
-            raise ModelError("timeout", f"The model {self._name!r} was not loaded in time.") from None
+            raise ModelError("timeout", f"The model {self._name!r} did not load in time.") from None
         self.answered()
 
     async def aclose(self) -> None:
-        """Stop waiting."""
+        """Stop loading."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

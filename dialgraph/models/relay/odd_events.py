@@ -1,4 +1,4 @@
-"""Events that cannot be read: one of them never ends an answer, three in a row do."""
+"""Unreadable events in a stream: a single one is skipped; three in a row end the answer."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ MOST_IN_A_ROW: Final = 3
 
 
 class OddEvents:
-    """Of one answer."""
+    """The unreadable events of one answer."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -23,14 +23,14 @@ class OddEvents:
         self._skipped = 0
 
     def parsed(self, data: bytes) -> Any:
-        """The event's JSON; its text if it is none."""
+        """Return the event's JSON, or its bytes if it is not JSON."""
         try:
             return read_json(data)
         except ValueError:
             return data
 
     def read(self, reader: CompletionReader, chunk: Any) -> Sequence[Part]:
-        """The parts of the chunk; none if it cannot be read. Raises ModelError for the third in a row."""
+        """Return the parts of the chunk; none if it cannot be read. Raise ModelError for the third in a row."""
         try:
             parts = reader.read(chunk)
         except UnreadableError:
@@ -40,14 +40,14 @@ class OddEvents:
             self._in_a_row += 1
             if self._in_a_row == MOST_IN_A_ROW:
                 self.log()
-                told = f"The model {self._name!r} sent {MOST_IN_A_ROW} events in a row that cannot be read."
+                told = f"The model {self._name!r} sent {MOST_IN_A_ROW} unreadable events in a row."
                 raise ModelError("malformed", told) from None
             return ()
         self._in_a_row = 0
         return parts
 
     def log(self) -> None:
-        """Say once for the whole answer that something was skipped."""
+        """Log the number of skipped events, once for the whole answer."""
         if self._skipped:
             log.warning("events of an upstream were skipped", extra={"model": self._name, "events": self._skipped})
             self._skipped = 0

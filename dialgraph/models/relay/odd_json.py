@@ -1,7 +1,7 @@
-"""JSON as servers really write it. Pure.
+"""Reads JSON that is not strictly valid. Pure.
 
-Strict readers refuse NaN, half an emoji, a byte order mark or a bad byte. Everything that is read here can also be
-written again, so nesting and whole numbers are limited to what our JSON writer accepts.
+Some servers send NaN, half an emoji, a byte order mark or an invalid byte, which strict readers refuse. Every value
+that this module returns can also be written, so nesting and whole numbers are limited to what our JSON writer accepts.
 """
 
 import json
@@ -12,12 +12,12 @@ import orjson
 from dialgraph.language.surrogates import joined_within
 
 MOST_DEPTH: Final = 200
-"""orjson writes 254 levels, and what is read becomes part of a larger object."""
+"""orjson writes 254 levels, and the value becomes part of a larger object."""
 _MOST_DIGITS: Final = 18
 
 
 def read_json(data: bytes) -> Any:
-    """Return the value. Raises ValueError for what is no JSON, or is nested too deeply to be passed on."""
+    """Return the value. Raise ValueError if it is not JSON, or is nested too deeply to be passed on."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

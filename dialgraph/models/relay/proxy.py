@@ -1,4 +1,4 @@
-"""The proxy that the environment names for an address: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`."""
+"""The proxy settings of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`."""
 
 from ipaddress import ip_address
 from typing import Any
@@ -9,9 +9,9 @@ import aiohttp
 
 
 def proxy_options(url: str) -> dict[str, Any]:
-    """Return what a request to this address is made with. This machine itself is never asked through a proxy.
+    """Return the proxy options of a request to this address. Loopback addresses never use a proxy.
 
-    aiohttp's own `trust_env` reads the file .netrc for every request, in a thread.
+    aiohttp's own `trust_env` is not used, because it reads the file .netrc for every request, in a thread.
     """
     parts = urlsplit(url)
     host, known = parts.hostname or "", getproxies()

@@ -1,7 +1,7 @@
-"""The fast path: any server that speaks OpenAI chat completions, bytes in, parts out, over one aiohttp session.
+"""The fast path to any server that speaks OpenAI chat completions: bytes in, parts out, over one aiohttp session.
 
-aiohttp because its connection pool survives cancellation, which a voice agent does at every barge-in; httpx 0.28 leaves
-its slots taken for ever (docs/decisions). Nothing here builds a model object per chunk.
+It uses aiohttp because aiohttp's connection pool survives cancellation, and a voice agent cancels at every barge-in.
+httpx 0.28 never frees the pool slots of cancelled requests (docs/decisions). No model object is built per chunk.
 """
 
 import asyncio
@@ -31,45 +31,46 @@ from dialgraph.models.request_fields import passed_on
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS: Final = 3
-"""Requests an upstream may see for one answer; only this layer retries, and only before the first byte."""
+"""The most requests that an upstream gets for one answer. Only this layer retries, and only before the first byte."""
 PREWARMED_CONNECTIONS: Final = 4
 _DONE: Final = frozenset({b"[DONE]", b'"[DONE]"'})
 _LONGEST_DONE: Final = 16
-"""With blanks around it."""
+"""The most bytes of a `[DONE]` event, with blanks around it."""
 _DRAIN_SECONDS: Final = 0.02
-"""An upstream that holds the stream open behind its last word loses the connection, not the caller's time."""
+"""How long to wait for the end of the stream after the last word. An upstream that takes longer loses the connection,
+so that the caller does not wait."""
 
 
 class RelayModel:
-    """One upstream server. Opens its session at the first use, inside the running event loop."""
+    """One upstream server. Its session is opened at the first use, inside the running event loop."""
 
     def __init__(
         self, name: str, address: ModelAddress, connector: Callable[[], aiohttp.BaseConnector] | None = None
     ) -> None:
-        """`connector`: for addresses that users give; they are reached without a proxy. Raises ValueError."""
+        """`connector`: for addresses that users give; these are reached without a proxy. Raise ValueError."""
         self._name = name
         self._address = address
         self._session = UpstreamSession(name, address, connector)
         self.running = 0
-        """Answers that are under way."""
+        """The number of answers in progress."""
         self._habits = LearnedRefusals()
         self._dialect = frozenset(address.dialect) or dialect_of(self._session.host)
         self._loading = Loading(name, address.load_seconds, self._load)
         self.breaker = Breaker(name, address.away_seconds, self._looks)
 
     async def prewarm(self) -> None:
-        """Open connections before the first call; an upstream that is away now may be there later."""
+        """Open connections before the first call. A failure is only logged: the upstream may be back later."""
         wait = self._address.connect_seconds
         touched = await asyncio.gather(*(self._session.touch(wait) for _ in range(PREWARMED_CONNECTIONS)))
         if not all(touched):
             log.warning("an upstream did not answer the prewarming request", extra={"model": self._name})
 
     async def _looks(self) -> bool:
-        """Whether the server answers anything at all."""
+        """Return whether the server answers anything at all."""
         return await self._session.touch(min(1.0, self._address.connect_seconds))
 
     async def stream(self, request: ChatRequest, stack: AsyncExitStack) -> AsyncGenerator[Part, None]:
-        """See the port."""
+        """Yield the parts of the upstream's answer, and put the response on `stack`."""
         await self._loading.wait()
         declared = declared_tools(request.parameters)
         reader = CompletionReader(self._name, declared, request.environment, thinks_first=self._address.thinks_first)
@@ -109,7 +110,7 @@ class RelayModel:
             await self._let_end(stream.response)
 
     def _raise_reported(self, name: bytes, chunk: object, reader: CompletionReader) -> None:
-        """Raise ModelError for an event that is an error; one behind the finish changes nothing."""
+        """Raise ModelError if the event is an error. An error after the finish reason is ignored."""
         error = error_of(chunk) or (chunk if name == b"error" else None)
         if error is None and name != b"error":
             return
@@ -143,8 +144,10 @@ class RelayModel:
         return {**body, "stream_options": {"include_usage": True}}
 
     async def _connect(self, request: ChatRequest, stack: AsyncExitStack) -> Opened:
-        """A response that has begun to answer, after at most `MAX_ATTEMPTS` requests within the first-byte deadline,
-        and one more for each field that the server does not take.
+        """Return a response that has begun.
+
+        Send at most `MAX_ATTEMPTS` requests within the first-byte deadline, and one more for each field that the server
+        refuses.
         """
         body = self._body(request)
         model = str(body.get("model", ""))
@@ -169,14 +172,14 @@ class RelayModel:
             raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error
 
     async def _load(self, seconds: float) -> None:
-        """Make the server load its model. Raises ModelError and TimeoutError."""
+        """Make the server load its model. Raise ModelError or TimeoutError."""
         request = ChatRequest([{"role": "user", "content": "hi"}], {"max_tokens": 1})
         async with AsyncExitStack() as stack, asyncio.timeout(seconds):
             body = {**self._body(request), "stream": False}
             await self._session.post(adapted(body, {"stream_options"}), "", stack)
 
     async def _let_end(self, response: aiohttp.ClientResponse) -> None:
-        """Read what stands behind `[DONE]`, so that the connection can serve the next turn."""
+        """Read what follows `[DONE]`, so that the connection can serve the next turn."""
         with suppress(aiohttp.ClientError, OSError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while await response.content.readany():

@@ -1,4 +1,4 @@
-"""A request to a model as JSON: written a piece at a time where it holds long texts, so that no other call waits."""
+"""A request to a model as JSON. Long texts are written in pieces, so that no other call waits."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ _PIECE_CHARACTERS: Final = 1_000_000
 
 
 async def written(body: Mapping[str, Any]) -> bytes | BytesIO:
-    """Return the JSON text; a large one as a file, which is handed over in pieces. Raises orjson.JSONEncodeError."""
+    """Return the JSON text; a large one as a file, which is sent in pieces. Raise orjson.JSONEncodeError."""
     if not any(map(_is_long, body.get("messages", ()))):
         data = orjson.dumps(body)
         return BytesIO(data) if len(data) > _PIECE_CHARACTERS else data
@@ -26,7 +26,7 @@ async def written(body: Mapping[str, Any]) -> bytes | BytesIO:
 
 
 def _is_long(value: object) -> bool:
-    """Whether a message holds a long text anywhere."""
+    """Return whether a message contains a long text anywhere."""
     if isinstance(value, str):
         return len(value) > _LONG_CHARACTERS
     if isinstance(value, Mapping):
@@ -35,7 +35,7 @@ def _is_long(value: object) -> bool:
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
-    """JSON text has no memory from one character to the next, so a text can be written in parts."""
+    """Yield the JSON text in pieces. A string can be split because JSON escapes each character independently."""
     if isinstance(value, str) and len(value) > _LONG_CHARACTERS:
         yield b'"'
         for at in range(0, len(value), _PIECE_CHARACTERS):

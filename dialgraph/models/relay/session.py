@@ -1,4 +1,4 @@
-"""The connections to one upstream server: requests that begin to answer, and what its refusals mean."""
+"""The connections to one upstream server: sends requests, and classifies the server's refusals."""
 
 import logging
 import ssl
@@ -9,11 +9,12 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
+from dialgraph.http_client import HttpSession, kind_of_status
 from dialgraph.models.errors import ModelError
 from dialgraph.models.port import ModelAddress
 from dialgraph.models.relay.decompress import UnpackError, unpacker
 from dialgraph.models.relay.event_stream import Opened, opened
-from dialgraph.models.relay.failures import error_of, kind_of_error, kind_of_status, may_pass, refused_fields
+from dialgraph.models.relay.failures import error_of, kind_of_error, may_pass, refused_fields
 from dialgraph.models.relay.learned_refusals import KNOWN
 from dialgraph.models.relay.odd_json import read_json
 from dialgraph.models.relay.proxy import proxy_options
@@ -22,13 +23,11 @@ from dialgraph.models.relay.upstream_url import upstream_url
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_SECONDS: Final = 75
-"""How long an idle connection is kept: a pause in a call must not cost the next turn a handshake."""
 _REFUSAL_BYTES: Final = 64 * 1024
 
 
 class RefusedError(ModelError):
-    """A refusal that another try may not meet: the fault of the server passes, or it does not take a field."""
+    """A refusal that another attempt may avoid: the server's fault may pass, or the server refuses a field."""
 
     def __init__(self, error: ModelError, *, may_pass: bool, fields: frozenset[str] = frozenset()) -> None:
         super().__init__(error.kind, str(error), retry_after=error.retry_after)
@@ -37,60 +36,59 @@ class RefusedError(ModelError):
 
 
 class UpstreamSession:
-    """One aiohttp session, opened at the first use, inside the running event loop."""
+    """The requests to one upstream server, over one session."""
 
     def __init__(
         self, name: str, address: ModelAddress, connector: Callable[[], aiohttp.BaseConnector] | None = None
     ) -> None:
-        """`connector`: for addresses that users give; they are reached without a proxy. Raises ValueError."""
+        """`connector`: for addresses that users give; these are reached without a proxy. Raise ValueError."""
         self._name = name
-        self._connector = connector or _connector
         self._address = address
         self._url = upstream_url(name, address.url)
         self.host = self._url.host
         self._options: dict[str, Any] = {} if connector else proxy_options(self._url.completions)
         if address.ca_file:
             self._options["ssl"] = _trusting(name, address.ca_file)
-        self._session: aiohttp.ClientSession | None = None
+        self._session = HttpSession(address.connect_seconds, connector=connector)
 
     async def touch(self, seconds: float) -> bool:
-        """Return whether the server answers anything at all; leaves a connection open."""
+        """Return whether the server answers anything at all. Leave a connection open."""
         try:
-            async with self._open().get(
+            async with self._session.open().get(
                 self._url.models,
                 headers=self._headers(self._address.api_key.get_secret_value()),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 **self._options,
             ) as response:
-                await response.read()  # to its end: only then the connection goes back to the pool
+                await response.read()  # to its end: only then does the connection return to the pool
         except (aiohttp.ClientError, TimeoutError):
             return False
         return True
 
     async def post(self, body: Mapping[str, Any], key: str, stack: AsyncExitStack) -> Opened:
-        """A response that has begun to answer; it is closed with the stack. `key` takes the place of the settings' own.
+        """Return a response that has begun; it is closed with the stack. `key` replaces the key in the settings.
 
-        Raises RefusedError, ModelError and TimeoutError.
+        Raise RefusedError, ModelError or TimeoutError.
         """
         try:
             data = await written(body)
-        except orjson.JSONEncodeError as error:  # it reads deeper nesting than it writes
+        except orjson.JSONEncodeError as error:  # orjson reads deeper nesting than it writes
             raise ModelError("rejected", "The request is nested too deeply.") from error
         try:
-            response = await self._open().post(
+            response = await self._session.open().post(
                 self._url.completions,
                 data=data,
                 headers=self._headers(key or self._address.api_key.get_secret_value()),
                 allow_redirects=False,
                 **self._options,
             )
-            # Closing is synchronous, so that no cancellation can cut it half-way; a finished response ignores it.
+            # Closing is synchronous, so that no cancellation can interrupt it. A finished response ignores it.
             stack.callback(response.close)
             found = await opened(self._name, response) if response.status == 200 else None
         except aiohttp.ServerTimeoutError as error:
             raise ModelError("timeout", f"The model {self._name!r} did not begin to answer in time.") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line end is a ValueError
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a key with a line break is a ValueError
             if isinstance(error, TimeoutError):
                 raise
             away = ModelError("unreachable", f"The model {self._name!r} cannot be reached.")
@@ -105,12 +103,10 @@ class UpstreamSession:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.aclose()
 
     async def _refusal(self, response: aiohttp.ClientResponse, body: Mapping[str, Any]) -> RefusedError:
-        """What a status other than 200 means. The log names the fields that were refused, and nothing that was said."""
+        """Return the error for a status other than 200. The log names the refused fields and quotes no content."""
         said = b""
         with suppress(aiohttp.ClientError, OSError, UnpackError):
             said = await response.content.read(_REFUSAL_BYTES)
@@ -131,17 +127,6 @@ class UpstreamSession:
         refusal = ModelError(kind_of_status(status), told, retry_after=response.headers.get("Retry-After"))
         return RefusedError(refusal, may_pass=may_pass(status), fields=KNOWN.intersection(fields))
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._connector(),
-                # No total: aiohttp would look at the clock at each read (see SilenceWatch).
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._address.connect_seconds),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
-        return self._session
-
     def _headers(self, key: str) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
@@ -156,15 +141,11 @@ class UpstreamSession:
         return headers
 
 
-def _connector() -> aiohttp.BaseConnector:
-    return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
-
-
 def _trusting(name: str, ca_file: str) -> ssl.SSLContext:
-    """A context that trusts these certificates beside the system's. Raises ValueError."""
+    """Return a context that trusts these certificates in addition to the system's. Raise ValueError."""
     try:
         context = ssl.create_default_context()
         context.load_verify_locations(ca_file)
     except (OSError, ssl.SSLError):
-        raise ValueError(f"model {name!r}: the file of `ca_file` cannot be read as certificates (PEM).") from None
+        raise ValueError(f"model {name!r}: `ca_file` cannot be read as a file of PEM certificates.") from None
     return context

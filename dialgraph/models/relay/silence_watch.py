@@ -1,4 +1,6 @@
-"""Notice a stream that is silent or takes too long with one timer a stream: one a read cost a fifth of the hot path."""
+"""Detects a stream that is silent or takes too long. One timer serves the whole stream, because one timer for each read
+took a fifth of the hot path.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -7,8 +9,8 @@ from typing import Literal, Self
 
 
 class SilenceWatch:
-    """Calls `give_up` once when a wait for the other side, or the whole stream, takes too long. Of a wait the time that
-    we spend ourselves is no part.
+    """Calls `give_up` once when a wait for the other side, or the whole stream, takes too long. Time that we spend
+    ourselves does not count as waiting.
     """
 
     def __init__(self, idle_seconds: float, total_seconds: float, give_up: Callable[[], None]) -> None:
@@ -18,9 +20,9 @@ class SilenceWatch:
         self._ends = self._loop.time() + total_seconds
         self._timer: asyncio.TimerHandle | None = None
         self.since: float | None = None
-        """Since when it is the other side's turn, on the event loop's clock; None: it is ours."""
+        """Since when we wait for the other side, on the event loop's clock; None: we are not waiting."""
         self.reason: Literal["", "silent", "late"] = ""
-        """Why it was given up."""
+        """Why the stream was given up."""
 
     def __enter__(self) -> Self:
         self._look_within(self._idle)
@@ -34,7 +36,7 @@ class SilenceWatch:
             self._timer = None
 
     def shorten(self, seconds: float) -> None:
-        """Wait no longer than this from now on."""
+        """Shorten the longest wait from now on."""
         if seconds < self._idle and self._timer is not None:
             self._idle = seconds
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Bytes of an event stream → its events, as the WHATWG specification reads them, whatever way they were cut."""
+"""Bytes of an event stream → its events, as the WHATWG specification defines, wherever the bytes were split."""
 
 from typing import NamedTuple
 
@@ -6,22 +6,22 @@ MAX_EVENT_BYTES = 1_048_576
 
 
 class ServerSentEvent(NamedTuple):
-    """One dispatched event; `name` is empty when the stream names none."""
+    """One event. `name` is empty if the stream does not name it."""
 
     name: bytes
     data: bytes
 
 
 class EventTooLargeError(ValueError):
-    """A line or an event is over the cap: no upstream may fill our memory."""
+    """A line or an event is over the limit: no upstream may fill our memory."""
 
 
 class EventReader:
-    """Incremental: feed it bytes as they come, then `end()` once.
+    """An incremental reader: call `feed` with each piece of bytes, then `end()` once.
 
-    Only CRLF, LF and CR end a line (not U+2028, which JSON text may hold). A byte order mark at the start is dropped.
-    Unlike the specification, an event whose blank line is missing at the end of the stream is still given: several
-    servers end there, and a reader of JSON notices when it was cut.
+    Only CRLF, LF and CR end a line (not U+2028, which JSON text may contain). A byte order mark at the start is
+    dropped. Unlike in the specification, an event at the end of the stream without its blank line is still returned:
+    several servers end there, and a reader of JSON notices if it was cut.
     """
 
     __slots__ = ("_after_cr", "_data", "_limit", "_line", "_name", "_size", "_started")
@@ -36,14 +36,14 @@ class EventReader:
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that these bytes complete."""
+        """Return the events that these bytes complete."""
         if (
             data[:6] == b"data: "
             and data.find(b"\n") == len(data) - 2 <= self._limit
             and data[-1:] == b"\n"
             and self._started
             and not (self._line or self._data or self._name or b"\r" in data)
-        ):  # one event of one line, as most come
+        ):  # the usual case: one event of one line
             return [ServerSentEvent(b"", data[6:-2])]
         if self._after_cr and data:
             self._after_cr = False
@@ -66,11 +66,11 @@ class EventReader:
 
     @property
     def begun(self) -> bool:
-        """Whether a part of an event has come whose end has not; a comment is none."""
+        """Return whether part of an event has arrived, but not its end. A comment is not an event."""
         return bool(self._data) or (bool(self._line) and not self._line.startswith(b":"))
 
     def end(self) -> list[ServerSentEvent]:
-        """The event that the stream's end completes, if any."""
+        """Return the event that the end of the stream completes, if any."""
         events: list[ServerSentEvent] = []
         self._take(bytes(self._line), events)
         self._take(b"", events)
@@ -102,4 +102,4 @@ class EventReader:
             self._name = line[6:].removeprefix(b" ")
         elif line == b"data":
             self._take(b"data:", events)
-        # Comments, ids, retry times and unknown fields say nothing to us.
+        # Comments, ids, retry times and unknown fields are ignored.

@@ -1,4 +1,4 @@
-"""Answers that begin inside a thought: their chat template wrote `<think>` for them, so only its end is seen."""
+"""Answers that begin inside a thought. Their chat template already wrote `<think>`, so only `</think>` arrives."""
 
 import re
 from typing import Final
@@ -8,14 +8,14 @@ _END: Final = re.compile(r"</think\s*>", re.IGNORECASE)
 
 
 class ThoughtsFirst:
-    """Holds an answer until its thought has ended. One that has no thought is held to its end."""
+    """Holds an answer back until its thought has ended. An answer without a thought is held back to its end."""
 
     def __init__(self) -> None:
         self._held = ""
         self._over = False
 
     def push(self, text: str) -> tuple[str, str]:
-        """The thought that is whole now, and the words that can be said."""
+        """Return the thought that is now complete, and the words that can be said."""
         if self._over:
             return "", text
         self._held += text
@@ -27,6 +27,6 @@ class ThoughtsFirst:
         return thought.strip().removeprefix(_BEGIN).strip(), words.lstrip()
 
     def rest(self) -> str:
-        """What was held and is not known to be a thought: no more will come."""
+        """Return the text that is still held back, at the end of the answer. It is not known to be a thought."""
         held, self._held = self._held, ""
         return held

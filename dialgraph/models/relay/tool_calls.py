@@ -1,8 +1,9 @@
-"""The tool calls of one answer, gathered from whatever fragments a server makes of them.
+"""The tool calls of one answer, put together from the fragments that servers send.
 
-Servers number every call 0, leave index or id out, repeat them, send the name late or in pieces, arguments as an
-object, whole calls in one fragment, or the whole arguments once more at the end. So a call is known by index, id and
-name together, and by whether what came before is complete. Calls leave whole, at the end: no host acts on half of one.
+Servers number every call 0, leave out index or id, repeat them, send the name late or in pieces, arguments as an
+object, whole calls in one fragment, or the whole arguments again at the end. So a call is identified by index, id and
+name together, and by whether the call before it is complete. Calls are passed on whole, at the end, because no host
+acts on a partial call.
 """
 
 import json
@@ -23,7 +24,7 @@ _OWN: Final = frozenset({"index", "id", "type", "function", "name", "arguments"}
 
 
 class ToolCallError(ValueError):
-    """The calls of an answer make no sense. Says what is wrong, without a word of the answer."""
+    """The tool calls of an answer are invalid. The message quotes nothing of the answer."""
 
 
 @dataclass(slots=True)
@@ -40,12 +41,12 @@ class _Call:
 
     @property
     def begun(self) -> bool:
-        """Whether it says anything: the empty fragment behind a call does not."""
+        """Return whether the call has any content. An empty fragment after a call has none."""
         return bool(self.name or self.arguments.strip())
 
     @property
     def complete(self) -> bool:
-        """Whether the arguments so far are an object."""
+        """Return whether the arguments so far are a JSON object."""
         return any(self.pieces) and isinstance(_value(self.arguments), dict)
 
 
@@ -53,7 +54,7 @@ class ToolCalls:
     """The calls of one answer."""
 
     def __init__(self, declared: frozenset[str], environment: Environment) -> None:
-        """`declared`: the names of the tools that the request offers; they tell a piece of a name from a name."""
+        """`declared`: the names of the tools that the request offers. They distinguish a name from a piece of one."""
         self._declared = declared
         self._environment = environment
         self._calls: list[_Call] = []
@@ -63,7 +64,7 @@ class ToolCalls:
         return any(call.begun for call in self._calls)
 
     def add(self, given: object) -> bool:
-        """Take `tool_calls` of a delta. Returns whether it was readable. Raises ToolCallError for too many."""
+        """Add `tool_calls` of a delta. Return whether it was readable. Raise ToolCallError if there are too many."""
         fragments = [given] if isinstance(given, Mapping) else given
         if not isinstance(fragments, Sequence) or isinstance(fragments, str):
             return False
@@ -73,16 +74,16 @@ class ToolCalls:
         return bool(known)
 
     def add_legacy(self, given: object) -> bool:
-        """Take `function_call` of a delta, the form before tools: it is one call."""
+        """Add `function_call` of a delta, the form before `tool_calls`. It is always one call."""
         if not isinstance(given, Mapping):
             return False
         self._take({"index": 0, "function": given})
         return True
 
     def whole(self, *, cut: bool) -> Iterator[ToolCallPart]:
-        """The calls, in order; `cut`: the answer was cut for its length, and then the call that was cut is left out.
+        """Yield the calls, in order. `cut`: the answer was cut for its length; then leave out the incomplete call.
 
-        Raises ToolCallError.
+        Raise ToolCallError.
         """
         ids: set[str] = set()
         whole: list[_Call] = []
@@ -131,7 +132,7 @@ class ToolCalls:
         call.extra |= {key: value for key, value in fragment.items() if key not in _OWN and value is not None}
 
     def _begun(self, index: int | None, identity: str, name: str, arguments: str) -> _Call | None:
-        """The call that a fragment goes on with; None: it begins one."""
+        """Return the call that a fragment continues; None if the fragment begins a new one."""
         call = self._candidate(index, identity, name)
         if call is None:
             return None
@@ -161,7 +162,7 @@ class ToolCalls:
         if index is not None:
             found = [call for call in self._calls if call.index == index]
             if not found and not name and identity and identity == latest.id:
-                return latest  # a server that counts fragments
+                return latest  # a server that counts fragments, not calls
             return found[-1] if found else None
         if identity:
             found = [call for call in self._calls if call.id == identity]
@@ -169,7 +170,7 @@ class ToolCalls:
         return latest
 
     def _name(self, call: _Call) -> str:
-        """The tool's name, without what a model's own format left on it. Raises ToolCallError."""
+        """Return the tool's name, without leftovers of a model's own format. Raise ToolCallError."""
         name = call.name.partition("<|")[0].strip()
         if not name:
             raise ToolCallError("a tool call has no name")
@@ -190,7 +191,7 @@ def _index(given: object) -> int | None:
 
 
 def _text(arguments: object) -> str:
-    """Arguments as JSON text; some servers send the object itself."""
+    """Return the arguments as JSON text. Some servers send an object instead."""
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else orjson.dumps(arguments).decode()
@@ -204,14 +205,15 @@ def _value(text: str) -> Any:
 
 
 def _is_tail(call: _Call, earlier: _Call) -> bool:
-    """Whether it only repeats the name of a call that is whole."""
+    """Return whether the call only repeats the name of an earlier, complete call."""
     return call.name == earlier.name and not call.arguments.strip() and earlier.complete and call.id in ("", earlier.id)
 
 
 def _settled(pieces: Sequence[str]) -> str | None:
-    """The arguments as JSON text; None if they are none.
+    """Return the arguments as JSON text; None if they are not valid JSON.
 
-    Repeated whole they count once, an empty object beside them is none, and some servers send all of them so far.
+    Repeated whole arguments count once, and an empty object next to them is ignored. Some servers send all the
+    arguments so far in each fragment.
     """
     arguments = "".join(pieces)
     if not arguments.strip():
@@ -228,7 +230,8 @@ def _settled(pieces: Sequence[str]) -> str | None:
 
 
 def _repeated(arguments: str) -> str | None:
-    """Several JSON values one behind the other that are the same, but for empty ones."""
+    """Return the one JSON value that the text repeats, without empty objects; None if the values differ."""
+
     decoder, at = json.JSONDecoder(), 0
     texts: list[str] = []
     values: list[Any] = []

@@ -1,4 +1,4 @@
-"""Where an OpenAI-compatible server is asked, from the address that the settings give."""
+"""The URLs of an OpenAI-compatible server, from the address in the settings."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,27 +10,29 @@ _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services
 
 @dataclass(frozen=True, slots=True)
 class UpstreamUrl:
-    """The addresses of one server."""
+    """The URLs of one server."""
 
     completions: str
     models: str
     host: str
     takes_api_key_header: bool
-    """Azure reads keys from `api-key`."""
+    """Whether the server reads the key from the header `api-key`, as Azure does."""
 
 
 def upstream_url(name: str, url: str) -> UpstreamUrl:
-    """Split the address into path and query: Azure's carries `?api-version=…` behind the path of a deployment.
+    """Return the URLs for an address. A query stays: Azure's address has `?api-version=…` after a deployment's path.
 
-    Raises ValueError for what is not an address, or holds what would be lost.
+    Raise ValueError if it is not a valid address, or contains a part that would be lost.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        raise ValueError(f"model {name!r}: the address cannot be read.") from None
+        raise ValueError(f"model {name!r}: the address is not a valid URL.") from None
     if not host or parts.username is not None or parts.fragment:
-        raise ValueError(f"model {name!r}: the address must be `https://host/path`, without a name and without `#`.")
+        raise ValueError(
+            f"model {name!r}: the address must have the form `https://host/path`, without a user name and without `#`."
+        )
     base = parts.path.rstrip("/").removesuffix(COMPLETIONS)
 
     def at(path: str) -> str:

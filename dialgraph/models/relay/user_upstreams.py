@@ -1,7 +1,7 @@
-"""Addresses that users give: connected to only where a public address is meant, checked at the moment of connecting.
+"""Upstreams at addresses that users give. Only public ones are accepted, checked when the connection is made.
 
-A name is looked up once and the very address that was looked at is connected to, so that no second answer of a name
-server can lead elsewhere. No redirect is followed (the relay never does).
+A name is resolved once, and the connection goes to the very address that was checked. So a second answer of a name
+server cannot lead elsewhere. Redirects are not followed (the relay never follows them).
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from dialgraph.http_client import KEEP_ALIVE_SECONDS
 from dialgraph.models.port import ModelAddress
 from dialgraph.models.relay.relay import RelayModel
-from dialgraph.models.relay.session import KEEP_ALIVE_SECONDS
 
 LONGEST_URL = 2048
 MOST_OPEN = 64
-"""Upstreams of users with a session of their own; the one that was not used for longest is closed first."""
+"""The most open upstreams of users, each with its own session. The least recently used one is closed first."""
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _GLOBAL = IPv6Network("2000::/3")
-"""All that is given out for the internet; the rest is local, or carries an IPv4 address in an old form."""
+"""The range for the public internet. Everything else is local, or carries an IPv4 address in an old form."""
 
 
 _SPECIAL = tuple(
@@ -33,15 +33,15 @@ _SPECIAL = tuple(
         "2001::/23", "2620:4f:8000::/48", "3fff::/20",
     )
 )  # fmt: skip
-"""IANA's special-purpose registries, as far as `ipaddress` calls them global in some of Python's versions."""
+"""IANA's special-purpose registries: the networks that `ipaddress` calls global in some versions of Python."""
 
 
 class AddressError(Exception):
-    """An address that is not connected to. The message is for the user who gave it."""
+    """An address is refused. The message is for the user who gave it."""
 
 
 class UserUpstreams:
-    """The models at users' addresses. They have no key of the server's, so none can be sent to them."""
+    """The models at users' addresses. They have none of the server's keys, so no key can leak to them."""
 
     def __init__(self, private_hosts: Collection[str] = ()) -> None:
         self._private = {host.lower() for host in private_hosts}
@@ -49,12 +49,12 @@ class UserUpstreams:
         self._open: OrderedDict[tuple[str, bool], RelayModel] = OrderedDict()
 
     def check(self, url: str) -> str:
-        """The address as it is used. Raises AddressError for one that no look-up can make right."""
+        """Return the normalised address. Raise AddressError if it can never be valid."""
         try:
             parts = urlsplit(url)
             host, port = (parts.hostname or "").lower(), parts.port
         except ValueError:
-            raise AddressError("The address cannot be read.") from None
+            raise AddressError("The address is not a valid URL.") from None
         plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
         plain = plain and all(0 < len(label) < 64 for label in host.rstrip(".").split("."))
         if (
@@ -65,7 +65,9 @@ class UserUpstreams:
             or parts.query
             or parts.fragment
         ):
-            raise AddressError("The address must read `https://host/path`, without a name, a password or a query.")
+            raise AddressError(
+                "The address must have the form `https://host/path`, without a user name, password or query."
+            )
         if parts.scheme != "https" and not (parts.scheme == "http" and host in self._private):
             raise AddressError("The address must begin with https://.")
         if host not in self._private:
@@ -74,11 +76,11 @@ class UserUpstreams:
         return f"{parts.scheme}://{authority}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 
     def model(self, url: str) -> RelayModel:
-        """The model at an address that a user gave and that was checked."""
+        """Return the model at an address that a user gave and that was checked."""
         return self._model(url, lambda: self._connector(url))
 
     def trusted(self, url: str) -> RelayModel:
-        """The model at an address of the operator's, for users' own keys."""
+        """Return the model at an address that the operator set, for users' own keys."""
         return self._model(url, None)
 
     def _model(self, url: str, connector: Callable[[], aiohttp.TCPConnector] | None) -> RelayModel:
@@ -90,7 +92,7 @@ class UserUpstreams:
         return self._open[key]
 
     def _close_idle(self) -> None:
-        """Close users' sessions that were not used for longest; one that speaks stays."""
+        """Close the least recently used sessions of users, except those that are in use."""
         idle = [place for place, model in self._open.items() if not place[1] and not model.running]
         for place in idle[: max(0, len(self._open) - MOST_OPEN)]:
             closing = asyncio.ensure_future(self._open.pop(place).aclose())
@@ -104,13 +106,13 @@ class UserUpstreams:
         self._open.clear()
 
     def _refuse_private(self, host: str) -> None:
-        """A host that is written as an address is known at once."""
+        """Raise AddressError if the host is an IP address that is not public."""
         try:
             literal = ip_address(host)
         except ValueError:
             return
         if not is_public(literal):
-            raise AddressError("The address is not a public one.")
+            raise AddressError("The address is not public.")
 
     def _connector(self, url: str) -> aiohttp.TCPConnector:
         private = (urlsplit(url).hostname or "").lower() in self._private
@@ -123,7 +125,7 @@ class UserUpstreams:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether it is on the internet, also behind the forms in which an IPv6 address carries an IPv4 one."""
+    """Return whether the address is public. This also checks an IPv4 address that an IPv6 address contains."""
     if isinstance(address, IPv6Address):
         if address in _TRANSLATED:
             return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
@@ -137,8 +139,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _public_socket(found: Any) -> socket.socket:
-    """A socket for an address that was looked up, refused if that is not public: the last word before connecting."""
+    """Return a socket for a resolved address. Raise OSError if it is not public: the last check before connecting."""
     family, kind, protocol, _, place = found
     if not is_public(ip_address(str(place[0]).partition("%")[0])):
-        raise OSError("the address is not a public one")
+        raise OSError("the address is not public")
     return socket.socket(family, kind, protocol)

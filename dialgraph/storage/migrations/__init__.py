@@ -1,1 +1,1 @@
-"""The steps that bring a database to its present form, run by Alembic."""
+"""The migrations of the database, run by Alembic."""

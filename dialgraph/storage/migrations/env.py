@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps on the connection that `dialgraph.storage.migrate` hands over."""
+"""Alembic's entry point: runs the migrations on the connection from `dialgraph.storage.migrate`."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The tables, one file a subject."""
+"""The tables, one file per subject."""

@@ -1,4 +1,4 @@
-"""The tables of who may ask: users, the sessions in which they are logged in, and the keys that they have made."""
+"""The tables of users, their sessions and their keys."""
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, MetaData, String, Table
 
@@ -15,7 +15,7 @@ USER = Table(
     Column("erased_at", BigInteger),
     Column("created_at", BigInteger, nullable=False),
 )
-SESSION = Table(  # a session that is over has no row
+SESSION = Table(  # a session that has ended has no row
     "account_session",
     METADATA,
     Column("id", String(36), primary_key=True),

@@ -1,6 +1,6 @@
-"""The tables of what was said: conversations, and their turns, one row each: what was asked and what was answered.
+"""The tables of conversations and their turns. Each turn has one row with its question and its answer.
 
-A conversation whose turn runs names it in `open_turn`, until `open_until` at most (milliseconds since 1970).
+While a turn runs, its conversation names it in `open_turn`, at most until `open_until` (milliseconds since 1970).
 """
 
 from sqlalchemy import (

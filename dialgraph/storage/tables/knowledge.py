@@ -1,8 +1,8 @@
-"""The tables of what is known: stores, documents, passages, their vectors and words, and the jobs that take them in.
+"""The tables of knowledge: stores, documents, passages, their vectors and words, and the jobs that add documents.
 
-A document's passages arrive in several short transactions and become visible all at once, when its row becomes `live`.
-A unit of text is its number (`knowledge.passages.terms`); the words themselves are in `knowledge_term` only, once a
-store.
+A document's passages are written in several short transactions. They all become visible together, when the document's
+row becomes `live`. A unit of text is stored as its number (`knowledge.passages.terms`). The words themselves are only
+in `knowledge_term`, once per store.
 """
 
 from sqlalchemy import (
@@ -24,7 +24,7 @@ from sqlalchemy import (
 )  # fmt: skip
 
 METADATA = MetaData()
-_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts upwards for an INTEGER key only
+_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite assigns increasing ids only to an INTEGER key
 
 STORE = Table(
     "knowledge_store",
@@ -68,7 +68,7 @@ PASSAGE = Table(
     Column("end", BigInteger, nullable=False),
     Column("digest", LargeBinary(16), nullable=False, index=True),
 )
-COMPARED = Table(  # apart from the text, so that a search reads few pages
+COMPARED = Table(  # separate from the text, so that a search reads few pages
     "knowledge_compared",
     METADATA,
     Column("passage_id", _ID, ForeignKey("knowledge_passage.id"), primary_key=True, autoincrement=False),
@@ -104,7 +104,7 @@ JOB = Table(
 )
 
 _SEARCHED_BY = {
-    # No text and no positions: who holds which unit, and nothing else. Deleting needs the row's tokens back.
+    # Stores only which row has which unit: no text, no positions. To delete a row, its tokens must be passed again.
     "sqlite": (
         "CREATE VIRTUAL TABLE IF NOT EXISTS knowledge_words"
         " USING fts5(tokens, content='', detail=none, columnsize=0, tokenize=ascii)",
@@ -113,23 +113,23 @@ _SEARCHED_BY = {
     "postgresql": (
         "CREATE EXTENSION IF NOT EXISTS vector",
         "ALTER TABLE knowledge_compared ADD COLUMN IF NOT EXISTS embedding vector",
-        # A table of its own: a search passes over thousands of these rows, and compares a few.
+        # A separate table: a search scans thousands of these rows and compares only a few.
         "CREATE TABLE IF NOT EXISTS knowledge_words"
         " (passage_id bigint PRIMARY KEY, document_id bigint NOT NULL, words tsvector NOT NULL)",
         "CREATE INDEX IF NOT EXISTS knowledge_words_found ON knowledge_words USING gin (words)"
-        " WITH (gin_pending_list_limit = 512)",  # kB that each search reads through
+        " WITH (gin_pending_list_limit = 512)",  # in kB; each search scans the whole pending list
     ),
 }
 
 
 def prepare_search(connection: Connection) -> None:
-    """Make what searches words and vectors; safe to be called again."""
+    """Create the tables, columns and indexes that search words and vectors. It can be called more than once."""
     for statement in _SEARCHED_BY[connection.dialect.name]:
         connection.execute(text(statement))
 
 
 def pgvector_is_there(connection: Connection) -> bool:
-    """Whether this PostgreSQL can hold vectors; SQLite needs nothing for it."""
+    """Return whether this PostgreSQL has pgvector available. Always true for SQLite, which does not need it."""
     if connection.dialect.name != "postgresql":
         return True
     return bool(connection.scalar(text("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'")))

@@ -1,4 +1,4 @@
-"""The tables of what was used: a row a turn, and what each budget has been charged in a month."""
+"""The tables of usage: one row per turn, and one row per budget and month with the tokens charged."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table
 

@@ -1,1 +1,1 @@
-"""Who may ask: users, passwords, sessions, keys, and the secrets that are kept for them."""
+"""Users, passwords, sessions, keys, and the secrets that protect them."""

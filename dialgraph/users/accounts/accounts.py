@@ -1,4 +1,4 @@
-"""Everything about accounts that one process has open, and who it is that brings a token or a key."""
+"""The accounts as one process uses them. Finds the user of a token or key."""
 
 import json
 import math
@@ -17,15 +17,15 @@ from dialgraph.users.accounts.tokens import TokenError, Tokens
 from dialgraph.users.accounts.users import REFRESH_PREFIX, User, Users
 
 EVERYTHING: Final = frozenset({*SCOPES, "account"})
-"""What a logged-in user may do; no key opens `account`: passwords, keys and the account's end."""
+"""The scopes of a logged-in user. No key has `account`, the scope for passwords, keys and deleting the account."""
 KNOWN_SECONDS = 1.0
-"""How long an answer of the database is believed: a token is dead so soon after its session."""
+"""How long an answer of the database is reused. A token works at most this long after its session has ended."""
 MOST_KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, and what he may do by what he brought."""
+    """A user, and the scopes of the token or key that the request brought."""
 
     user: User
     scopes: frozenset[str]
@@ -34,12 +34,12 @@ class Identity:
 
     @property
     def principal(self) -> str:
-        """Whose calls, memories and limits these are."""
+        """Return the name under which this user's calls, memories and limits are stored."""
         return f"user:{self.user.id}"
 
 
 class Accounts:
-    """See the module."""
+    """Finds users by their tokens and keys, and remembers the answers for a moment."""
 
     def __init__(self, database: Database, tokens: Tokens, sealed: Encryption, cache: Cache) -> None:
         self.passwords = Passwords()
@@ -51,7 +51,7 @@ class Accounts:
         self._known: dict[str, tuple[float, Identity]] = {}
 
     async def who(self, bearer: str) -> Identity | None:
-        """Whose token or key it is; None if it opens nothing."""
+        """Return the user of this token or key; None if it is invalid or expired."""
         if bearer.startswith(KEY_PREFIX):
             return await self._look(bearer, self._by_key)
         if bearer.count(".") == 2:
@@ -59,15 +59,15 @@ class Accounts:
         return None
 
     def issued(self, bearer: str) -> bool:
-        """Return whether it is a token of ours, valid or not: nobody else may see it."""
+        """Return whether this server issued the token or key, valid or not: it must not be sent to a provider."""
         return bearer.startswith((KEY_PREFIX, REFRESH_PREFIX)) or Tokens.names_us(bearer)
 
     def forget(self, user_id: str) -> None:
-        """Ask the database anew: something of this user has ended."""
+        """Forget the remembered answers for this user, so that the database is asked again."""
         self._known = {key: known for key, known in self._known.items() if known[1].user.id != user_id}
 
     async def aclose(self) -> None:
-        """Give back what is open."""
+        """Stop the thread that hashes passwords."""
         await self.passwords.aclose()
 
     async def _look(self, bearer: str, find: Callable[[str], Awaitable[Identity | None]]) -> Identity | None:
@@ -88,7 +88,10 @@ class Accounts:
         return identity
 
     async def _shared(self, kept: str) -> tuple[float, Identity | None]:
-        """What another process has just looked up, and for how long it counts. It is encrypted: we have written it."""
+        """Return what another process has just found, and for how many seconds it is valid.
+
+        The entry can be trusted because it is encrypted with our key.
+        """
         found = await self._cache.get(f"who:{kept}")
         if found is None:
             return 0.0, None

@@ -1,29 +1,29 @@
-"""What can be wrong with an account; each message is for its user."""
+"""Errors of accounts. Each message is for the user."""
 
 
 class AccountError(Exception):
-    """What was asked for is not possible."""
+    """The request about an account is not possible."""
 
 
 class NameTakenError(AccountError):
-    """Somebody has the name."""
+    """The name is already in use."""
 
 
 class InvalidAccountError(AccountError):
-    """A name or password that cannot be one."""
+    """A name, a password or another value is not allowed."""
 
 
 class WrongPasswordError(AccountError):
-    """Name and password do not go together; which of them is wrong is not told."""
+    """The name or the password is wrong. The error does not say which of the two."""
 
 
 class UnknownUserError(AccountError):
-    """There is nobody of this name."""
+    """There is no user with this name."""
 
 
 class GoneUserError(AccountError):
-    """Whoever asks was deleted or disabled a moment ago."""
+    """The user who sent the request was deleted or disabled a moment ago."""
 
 
 class BusyError(AccountError):
-    """More passwords wait to be looked at than can be in good time."""
+    """Too many passwords wait to be checked."""

@@ -1,4 +1,4 @@
-"""API keys that users make: kept as hashes, each with the scopes that it opens."""
+"""API keys that users create, stored as hashes, each with its scopes."""
 
 import secrets
 import time
@@ -19,28 +19,28 @@ from dialgraph.users.accounts.user_lock import lock_user
 from dialgraph.users.accounts.users import User
 
 SCOPES = ("chat", "conversations", "knowledge", "usage")
-"""`chat` lets turns run, on every path; the others open what they name."""
+"""`chat` allows turns on every path. Each other scope allows what it names."""
 MOST_KEYS = 100
-"""Of one user."""
+"""The largest number of keys of one user."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserKey:
-    """A key, without the key."""
+    """What is known of a key, without the key itself."""
 
     id: str
     name: str
     ending: str
-    """Its last four characters."""
+    """The last four characters of the key."""
     scopes: tuple[str, ...]
     token_budget: int | None
-    """Tokens a calendar month; None: no bound."""
+    """Tokens per calendar month; None: no limit."""
     created_at: int
     expires_at: int | None
 
 
 class UserKeys:
-    """The rows of the keys."""
+    """Reads and writes the rows of the keys."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -54,13 +54,16 @@ class UserKeys:
         token_budget: int | None = None,
         expires_at: int | None = None,
     ) -> tuple[UserKey, str]:
-        """A new key, and the key itself, which is seen this once. Raises InvalidAccountError and NameTakenError."""
+        """Create a key. Returns its row and the key itself, which is shown only once.
+
+        Raises InvalidAccountError and NameTakenError, and GoneUserError if the user is deleted or disabled.
+        """
         if not 1 <= len(name) <= 64 or not name.isprintable():
-            raise InvalidAccountError("A key's name has 1 to 64 printable characters.")
+            raise InvalidAccountError("A key's name must have 1 to 64 printable characters.")
         if not scopes or (unknown := [scope for scope in scopes if scope not in SCOPES]):
-            raise InvalidAccountError(f"No scope {unknown[0] if scopes else ''!r}. Accepted: {', '.join(SCOPES)}.")
+            raise InvalidAccountError(f"Unknown scope {unknown[0] if scopes else ''!r}. Accepted: {', '.join(SCOPES)}.")
         if len(await self.of_user(user_id)) >= MOST_KEYS:
-            raise InvalidAccountError(f"A user has at most {MOST_KEYS} keys.")
+            raise InvalidAccountError(f"A user can have at most {MOST_KEYS} keys. Revoke one first.")
         key = KEY_PREFIX + secrets.token_urlsafe(32)
         values = {
             "id": str(uuid4()), "user_id": user_id, "name": name, "hash": hash_of(key), "ending": key[-4:],
@@ -72,23 +75,23 @@ class UserKeys:
                 await lock_user(connection, user_id)
                 row = (await connection.execute(insert(KEY).values(values).returning(*_SHOWN))).one()
         except IntegrityError:
-            raise NameTakenError(f"There is a key {name!r} already.") from None
+            raise NameTakenError(f"There is already a key {name!r}. Choose another name.") from None
         return _key(row), key
 
     async def of_user(self, user_id: str) -> list[UserKey]:
-        """The user's keys, oldest first."""
+        """Return the user's keys, oldest first."""
         wanted = select(*_SHOWN).where(KEY.c.user_id == user_id).order_by(KEY.c.created_at, KEY.c.id)
         async with self._database.reading() as connection:
             return [_key(row) for row in await connection.execute(wanted)]
 
     async def revoke(self, user_id: str, key_id: str) -> bool:
-        """The key opens nothing any more. Returns whether it is the user's."""
+        """Delete the key, so that it is refused from now on. Returns whether it was the user's."""
         async with self._database.transaction() as connection:
             gone = delete(KEY).where(KEY.c.id == cleaned(key_id), KEY.c.user_id == user_id)
             return bool((await connection.execute(gone)).rowcount)
 
     async def who(self, key: str) -> tuple[User, UserKey] | None:
-        """Whose key it is."""
+        """Return the user of this key and its row; None if the key is invalid or expired."""
         living = or_(KEY.c.expires_at.is_(None), KEY.c.expires_at > int(time.time()))
         wanted = (
             select(*_SHOWN, USER.c.id.label("owner"), USER.c.name.label("owner_name"))

@@ -1,4 +1,4 @@
-"""Passwords as bcrypt hashes, looked at one at a time in a thread, so that a flood of logins costs no call its pace."""
+"""Passwords as bcrypt hashes. One thread checks them, one at a time, so that many logins do not slow down calls."""
 
 import unicodedata
 from collections.abc import Callable
@@ -12,44 +12,46 @@ from dialgraph.environment import in_thread
 from dialgraph.users.accounts.errors import BusyError, InvalidAccountError
 
 COST = 12
-"""A quarter of a second a hash on the machine that this was measured on."""
+"""A hash took a quarter of a second on the machine where this was measured."""
 MOST_BYTES = 72
-"""bcrypt reads no further; a longer password would be equal to its own beginning."""
+"""bcrypt reads no more bytes: a longer password would match its own first 72 bytes."""
 FEWEST_CHARACTERS = 8
 MOST_WAITING = 4
-"""Hashes that may wait for the one thread: who comes then would wait longer than a second."""
+"""How many hashes may wait for the thread. One more would wait longer than a second."""
 _HASH_CHARACTERS = 31
 
 Found = TypeVar("Found")
 
 
 class Passwords:
-    """Makes hashes and compares with them."""
+    """Makes hashes of passwords and compares passwords with hashes."""
 
     def __init__(self) -> None:
         self._cost = COST
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._waiting = 0
         self._nobodys = bcrypt.gensalt(COST).decode() + "." * _HASH_CHARACTERS
-        """What is compared with where there is no user: it takes as long, and was made of no password."""
+        """Compared with when there is no user: it takes the same time and matches no password."""
 
     async def hash(self, password: str) -> str:
-        """What is kept of a new password. Raises InvalidAccountError and BusyError."""
+        """Return the hash of a new password. Raises InvalidAccountError and BusyError."""
         if len(password) < FEWEST_CHARACTERS or not password.strip():
-            raise InvalidAccountError(f"A password has at least {FEWEST_CHARACTERS} characters.")
+            raise InvalidAccountError(f"A password must have at least {FEWEST_CHARACTERS} characters.")
         if len(given := _bytes(password)) > MOST_BYTES:
-            raise InvalidAccountError(f"A password has at most {MOST_BYTES} bytes.")
+            raise InvalidAccountError(f"A password must have at most {MOST_BYTES} bytes.")
         return await self._run(partial(_hashed, given, self._cost))
 
     async def matches(self, password: str, kept: str | None) -> bool:
-        """Whether it is the one. Takes the same time without a hash, and with a password that cannot be one."""
+        """Return whether the password matches the hash. Takes the same time without a hash, and for a password that is
+        too long.
+        """
         given = _bytes(password)
         possible = kept is not None and len(given) <= MOST_BYTES
         compare = partial(bcrypt.checkpw, given[:MOST_BYTES], (kept or self._nobodys).encode())
         return await self._run(compare) and possible
 
     async def aclose(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         await in_thread(self._thread.shutdown)
 
     async def _run(self, work: Callable[[], Found]) -> Found:
@@ -67,5 +69,5 @@ def _hashed(given: bytes, cost: int) -> str:
 
 
 def _bytes(password: str) -> bytes:
-    """The same for every way of writing the same characters."""
+    """Return the bytes of a password, the same for every Unicode form of the same characters."""
     return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")

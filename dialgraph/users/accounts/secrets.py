@@ -1,4 +1,4 @@
-"""The secrets that the server itself keeps: given by the settings, or made at the first start in the data folder."""
+"""The server's own secrets: from the settings, or created in the data folder at the first start."""
 
 import os
 import secrets
@@ -15,26 +15,29 @@ _WELL_KNOWN = ("secret", "changeme", "change-me", "example", "s3curek3y", "your-
 
 
 class SecretError(Exception):
-    """A secret cannot be used. One sentence that does not show it."""
+    """A secret cannot be used. The message does not show the secret."""
 
 
 def open_tokens(given: str, data_dir: Path) -> Tokens:
-    """With the settings' secret, or with the data folder's own. Raises SecretError."""
+    """Return the tokens with the secret of the settings, or else of the data folder. Raises SecretError."""
     secret = given or kept_secret(data_dir / "token.secret", lambda: secrets.token_urlsafe(48))
     if len(secret.encode()) < FEWEST_SECRET_BYTES:
         raise SecretError(f"Setting 'token_secret': it has fewer than {FEWEST_SECRET_BYTES} bytes and can be guessed.")
     if can_be_guessed(secret) or any(word in secret.lower() for word in _WELL_KNOWN):
-        raise SecretError("Setting 'token_secret': it can be guessed. `openssl rand -base64 48` makes one that cannot.")
+        raise SecretError("Setting 'token_secret': it can be guessed. Make a new one with `openssl rand -base64 48`.")
     return Tokens(secret.encode())
 
 
 def can_be_guessed(secret: str) -> bool:
-    """Whether it repeats itself, or has few different characters."""
+    """Return whether the secret repeats itself or has fewer than 12 different characters."""
     return len(set(secret)) < 12 or secret[:-1] in secret[1:] or secret in (secret + secret)[1:-1]
 
 
 def open_encryption(given: str, data_dir: Path) -> Encryption:
-    """With the settings' keys, the newest first and separated by commas, or with the data folder's own."""
+    """Return the encryption with the keys of the settings, or else of the data folder. Raises SecretError.
+
+    The settings give the keys separated by commas, the newest first.
+    """
     keys = given or kept_secret(data_dir / "encryption.key", lambda: Fernet.generate_key().decode())
     try:
         return Encryption([key.strip() for key in keys.replace("\n", ",").split(",") if key.strip()])
@@ -43,10 +46,10 @@ def open_encryption(given: str, data_dir: Path) -> Encryption:
 
 
 def kept_secret(path: Path, make: Callable[[], str]) -> str:
-    """Return what the file holds; make it, readable by the owner only, if it is not there.
+    """Return the content of the file. Create the file if it is missing, readable only by its owner.
 
-    Of two processes that start at once, one makes the file and both read the same. Raises SecretError for a file that
-    cannot be read: a secret that is lost must not be replaced in silence.
+    If two processes start at the same time, one creates the file and both read the same secret. Raises SecretError for
+    a file that cannot be read: a lost secret must not be replaced silently.
     """
     try:
         if not path.exists():

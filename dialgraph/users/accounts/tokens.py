@@ -1,4 +1,4 @@
-"""Access tokens: JWTs that name a user and the session he is logged in with. One algorithm, every claim required."""
+"""Access tokens: JWTs that name a user and their session. There is one algorithm, and every claim is required."""
 
 import json
 import time
@@ -11,19 +11,19 @@ import jwt
 ALGORITHM = "HS256"
 ISSUER = "dialgraph"
 LONGEST_TOKEN = 2048
-"""Characters; ours have about 300."""
+"""In characters. The server's own tokens have about 300."""
 LONGEST_SECONDS = 31 * 24 * 3600
-"""A token that claims to live longer is none of ours."""
+"""The longest time until a token expires. A token that is valid for longer was not issued here."""
 FEWEST_SECRET_BYTES = 32
 
 
 class TokenError(Exception):
-    """The token opens nothing."""
+    """The token is invalid or expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says."""
+    """The claims of a token: its user and its session."""
 
     user_id: str
     session_id: str
@@ -36,7 +36,7 @@ class Tokens:
         self._secret = secret
 
     def issue(self, claims: Claims, seconds: int) -> str:
-        """A token that lives so long, if its session does."""
+        """Return a token that is valid for this many seconds, as long as its session is."""
         now = int(time.time())
         said = {
             "sub": claims.user_id, "sid": claims.session_id, "iss": ISSUER, "aud": ISSUER,
@@ -45,12 +45,12 @@ class Tokens:
         return jwt.encode(said, self._secret, ALGORITHM)
 
     def read(self, token: str) -> Claims:
-        """What it says. Raises TokenError for one that is not ours, or over."""
+        """Return the claims of a token. Raises TokenError if it was not issued here or has expired."""
         if len(token) > LONGEST_TOKEN:
             raise TokenError("too long")
         try:
             if set(jwt.get_unverified_header(token)) - {"alg", "typ"}:
-                raise TokenError("a header that we never write")
+                raise TokenError("an unknown header")
             said: dict[str, Any] = jwt.decode(
                 token,
                 self._secret,
@@ -61,14 +61,14 @@ class Tokens:
             )
             json.loads(urlsafe_b64decode(token.split(".")[1] + "=="), object_pairs_hook=_once)
             if said["exp"] > time.time() + LONGEST_SECONDS or not isinstance(said["sid"], str):
-                raise TokenError("a claim that we never make")
+                raise TokenError("an invalid claim")
         except (jwt.InvalidTokenError, ValueError, OverflowError, TypeError, RecursionError) as error:
             raise TokenError(type(error).__name__) from error
         return Claims(said["sub"], said["sid"])
 
     @staticmethod
     def names_us(token: str) -> bool:
-        """Return whether a token says that we issued it, whatever its signature, age and session are."""
+        """Return whether a token names this server as its issuer. Its signature, age and session are not checked."""
         try:
             said = json.loads(urlsafe_b64decode(token[:LONGEST_TOKEN].split(".")[1] + "=="))
         except (ValueError, IndexError, RecursionError):
@@ -78,5 +78,5 @@ class Tokens:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found := dict(pairs)) < len(pairs):
-        raise TokenError("a claim twice")
+        raise TokenError("a duplicate claim")
     return found

@@ -1,4 +1,4 @@
-"""That a user is there, held to the end of a transaction: what is made for him is not left behind when he goes."""
+"""Locks a user's row until the end of a transaction, so that nothing is created for a user who is being deleted."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,7 +8,7 @@ from dialgraph.users.accounts.errors import GoneUserError
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> None:
-    """Raises GoneUserError."""
+    """Lock the user's row. Raises GoneUserError if the user is deleted or disabled."""
     wanted = select(USER.c.id).where(USER.c.id == user_id, USER.c.disabled.is_(False)).with_for_update(read=True)
     if await connection.scalar(wanted) is None:
-        raise GoneUserError("There is no such user any more.")
+        raise GoneUserError("This user was deleted or disabled.")

@@ -1,4 +1,4 @@
-"""Users and the sessions they are logged in with. A session that is over has no row, and its tokens open nothing."""
+"""Users and their sessions. A session that has ended has no row, and its tokens are invalid."""
 
 import secrets
 import time
@@ -23,12 +23,12 @@ LONGEST_NAME = 64
 DAY = 24 * 3600
 REFRESH_SECONDS = 30 * DAY
 REFRESH_PREFIX = "dr_"
-"""How every refresh token begins."""
+"""The first characters of every refresh token."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who can log in."""
+    """A person with an account."""
 
     id: str
     name: str
@@ -36,19 +36,19 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What somebody gets who logs in."""
+    """The tokens that a login returns."""
 
     user: User
     access: str
-    """The token that requests bring."""
+    """The access token, which requests send."""
     seconds: int
-    """How long it lives."""
+    """How long the access token is valid."""
     refresh: str
-    """What a new one is got with, once."""
+    """The refresh token. It can be exchanged once for new tokens."""
 
 
 class Users:
-    """The rows of users and sessions."""
+    """Reads and writes the rows of users and sessions."""
 
     def __init__(self, database: Database, passwords: Passwords, tokens: Tokens) -> None:
         self._database = database
@@ -56,10 +56,10 @@ class Users:
         self._tokens = tokens
 
     async def register(self, name: str, password: str) -> User:
-        """A new user. Raises InvalidAccountError, NameTakenError and BusyError."""
+        """Create a user. Raises InvalidAccountError, NameTakenError and BusyError."""
         shown = unicodedata.normalize("NFKC", name).strip()
         if not 0 < len(shown) <= LONGEST_NAME or not shown.isprintable():
-            raise InvalidAccountError(f"A name has 1 to {LONGEST_NAME} printable characters.")
+            raise InvalidAccountError(f"A user's name must have 1 to {LONGEST_NAME} printable characters.")
         values = {
             "id": str(uuid4()), "name": shown, "name_key": key_of(name), "disabled": False,
             "password": await self._passwords.hash(password), "created_at": int(time.time()),
@@ -72,7 +72,10 @@ class Users:
         return User(str(values["id"]), shown)
 
     async def login(self, name: str, password: str, *, access_seconds: int) -> Login:
-        """Begin a session. Raises WrongPasswordError, in the same time whatever is wrong, and BusyError."""
+        """Begin a session. Raises WrongPasswordError and BusyError.
+
+        A wrong name and a wrong password take the same time, so that nobody can find out which names exist.
+        """
         wanted = select(USER).where(USER.c.name_key == key_of(name))
         async with self._database.reading() as connection:
             row = (await connection.execute(wanted)).first()
@@ -86,7 +89,7 @@ class Users:
         }  # fmt: skip
         same = select(USER.c.id).where(*_active(user.id), USER.c.password == row.password).with_for_update()
         async with self._database.transaction() as connection:
-            if await connection.scalar(same) is None:  # it was changed while the hash was made
+            if await connection.scalar(same) is None:  # the password changed while the hash was computed
                 raise WrongPasswordError("Invalid username or password.")
             over = (SESSION.c.user_id == user.id, SESSION.c.expires_at <= now)
             await connection.execute(delete(SESSION).where(*over))
@@ -94,7 +97,9 @@ class Users:
         return self._login(user, session, refresh, access_seconds)
 
     async def refresh(self, token: str, *, access_seconds: int) -> Login | None:
-        """Go on with a session. A token that was used before ends it: one of its two owners has stolen it."""
+        """Renew a session; return None if the token is invalid. A token that was already used ends the session, because
+        one of the two who used it must have stolen it.
+        """
         number = cleaned(token.removeprefix(REFRESH_PREFIX).partition(".")[0])
         new, now = _new_refresh(number), int(time.time())
         values = {"refresh": hash_of(new), "expires_at": now + REFRESH_SECONDS}
@@ -111,7 +116,7 @@ class Users:
         return self._login(User(session.user_id, row.name), session.id, new, access_seconds)
 
     async def who(self, claims: Claims) -> User | None:
-        """The user of a session that is not over."""
+        """Return the user of a session that has not ended; else None."""
         wanted = (
             select(USER.c.id, USER.c.name)
             .join(SESSION, SESSION.c.user_id == USER.c.id)
@@ -122,7 +127,7 @@ class Users:
         return User(row.id, row.name) if row else None
 
     async def logout(self, user_id: str, session_id: str = "") -> None:
-        """End this session; without one, all of the user's."""
+        """End this session; without a session id, end all sessions of the user."""
         which: list[Any] = [SESSION.c.user_id == user_id]
         if session_id:
             which.append(SESSION.c.id == session_id)
@@ -130,26 +135,29 @@ class Users:
             await connection.execute(delete(SESSION).where(*which))
 
     async def change_password(self, user_id: str, old: str, new: str) -> None:
-        """Another password; every session ends. Raises WrongPasswordError, InvalidAccountError and BusyError."""
+        """Change the password and end every session. Raises WrongPasswordError, InvalidAccountError and BusyError."""
         if not await self.has_password(user_id, old):
-            raise WrongPasswordError("The present password is wrong.")
+            raise WrongPasswordError("The current password is wrong.")
         await self.set_password(user_id, new)
 
     async def set_password(self, user_id: str, new: str) -> None:
-        """Another password, by the operator's word. Raises InvalidAccountError and BusyError."""
+        """Set the password without the old one, for the operator, and end every session.
+
+        Raises InvalidAccountError and BusyError.
+        """
         values = {"password": await self._passwords.hash(new)}
         async with self._database.transaction() as connection:
             await connection.execute(update(USER).where(USER.c.id == user_id).values(values))
             await connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id))
 
     async def has_password(self, user_id: str, password: str) -> bool:
-        """Whether it is his. Raises BusyError."""
+        """Return whether this is the user's password. Raises BusyError."""
         async with self._database.reading() as connection:
             kept = await connection.scalar(select(USER.c.password).where(*_active(user_id)))
         return await self._passwords.matches(password, kept)
 
     async def set_disabled(self, name: str, disabled: bool) -> bool:
-        """Let the user in no more, or again. Returns whether there is one."""
+        """Disable or enable the user. Returns whether there is a user with this name."""
         named = USER.c.name_key == key_of(name)
         async with self._database.transaction() as connection:
             changed = await connection.execute(update(USER).where(named).values(disabled=disabled))
@@ -159,19 +167,19 @@ class Users:
         return bool(changed.rowcount)
 
     async def gone(self, users: Collection[str]) -> set[str]:
-        """Those of them who may ask no more: disabled, or deleted."""
+        """Return those of these users who are disabled or deleted."""
         there = select(USER.c.id).where(USER.c.id.in_(users), USER.c.disabled.is_(False))
         async with self._database.reading() as connection:
             return set(users) - set(await connection.scalars(there))
 
     async def all(self) -> list[tuple[str, bool]]:
-        """The names of all users, in order, and whether each is disabled."""
+        """Return the names of all users, in order, and whether each is disabled."""
         async with self._database.reading() as connection:
             rows = await connection.execute(select(USER.c.name, USER.c.disabled).order_by(USER.c.name_key))
             return [(row.name, row.disabled) for row in rows]
 
     async def known(self, name: str) -> User:
-        """The user of this name. Raises UnknownUserError."""
+        """Return the user with this name. Raises UnknownUserError."""
         async with self._database.reading() as connection:
             row = (
                 await connection.execute(select(USER.c.id, USER.c.name).where(USER.c.name_key == key_of(name)))
@@ -181,7 +189,7 @@ class Users:
         return User(row.id, row.name)
 
     async def begin_erasing(self, user_id: str) -> None:
-        """Let the user in no more, for ever: his account is about to be deleted."""
+        """Disable the user and delete their sessions and keys: the account is about to be deleted."""
         values = {"disabled": True, "erased_at": int(time.time())}
         async with self._database.transaction() as connection:
             await connection.execute(update(USER).where(USER.c.id == user_id).values(values))
@@ -189,12 +197,12 @@ class Users:
             await connection.execute(delete(KEY).where(KEY.c.user_id == user_id))
 
     async def being_erased(self) -> list[str]:
-        """The ids of accounts whose deletion was begun and perhaps not ended."""
+        """Return the ids of accounts whose deletion has begun but has not finished."""
         async with self._database.reading() as connection:
             return list(await connection.scalars(select(USER.c.id).where(USER.c.erased_at.is_not(None))))
 
     async def forget(self, user_id: str) -> None:
-        """Delete the user, his sessions and keys; what else is his is gone before."""
+        """Delete the user with their sessions and keys. Everything else of theirs must be deleted before."""
         async with self._database.transaction() as connection:
             await connection.execute(delete(SESSION).where(SESSION.c.user_id == user_id))
             await connection.execute(delete(KEY).where(KEY.c.user_id == user_id))
@@ -206,7 +214,7 @@ class Users:
 
 
 def key_of(name: str) -> str:
-    """The same for names that look alike but for their case."""
+    """Return the form in which names are compared: the same for names that differ only in case or Unicode form."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", cleaned(name)).casefold())
     return plain.strip()[: 3 * LONGEST_NAME]
 

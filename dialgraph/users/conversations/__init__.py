@@ -1,1 +1,1 @@
-"""What was said: users' conversations and their turns, kept so that none that was acknowledged is lost."""
+"""Users' conversations and their turns, stored so that no acknowledged turn is lost."""

@@ -1,4 +1,4 @@
-"""The rows of conversations. Each query names the user: what is somebody else's is not there."""
+"""The rows of conversations. Each query names the user, so nobody finds the conversations of another user."""
 
 import secrets
 import time
@@ -19,12 +19,12 @@ from dialgraph.users.conversations.copies import ConversationCache
 from dialgraph.users.conversations.values import Conversation, KeptTurn, UnknownConversationError
 
 LARGEST_NUMBER = 2**53 - 1
-"""What JavaScript counts to."""
+"""The largest integer that JavaScript represents exactly."""
 _TRIES = 8
 
 
 class Conversations:
-    """One database's conversations."""
+    """The conversations in one database."""
 
     def __init__(self, database: Database, sealed: Encryption, copies: ConversationCache) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class Conversations:
         base_url: str = "",
         api_key: str = "",
     ) -> Conversation:
-        """A new conversation. The key is encrypted, and is not shown by it."""
+        """Create a conversation. The key is stored encrypted and is not shown."""
         number = str(uuid4())
         now = time.time_ns() // 1_000_000
         values = {
@@ -62,7 +62,7 @@ class Conversations:
         raise failure
 
     async def get(self, user_id: str, conversation: str | int) -> Conversation:
-        """The conversation of this id or number. Raises UnknownConversationError."""
+        """Return the conversation with this id or number. Raises UnknownConversationError."""
         async with self._database.reading() as connection:
             row = (await connection.execute(select(CONVERSATION).where(*owned(user_id, conversation)))).first()
         if row is None:
@@ -72,7 +72,7 @@ class Conversations:
     async def page(
         self, user_id: str, limit: int | None, before: tuple[int, str] | None = None, search: str = ""
     ) -> list[Conversation]:
-        """The user's conversations, newest first, from behind the one that `before` names by time and id."""
+        """Return the user's conversations, newest first, starting after the one with the time and id of `before`."""
         where: list[Any] = [CONVERSATION.c.user_id == user_id]
         order = tuple_(CONVERSATION.c.created_at, CONVERSATION.c.id)
         if before is not None:
@@ -89,7 +89,7 @@ class Conversations:
             return [_conversation(row) for row in await connection.execute(wanted)]
 
     async def change(self, user_id: str, conversation: str, values: Mapping[str, object]) -> Conversation:
-        """Set columns of it: title, graph, model, instructions. Raises UnknownConversationError."""
+        """Set columns of the conversation: title, graph, model, instructions. Raises UnknownConversationError."""
         changed = (
             update(CONVERSATION)
             .where(*owned(user_id, conversation))
@@ -103,9 +103,9 @@ class Conversations:
         return _conversation(row)
 
     async def delete(self, user_id: str, conversation: str | int) -> None:
-        """Delete it with all that was said. A turn that runs ends. Raises UnknownConversationError."""
+        """Delete the conversation and its turns. A running turn ends. Raises UnknownConversationError."""
         async with self._database.transaction() as connection:
-            # Locked first, so that no turn begins meanwhile.
+            # Lock first, so that no turn begins during the deletion.
             row = await connection.scalar(
                 select(CONVERSATION.c.id).where(*owned(user_id, conversation)).with_for_update()
             )
@@ -121,7 +121,7 @@ class Conversations:
         """Delete every conversation of the user."""
         own = select(CONVERSATION.c.id).where(CONVERSATION.c.user_id == user_id)
         async with self._database.transaction() as connection:
-            # Locked first and in one order, as turns do it: two who wait for each other would both fail.
+            # Lock first, and in the same order as turns do: with another order there could be a deadlock.
             held = list(await connection.scalars(own.order_by(CONVERSATION.c.id).with_for_update()))
             await connection.execute(delete(TURN).where(TURN.c.conversation_id.in_(own)))
             await connection.execute(delete(CONVERSATION).where(CONVERSATION.c.user_id == user_id))
@@ -133,7 +133,7 @@ class Conversations:
     async def turns(
         self, user_id: str, conversation: str | int, limit: int | None = None, after: int = 0
     ) -> list[KeptTurn]:
-        """What was said, in order, from behind the position `after`; of an unknown conversation nothing."""
+        """Return the turns after the position `after`, in order; none if the conversation is unknown."""
         now = time.time_ns() // 1_000_000
         wanted = (
             select(TURN, CONVERSATION.c.open_turn, CONVERSATION.c.open_until)
@@ -146,7 +146,7 @@ class Conversations:
             return [kept(row, row.open_turn, row.open_until, now) for row in await connection.execute(wanted)]
 
     async def rotate(self) -> tuple[int, int]:
-        """Encrypt every key with the newest encryption key. Returns how many it was, and how many cannot be read."""
+        """Encrypt every key with the newest encryption key. Returns how many changed and how many are unreadable."""
         sealed = select(CONVERSATION.c.id, CONVERSATION.c.api_key).where(CONVERSATION.c.api_key.is_not(None))
         async with self._database.reading() as connection:
             rows = [(row.id, bytes(row.api_key)) for row in await connection.execute(sealed)]
@@ -166,17 +166,17 @@ class Conversations:
         return changed, unread
 
     def key_of(self, conversation: Conversation) -> str:
-        """The user's own key for the upstream; empty if there is none. Raises EncryptionError."""
+        """Return the user's own key for the upstream; empty if there is none. Raises EncryptionError."""
         return self._sealed.open(conversation.sealed_key, conversation.id) if conversation.sealed_key else ""
 
 
 def _remembered(user_id: str) -> tuple[Any, ...]:
-    """What graphs remember of the user's calls; a turn of a conversation has its id for the call's."""
+    """Return the condition for the user's rows in the call memory. A conversation's id is also its call id."""
     return (CALL_MEMORY.c.principal == f"user:{user_id}",)
 
 
 def owned(user_id: str, conversation: str | int) -> tuple[Any, ...]:
-    """That it is this conversation, and this user's."""
+    """Return the conditions for this conversation of this user."""
     named = CONVERSATION.c.id == cleaned(str(conversation))
     if isinstance(conversation, int):
         named = CONVERSATION.c.number == conversation
@@ -184,7 +184,7 @@ def owned(user_id: str, conversation: str | int) -> tuple[Any, ...]:
 
 
 def kept(row: Any, open_turn: str | None, open_until: int, now: int) -> KeptTurn:
-    """The turn of a row. One that nobody runs any more was interrupted, whatever its row says."""
+    """Return the turn of a row. An open turn that no server runs any more counts as interrupted."""
     state = row.state
     if state == "open" and not (open_turn == row.id and is_running(open_until, now)):
         state = "interrupted"
@@ -192,11 +192,11 @@ def kept(row: Any, open_turn: str | None, open_until: int, now: int) -> KeptTurn
 
 
 LEASE_MILLISECONDS = 4_000
-"""How long nobody else begins a turn behind one whose server does not tell that it is alive."""
+"""How long a running turn blocks the next one if its server does not renew the lease."""
 
 
 def is_running(open_until: int, now: int) -> bool:
-    """Whether a turn's server is alive. A time that lies too far ahead was written under another clock."""
+    """Return whether a turn's server is alive. A time too far in the future was written with another clock."""
     return now <= open_until <= now + 2 * LEASE_MILLISECONDS
 
 

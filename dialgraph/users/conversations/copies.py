@@ -1,7 +1,7 @@
-"""Copies of conversations in the shared cache, encrypted: what the last turns were, as of one state of the rows.
+"""Encrypted copies of conversations in the shared cache: the last turns, as of one state of the rows.
 
-A copy is used only if the conversation's row says that nothing has changed since; a stale, damaged or foreign one is a
-miss.
+A copy is used only if the conversation's row has not changed since. A copy that is stale, damaged or from another
+conversation is a miss.
 """
 
 import orjson
@@ -16,14 +16,14 @@ _LARGEST_BYTES = 256 * 1024
 
 
 class ConversationCache:
-    """See the module."""
+    """Reads and writes the copies in the cache."""
 
     def __init__(self, cache: Cache, sealed: Encryption) -> None:
         self._cache = cache
         self._sealed = sealed
 
     async def get(self, conversation: str) -> tuple[int, list[KeptTurn]] | None:
-        """What was said up to a state of the conversation, which is named by the time of its last change."""
+        """Return the time of the conversation's last change and its last turns up to then; None if it is a miss."""
         found = await self._cache.get(_key(conversation))
         if found is None:
             return None
@@ -34,7 +34,7 @@ class ConversationCache:
             return None
 
     async def keep(self, conversation: str, changed: int, turns: list[KeptTurn]) -> None:
-        """Keep a copy of the last turns."""
+        """Store a copy of the last turns. Skip a copy that is too large."""
         last = [(one.id, one.position, one.question, one.answer, one.state, one.created_at) for one in turns]
         data = orjson.dumps([changed, last[-MOST_TURNS:]])
         if len(data) <= _LARGEST_BYTES:
@@ -42,7 +42,7 @@ class ConversationCache:
             await self._cache.set(_key(conversation), sealed, LIFETIME_SECONDS)
 
     async def forget(self, conversation: str) -> None:
-        """It is gone."""
+        """Delete the copy: the conversation was deleted."""
         await self._cache.delete(_key(conversation))
 
 

@@ -1,17 +1,18 @@
-"""From what is kept of a conversation to the messages that a model gets. Pure."""
+"""Makes the messages for a model from the stored turns of a conversation. Pure."""
 
 from collections.abc import Mapping, Sequence
 
 from dialgraph.users.conversations.values import KeptTurn
 
 MOST_TURNS = 50
-"""Earlier turns that a model is shown at most."""
+"""The largest number of earlier turns that are sent to a model."""
 MOST_CHARACTERS = 48_000
-"""Of those turns together, about 12,000 tokens: a long conversation must not make each turn dearer."""
+"""The largest length of those turns together, about 12,000 tokens: the cost of a turn must not grow with the
+conversation."""
 
 
 def messages_for(instructions: str, earlier: Sequence[KeptTurn], question: str) -> list[Mapping[str, object]]:
-    """The messages, user and assistant in turn: some models refuse two of one side."""
+    """Return the messages. Roles alternate, because some models refuse two messages of one role in a row."""
     messages: list[Mapping[str, object]] = []
     if instructions:
         messages.append({"role": "system", "content": instructions})
@@ -25,7 +26,7 @@ def messages_for(instructions: str, earlier: Sequence[KeptTurn], question: str) 
 
 
 def _latest(turns: Sequence[KeptTurn]) -> Sequence[KeptTurn]:
-    """The last of them, as many as a prompt has room for."""
+    """Return the latest turns that fit into a prompt."""
     room = MOST_CHARACTERS
     begin = len(turns)
     while begin > max(0, len(turns) - MOST_TURNS):

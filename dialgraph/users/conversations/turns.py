@@ -1,6 +1,8 @@
-"""Turns as they happen: begun before the model is asked, noted while it speaks, committed before the end is told.
+"""Stores turns while they run: their start before the model is asked, their words while it speaks, and their end before
+it is sent.
 
-One turn of a conversation runs at a time, in all processes. One that comes while another runs waits for it a while.
+Only one turn of a conversation runs at a time, in all processes. A turn that comes while another runs waits for it, for
+a limited time.
 """
 
 import asyncio
@@ -28,14 +30,14 @@ from dialgraph.users.conversations.values import (
 )
 
 WAIT_SECONDS = 6.0
-"""For the turn before: longer than the lease of one whose server was killed."""
+"""How long to wait for the turn before. It is longer than the lease of a turn whose server was killed."""
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BegunTurn:
-    """A turn that runs, and what was said before it."""
+    """A turn that runs, and the turns before it."""
 
     id: str
     user_id: str
@@ -46,7 +48,7 @@ class BegunTurn:
 
 
 class ConversationTurns:
-    """The rows of the turns that run."""
+    """Reads and writes the rows of the turns that run."""
 
     def __init__(self, database: Database, copies: ConversationCache, wait_seconds: float = WAIT_SECONDS) -> None:
         self._database = database
@@ -61,9 +63,9 @@ class ConversationTurns:
         request_key: str | None = None,
         waits: Callable[[], bool] = lambda: True,
     ) -> BegunTurn | KeptTurn:
-        """The turn, begun; or what is kept of it, if this request key has come before and was answered.
+        """Begin the turn and return it. Return the stored turn if this request key was used before and is answered.
 
-        `waits` says whether somebody still does. Raises UnknownConversationError, BusyConversationError,
+        `waits` returns whether the client still waits. Raises UnknownConversationError, BusyConversationError,
         OtherRequestError and PassedTurnError.
         """
         deadline = time.monotonic() + self.wait_seconds
@@ -80,7 +82,10 @@ class ConversationTurns:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def note(self, turns: Mapping[BegunTurn, str]) -> set[BegunTurn]:
-        """They run, and this was spoken up to now. Returns those that are no more: their conversation was deleted."""
+        """Store what the running turns have said so far, and renew their leases.
+
+        Returns the turns that are gone because their conversation was deleted.
+        """
         gone = set()
         now = _now()
         async with self._database.transaction() as connection:
@@ -93,13 +98,16 @@ class ConversationTurns:
         return gone
 
     async def end(self, turn: BegunTurn, answer: str, state: State) -> None:
-        """It is over, and this is what was spoken. Raises UnknownConversationError if it was deleted meanwhile."""
+        """Store how the turn ended and what was spoken.
+
+        Raises UnknownConversationError if the conversation was deleted or the turn lost its lease.
+        """
         now = _now()
         async with self._database.transaction() as connection:
             values = {"open_turn": None, "open_until": 0, "updated_at": _later(now)}
             closed = update(CONVERSATION).where(*_holds(turn)).values(values).returning(CONVERSATION.c.updated_at)
             if (changed := await connection.scalar(closed)) is None:
-                raise UnknownConversationError("The conversation is gone, or the turn was taken for dead.")
+                raise UnknownConversationError("The conversation was deleted, or the turn lost its lease.")
             await connection.execute(update(TURN).where(*_is(turn)).values(answer=answer, state=state))
         said = KeptTurn(turn.id, turn.position, turn.question, answer, state, now)
         await self._copies.keep(turn.conversation_id, changed, [*turn.earlier, said])
@@ -114,7 +122,7 @@ class ConversationTurns:
         copy: tuple[int, list[KeptTurn]] | None,
         waits: Callable[[], bool],
     ) -> BegunTurn | KeptTurn | None:
-        """None: another turn runs."""
+        """Begin the turn if no other turn of the conversation runs; else return None."""
         now = _now()
         wanted = select(CONVERSATION).where(*owned(user_id, conversation)).with_for_update()
         row = (await connection.execute(wanted)).first()
@@ -122,13 +130,15 @@ class ConversationTurns:
             raise UnknownConversationError("There is no such conversation.")
         before = await self._same(connection, row, request_key, now)
         if before is not None and before.question != question:
-            raise OtherRequestError("The same Idempotency-Key came with another message.")
+            raise OtherRequestError("This Idempotency-Key was already used with another message. Use a new key.")
         if before is not None and before.state == "complete":
             return before
         if before is not None and before.position < row.turns:
-            raise PassedTurnError("The turn was cut, and the conversation has gone on: say it again with another key.")
-        if not waits():  # a queue may stand before the database too
-            raise BusyConversationError("Whoever asked has left before his turn came.")
+            raise PassedTurnError(
+                "This turn was not completed, and the conversation has continued. Send the message with a new key."
+            )
+        if not waits():  # the client may have left while this waited for the database
+            raise BusyConversationError("The client left before its turn began.")
         if row.open_turn is not None and is_running(row.open_until, now):
             return None
         left = (TURN.c.conversation_id == row.id, TURN.c.state == "open")
@@ -156,7 +166,7 @@ class ConversationTurns:
     async def _same(
         self, connection: AsyncConnection, conversation: Any, request_key: str | None, now: int
     ) -> KeptTurn | None:
-        """The turn that this request key began."""
+        """Return the turn that this request key began."""
         if request_key is None:
             return None
         wanted = select(TURN).where(TURN.c.conversation_id == conversation.id, TURN.c.request_key == request_key)
@@ -186,7 +196,7 @@ def _is(turn: BegunTurn) -> tuple[Any, ...]:
 
 
 def _later(now: int) -> Any:
-    """The time of a change, later than that of every change before, whatever the clock does."""
+    """Return the time of a change. It is later than every change before, even if the clock was set back."""
     before = CONVERSATION.c.updated_at
     return case((before >= now, before + 1), else_=now)
 

@@ -1,11 +1,11 @@
-"""What a conversation is, as values."""
+"""The values and errors of conversations."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["open", "complete", "interrupted", "failed"]
-"""Of a turn. `interrupted`: somebody broke in, or the server was killed; `failed`: an error ended it. Either way its
-answer is what was spoken until then."""
+"""The state of a turn. `interrupted`: the caller interrupted it, or the server was killed. `failed`: an error ended it.
+In both cases its answer is what was spoken until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +14,15 @@ class Conversation:
 
     id: str
     number: int
-    """Its id for clients of system 003, which know numbers only."""
+    """Its id for clients of system 003, which only know numbers."""
     title: str
     graph: str
     model: str
-    """The upstream's name of the model; empty: the graph's own."""
+    """The upstream's name of the model; empty: the model of the graph."""
     instructions: str
-    """What stands before the first message of each prompt; often nothing."""
+    """The system message at the start of each prompt; often empty."""
     base_url: str
-    """The user's own upstream; empty: the server's."""
+    """The address of the user's own upstream; empty: the server's upstream."""
     turns: int
     created_at: int
     """In milliseconds since 1970."""
@@ -33,11 +33,11 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class KeptTurn:
-    """What was asked and what was answered."""
+    """A stored turn: a question and its answer."""
 
     id: str
     position: int
-    """From 1, without a gap."""
+    """Counts from 1, without gaps."""
     question: str
     answer: str
     state: State
@@ -46,11 +46,11 @@ class KeptTurn:
 
 
 class ConversationError(Exception):
-    """What was asked of a conversation is not possible. The message is for its user."""
+    """A request about a conversation is not possible. The message is for its user."""
 
 
 class UnknownConversationError(ConversationError):
-    """There is none of this id that belongs to this user."""
+    """No conversation with this id belongs to this user."""
 
 
 class BusyConversationError(ConversationError):
@@ -58,8 +58,8 @@ class BusyConversationError(ConversationError):
 
 
 class PassedTurnError(ConversationError):
-    """A turn that was cut is asked for again, and the conversation has gone on."""
+    """The request repeats a turn that was not completed, but the conversation has continued since."""
 
 
 class OtherRequestError(ConversationError):
-    """The same request key came with another message."""
+    """The same request key was used with another message."""

@@ -1,1 +1,1 @@
-"""The routes of system 003 (`llm-backend-api`), as its documentation has them: `/api/…`."""
+"""The routes `/api/…` of system 003 (`llm-backend-api`), as its documentation defines them."""

@@ -1,4 +1,4 @@
-"""`/api/chat/:id` and `/api/rag/chat`: say something in a conversation, and hear the answer as a stream."""
+"""`/api/chat/:id` and `/api/rag/chat`: send a message in a conversation and receive the answer as a stream."""
 
 from typing import Any, Literal
 
@@ -28,13 +28,13 @@ class Chat:
     """The ASGI application of `/api/chat/{conversation_id}`."""
 
     scopes: tuple[str, ...] = ("chat",)
-    """What a key must open."""
+    """The scopes that a key must have."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the module."""
+        """Authenticate the user, read the message and answer it."""
         language: Language = usual_language(scope["path"])
         send = Replying(send)
 
@@ -52,11 +52,11 @@ class Chat:
     async def asked(
         self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]
     ) -> TurnRequest:
-        """What he says, and where."""
+        """Return the turn that the request asks for. Raises ApiError 400."""
         return said_in(body, number_in(scope["path_params"]["conversation_id"]), headers)
 
     async def _read(self, scope: Scope, receive: Receive, headers: dict[str, str]) -> tuple[Identity, TurnRequest]:
-        # Who may not ask is told so before his body is read.
+        # Check the key before the body is read.
         for needed in self.scopes:
             identity = await self._state.authenticator.identify(scope, headers, needed)
         with self._state.body_room.place(identity.principal) as place:
@@ -78,7 +78,7 @@ class Chat:
 
 
 def said_in(body: dict[str, Any], conversation: int, headers: dict[str, str]) -> TurnRequest:
-    """The turn that such a body asks for. Raises ApiError 400."""
+    """Return the turn that the body asks for. Raises ApiError 400."""
     return TurnRequest(
         [{"role": "user", "content": text_in(body, "message")}],
         profile=TEXT,
@@ -89,8 +89,8 @@ def said_in(body: dict[str, Any], conversation: int, headers: dict[str, str]) ->
 
 
 def text_in(body: dict[str, Any], name: str) -> str:
-    """A field that must be text. Raises ApiError 400."""
+    """Return a field that must be a text. Raises ApiError 400."""
     value = body.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise ApiError(400, f"`{name}` must be text.", param=name, code="invalid_value")
+        raise ApiError(400, f"`{name}` must be text and not empty.", param=name, code="invalid_value")
     return value

@@ -25,16 +25,18 @@ MOST_LISTED = 1000
 
 
 class NewConversation(BaseModel):
-    """What a conversation begins with."""
+    """The settings of a new conversation."""
 
     title: Text = Field(min_length=1, max_length=256, examples=["My New Conversation"])
     model: Text = Field(min_length=1, max_length=256, examples=["gpt-4o"])
-    api_key: UpstreamKey = Field(default="", description="For the model's own upstream.", examples=["sk-1"])
+    api_key: UpstreamKey = Field(
+        default="", description="The user's own API key for the model's provider.", examples=["sk-1"]
+    )
 
 
-@route(router, "POST", "/create", summary="Begin a conversation.")
+@route(router, "POST", "/create", summary="Create a conversation.")
 async def create(given: NewConversation, state: State, who: CurrentUser) -> dict[str, Any]:
-    """The key is shown here and never again."""
+    """Create a conversation. The reply shows its API key, which is never shown again."""
     if given.api_key:
         named_upstream(state, given.model)
     conversation = await state.conversations.create(
@@ -50,18 +52,18 @@ async def create(given: NewConversation, state: State, who: CurrentUser) -> dict
     }  # fmt: skip
 
 
-@route(router, "GET", "/list", summary="The user's conversations, newest first.")
+@route(router, "GET", "/list", summary="List the user's conversations, newest first.")
 async def listed(state: State, who: CurrentUser) -> list[dict[str, Any]]:
-    """The newest thousand."""
+    """Return the newest 1000 conversations."""
     return [
         {"conversation_id": one.number, "title": one.title, "created_time": _seconds(one)}
         for one in await state.conversations.page(who.user.id, MOST_LISTED)
     ]
 
 
-@route(router, "GET", "/history/{conversation_id}", summary="What was said.")
+@route(router, "GET", "/history/{conversation_id}", summary="Get a conversation with its messages.")
 async def history(conversation_id: Number, state: State, who: CurrentUser) -> dict[str, Any]:
-    """Without the system's own messages; the user's first one has the id 1."""
+    """Return the messages without system messages. The user's first message has the id 1."""
     conversation = await state.conversations.get(who.user.id, number_in(conversation_id))
     messages = []
     for turn in await state.conversations.turns(who.user.id, conversation.id):
@@ -76,17 +78,17 @@ async def history(conversation_id: Number, state: State, who: CurrentUser) -> di
 
 @route(router, "POST", "/del/{conversation_id}", summary="Delete a conversation.")
 async def delete(conversation_id: Number, state: State, who: CurrentUser, language: InLanguage) -> dict[str, str]:
-    """With all that was said in it."""
+    """Delete a conversation with all its messages."""
     await state.conversations.delete(who.user.id, number_in(conversation_id))
     return {"message": text("conversation_deleted", language)}
 
 
 def number_in(given: object) -> int:
-    """A conversation's number. Raises ApiError 400."""
+    """Return a conversation's number. Raises ApiError 400."""
     if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) <= 16:
         given = int(given)
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= LARGEST_NUMBER:
-        raise ApiError(400, "The conversation's id must be a number.", code="invalid_conversation_id")
+        raise ApiError(400, "The conversation's id must be a whole number.", code="invalid_conversation_id")
     return given
 
 

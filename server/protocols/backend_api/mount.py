@@ -1,4 +1,4 @@
-"""Puts the routes of system 003 into the application."""
+"""Adds the routes of system 003 to the application."""
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -10,7 +10,7 @@ from server.state import ServerState
 
 
 def mount(app: FastAPI, state: ServerState) -> None:
-    """Add them all."""
+    """Add all routes under `/api`."""
     for router in (users.router, conversations.router, rag.router, rag.uploads):
         app.include_router(router)
     streams = {"/api/chat/{conversation_id}": Chat(state), "/api/rag/chat": KnowledgeChat(state)}

@@ -1,4 +1,4 @@
-"""`/api/rag`: users' knowledge bases, their documents, and what is found in them."""
+"""`/api/rag`: users' knowledge bases, their documents, and searches in them."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
 
 DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")
-"""Where the settings name none of these, the embedder `main` takes their place, and says so."""
+"""If the settings do not have one of these, the embedder `main` is used, and the reply says so."""
 USUAL_TOP_K = 5
 
 router = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=JsonRoute, responses=REFUSALS)
@@ -31,38 +31,38 @@ BaseId = Annotated[str, Field(min_length=1, max_length=64, examples=["a1b2c3d4-5
 
 
 class NewBase(BaseModel):
-    """What a knowledge base begins with."""
+    """The settings of a new knowledge base."""
 
     kb_name: Text = Field(min_length=1, max_length=256, examples=["法律知识库"])
     embedding_model: Text = Field(default="", max_length=128, examples=["zhipu-embedding-3"])
 
 
 class OfBase(BaseModel):
-    """Which knowledge base."""
+    """The id of a knowledge base."""
 
     kb_id: BaseId
 
 
 class OfDocument(OfBase):
-    """Which document of it."""
+    """The ids of a knowledge base and of one of its documents."""
 
     doc_id: BaseId
 
 
 class Wanted(OfBase):
-    """What is looked for."""
+    """A question to a knowledge base."""
 
     query: str = Field(min_length=1, max_length=100_000, examples=["什么是不可抗力条款？"])
-    top_k: int = Field(default=USUAL_TOP_K, description="0 and less mean 5.")
+    top_k: int = Field(default=USUAL_TOP_K, description="The largest number of results. 0 or less means 5.")
 
 
-@route(router, "POST", "/kb/create", summary="Make a knowledge base.")
+@route(router, "POST", "/kb/create", summary="Create a knowledge base.")
 async def create(given: NewBase, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """A documented embedding model that is not configured is told to be `main`."""
+    """Create a knowledge base. If a documented embedding model is not configured, the reply names `main` instead."""
     known = state.stores.embedders()
     asked = given.embedding_model
     if asked and asked not in known and asked not in DOCUMENTED_EMBEDDERS:
-        message = f"No embedding model {asked[:64]!r}. Accepted: {', '.join([*known, *DOCUMENTED_EMBEDDERS])}."
+        message = f"Unknown embedding model {asked[:64]!r}. Accepted: {', '.join([*known, *DOCUMENTED_EMBEDDERS])}."
         raise ApiError(400, message, param="embedding_model", code="unknown_embedder")
     embedder = asked if asked in known else "main"
     base = await state.bases.create(who.user.id, given.kb_name, embedder)
@@ -70,9 +70,9 @@ async def create(given: NewBase, state: State, who: CurrentUser, language: InLan
     return {"success": True, "kb_id": base.id, "message": text(said, language, model=embedder, asked=asked)}
 
 
-@route(router, "GET", "/kb/list", summary="The user's knowledge bases, newest first.")
+@route(router, "GET", "/kb/list", summary="List the user's knowledge bases, newest first.")
 async def listed(state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """All of them."""
+    """Return all knowledge bases of the user."""
     kbs = [
         {"kb_id": base.id, "kb_name": base.name, "embedding_model": base.embedder}
         for base in await state.bases.page(who.user.id)
@@ -82,16 +82,16 @@ async def listed(state: State, who: CurrentUser, language: InLanguage) -> dict[s
 
 @route(router, "POST", "/kb/delete", summary="Delete a knowledge base.")
 async def delete(given: OfBase, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """With all of its documents."""
+    """Delete a knowledge base with all its documents."""
     await state.knowledge.delete_base(who.user.id, given.kb_id)
     return {"success": True, "message": text("base_deleted", language)}
 
 
-@route(router, "GET", "/doc/list", summary="The documents of a knowledge base.")
+@route(router, "GET", "/doc/list", summary="List the documents of a knowledge base.")
 async def documents(
     state: State, who: CurrentUser, language: InLanguage, kb_id: Annotated[str, Query(max_length=64)] = ""
 ) -> dict[str, Any]:
-    """Those that can be found in."""
+    """Return the documents that can be searched."""
     if not kb_id:
         raise ApiError(400, "`kb_id` is missing.", param="kb_id", code="missing_knowledge_base")
     docs = [
@@ -104,14 +104,14 @@ async def documents(
 
 @route(router, "POST", "/doc/delete", summary="Delete a document.")
 async def delete_document(given: OfDocument, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """What was found in it is found no more."""
+    """Delete a document. Searches do not find its passages any more."""
     await state.knowledge.delete_document(who.user.id, given.kb_id, given.doc_id)
     return {"success": True, "message": text("document_deleted", language)}
 
 
-@route(router, "POST", "/retrieve", summary="What a knowledge base says to a question.")
+@route(router, "POST", "/retrieve", summary="Search a knowledge base.")
 async def retrieve(given: Wanted, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """Nothing rather than what has nothing to do with it."""
+    """Return the passages that match the question, best first. The list is empty if none is relevant."""
     store = await state.knowledge.store(who.user.id, given.kb_id)
     results = []
     for passage in await store.search(given.query, _top_k(given.top_k)):
@@ -121,9 +121,9 @@ async def retrieve(given: Wanted, state: State, who: CurrentUser, language: InLa
     return {"success": True, "results": results, "message": text("retrieved", language)}
 
 
-@route(router, "GET", "/models", summary="The embedding models.")
+@route(router, "GET", "/models", summary="List the embedding models.")
 async def models(state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """Those of the settings, and the documented names, which stand for `main` where the settings have none."""
+    """Return the embedders of the settings and the documented names, which mean `main` if they are not configured."""
     names = list(dict.fromkeys([*DOCUMENTED_EMBEDDERS, *state.stores.embedders()]))
     return {"success": True, "models": names, "message": text("embedders", language)}
 
@@ -139,7 +139,7 @@ uploads = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_cla
     openapi_extra=form_of({"kb_id": {"type": "string"}, "file": {"type": "string", "format": "binary"}}),
 )
 async def upload(request: Request, state: State, who: CurrentUser, language: InLanguage) -> dict[str, Any]:
-    """Answered when it can be found in. What cannot be read is refused with 422 and the reason."""
+    """Add a document. The reply comes when it can be searched. A file that cannot be read is refused with 422."""
     async with received(request, state, who) as form:
         given = Upload.of(form, "kb_id")
         if not given.base:
@@ -165,10 +165,10 @@ class KnowledgeChat(Chat):
     async def asked(
         self, identity: Identity, scope: Scope, headers: dict[str, str], body: dict[str, Any]
     ) -> TurnRequest:
-        """What he says, where, and in which knowledge base the answer is looked for."""
+        """Return the turn that the request asks for, with the knowledge base to search. Raises ApiError 400."""
         top_k = body.get("top_k", USUAL_TOP_K)
         if isinstance(top_k, bool) or not isinstance(top_k, int):
-            raise ApiError(400, "`top_k` must be a number.", param="top_k", code="invalid_value")
+            raise ApiError(400, "`top_k` must be a whole number.", param="top_k", code="invalid_value")
         store = await self._state.knowledge.store(identity.user.id, text_in(body, "kb_id"))
         return replace(
             said_in(body, number_in(body.get("conversation_id")), headers),
@@ -178,5 +178,5 @@ class KnowledgeChat(Chat):
 
 
 def _top_k(given: int) -> int:
-    """As documented: 0 and less mean the usual number. More than there can be is as many as there can be."""
+    """Return the number of results: as documented, 0 or less means the default. The maximum is `MAX_TOP_K`."""
     return min(given, MAX_TOP_K) if given > 0 else USUAL_TOP_K

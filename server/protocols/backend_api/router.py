@@ -1,4 +1,4 @@
-"""What its routes have in common: paths with and without a last slash, users, languages, errors in its form."""
+"""What the routes of system 003 share: paths with and without a last slash, languages, and the form of errors."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -16,7 +16,7 @@ PREFIX = "/api"
 
 
 class Refusal(BaseModel):
-    """What was wrong, in the language that the client asks for."""
+    """The error's message, in the language that the client accepts."""
 
     error: str
 
@@ -24,12 +24,12 @@ class Refusal(BaseModel):
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Refusal, "description": about["description"]} for status, about in ERRORS.items()
 }
-"""For the description of every route."""
+"""The errors in the OpenAPI description of every route."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def route(router: APIRouter, method: str, path: str, **about: Any) -> Callable[[Function], Function]:
-    """Declare a route that answers with and without a slash at the end."""
+    """Return a decorator that adds a route with and without a slash at its end."""
 
     def declare(function: Function) -> Function:
         router.add_api_route(path, function, methods=[method], **about)
@@ -40,7 +40,7 @@ def route(router: APIRouter, method: str, path: str, **about: Any) -> Callable[[
 
 
 def error_reply(request: Request, error: ApiError) -> Response:
-    """The error as this API tells errors: a text, in the language that the client asks for."""
+    """Return the error in this API's form: one text, in the language that the client accepts."""
     language = language_of(request.headers.get("accept-language"), usual_language(request.url.path))
     body = orjson.dumps({"error": told(error, language)})
     headers = {"cache-control": "no-store", **error.headers}
@@ -48,7 +48,7 @@ def error_reply(request: Request, error: ApiError) -> Response:
 
 
 def usual_language(path: str) -> Language:
-    """In which the documentation shows the messages of this path."""
+    """Return the language in which system 003's documentation shows the messages of this path."""
     return "zh" if path.startswith(f"{PREFIX}/rag") else "en"
 
 

@@ -1,4 +1,4 @@
-"""What the routes of system 003 say, in English and Chinese; without a wish, as its documentation has it."""
+"""The messages of system 003's routes, in English and Chinese. Their wording follows its documentation."""
 
 from typing import Literal
 
@@ -51,12 +51,12 @@ INVALID = ("Invalid request", "无效的请求参数")
 
 
 def text(name: str, language: Language, **values: object) -> str:
-    """The text of that name."""
+    """Return the message of that name."""
     return _TEXTS[name][language == "zh"].format(**values)
 
 
 def told(error: ApiError, language: Language) -> str:
-    """What a client is told of an error."""
+    """Return the message of an error for the client."""
     if error.code == "invalid_value" or error.code == "invalid_json":
         return INVALID[language == "zh"]
     known = _ERRORS.get(error.code or "")
@@ -64,7 +64,7 @@ def told(error: ApiError, language: Language) -> str:
 
 
 def language_of(accept: str | None, usual: Language) -> Language:
-    """The first of our languages that the header names; what it likes equally comes in its order."""
+    """Return the language that the header prefers, or `usual`. Of two equal ones, the first in the header wins."""
     wishes = []
     for at, part in enumerate((accept or "").split(",")[:32]):
         tag, _, weight = part.partition(";")

@@ -17,15 +17,15 @@ router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=
 
 
 class Credentials(BaseModel):
-    """Who, and the proof of it."""
+    """A user's name and password."""
 
     username: str = Field(min_length=1, max_length=256, examples=["john_doe"])
     password: str = Field(min_length=1, max_length=1024, examples=["SecureP@ssw0rd!"])
 
 
-@route(router, "POST", "/register", dependencies=LET_IN, summary="Make an account.", status_code=201)
+@route(router, "POST", "/register", dependencies=LET_IN, summary="Create an account.", status_code=201)
 async def register(given: Credentials, request: Request, state: State, language: InLanguage) -> JSONResponse:
-    """A name that is taken is answered with 400, as documented."""
+    """Create an account. A name that is already taken is refused with 400, as system 003 documents it."""
     await admit_registration(request, state)
     try:
         await state.accounts.users.register(given.username, given.password)
@@ -36,7 +36,7 @@ async def register(given: Credentials, request: Request, state: State, language:
 
 @route(router, "POST", "/login", dependencies=LET_IN, summary="Log in.")
 async def login(given: Credentials, request: Request, state: State) -> dict[str, str]:
-    """The token lives for a day."""
+    """Return an access token that is valid for one day."""
     await admit_login(request, state, given.username)
     begun = await state.accounts.users.login(given.username, given.password, access_seconds=DAY)
     return {"token": begun.access}

@@ -1,4 +1,4 @@
-"""The stream of system 003: one JSON object an event, as server-sent events or as bare lines."""
+"""The stream of system 003: one JSON object per event, as server-sent events or as plain lines."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -14,7 +14,7 @@ FINISHED = "Stream finished"
 
 
 class BackendApiWire:
-    """One reader's copy of one turn."""
+    """Encodes one turn for one client."""
 
     def __init__(self, form: Literal["events", "lines"], language: Language) -> None:
         self._events = form == "events"
@@ -24,31 +24,31 @@ class BackendApiWire:
         self.keep_alive = KEEP_ALIVE if self._events else b"\n"
 
     def stream(self, events: Iterable[Event]) -> bytes:
-        """What these events add to the stream; often nothing."""
+        """Return the bytes that these events add to the stream; often none."""
         return b"".join([self._frame("message", text) for text in self._heard(events)])
 
     def stream_end(self) -> bytes:
-        """The rest of a stream that ends well."""
+        """Return the last bytes of a stream that ends well: the whole answer once more."""
         return self._frame("done", FINISHED) + self._frame("full_response", "".join(self._words))
 
     def stream_error(self, error: ApiError) -> bytes:
-        """The rest of a stream that fails."""
+        """Return the last bytes of a stream that fails."""
         return self._frame("error", told(error, self._language))
 
     def fold(self, events: Iterable[Event]) -> None:
-        """Take these events into the body; documented clients only stream."""
+        """Add these events to the body. System 003's documented clients always stream."""
         self._heard(events)
 
     def body(self) -> bytes:
-        """The whole answer."""
+        """Return the whole answer as JSON."""
         return orjson.dumps({"event": "full_response", "data": "".join(self._words)})
 
     def refusal(self, error: ApiError) -> bytes:
-        """The body of a reply that is an error."""
+        """Return the body of an error reply."""
         return orjson.dumps({"error": told(error, self._language)})
 
     def name_after(self, turn_id: str) -> None:
-        """Its events have no ids."""
+        """Do nothing: the events of system 003 have no ids."""
 
     def _heard(self, events: Iterable[Event]) -> list[str]:
         texts = [event.text for event in events if isinstance(event, Say | Filler | Fallback) and event.text]

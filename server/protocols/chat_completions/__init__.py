@@ -1,1 +1,1 @@
-"""OpenAI's chat completions, and the same events for turns of a conversation."""
+"""OpenAI's chat completions, also for the turns of a conversation."""

@@ -1,9 +1,9 @@
-"""The encoder: a turn's events → `chat.completion.chunk` objects that every client reads.
+"""The encoder: a turn's events → `chat.completion.chunk` objects that every client can read.
 
-Pure. It owns what it emits: one id, one created, one model in every chunk; the role first; one kind of thing a delta;
-exactly one finish; usage last and only if asked for. Tool calls are held until the words are over and leave whole, one
-chunk each: no host can act in the middle of a sentence, and an error never leaves half a call behind. What differs from
-host to host is the profile's.
+Pure. Every chunk has the same id, created and model. The role comes first. A delta holds one kind of content. There is
+exactly one finish. Usage comes last, and only if requested. Tool calls wait until the words are over, and each is sent
+whole in one chunk: so no host acts in the middle of a sentence, and an error never leaves half a call. Differences
+between hosts come from the profile.
 """
 
 import base64
@@ -42,12 +42,12 @@ FINISH_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
 
 
 class ChunkEncoder:
-    """Encodes one turn for one reader."""
+    """Encodes one turn for one client."""
 
     def __init__(
         self,
         *,
-        id: str,  # noqa: A002 (the wire's word)
+        id: str,  # noqa: A002 (the name on the wire)
         created: int,
         model: str,
         include_usage: bool = False,
@@ -60,7 +60,7 @@ class ChunkEncoder:
         self._profile = profile
         self._include_usage = include_usage
         self.begun = False
-        """Whether the role has been said."""
+        """Whether the role was sent."""
         self._reason: str | None = None
         self._usage: Usage | None = None
         self._calls: list[Chunk] = []
@@ -68,14 +68,14 @@ class ChunkEncoder:
         self._citations: list[dict[str, Any]] | None = None
         self._words = 0
         self._open: dict[int, Chunk] = {}
-        """The calls of the model that is answering, by its own index."""
+        """The tool calls of the answering model, by its own index."""
 
     def rename(self, identity: str) -> None:
-        """Let the chunks have another id; none has been made yet."""
+        """Give the chunks another id. Call it before the first chunk."""
         self._head["id"] = identity
 
     def encode(self, event: Event) -> Iterator[Chunk]:
-        """The chunks that this event makes; often one, often none."""
+        """Yield the chunks of this event: often one, often none."""
         match event:
             case Say(text=text, logprobs=logprobs):
                 if text:
@@ -125,7 +125,7 @@ class ChunkEncoder:
                 assert_never(event)
 
     def end(self) -> Iterator[Chunk]:
-        """The tool calls, the action, the finish, and the usage if it was asked for and is known."""
+        """Yield the action, the tool calls, the finish, and the usage if it was requested and is known."""
         yield from self._begin()
         if self._action is not None:
             if self._action.command:
@@ -140,12 +140,12 @@ class ChunkEncoder:
             yield {**self._head, "choices": [], "usage": usage_data(self._usage)}
 
     def _forget_actions(self) -> None:
-        """Call no tool after all: the turn failed, or another one has taken its place."""
+        """Drop the tool calls and the action: the turn has failed, or a newer turn replaced it."""
         self._calls, self._open, self._action, self._reason = [], {}, None, None
 
     @property
     def finish_reason(self) -> str:
-        """Why the answer ended, in one of the four words that clients know."""
+        """Why the answer ended: one of the four values that clients know."""
         if self._action is not None and not self._open:
             return "stop" if self._action.command else self._action.finish or self._profile.finish
         usual = "tool_calls" if self._calls else "stop"
@@ -165,7 +165,7 @@ class ChunkEncoder:
         return {**self._head, "choices": [choice]}
 
     def _timed(self, words: Iterable[Word]) -> Iterator[Chunk]:
-        """In Agora's form. openai-python's `stream()` joins lists by an `index` that their entries must have."""
+        """Yield the words in Agora's form, each with the `index` by which openai-python's `stream()` joins lists."""
         for text, start, end in words:
             yield {"index": self._words, "text": text, "start_ts": start, "end_ts": end, "duration": end - start}
             self._words += 1
@@ -192,7 +192,7 @@ class ChunkEncoder:
 
 
 def usage_data(usage: Usage) -> dict[str, Any]:
-    """OpenAI's form: the three counts, and what else the upstream said."""
+    """Return the usage in OpenAI's form: the three counts, and the other fields that the upstream sent."""
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,

@@ -1,4 +1,4 @@
-"""A whole turn → one `chat.completion`, for requests that do not stream: the chunks of the encoder, folded."""
+"""The chunks of a turn → one `chat.completion`, for requests that do not stream."""
 
 import base64
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ AUDIO_LIFETIME_SECONDS = 3600
 
 
 class CompletionFolder:
-    """Takes the chunks one by one; has the completion at the end."""
+    """Collects the chunks of a turn and returns the completion at the end."""
 
     def __init__(self) -> None:
         self._head: Chunk = {}
@@ -29,7 +29,7 @@ class CompletionFolder:
         self._citations: Any = None
 
     def add(self, chunks: Iterable[Chunk]) -> None:
-        """Fold these chunks in."""
+        """Add these chunks to the completion."""
         for chunk in chunks:
             self._head = {key: chunk[key] for key in ("id", "created", "model")}
             self._usage = chunk.get("usage", self._usage)
@@ -40,7 +40,7 @@ class CompletionFolder:
                 self._delta(choice["delta"])
 
     def body(self) -> bytes:
-        """The completion as JSON."""
+        """Return the completion as JSON."""
         content = "".join(self._content)
         message: dict[str, Any] = {"role": "assistant", "content": content or None, **self._rest}
         message.setdefault("refusal", None)
@@ -77,7 +77,7 @@ class CompletionFolder:
     def _sound(self, audio: dict[str, Any]) -> None:
         self._audio["id"] = audio.get("id", self._audio.get("id"))
         self._audio["transcript"] = self._audio.get("transcript", "") + (audio.get("transcript") or "")
-        with suppress(ValueError):  # what is no base64 is no sound
+        with suppress(ValueError):  # data that is not base64 is not sound
             self._sound_data += base64.b64decode(audio.get("data") or "")
         if "words" in audio:
             self._audio["words"] = [*self._audio.get("words", []), *audio["words"]]

@@ -1,4 +1,4 @@
-"""`POST /v1/conversations/{id}/messages`, and turns of a conversation over the OpenAI endpoints: pure ASGI."""
+"""`POST /v1/conversations/{id}/messages`, as plain ASGI, and the headers of a conversation's turns."""
 
 from functools import partial
 
@@ -14,19 +14,19 @@ from server.protocols.chat_completions.wire import ChatWire
 from server.state import ServerState
 
 CONVERSATION = "x-dialgraph-conversation"
-"""The header by which a request to an OpenAI endpoint goes on with a conversation."""
+"""The header of a request to an OpenAI endpoint that continues a conversation."""
 REQUEST_KEY = "idempotency-key"
 LONGEST_REQUEST_KEY = 256
 
 
 class Messages:
-    """The ASGI application of the path."""
+    """The ASGI application of this path."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the module."""
+        """Authenticate the user, read the message and answer it."""
         send = Replying(send)
         async with run_with_one_reply(send, "/v1/conversations/…/messages", partial(send_error, send)):
             headers = headers_of(scope)
@@ -58,9 +58,9 @@ class Messages:
 
 
 def request_key_in(headers: dict[str, str]) -> str | None:
-    """The key that makes a request the same as one before. Raises ApiError 400."""
+    """Return the request's `Idempotency-Key`, or None. Raises ApiError 400."""
     key = headers.get(REQUEST_KEY)
     if key is not None and not (0 < len(key) <= LONGEST_REQUEST_KEY and key.isascii() and key.isprintable()):
-        message = f"The header `Idempotency-Key` must have 1 to {LONGEST_REQUEST_KEY} printable characters."
+        message = f"The header `Idempotency-Key` must have 1 to {LONGEST_REQUEST_KEY} printable ASCII characters."
         raise ApiError(400, message, param="Idempotency-Key", code="invalid_value")
     return key

@@ -1,7 +1,7 @@
-"""The tolerant reader: body, headers and query of a request → who calls, what was said, what the model is to get.
+"""The tolerant reader: body, headers and query of a request → the call, the messages and the model's parameters.
 
-Unknown fields are kept and never refused; what hosts spell differently meets here. Refused is only what no model could
-make sense of, with a sentence that names the field.
+Unknown fields are passed on and never refused. Fields that hosts name differently are mapped to one name here. Only
+values that no model could use are refused, with a message that names the field.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,40 +25,40 @@ ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 MAX_MODEL_CHARACTERS: Final = 256
 MAX_MESSAGES: Final = 4096
 MAX_PARTS: Final = 10_000
-"""Of all messages together."""
+"""Parts of all messages together."""
 MAX_CALLS: Final = 1024
-"""Tool calls of all messages together: about 10 ms to pair with their results."""
+"""Tool calls of all messages together. Pairing this number with their results takes about 10 ms."""
 MAX_TOOLS: Final = 1_000
-"""OpenAI's own bound is 128."""
+"""OpenAI's own limit is 128."""
 
 OURS: Final = frozenset({"messages", "model", "stream"})
-"""Fields that mean the same to every model and are set anew for it."""
+"""Fields that are not passed on, because the request to the model sets its own values."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """One request, read."""
+    """One request, as the reader understands it."""
 
     messages: list[Mapping[str, object]]
     model: str
     stream: bool | None
-    """None: the request leaves it out, and its host's profile says what that means."""
+    """None if the request leaves it out; then its host's profile decides."""
     include_usage: bool
     call: Call
     profile: Profile
-    """The host that it comes from, unless the endpoint knows better."""
+    """The profile of the host that sent the request. The endpoint's policy can replace it."""
     parameters: dict[str, object] = field(default_factory=dict)
-    """What goes on to the model: every other field that is not the host's own. Nulls mean absent and are left out."""
+    """The fields for the model: all others that are not the host's own. Null means absent and is left out."""
 
 
 def read_request(
     data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
 ) -> CompletionRequest:
-    """Read the request, once it is JSON. Raises ApiError 400 with the name of the field that makes no sense."""
+    """Return the request, read from the body's JSON. Raises ApiError 400 that names the invalid field."""
     stream_options = _typed(data, "stream_options", dict, "an object") or {}
     count = data.get("n")
     if count is not None and (isinstance(count, bool) or count != 1):
-        raise _refuse("n", "Only one answer at a time can be spoken: `n` must be 1.")
+        raise _refuse("n", "`n` must be 1: only one answer can be spoken.")
     for name in ("tools", "modalities"):
         if len(_typed(data, name, list, "a list") or ()) > MAX_TOOLS:
             raise _refuse(name, f"`{name}` may hold at most {MAX_TOOLS} entries.")
@@ -104,7 +104,10 @@ def _messages(data: Mapping[str, Any]) -> list[Mapping[str, object]]:
         if isinstance(content, list) and not all(isinstance(part, str | dict) for part in content):
             raise _refuse(f"{where}.content", f"`{where}.content` must hold parts, each text or an object.")
         if role == "tool" and not isinstance(message.get("tool_call_id"), str):
-            raise _refuse(f"{where}.tool_call_id", f"`{where}.tool_call_id` must name the call that it answers.")
+            raise _refuse(
+                f"{where}.tool_call_id",
+                f"`{where}.tool_call_id` must be the `id` of the tool call that the message answers.",
+            )
     return messages
 
 
@@ -124,15 +127,15 @@ def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[st
 
 
 def _source(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return what began the turn, where a host writes it on the last message; empty if a person's words did."""
+    """Return what began the turn, if the host says so on the last message; empty if a person's words began it."""
     source = value_at(messages[-1], "metadata.source")
     return source if isinstance(source, str) and turn_source(source) != "words" else ""
 
 
 def _interrupted(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the caller heard of our last answer before breaking in, where a host marks it.
+    """Return what the caller heard of our last answer before the barge-in, if the host marks it; otherwise empty.
 
-    Some hosts set a field of the message, others write a tag at the point where the voice stopped.
+    Some hosts set a field of the message. Others write a tag at the point where the voice stopped.
     """
     for message in reversed(messages):
         if message["role"] == "assistant":
@@ -152,7 +155,7 @@ def _profile(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping
     profile = known_profiles().get(named.strip().lower())
     if profile is None:
         accepted = ", ".join(known_profiles())
-        raise _refuse(HEADER, f"The header `{HEADER}` names no profile. Accepted: {accepted}.")
+        raise _refuse(HEADER, f"The header `{HEADER}` does not name a known profile. Accepted: {accepted}.")
     return profile
 
 
@@ -165,7 +168,7 @@ def _first(sources: Mapping[str, Mapping[str, Any]], places: Sequence[str]) -> s
 
 
 def _one_line(text: str) -> str:
-    """What a host says of a call stands in prompts and logs: without line ends, and nothing that is no character."""
+    """Return the text on one line and without unprintable characters, because it goes into prompts and logs."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 

@@ -1,7 +1,7 @@
-"""`POST …/chat/completions`: pure ASGI, from the request's bytes to the last `[DONE]`.
+"""`POST …/chat/completions`: plain ASGI, from the request's bytes to the last `[DONE]`.
 
-Whatever can be refused is refused with a status before the first byte. The client's leaving is watched from the moment
-the request is read.
+Requests are refused before the first byte, with a status. From the moment that the request is read, the client is
+watched, to notice when it leaves.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Completions:
     """The ASGI application of one path: serves one graph, or picks one by the request's `model`."""
 
     carries_sound = True
-    """Whether a reply has a place for it."""
+    """Whether a reply can contain sound."""
 
     def __init__(self, state: ServerState, endpoint: Endpoint, *, picks: bool = False) -> None:
         self._state = state
@@ -43,7 +43,7 @@ class Completions:
         self._picks = picks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the module."""
+        """Authenticate, read the request, and run and send the turn. Send an error as a reply."""
         serving = False
         try:
             headers = headers_of(scope)
@@ -52,7 +52,7 @@ class Completions:
                 request = await self._read(scope, receive, headers, caller, place)
                 endpoint, asked = self._asked(caller, request, headers)
                 if self._state.settings.require_stream and not asked.streaming:
-                    message = "This server only streams: `stream` must be true."
+                    message = "This server only sends streams: `stream` must be true."
                     raise ApiError(400, message, param="stream", code="stream_required")
                 if self._state.draining:
                     raise shutting_down()
@@ -81,11 +81,11 @@ class Completions:
     def read(
         self, data: dict[str, Any], headers: dict[str, str], query: dict[str, str], principal: str
     ) -> CompletionRequest:
-        """The request. Raises ApiError."""
+        """Return the request, read from the body's JSON. Raises ApiError."""
         return read_request(data, headers, query, principal)
 
     def wire(self, request: CompletionRequest, asked: TurnRequest) -> Wire:
-        """The form in which the turn is told."""
+        """Return the encoder for this request."""
         return ChatWire(
             model=request.model or asked.endpoint,
             include_usage=request.include_usage or not asked.streaming,
@@ -109,7 +109,7 @@ class Completions:
     def _asked(
         self, caller: Caller, request: CompletionRequest, headers: dict[str, str]
     ) -> tuple[Endpoint, TurnRequest]:
-        """The endpoint, and the turn that it is asked for. Raises ApiError."""
+        """Return the endpoint and the turn for it. Raises ApiError."""
         endpoint, model = self._pick(request)
         policy = endpoint.spec.policy
         profile = policy.applied_to(known_profiles()[policy.profile] if policy.profile else request.profile)
@@ -130,7 +130,10 @@ class Completions:
         return endpoint, asked
 
     def _pick(self, request: CompletionRequest) -> tuple[Endpoint, str]:
-        """The graph, and the upstream's name of the model: `rag` or `rag/gpt-4o-mini` on the common path names both."""
+        """Return the endpoint and the upstream's name of the model.
+
+        On the common path, `model` selects both: `rag`, or `rag/gpt-4o-mini`.
+        """
         graph, _, model = request.model.partition("/")
         endpoints = self._state.endpoints
         if self._picks and graph in endpoints:
@@ -141,8 +144,8 @@ class Completions:
 
 
 def _user_of(caller: Caller) -> Identity:
-    """Whoever a conversation may belong to. Raises ApiError 401."""
+    """Return the user of a conversation's request. Raises ApiError 401 if there is none."""
     if caller.identity is None:
-        message = "A conversation belongs to a user: bring his token or key."
+        message = "A conversation belongs to a user: send the user's token or key."
         raise ApiError(401, message, "authentication_error", "no_api_key", headers={"WWW-Authenticate": "Bearer"})
     return caller.identity

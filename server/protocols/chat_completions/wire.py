@@ -1,4 +1,4 @@
-"""Chat completions as a whole: a turn's events → the bytes of a stream, or of one JSON body."""
+"""The wire of chat completions: a turn's events → the bytes of a stream, or of one JSON body."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -14,11 +14,11 @@ from server.protocols.chat_completions.completion import CompletionFolder
 from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE, frame
 
 _MARK: Final = "\u241e"
-"""A character that stands in no head of a chunk: the record separator's picture."""
+"""The symbol for a record separator: a character that the rest of a chunk never contains."""
 
 
 class ChatWire:
-    """One reader's copy of one turn."""
+    """Encodes one turn for one client."""
 
     media_type = EVENT_STREAM
     keep_alive = KEEP_ALIVE
@@ -28,7 +28,7 @@ class ChatWire:
     ) -> None:
         self._folder = CompletionFolder()
         self._around: tuple[bytes, bytes] | None = None
-        """What stands before and behind the words in the frame of a chunk."""
+        """The bytes before and after the words in the frame of a chunk."""
         self._encoder = ChunkEncoder(
             id=environment.id("chatcmpl-"),
             created=int(environment.date()),
@@ -39,7 +39,7 @@ class ChatWire:
         )
 
     def stream(self, events: Iterable[Event]) -> bytes:
-        """What these events add to the stream; often nothing."""
+        """Return the bytes that these events add to the stream; often none."""
         pieces: list[bytes] = []
         for event in events:
             if type(event) is Say and event.logprobs is None and event.text and self._encoder.begun:
@@ -49,7 +49,7 @@ class ChatWire:
         return b"".join(pieces)
 
     def _words(self, text: str) -> bytes:
-        """The frame of words: the same as of their chunk, of which only the words are new each time."""
+        """Return the frame of these words. It equals the encoder's; only the words differ from frame to frame."""
         if self._around is None:
             [chunk] = self._encoder.encode(Say(_MARK))
             head, tail = frame(chunk).split(orjson.dumps(_MARK))
@@ -58,27 +58,27 @@ class ChatWire:
         return head + orjson.dumps(text) + tail
 
     def stream_end(self) -> bytes:
-        """The rest of a stream that ends well."""
+        """Return the last bytes of a stream that ends well."""
         return b"".join(map(frame, self._encoder.end())) + DONE
 
     def stream_error(self, error: ApiError) -> bytes:
-        """The rest of a stream that fails: a frame that every client raises."""
+        """Return the last bytes of a stream that fails: a frame that every client raises as an error."""
         return frame(error.envelope()) + DONE
 
     def fold(self, events: Iterable[Event]) -> None:
-        """Take these events into the body."""
+        """Add these events to the body."""
         for event in events:
             self._folder.add(self._encoder.encode(event))
 
     def body(self) -> bytes:
-        """The whole reply."""
+        """Return the whole reply as JSON."""
         self._folder.add(self._encoder.end())
         return self._folder.body()
 
     def refusal(self, error: ApiError) -> bytes:
-        """The body of a reply that is an error."""
+        """Return the body of an error reply."""
         return error.body()
 
     def name_after(self, turn_id: str) -> None:
-        """See the listener."""
+        """Use the id of a stored turn as the id of the completion."""
         self._encoder.rename(f"chatcmpl-{turn_id.replace('-', '')}")

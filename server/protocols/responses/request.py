@@ -1,4 +1,4 @@
-"""A request of the Responses API → the same request as chat completions, which the tolerant reader then reads."""
+"""A request of the Responses API → a request of chat completions, which the tolerant reader then reads."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,19 +16,22 @@ _OURS: Final = frozenset(
         "previous_response_id", "conversation", "prompt", "max_tool_calls", "top_logprobs", "stream_options",
     }
 )  # fmt: skip
-"""Fields that are translated below, or that mean nothing to a server that stores nothing."""
+"""Fields that are translated below, or that have no meaning here because this API stores nothing."""
 _STORED: Final = ("previous_response_id", "conversation", "prompt")
 
 
 def read_responses_request(
     data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str = ""
 ) -> CompletionRequest:
-    """Raises ApiError 400 with the name of the field that makes no sense or that only a store could answer."""
+    """Return the request, read from the body's JSON.
+
+    Raises ApiError 400 that names a field which is not valid, or which refers to stored data.
+    """
     for name in _STORED:
         if data.get(name) is not None:
-            raise _refuse(name, f"Nothing is stored here, so `{name}` cannot be answered: send the whole `input`.")
+            raise _refuse(name, f"`{name}` is not supported, because responses are not stored: send the whole `input`.")
     if data.get("background"):
-        raise _refuse("background", "Answers come at once: `background` must be false.")
+        raise _refuse("background", "`background` must be false: background responses are not supported.")
     chat = {_RENAMED.get(key, key): value for key, value in data.items() if key not in _OURS}
     chat["messages"] = [*_instructions(data), *_messages(data.get("input"))]
     if tools := data.get("tools"):
@@ -38,7 +41,7 @@ def read_responses_request(
         named = isinstance(choice, Mapping) and "name" in choice
         chat["tool_choice"] = {"type": "function", "function": {"name": choice["name"]}} if named else choice
     chat |= _format(data)
-    # Responses always tell their usage.
+    # Responses always include their usage.
     chat["stream_options"] = {"include_usage": True}
     return read_request(chat, headers, query, principal)
 
@@ -77,23 +80,23 @@ def _messages(given: object) -> list[dict[str, Any]]:
         elif kind == "item_reference":
             raise _refuse(
                 where,
-                f"`{where}` names an item that is stored nowhere: send it whole (in the AI SDK: "
+                f"`{where}` refers to a stored item, but items are not stored: send the whole item (in the AI SDK: "
                 "`providerOptions: {openai: {store: false}}`, or `openai.chat(model)`).",
             )
         elif kind != "reasoning":
-            raise _refuse(f"{where}.type", f"`{where}.type` {kind!r} is not understood here.")
+            raise _refuse(f"{where}.type", f"`{where}.type` {kind!r} is not supported.")
     return messages
 
 
 def _json(value: object, where: str) -> str:
     try:
         return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+    except orjson.JSONEncodeError:  # orjson reads deeper nesting than it writes
         raise _refuse(where, f"`{where}` is nested too deeply.") from None
 
 
 def _content(content: object, where: str) -> object:
-    """Text as it is; parts in the form of chat completions."""
+    """Return a text as it is, and a list of parts in the form of chat completions."""
     if not isinstance(content, list):
         return content
     parts = [_part(part, where) for part in content]
@@ -115,7 +118,7 @@ def _part(part: object, where: str) -> dict[str, Any]:
             return {"type": "image_url", "image_url": image}
         if kind == "input_audio":
             return dict(part)
-    raise _refuse(f"{where}.content", f"`{where}.content` holds a part that is not understood here.")
+    raise _refuse(f"{where}.content", f"`{where}.content` has a part that is not supported.")
 
 
 def _tools(tools: object) -> list[Any]:
@@ -124,7 +127,7 @@ def _tools(tools: object) -> list[Any]:
     nested = []
     for at, tool in enumerate(tools):
         if not isinstance(tool, Mapping) or tool.get("type") != "function":
-            raise _refuse(f"tools[{at}]", f"`tools[{at}]` must be a function: hosted tools do not run here.")
+            raise _refuse(f"tools[{at}]", f"`tools[{at}]` must be a function: hosted tools are not supported.")
         if "function" in tool:
             nested.append(tool)
         else:
@@ -134,7 +137,7 @@ def _tools(tools: object) -> list[Any]:
 
 
 def _format(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`text` and `reasoning`, as chat completions name what is in them."""
+    """Return the values of `text` and `reasoning` under their names in chat completions."""
     text, reasoning = data.get("text"), data.get("reasoning")
     found: dict[str, Any] = {}
     if isinstance(text, Mapping):

@@ -1,4 +1,4 @@
-"""`POST …/responses`: the same turns, told as OpenAI's Responses API tells them."""
+"""`POST …/responses`: the same turns in the form of OpenAI's Responses API."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ class Responses(Completions):
     def read(
         self, data: dict[str, Any], headers: dict[str, str], query: dict[str, str], principal: str
     ) -> CompletionRequest:
-        """The request. Raises ApiError."""
+        """Return the request, read from the body's JSON. Raises ApiError."""
         return read_responses_request(data, headers, query, principal)
 
     def wire(self, request: CompletionRequest, asked: TurnRequest) -> Wire:
-        """The form in which the turn is told."""
+        """Return the encoder for this request."""
         model = request.model or asked.endpoint
         environment = self._state.environment
         return ResponsesWire(model=model, profile=asked.profile, session=asked.call.id, environment=environment)

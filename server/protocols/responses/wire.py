@@ -1,7 +1,7 @@
-"""The second encoder: the same turn as OpenAI's Responses API, for ElevenLabs and the AI SDK's default provider.
+"""The second encoder: a turn in the form of OpenAI's Responses API, for ElevenLabs and the AI SDK's default provider.
 
-It reads the chunks of the first one, so that a host's dialect, the order of words and actions and the finish are
-settled in one place. Of the events it sends those that clients need: what each one breaks on was measured with
+It reads the chunks of the first encoder, so that the host's profile, the order of words and actions, and the finish are
+decided in one place. It sends only the events that clients need. Which ones they need was measured with
 openai-python 2.54 and 3.52, openai-node 6.49 and the AI SDK.
 """
 
@@ -21,7 +21,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 
 class ResponsesWire:
-    """One reader's copy of one turn."""
+    """Encodes one turn for one client."""
 
     media_type = EVENT_STREAM
     keep_alive = KEEP_ALIVE
@@ -53,47 +53,47 @@ class ResponsesWire:
         self._usage: dict[str, Any] | None = None
 
     def stream(self, events: Iterable[Event]) -> bytes:
-        """What these events add to the stream; often nothing."""
+        """Return the bytes that these events add to the stream; often none."""
         return b"".join(frame for event in events for chunk in self._encode(event) for frame in self._take(chunk))
 
     def stream_end(self) -> bytes:
-        """The rest of a stream that ends well."""
+        """Return the last bytes of a stream that ends well."""
         frames = [frame for chunk in self._chunks.end() for frame in self._take(chunk)]
         frames += self._end_message()
         response = self._response()
-        # A client that waits for the end knows it as completed; why it is incomplete stands in the response.
+        # The last event is named after the status; the response says why it is incomplete.
         frames.append(self._frame(f"response.{response['status']}", response=response))
         return b"".join(frames) + DONE
 
     def stream_error(self, error: ApiError) -> bytes:
-        """The rest of a stream that fails: flat and nested, because each client looks for one of them."""
+        """Return the last bytes of a stream that fails. The error is flat and nested: each client reads one form."""
         told = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
         flat = {"code": error.code, "message": error.message, "param": error.param, "error": told}
         return self._frame("error", **flat) + DONE
 
     def fold(self, events: Iterable[Event]) -> None:
-        """Take these events into the body."""
+        """Add these events to the body."""
         self.stream(events)
 
     def body(self) -> bytes:
-        """The whole reply."""
+        """Return the whole reply as JSON."""
         self.stream_end()
         return orjson.dumps(self._response())
 
     def refusal(self, error: ApiError) -> bytes:
-        """The body of a reply that is an error."""
+        """Return the body of an error reply."""
         return error.body()
 
     def name_after(self, turn_id: str) -> None:
-        """See the listener."""
+        """Use the id of a stored turn as the id of the response."""
         self._head["id"] = f"resp_{turn_id.replace('-', '')}"
 
     def _encode(self, event: Event) -> Iterator[Chunk]:
-        # There is no sound in a response: whoever asks for one reads what would be heard.
+        # A response cannot contain sound, so its transcript is sent as text.
         return self._chunks.encode(Say(event.text) if isinstance(event, Transcript) else event)
 
     def _take(self, chunk: Chunk) -> Iterator[bytes]:
-        """The frames that a chunk of chat completions makes."""
+        """Yield the frames for one chunk of chat completions."""
         if usage := chunk.get("usage"):
             self._usage = usage
         if self._number == 0:
@@ -133,7 +133,7 @@ class ResponsesWire:
             yield self._frame("response.output_item.done", output_index=0, item=whole)
 
     def _call(self, call: Chunk) -> Iterator[bytes]:
-        """A function call, whole; behind the message, because its words are over."""
+        """Yield the frames of a whole function call. It comes after the message, because the words are over."""
         yield from self._end_message()
         place = len(self._output)
         arguments = call["function"]["arguments"]

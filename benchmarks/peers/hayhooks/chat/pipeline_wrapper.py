@@ -12,10 +12,10 @@ from haystack.utils import Secret
 
 
 class PipelineWrapper(BasePipelineWrapper):
-    """Serves the pipeline."""
+    """The pipeline that Hayhooks serves."""
 
     def setup(self) -> None:
-        """Once, at the start."""
+        """Create the pipeline; Hayhooks calls this once, at its start."""
         url = os.environ["UPSTREAM"] + "/v1"
         model = OpenAIChatGenerator(Secret.from_token("none"), model="bench", api_base_url=url)
         self.pipeline = Pipeline()
@@ -24,6 +24,6 @@ class PipelineWrapper(BasePipelineWrapper):
     async def run_chat_completion_async(
         self, model: str, messages: list[dict[str, Any]], body: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
-        """One turn."""
+        """Stream one turn."""
         said = [ChatMessage.from_user(message["content"]) for message in messages]
         return async_streaming_generator(pipeline=self.pipeline, pipeline_run_args={"llm": {"messages": said}})

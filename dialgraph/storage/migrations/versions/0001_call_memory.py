@@ -1,4 +1,4 @@
-"""What is kept of a call between its turns."""
+"""Creates the call memory: what is stored of a call between its turns."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Take the step."""
+    """Create the table."""
     op.create_table(
         "call_memory",
         sa.Column("principal", sa.String(64), primary_key=True),

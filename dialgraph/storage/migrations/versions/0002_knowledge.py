@@ -1,4 +1,4 @@
-"""What is known: stores, documents, passages, their vectors and words, and the jobs that take them in."""
+"""Creates stores, documents, passages, their vectors and words, and the jobs that add documents."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,10 @@ _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Take the step. A PostgreSQL without pgvector still serves all but knowledge: its store makes the rest later."""
+    """Create the tables, and the search if it is possible.
+
+    A PostgreSQL without pgvector still serves everything except knowledge. The store creates the search later.
+    """
     op.create_table(
         "knowledge_store",
         sa.Column("id", _ID, primary_key=True),

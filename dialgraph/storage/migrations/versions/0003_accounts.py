@@ -1,4 +1,4 @@
-"""Users with their sessions and keys, conversations with their turns, and users' knowledge bases."""
+"""Creates users with their sessions and keys, conversations with their turns, users' knowledge bases, and usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Take the step."""
+    """Create the tables, and add the column `fault` to the jobs."""
     op.create_table(
         "account",
         sa.Column("id", sa.String(36), primary_key=True),
