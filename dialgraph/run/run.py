@@ -13,7 +13,7 @@ from dialgraph.graph.compile import CompiledGraph
 from dialgraph.graph.errors import StoppedError
 from dialgraph.run.channel import Channel, Subscription
 from dialgraph.run.last_words import cut_words, last_words
-from dialgraph.run.tasks import forget_frames, outlast
+from dialgraph.tasks import forget_frames, outlast
 from dialgraph.turn.events import Event, Failed, Fallback
 from dialgraph.turn.node import Turn
 

@@ -37,8 +37,11 @@ class Embedder(Protocol):
 
     proposes_up_to: int
     """The most passages of a store in which vectors find passages by themselves. In a larger one they only score."""
-    hashing: bool
-    """Whether this is the built-in embedder, whose vectors are computed together with a text's analysis."""
+    from_units: str
+    """The dotted path (`module:function`) of what makes vectors from the units of texts, with no server or model. Such
+    vectors are computed while a text is analysed, also in the process that reads files, and know no meaning. Empty for
+    every other embedder.
+    """
 
     async def passages(self, texts: Sequence[str]) -> Vectors:
         """Return one vector for each text. Raises EmbedError."""
@@ -86,7 +89,7 @@ class HashingEmbedder:
     counts = 0.1
     unrelated = 0.0
     proposes_up_to = 5_000  # a graph index does not work on hashes, and comparing all vectors is slow
-    hashing = True
+    from_units = "knowledge.embedders.embed:hashed"
 
     def __init__(self, name: str = "main", address: EmbedderAddress | None = None) -> None:
         pass

@@ -6,6 +6,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+from dialgraph.http_client import HttpSession
+
 _LARGEST_ANSWER = 64 * 2**20
 _CONNECT_SECONDS = 3.0
 
@@ -28,10 +30,10 @@ class JsonClient:
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"{base_url!r} is not a valid address. Accepted: http://… or https://….")
         self._base_url = base_url
-        self._headers = {"content-type": "application/json"}
+        headers = {"Content-Type": "application/json", "User-Agent": "dialgraph"}
         if api_key:
-            self._headers["authorization"] = f"Bearer {api_key}"
-        self._session: aiohttp.ClientSession | None = None
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._session = HttpSession(_CONNECT_SECONDS, headers, decompress=True)
 
     async def post(self, path: str, body: object, seconds: float) -> Any:
         """Post a JSON body and return the JSON of the answer. Raises HttpError."""
@@ -45,21 +47,15 @@ class JsonClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.aclose()
 
     async def _post(self, path: str, body: object) -> Any:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
-            self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout, trust_env=False)
-        async with self._session.post(
-            self._base_url + path, data=orjson.dumps(body), allow_redirects=False
-        ) as response:
-            data = bytearray()
+        data = orjson.dumps(body)
+        async with self._session.open().post(self._base_url + path, data=data, allow_redirects=False) as response:
+            answer = bytearray()
             async for part in response.content.iter_any():
-                data += part
-                if len(data) > _LARGEST_ANSWER:
+                answer += part
+                if len(answer) > _LARGEST_ANSWER:
                     raise HttpError("the server's answer is too long")
             if response.status != 200:
                 after = response.headers.get("retry-after", "")
@@ -67,6 +63,6 @@ class JsonClient:
                 passing = response.status in (408, 429) or response.status >= 500
                 raise HttpError(f"the server answered with {response.status}", passing=passing, retry_after=wait)
         try:
-            return orjson.loads(data)
+            return orjson.loads(answer)
         except orjson.JSONDecodeError as error:
             raise HttpError("the server's answer is not valid JSON") from error

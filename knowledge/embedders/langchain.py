@@ -15,7 +15,7 @@ class LangChainEmbedder:
     """Embeds texts with LangChain's OpenAI client."""
 
     proposes_up_to = 10**9
-    hashing = False
+    from_units = ""
 
     def __init__(self, name: str, address: EmbedderAddress) -> None:
         if address.url != "langchain:openai":

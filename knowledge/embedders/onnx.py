@@ -26,7 +26,7 @@ class OnnxEmbedder:
     """The engine of `onnx:FOLDER`. It has one thread: a question waits for at most one batch of sixteen texts."""
 
     proposes_up_to = 10**9
-    hashing = False
+    from_units = ""
 
     def __init__(self, name: str, address: EmbedderAddress) -> None:
         parts = urlsplit(address.url)

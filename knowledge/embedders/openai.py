@@ -22,7 +22,7 @@ class OpenAIEmbedder:
     """Embeds texts on a server, given its address, the model's name and a key. Caches the vectors of questions."""
 
     proposes_up_to = 10**9
-    hashing = False
+    from_units = ""
 
     def __init__(self, name: str, address: EmbedderAddress) -> None:
         if not address.model:

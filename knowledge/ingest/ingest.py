@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dialgraph.passages import StoreError
 from dialgraph.storage.errors import DatabaseError
+from dialgraph.tasks import to_the_end
 from knowledge.document import Document, EmptyDocumentError
 from knowledge.embedders.embed import EmbedError
 from knowledge.ingest.jobs import LEASE_SECONDS, Job, Jobs
@@ -25,7 +26,6 @@ from knowledge.parse.run import frames
 from knowledge.parse.sniff import MEDIA_TYPES
 from knowledge.passages.analyse import AnalysedPiece
 from knowledge.store import Store
-from knowledge.stores.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Ingestion:
         document = Document(job.document, tags=job.tags, source_digest=digest)
         if await store.holds(document):
             return next(known.passages for known in await store.documents() if known.name == job.document)
-        async with aclosing(frames(source, job.document, hashing=store.embedder.hashing)) as said:
+        async with aclosing(frames(source, job.document, from_units=store.embedder.from_units)) as said:
             first = await anext(said)
             document = Document(job.document, tags=job.tags, media_type=MEDIA_TYPES[first.kind], source_digest=digest)
             async with aclosing(self._batches(job, first.total, said, progress)) as batches:

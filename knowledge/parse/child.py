@@ -21,7 +21,7 @@ from knowledge.parse.pptx import of_pptx
 from knowledge.parse.sniff import kind_of
 from knowledge.parse.texts import text_blocks
 from knowledge.parse.xlsx import of_xlsx
-from knowledge.passages.analyse import analysed_pieces
+from knowledge.passages.analyse import analysed_pieces, unit_vectors
 from knowledge.passages.blocks import Block
 from knowledge.passages.chunk import pieces
 
@@ -46,12 +46,13 @@ def blocks_of(data: bytes, name: str) -> tuple[str, list[Block]]:
 
 def main() -> None:
     """Load everything that is needed, receive the file, give up all rights, and write the frames of the file."""
-    name, hashing = sys.argv[1], sys.argv[2] == "hashing"
+    name, from_units = sys.argv[1:3]
     out = sys.stdout.buffer
     with contextlib.redirect_stderr(io.StringIO()):
         for codec in _CODECS.split():
             codecs.lookup(codec)
         of_pdf(_WARM.read_bytes())
+        vectors_of = unit_vectors(from_units)
         data = sys.stdin.buffer.read()
         give_up_everything()
         try:
@@ -60,7 +61,7 @@ def main() -> None:
             if not found:
                 raise ParseError("The file holds no text.")
             write_kind(out, kind, len(found))
-            for batch in analysed_pieces(found, hashing):
+            for batch in analysed_pieces(found, vectors_of):
                 write_pieces(out, batch)
             write_end(out)
         except ParseError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from knowledge.document import Piece
-from knowledge.embedders.embed import DIMENSION, Vectors
+from knowledge.embedders.embed import Vectors
 from knowledge.passages.analyse import AnalysedPiece
 
 LENGTHS = struct.Struct("<III")
@@ -39,7 +39,7 @@ def write_pieces(out: BinaryIO, batch: Sequence[AnalysedPiece]) -> None:
         "spelled": [one.spelled for one in batch],
     }
     codes = b"".join(one.codes.tobytes() for one in batch)
-    vectors = b"".join(one.hashed.astype(np.float16).tobytes() for one in batch if one.hashed is not None)
+    vectors = b"".join(one.vector.astype(np.float16).tobytes() for one in batch if one.vector is not None)
     _write(out, header, codes, vectors)
 
 
@@ -72,14 +72,14 @@ def read_frame(header: bytes, codes: bytes, vectors: bytes) -> Frame:
     count = len(data["pieces"])
     if not len(ends) == len(data["spelled"]) == count or (count and ends[-1] != len(numbers)):
         raise ValueError("lengths do not agree")
-    hashed: Sequence[Vectors | None] = [None] * count
+    found_vectors: Sequence[Vectors | None] = [None] * count
     if vectors:
-        hashed = list(np.frombuffer(vectors, dtype=np.float16).astype(np.float32).reshape(count, DIMENSION))
+        found_vectors = list(np.frombuffer(vectors, dtype=np.float16).astype(np.float32).reshape(count, -1))
     found = []
     for at, (text, heading, page, start, end) in enumerate(data["pieces"]):
         piece = Piece(str(text), str(heading), int(page) if page is not None else None, int(start), int(end))
         own = numbers[int(ends[at]) - int(data["lengths"][at]) : int(ends[at])]
-        found.append(AnalysedPiece(piece, own, tuple(map(str, data["spelled"][at])), hashed[at]))
+        found.append(AnalysedPiece(piece, own, tuple(map(str, data["spelled"][at])), found_vectors[at]))
     return Frame(found)
 
 

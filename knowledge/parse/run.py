@@ -23,23 +23,23 @@ _READ_AHEAD = 2**22
 _TOO_MUCH = f"The file needs more than {CPU_SECONDS} s or {MEMORY_BYTES // 2**20} MB to be read."
 
 
-async def frames(data: bytes, name: str, *, hashing: bool) -> AsyncGenerator[Frame, None]:
+async def frames(data: bytes, name: str, *, from_units: str) -> AsyncGenerator[Frame, None]:
     """Yield the kind of the file, then its pieces in batches. Raises ParseError.
 
-    `hashing`: whether the child also computes the vectors of the built-in embedder.
+    `from_units`: see `Embedder.from_units`; the child then computes the vectors too.
     Closing the generator kills the child.
     """
     if len(data) > SOURCE_BYTES:
         raise ParseError(f"The file has {len(data)} bytes. Accepted: at most {SOURCE_BYTES}.")
     if len(data) <= _SMALL and (kind := kind_of(data, name)) in PLAIN:
         # Starting a child takes longer than reading such a file.
-        batches = await in_thread(small_text, data, kind, hashing)
+        batches = await in_thread(small_text, data, kind, from_units)
         yield Frame([], kind, sum(map(len, batches)))
         for batch in batches:
             yield Frame(batch)
         return
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", str(_CHILD), f"x.{_suffix(name)}", "hashing" if hashing else "-",
+        sys.executable, "-I", str(_CHILD), f"x.{_suffix(name)}", from_units,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env={"OPENBLAS_NUM_THREADS": "1"},  # threads reserve memory, which counts towards the limit
         start_new_session=True, limit=_READ_AHEAD,

@@ -6,7 +6,7 @@ from knowledge.parse.encoding import text_of
 from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import TEXT_CHARACTERS
 from knowledge.parse.markup import of_csv, of_html
-from knowledge.passages.analyse import AnalysedPiece, analysed_pieces
+from knowledge.passages.analyse import AnalysedPiece, analysed_pieces, unit_vectors
 from knowledge.passages.blocks import Block, of_text
 from knowledge.passages.chunk import pieces
 
@@ -25,9 +25,9 @@ def text_blocks(data: bytes, kind: str) -> list[Block]:
     return READERS[kind](text)
 
 
-def small_text(data: bytes, kind: str, hashing: bool) -> list[list[AnalysedPiece]]:
+def small_text(data: bytes, kind: str, from_units: str) -> list[list[AnalysedPiece]]:
     """Return all batches of pieces of a small file. Raises ParseError."""
     found = list(pieces(text_blocks(data, kind)))
     if not found:
         raise ParseError("The file holds no text.")
-    return list(analysed_pieces(found, hashing))
+    return list(analysed_pieces(found, unit_vectors(from_units)))

@@ -79,7 +79,7 @@ class DocumentWriter:
             self._ids += await self._rows.begin(self._store, new)
         arriving = [Arriving(self._ids[place], position, one) for place, position, one in batch]
         ready = await prepared(arriving, self._embedder, None if self._anew else self._rows, self._store)
-        ids = await self._rows.arrive(self._store, ready, walked=not self._embedder.hashing)
+        ids = await self._rows.arrive(self._store, ready, walked=not self._embedder.from_units)
         await self._arrived(ids, ready)
         self.passages += len(batch)
         self._progress(self.passages)

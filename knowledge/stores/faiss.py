@@ -120,7 +120,7 @@ class FaissStore(SqlStore):
         if store is None or not store.passages:
             return []
         key = key_of(text, top_k, only)
-        meaning = None if self.embedder.hashing else vector
+        meaning = None if self.embedder.from_units else vector
         if found is None and (lately := self.recent.find(store.generation, key, meaning)) is not None:
             return lately
         allowed = allowed_passages(connection, store, only) if only else None

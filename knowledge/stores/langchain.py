@@ -39,11 +39,9 @@ _COUNTS, _UNRELATED = 0.6, 0.3
 def open_langchain(place: StoreConfig) -> Store:
     """Return the store that the URL names, with its rows in the project's database. Raises ValueError."""
     named = _named(place)
-    base: type[SqlStore] = FaissStore if place.database.engine == "sqlite" else PgvectorStore
-    kind = type(
-        "LangChainStore", (_Proposals, base), {"named": named, "likeness_of": staticmethod(_likeness_of(named))}
-    )
-    store: Store = kind(replace(place, embedder=HashingEmbedder(), sample=None))
+    engine = _OnSqlite if place.database.engine == "sqlite" else _OnPostgres
+    store = engine(replace(place, embedder=HashingEmbedder(), sample=None))
+    store.connect(named)
     return store
 
 
@@ -89,8 +87,10 @@ def _named(place: StoreConfig) -> VectorStore | BaseRetriever:
 class _Proposals(SqlStore):
     """Asks LangChain what is near. Combined with an engine that does everything else."""
 
-    named: VectorStore | BaseRetriever
-    likeness_of: Callable[[float], float]
+    def connect(self, named: VectorStore | BaseRetriever) -> None:
+        """Set the store that proposes passages, once, before the first search."""
+        self.named = named
+        self.likeness_of = _likeness_of(named)
 
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
         """Add the new passages to the vector store. Raises StoreError for a retriever."""
@@ -141,6 +141,14 @@ class _Proposals(SqlStore):
 
     def _key(self, number: int) -> str:
         return f"{self.name}-{number}"
+
+
+class _OnSqlite(_Proposals, FaissStore):
+    """Its passages and words are in SQLite."""
+
+
+class _OnPostgres(_Proposals, PgvectorStore):
+    """Its passages and words are in PostgreSQL."""
 
 
 def _passage(document: LangChainDocument, score: float) -> Passage:

@@ -76,7 +76,7 @@ class PgvectorStore(SqlStore):
         async with self.database.alone(self.lock):  # a document that is being written is not a fault
             store = await self.rows.store() or store
             async with self.database.snapshot() as connection:
-                return await postgres_faults(connection, store, self.name, walked=not self.embedder.hashing)
+                return await postgres_faults(connection, store, self.name, walked=not self.embedder.from_units)
 
     async def ready(self) -> None:
         """Create what searches need, if the migration could not because pgvector was missing. Raises StoreError."""
@@ -99,7 +99,7 @@ class PgvectorStore(SqlStore):
     async def arrived(self, ids: list[int], batch: list[Prepared]) -> None:
         """Create the index of vectors, once. The dimension is known only after the embedder's first vector."""
         dimension = self.embedder.dimension
-        if self._indexed or self.embedder.hashing or not 0 < dimension <= _MOST_DIMENSIONS:
+        if self._indexed or self.embedder.from_units or not 0 < dimension <= _MOST_DIMENSIONS:
             return
         async with self.database.transaction() as connection:
             name = f"knowledge_compared_near_{dimension}"
@@ -121,7 +121,7 @@ class PgvectorStore(SqlStore):
             return []
         store = StoreRow(*row[:6])
         key = key_of(question, top_k, only)
-        meaning = None if self.embedder.hashing else vector
+        meaning = None if self.embedder.from_units else vector
         if elsewhere is None and (known := self.recent.find(store.generation, key, meaning)) is not None:
             return known
         allowed = await _documents(connection, store, only) if only else None
@@ -137,7 +137,7 @@ class PgvectorStore(SqlStore):
         near = None
         if not self.suits(store):
             vector = None
-        if vector is not None and not self.embedder.hashing:
+        if vector is not None and not self.embedder.from_units:
             near = await self._near(connection, store, vector, allowed)
         if elsewhere is not None:
             near = np.array(list(elsewhere.ours), dtype=np.int64)

@@ -25,10 +25,11 @@ async def prepared(batch: Sequence[Arriving], embedder: Embedder, rows: Rows | N
     texts = [embedded_text(one.analysed.piece) for one in batch]
     digests = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
     vectors: dict[bytes, Vectors] = {}
-    if embedder.hashing:
+    if embedder.from_units:
         for digest, one in zip(digests, batch, strict=True):
-            if one.analysed.hashed is not None:
-                vectors[digest] = one.analysed.hashed
+            # What the reading process sent is checked: a vector of another length is made again here.
+            if one.analysed.vector is not None and one.analysed.vector.shape == (embedder.dimension,):
+                vectors[digest] = one.analysed.vector
     elif rows is not None:
         vectors = await rows.vectors_of(store, digests)
     by_digest = dict(zip(digests, texts, strict=True))

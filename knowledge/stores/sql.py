@@ -13,10 +13,11 @@ from dialgraph.environment import in_thread
 from dialgraph.language.focus import focus
 from dialgraph.passages import StoreError
 from dialgraph.storage.text import cleaned
+from dialgraph.tasks import to_the_end
 from knowledge.document import BASE_STORE_NAME, Document, EmptyDocumentError, Piece, Stats, StoredDocument, checked_name
 from knowledge.embedders.embed import EmbedError, Vectors
 from knowledge.files import read_texts
-from knowledge.passages.analyse import AnalysedPiece, analysed_pieces
+from knowledge.passages.analyse import AnalysedPiece, analysed_pieces, unit_vectors
 from knowledge.passages.chunk import pieces_of
 from knowledge.passages.terms import WORDS
 from knowledge.search.search_cache import SearchCache
@@ -25,7 +26,6 @@ from knowledge.stores.document_writer import DocumentWriter
 from knowledge.stores.external_hits import ExternalHits
 from knowledge.stores.prepared import Prepared
 from knowledge.stores.rows import Rows, StoreRow
-from knowledge.stores.tasks import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +258,7 @@ class SqlStore:
             pieces = pieces_of(text) if len(text) < _INLINE_CHARACTERS else await in_thread(pieces_of, text)
         if not pieces:
             raise EmptyDocumentError(f"store {self.name!r}: document {document.name!r} holds no text.")
-        batches = analysed_pieces(pieces, self.embedder.hashing)
+        batches = analysed_pieces(pieces, unit_vectors(self.embedder.from_units))
         # A few pieces are analysed here. More of them would delay every call, so a thread does it.
         while batch := await in_thread(next, batches, None) if len(pieces) > _INLINE else next(batches, None):
             yield batch

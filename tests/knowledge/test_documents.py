@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dialgraph.passages import StoreError
 from knowledge.document import Piece
+from knowledge.embedders.embed import HashingEmbedder
 from knowledge.files import files_at
 from knowledge.parse.errors import ParseError
 from knowledge.parse.limits import SOURCE_BYTES
@@ -29,9 +30,9 @@ from tests.support.wire import read_stream
 async def read(data: bytes, name: str = "file") -> tuple[str, list[Piece]]:
     """Read a file; return its kind and its pieces."""
     kind, pieces = "", []
-    async for frame in frames(data, name, hashing=True):
+    async for frame in frames(data, name, from_units=HashingEmbedder.from_units):
         kind = frame.kind or kind
-        assert all(one.hashed is not None for one in frame.pieces)
+        assert all(one.vector is not None for one in frame.pieces)
         pieces += [one.piece for one in frame.pieces]
     return kind, pieces
 
@@ -374,7 +375,7 @@ async def test_links_out_of_a_document_are_not_followed() -> None:
 
 
 async def test_closing_the_reader_early_leaves_no_child_process() -> None:
-    reading = frames(b"word " * 1_000_000, "a.txt", hashing=True)
+    reading = frames(b"word " * 1_000_000, "a.txt", from_units=HashingEmbedder.from_units)
     await anext(reading)
     await reading.aclose()
     assert not Path(f"/proc/self/task/{_thread()}/children").read_text().strip()  # noqa: ASYNC240

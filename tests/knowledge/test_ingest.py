@@ -148,7 +148,7 @@ async def test_the_queue_is_limited(tmp_path: Path) -> None:
                 (MOST_WAITING - 1,),
             )
         rows.close()
-        with pytest.raises(QueueFullError, match="1000 files are waiting"):
+        with pytest.raises(QueueFullError, match="1000 files are already waiting"):
             await ingestion.submit("main", "b.txt", b"Zebras.")
 
 
@@ -161,7 +161,7 @@ async def test_a_job_that_kills_its_worker_each_time_fails(tmp_path: Path) -> No
             await _let_leases_end(tmp_path)
         assert await ingestion.jobs.claim() is None
         ended = await ingestion.jobs.get(job.id)
-        assert ended is not None and ended.state == "failed" and "stopped, each time" in ended.error
+        assert ended is not None and ended.state == "failed" and "stopped every time" in ended.error
 
 
 async def test_a_stopped_worker_leaves_its_job_to_the_next(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ async def test_an_embedder_of_another_dimension_can_replace_the_old_one(store: S
     await store.search("lions", 1)
 
     class Wide(HashingEmbedder):
-        name, dimension, hashing = "wide", 300, False
+        name, dimension, from_units = "wide", 300, ""
 
         async def passages(self, texts: Sequence[str]) -> Vectors:
             return np.pad(await super().passages(texts), ((0, 0), (0, 44)))

@@ -1,7 +1,14 @@
-"""Helpers for tasks: wait for a task despite cancellations, and free the memory that an error holds."""
+"""Helpers for tasks: finish work despite cancellations, and free the memory that an error holds."""
 
 import asyncio
+import logging
+from collections.abc import Coroutine
 from traceback import clear_frames
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 
 def forget_frames(error: BaseException | None) -> None:
@@ -18,7 +25,7 @@ def forget_frames(error: BaseException | None) -> None:
             waiting += [error.__cause__, error.__context__]
 
 
-async def outlast(task: "asyncio.Task[None]") -> None:
+async def outlast(task: "asyncio.Task[Any]") -> None:
     """Wait for the task, and raise a cancellation only after the task is done. Its own error stays in the task."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -31,3 +38,18 @@ async def outlast(task: "asyncio.Task[None]") -> None:
             raise cancelled
         finally:
             del cancelled  # the error refers to this frame; the cycle would live until the next garbage collection
+
+
+async def to_the_end(work: Coroutine[Any, Any, Found]) -> Found:
+    """Return what the work returns. If cancelled, finish the work first and then raise CancelledError.
+
+    CancelledError is raised even if the work failed meanwhile; then the log has its error.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await outlast(task)
+    except asyncio.CancelledError:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("cleanup after a cancelled task failed", exc_info=error)
+        raise
+    return task.result()
