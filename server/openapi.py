@@ -113,11 +113,11 @@ _STREAMS: dict[str, Any] = {
         _PATH_ID, _REQUEST_KEY,
     ),
     "/api/chat/{conversation_id}": _stream(
-        "Say something in a conversation.", "system 003: conversations", _object(["message"], message=_MESSAGE),
+        "Say something in a conversation.", "llm-backend-api: conversations", _object(["message"], message=_MESSAGE),
         {"message": "介绍一下RUST"}, _PATH_ID, _FORM, _REQUEST_KEY,
     ),
     "/api/rag/chat": _stream(
-        "Ask a knowledge base in a conversation.", "system 003: knowledge",
+        "Ask a knowledge base in a conversation.", "llm-backend-api: knowledge",
         _object(
             ["conversation_id", "kb_id", "message"], conversation_id={"type": "integer"}, kb_id={"type": "string"},
             message=_MESSAGE, top_k={"type": "integer"},

@@ -59,7 +59,7 @@ class ConversationReply(BaseModel):
     """A conversation, without its messages and its API key."""
 
     id: str
-    number: int = Field(description="Its id in the routes `/api/…` (system 003).")
+    number: int = Field(description="Its id in the routes `/api/…`.")
     title: str
     graph: str
     model: str

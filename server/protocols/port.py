@@ -8,7 +8,7 @@ from server.errors import ApiError
 
 
 class Wire(Protocol):
-    """Encodes one turn for one client: as chat completions, Responses, or system 003's events."""
+    """Encodes one turn for one client: as chat completions, Responses, or events of `llm-backend-api`."""
 
     media_type: str
     """The content type of a stream."""

@@ -14,7 +14,7 @@ class Conversation:
 
     id: str
     number: int
-    """Its id for clients of system 003, which only know numbers."""
+    """Its id for clients of `llm-backend-api`, which only know numbers."""
     title: str
     graph: str
     model: str

@@ -1,1 +1,1 @@
-"""The routes `/api/…` of system 003 (`llm-backend-api`), as its documentation defines them."""
+"""The routes `/api/…` of `llm-backend-api`, as its documentation defines them."""

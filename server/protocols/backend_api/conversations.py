@@ -17,7 +17,7 @@ from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
 
 router = APIRouter(
-    prefix="/api/conversations", tags=["system 003: conversations"], route_class=JsonRoute, responses=REFUSALS
+    prefix="/api/conversations", tags=["llm-backend-api: conversations"], route_class=JsonRoute, responses=REFUSALS
 )
 CurrentUser = Annotated[Identity, user("conversations")]
 Number = Annotated[str, Path(description="The conversation's number.", examples=["329629"])]

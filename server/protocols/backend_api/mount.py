@@ -1,4 +1,4 @@
-"""Adds the routes of system 003 to the application."""
+"""Adds the routes of `llm-backend-api` to the application."""
 
 from fastapi import FastAPI
 from starlette.routing import Route

@@ -25,7 +25,7 @@ DOCUMENTED_EMBEDDERS = ("zhipu-embedding-3", "zhipu-embedding-2")
 """If the settings do not have one of these, the embedder `main` is used, and the reply says so."""
 USUAL_TOP_K = 5
 
-router = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=JsonRoute, responses=REFUSALS)
+router = APIRouter(prefix="/api/rag", tags=["llm-backend-api: knowledge"], route_class=JsonRoute, responses=REFUSALS)
 CurrentUser = Annotated[Identity, user("knowledge")]
 BaseId = Annotated[str, Field(min_length=1, max_length=64, examples=["a1b2c3d4-5678-90ab-cdef-123456789abc"])]
 
@@ -128,7 +128,7 @@ async def models(state: State, who: CurrentUser, language: InLanguage) -> dict[s
     return {"success": True, "models": names, "message": text("embedders", language)}
 
 
-uploads = APIRouter(prefix="/api/rag", tags=["system 003: knowledge"], route_class=UploadRoute, responses=REFUSALS)
+uploads = APIRouter(prefix="/api/rag", tags=["llm-backend-api: knowledge"], route_class=UploadRoute, responses=REFUSALS)
 
 
 @route(

@@ -1,4 +1,4 @@
-"""What the routes of system 003 share: paths with and without a last slash, languages, and the form of errors."""
+"""What these routes share: paths with and without a last slash, languages, and the form of errors."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -48,7 +48,7 @@ def error_reply(request: Request, error: ApiError) -> Response:
 
 
 def usual_language(path: str) -> Language:
-    """Return the language in which system 003's documentation shows the messages of this path."""
+    """Return the language in which the documentation of `llm-backend-api` shows the messages of this path."""
     return "zh" if path.startswith(f"{PREFIX}/rag") else "en"
 
 

@@ -1,4 +1,4 @@
-"""The messages of system 003's routes, in English and Chinese. Their wording follows its documentation."""
+"""The messages of the routes of `llm-backend-api`, in English and Chinese. Their wording follows its documentation."""
 
 from typing import Literal
 

@@ -13,7 +13,7 @@ from server.http.request_bodies import LET_IN, JsonRoute
 from server.protocols.backend_api.router import REFUSALS, InLanguage, route
 from server.protocols.backend_api.texts import text
 
-router = APIRouter(prefix="/api/users", tags=["system 003: users"], route_class=JsonRoute, responses=REFUSALS)
+router = APIRouter(prefix="/api/users", tags=["llm-backend-api: users"], route_class=JsonRoute, responses=REFUSALS)
 
 
 class Credentials(BaseModel):
@@ -25,7 +25,7 @@ class Credentials(BaseModel):
 
 @route(router, "POST", "/register", dependencies=LET_IN, summary="Create an account.", status_code=201)
 async def register(given: Credentials, request: Request, state: State, language: InLanguage) -> JSONResponse:
-    """Create an account. A name that is already taken is refused with 400, as system 003 documents it."""
+    """Create an account. A name that is already taken is refused with 400, as `llm-backend-api` documents it."""
     await admit_registration(request, state)
     try:
         await state.accounts.users.register(given.username, given.password)

@@ -1,4 +1,4 @@
-"""The stream of system 003: one JSON object per event, as server-sent events or as plain lines."""
+"""The stream of `llm-backend-api`: one JSON object per event, as server-sent events or as plain lines."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -36,7 +36,7 @@ class BackendApiWire:
         return self._frame("error", told(error, self._language))
 
     def fold(self, events: Iterable[Event]) -> None:
-        """Add these events to the body. System 003's documented clients always stream."""
+        """Add these events to the body. The documented clients of `llm-backend-api` always stream."""
         self._heard(events)
 
     def body(self) -> bytes:
@@ -48,7 +48,7 @@ class BackendApiWire:
         return orjson.dumps({"error": told(error, self._language)})
 
     def name_after(self, turn_id: str) -> None:
-        """Do nothing: the events of system 003 have no ids."""
+        """Do nothing: the events of `llm-backend-api` have no ids."""
 
     def _heard(self, events: Iterable[Event]) -> list[str]:
         texts = [event.text for event in events if isinstance(event, Say | Filler | Fallback) and event.text]
