@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from dialgraph.environment import REAL, Environment
 from dialgraph.graph.errors import GraphError
+from dialgraph.profiles.choose import known_profiles
 from dialgraph.shadowing import refuse_shadowed_packages
 from server.api import about, conversations, knowledge_bases, usage, users
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
@@ -118,6 +119,7 @@ def prepare(state: ServerState) -> None:
     """Open everything that the graphs name, so that a missing model, store or voice is found before the first call."""
     ensure_data_dir(state.settings)
     open_names(state.endpoints, state.services)
+    known_profiles()  # imports a file for each host, which the first caller must not wait for
 
 
 def completion_routes(state: ServerState) -> list[Route]:

@@ -69,7 +69,7 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
             except GraphError as error:
                 mistakes.append(str(error))
     if mistakes:
-        raise GraphError("\n".join(mistakes))
+        raise GraphError("\n".join(dict.fromkeys(mistakes)))  # one file of a node can be the mistake of every graph
     return endpoints
 
 

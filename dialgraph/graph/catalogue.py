@@ -4,6 +4,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from dialgraph.graph.errors import GraphError
 from dialgraph.turn.node import Node
 
 PACKAGE = "nodes"
@@ -12,10 +13,21 @@ PACKAGE = "nodes"
 
 @cache
 def catalogue() -> dict[str, Node]:
-    """Return every node of the package, sorted by name. A new file adds a new node; it needs no registration."""
-    found: dict[str, Node] = {}
-    for module in iter_modules(import_module(PACKAGE).__path__):
-        candidate = getattr(import_module(f"{PACKAGE}.{module.name}"), module.name, None)
-        if isinstance(candidate, Node):
-            found[module.name] = candidate
-    return dict(sorted(found.items()))
+    """Return every node of the package, sorted by name. A new file adds a new node; it needs no registration.
+
+    Raises GraphError for a file that cannot be imported, or has no node of its own name.
+    """
+    names = sorted(module.name for module in iter_modules(import_module(PACKAGE).__path__))
+    return {name: _node_of(name) for name in names if not name.startswith("_")}
+
+
+def _node_of(name: str) -> Node:
+    file = f"{PACKAGE}/{name}.py"
+    try:
+        module = import_module(f"{PACKAGE}.{name}")
+    except Exception as error:  # an author's file can raise anything; the message names the file
+        raise GraphError(f"{file}: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, Node):
+        raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.")
+    return found

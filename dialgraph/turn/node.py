@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from typing_extensions import TypedDict
@@ -88,6 +88,11 @@ class Node:
         return self.run(state, turn, **options)
 
 
+@overload
+def node(function: NodeFunction, /) -> Node: ...
+
+
+@overload
 def node(
     *,
     reads: str | Sequence[str] = (),
@@ -101,10 +106,29 @@ def node(
     sounds: bool = False,
     offers_tools: bool = False,
     needs_memory: bool = False,
-) -> Callable[[NodeFunction], Node]:
-    """Declare a function as a node.
+) -> Callable[[NodeFunction], Node]: ...
 
-    Its keyword-only parameters are the options. The first line of its docstring is the summary.
+
+def node(
+    function: NodeFunction | None = None,
+    /,
+    *,
+    reads: str | Sequence[str] = (),
+    may_read: str | Sequence[str] = (),
+    writes: str | Sequence[str] = (),
+    routes: Sequence[str] = (),
+    speaks: bool = False,
+    uses: Mapping[str, str] | None = None,
+    offers: Callable[..., Tool] | None = None,
+    action: ActionKind | None = None,
+    sounds: bool = False,
+    offers_tools: bool = False,
+    needs_memory: bool = False,
+) -> Node | Callable[[NodeFunction], Node]:
+    """Declare a function as a node: `@node`, or `@node(…)` with what the fields of `Node` explain.
+
+    The function takes the state and the turn. Its keyword-only parameters are the options, and the first line of its
+    docstring is the summary. Raises TypeError for an option that is not keyword-only.
     """
 
     def declare(function: NodeFunction) -> Node:
@@ -127,7 +151,7 @@ def node(
             options=_options_of(function),
         )
 
-    return declare
+    return declare if function is None else declare(function)
 
 
 def _names(keys: str | Sequence[str]) -> tuple[str, ...]:
@@ -138,7 +162,11 @@ def _options_of(function: NodeFunction) -> type[BaseModel]:
     """Return a pydantic model of the keyword-only parameters. It validates the options and gives their JSON Schema."""
     fields: dict[str, Any] = {}
     hints = inspect.get_annotations(function, eval_str=True)
-    for parameter in inspect.signature(function).parameters.values():
+    parameters = inspect.signature(function).parameters.values()
+    positional = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    if len(positional) > len(("state", "turn")):
+        raise TypeError(f"node {function.__name__!r}: put `*` before the option {positional[2]!r}: options have names.")
+    for parameter in parameters:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (Annotated[hints.get(parameter.name, Any), Field()], default)

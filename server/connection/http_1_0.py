@@ -1,6 +1,7 @@
 """Replies to HTTP/1.0 clients, which cannot read chunks. The body ends with the connection (RFC 9112, 6.1 and 6.3)."""
 
-from uvicorn._types import ASGISendEvent
+from typing import Any
+
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
@@ -11,7 +12,7 @@ class PlainReply:
         self._cycle = cycle
         self._send = cycle.send
 
-    async def __call__(self, message: ASGISendEvent) -> None:
+    async def __call__(self, message: Any) -> None:
         """Send an ASGI message, without chunked encoding."""
         if message["type"] == "http.response.start":
             counted = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))

@@ -143,7 +143,8 @@ class _Sender:
             "turn",
             extra={
                 "graph": self._asked.endpoint,
-                "caller": self._asked.call.principal,
+                "call": self._asked.call.id,
+                "principal": self._asked.call.principal,
                 "profile": self._asked.profile.name,
                 "joined": joined,
                 "first_word_ms": round(self._first_ms, 1),

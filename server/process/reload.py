@@ -18,10 +18,11 @@ from server.settings import Settings
 
 def serve_reloading(settings: Settings) -> None:
     """Serve with uvicorn's reloader, which creates the app again in each new process."""
+    lines = [f"Dialgraph on http://{settings.host}:{settings.port}; it starts again when a file changes"]
     if token := Authenticator(settings).token:
-        url = f"http://127.0.0.1:{settings.port}/rag/chat/completions"
-        sys.stdout.write("\n".join(token_lines(url, token, settings)) + "\n")
-        sys.stdout.flush()
+        lines += token_lines(f"http://127.0.0.1:{settings.port}/rag/chat/completions", token, settings)
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
     os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(settings.port)
     uvicorn.run(
         "server.process.reload:make_app",

@@ -13,7 +13,7 @@ PROFILE = '''
 from dialgraph.profiles.profile import ActionForm, Evidence, Profile
 
 PROFILE = Profile(
-    name="acme",
+    name="host-of-a-test",
     evidence=(Evidence(body=("acme.call",)),),
     call_places={"id": ("body.acme.call",), "caller_number": ("body.acme.from",), "source": ("body.acme.why",)},
     private_fields=("acme",),
@@ -53,11 +53,11 @@ print(json.dumps({
 
 
 def test_a_new_host_needs_only_one_file_in_profiles(tmp_path: Path) -> None:
-    (tmp_path / "acme.py").write_text(PROFILE)
+    (tmp_path / "host_of_a_test.py").write_text(PROFILE)
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        "profile": "acme",
+        "profile": "host-of-a-test",
         "call": ["c-1", "+15550100", "silence", "We open at"],
         "upstream": {"temperature": 0.5},
         "messages": ["hi", "We open at", "when?"],

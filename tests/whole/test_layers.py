@@ -199,4 +199,9 @@ def test_only_one_file_uses_private_names_of_uvicorn() -> None:
         for file, tree in _files()
         if file.startswith("server/") and (_private_names(tree) - _own_names(tree)) & private
     }
-    assert using == {"server/connection/limited_protocol.py"}
+    modules = {
+        file
+        for file, tree in _files()
+        if any(module.startswith("uvicorn.") and "._" in module for module in _imports(tree))
+    }
+    assert using == {"server/connection/limited_protocol.py"} and not modules
