@@ -58,7 +58,7 @@ async def stream_first(
     failure: ModelError | None = None
 
     def ask_next() -> None:
-        # Another provider knows neither the caller's key nor the first provider's model name.
+        # Another provider knows neither the client's key nor the first provider's model name.
         own = request if len(waiting) == len(models) else replace(request, api_key="", model="")
         attempt = _Attempt(waiting.pop(0), own)
         running.append(attempt)

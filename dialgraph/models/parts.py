@@ -12,7 +12,7 @@ class Say:
     audible: ClassVar[bool] = True
     text: str
     logprobs: Mapping[str, object] | None = None
-    """The upstream's values for these words; only if the caller asked for them."""
+    """The upstream's values for these words; only if the request asked for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class ModelAddress:
     away_seconds: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
     """How long a server that is down is not asked again; 0: always ask."""
     extra_fields: tuple[str, ...] = ()
-    """Fields of callers' requests that are sent upstream in addition to those that OpenAI documents."""
+    """Fields of clients' requests that are sent upstream in addition to those that OpenAI documents."""
     load_seconds: float = Field(default=0.0, ge=0, le=LONGEST_SECONDS)
     """How long a local server may take to load the model; 0: the model is always loaded."""
     thinks_first: bool = False
@@ -59,7 +59,7 @@ class ChatRequest:
     model: str = ""
     """The upstream's name of the model; empty: the one in the settings."""
     api_key: str = field(default="", repr=False)
-    """The caller's own key, if the server passes it on; empty: the one in the settings."""
+    """The client's own key, if the server passes it on; empty: the one in the settings."""
     passages: Sequence[str] | None = None
     """The passages that were found; None: nothing was searched. Engines that read prompts ignore it."""
     question: str = ""

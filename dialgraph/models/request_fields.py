@@ -1,4 +1,4 @@
-"""The fields of a caller's request that are sent to a model: those in OpenAI's API documentation and `extra_fields`.
+"""The fields of a client's request that are sent to a model: those in OpenAI's API documentation and `extra_fields`.
 
 A field that is null or empty is left out: it means nothing to any provider, and some refuse it.
 
@@ -23,7 +23,7 @@ DOCUMENTED: Final = frozenset(
 
 
 def passed_on(request: Mapping[str, object], extra: Collection[str] = ()) -> dict[str, object]:
-    """Return the fields of a caller's request that are sent to a model."""
+    """Return the fields of a client's request that are sent to a model."""
     said = {key: value for key, value in request.items() if value is not None and value not in ([], {}, "")}
     kept = {key: value for key, value in said.items() if key in DOCUMENTED or key in extra}
     # OpenAI refuses metadata unless the answer is stored, and hosts put their own data there.

@@ -23,7 +23,7 @@ class OfferedTools:
     unknown: Offer | None = None
     """The offer for a tool that the model made up. `run_tools` then answers that there is no such tool."""
     requested: frozenset[str] = frozenset()
-    """The names of the caller's own tools."""
+    """The names of the tools that the request declares."""
     again: bool = False
     """Whether tools have already run in this turn."""
 
@@ -33,7 +33,7 @@ class OfferedTools:
         return self.unknown is not None
 
     def of(self, name: str) -> Offer | None:
-        """Return the offer for a call of this name, or None for a call of the caller's own tools."""
+        """Return the offer for a call of this name, or None for a call of a tool that the request declares."""
         return self.by_name.get(name) or (self.unknown if name not in self.requested else None)
 
     def parameters(self, turn: Turn, own: Mapping[str, Any]) -> dict[str, object]:

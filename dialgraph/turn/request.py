@@ -29,7 +29,7 @@ class TurnRequest:
     model: str = ""
     """The upstream's name of the model. Empty: the one in the settings."""
     api_key: str = field(default="", repr=False)
-    """The caller's own upstream key, if the server passes it on."""
+    """The client's own upstream key, if the server passes it on."""
     streaming: bool = True
     endpoint: str = ""
     """The name of the graph. Empty: the one that the conversation began with."""

@@ -30,7 +30,7 @@ MAKE_A_KEY: Final = "dialgraph key create NAME"
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Requester:
     """The client or user who sends a request."""
 
     principal: str
@@ -70,26 +70,26 @@ class Authenticator:
         local = self.mode in ("none", "token")
         return self._settings.registration == "open" or (not self._settings.registration and local)
 
-    async def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
+    async def authenticate(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Requester:
         """Return who sends the request, if they may use the endpoints. Raises ApiError 401 and 403."""
         caller = await self._authenticated(scope, headers)
         _note_key(scope)
         return caller
 
-    async def _authenticated(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Caller:
+    async def _authenticated(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Requester:
         self._look_for_keys()
         if self.mode == "none":
             self._refuse_strangers(scope, headers)
             # Some clients always send a key, even a made-up one. Only a key of this server names a user.
             identity = await self._who(_key_in(headers.get("authorization")))
-            return _user(identity) if identity is not None else Caller(LOCAL)
+            return _user(identity) if identity is not None else Requester(LOCAL)
         key = _bearer(headers.get("authorization"))
         if self.mode == "passthrough" and not key.startswith(KEY_PREFIX):
             return await self._passed_through(key)
         if self._is_token(key):
-            return Caller(LOCAL)
+            return Requester(LOCAL)
         if name := self._name_of(key):
-            return Caller(name)
+            return Requester(name)
         if (identity := await self._who(key)) is not None:
             return _user(identity)
         raise _wrong_key()
@@ -108,7 +108,7 @@ class Authenticator:
             self._refuse_strangers(scope, headers)
         identity = await self._who(_bearer(headers.get("authorization")))
         if identity is None:
-            raise _unauthorized("Invalid or expired token or key.", "invalid_token")
+            raise _unauthorized("Invalid or expired token or key. This route needs that of a user.", "invalid_token")
         _note_key(scope)
         return identity
 
@@ -125,13 +125,13 @@ class Authenticator:
         if guarded and not self._is_token(_bearer(headers.get("authorization"))):
             raise _wrong_key()
 
-    async def _passed_through(self, key: str) -> Caller:
+    async def _passed_through(self, key: str) -> Requester:
         if (identity := await self._who(key)) is not None:
             return _user(identity)
         if self._accounts is not None and self._accounts.issued(key):
             raise _wrong_key()  # it was issued here and is no longer valid: it must not be sent to a provider
         # The owner of the key is unknown. Each key gets its own principal, so that clients do not share calls.
-        return Caller(f"anonymous-{given_hash(key)}", key)
+        return Requester(f"anonymous-{given_hash(key)}", key)
 
     async def _who(self, bearer: str) -> "Identity | None":
         return await self._accounts.who(bearer) if self._accounts is not None and bearer else None
@@ -199,10 +199,10 @@ def _note_key(scope: Mapping[str, Any]) -> None:
         note()
 
 
-def _user(identity: "Identity") -> Caller:
+def _user(identity: "Identity") -> Requester:
     if "chat" not in identity.scopes:
         raise _forbidden("chat")
-    return Caller(identity.principal, identity=identity)
+    return Requester(identity.principal, identity=identity)
 
 
 def _key_in(value: str | None) -> str:
@@ -228,4 +228,7 @@ def _unauthorized(message: str, code: str) -> ApiError:
 
 
 def _forbidden(needed: str) -> ApiError:
-    return ApiError(403, f"This key lacks the scope {needed!r}.", "permission_error", "insufficient_scope")
+    message = (
+        "An API key is not enough for this: log in." if needed == "account" else f"This key lacks the scope {needed!r}."
+    )
+    return ApiError(403, message, "permission_error", "insufficient_scope")

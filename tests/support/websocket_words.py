@@ -10,7 +10,7 @@ from dialgraph.run.channel import Subscription
 from dialgraph.turn.call import Call
 from dialgraph.turn.events import Failed, Fallback, Filler, Say
 from dialgraph.turn.node import TurnRequest
-from server.access.auth import Caller
+from server.access.auth import Requester
 from server.api.admit import admitted
 from server.errors import ApiError, api_error
 from server.http.asgi_io import headers_of
@@ -21,7 +21,7 @@ async def talk(socket: WebSocket) -> None:
     """Answer each text as one turn. A text that arrives during an answer interrupts it."""
     state: ServerState = socket.app.state.dialgraph
     try:
-        caller = await state.authenticator.authenticate(socket.scope, headers_of(socket.scope))
+        who = await state.authenticator.authenticate(socket.scope, headers_of(socket.scope))
     except ApiError as error:
         await socket.send_denial_response(Response(error.body(), error.status))
         return
@@ -31,16 +31,16 @@ async def talk(socket: WebSocket) -> None:
         async for text in socket.iter_text():
             for earlier in heard:
                 earlier.close()
-            answers.create_task(answer(socket, state, caller, text, heard))
+            answers.create_task(answer(socket, state, who, text, heard))
         for earlier in heard:
             earlier.close()
 
 
-async def answer(socket: WebSocket, state: ServerState, caller: Caller, text: str, heard: list[Subscription]) -> None:
+async def answer(socket: WebSocket, state: ServerState, who: Requester, text: str, heard: list[Subscription]) -> None:
     """Send the answer of one turn: a message for each piece of text, then an empty one."""
-    call = Call(id=socket.query_params.get("call", ""), principal=caller.principal)
+    call = Call(id=socket.query_params.get("call", ""), principal=who.principal)
     asked = TurnRequest([{"role": "user", "content": text}], call=call, endpoint="chat")
-    async with admitted(state, caller.identity, asked.messages, {}) as admission:
+    async with admitted(state, who.identity, asked.messages, {}) as admission:
         run = state.runs.start_or_join(state.endpoints["chat"], asked, admission)
         heard.append(subscription := run.subscribe())
         async for events in subscription:

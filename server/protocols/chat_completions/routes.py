@@ -14,7 +14,7 @@ from dialgraph.environment import in_thread
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
-from server.access.auth import Caller
+from server.access.auth import Requester
 from server.api.admit import admitted
 from server.api.conversation_turn import converse
 from server.endpoints import Endpoint
@@ -47,10 +47,10 @@ class Completions:
         serving = False
         try:
             headers = headers_of(scope)
-            caller = await self._state.authenticator.authenticate(scope, headers)
-            with self._state.body_room.place(caller.principal) as place:
-                request = await self._read(scope, receive, headers, caller, place)
-                endpoint, asked = self._asked(caller, request, headers)
+            requester = await self._state.authenticator.authenticate(scope, headers)
+            with self._state.body_room.place(requester.principal) as place:
+                request = await self._read(scope, receive, headers, requester, place)
+                endpoint, asked = self._asked(requester, request, headers)
                 if self._state.settings.require_stream and not asked.streaming:
                     message = "This server only sends streams: `stream` must be true."
                     raise ApiError(400, message, param="stream", code="stream_required")
@@ -59,11 +59,11 @@ class Completions:
                 wire = self.wire(request, asked)
                 if asked.conversation is not None:
                     send = Replying(send)
-                    await converse(self._state, _user_of(caller), asked, wire, scope, receive, send)
+                    await converse(self._state, _user_of(requester), asked, wire, scope, receive, send)
                     return
                 if place.counted:
                     await in_thread(lambda: asked.key)  # hashing a large request takes a while
-                async with admitted(self._state, caller.identity, asked.messages, asked.parameters) as admission:
+                async with admitted(self._state, requester.identity, asked.messages, asked.parameters) as admission:
                     run = self._state.runs.start_or_join(endpoint, asked, admission)
                     serving = True
                     await send_run(
@@ -95,7 +95,7 @@ class Completions:
         )
 
     async def _read(
-        self, scope: Scope, receive: Receive, headers: dict[str, str], caller: Caller, place: HeldBytes
+        self, scope: Scope, receive: Receive, headers: dict[str, str], requester: Requester, place: HeldBytes
     ) -> CompletionRequest:
         content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
@@ -104,10 +104,10 @@ class Completions:
             raise ApiError(415, "The body must not be compressed.", code="unsupported_encoding")
         data = await read_object(await read_body(receive, headers, self._state.settings.body_limit, place))
         query = dict(Request(scope).query_params)
-        return self.read(data, headers, query, caller.principal)
+        return self.read(data, headers, query, requester.principal)
 
     def _asked(
-        self, caller: Caller, request: CompletionRequest, headers: dict[str, str]
+        self, requester: Requester, request: CompletionRequest, headers: dict[str, str]
     ) -> tuple[Endpoint, TurnRequest]:
         """Return the endpoint and the turn for it. Raises ApiError."""
         endpoint, model = self._pick(request)
@@ -120,7 +120,7 @@ class Completions:
             call=request.call,
             profile=profile,
             model=model,
-            api_key=caller.upstream_key,
+            api_key=requester.upstream_key,
             streaming=profile.streams if request.stream is None else request.stream,
             endpoint=endpoint.spec.name,
             carries_sound=self.carries_sound,
@@ -143,9 +143,9 @@ class Completions:
         return self._endpoint, request.model
 
 
-def _user_of(caller: Caller) -> Identity:
+def _user_of(requester: Requester) -> Identity:
     """Return the user of a conversation's request. Raises ApiError 401 if there is none."""
-    if caller.identity is None:
+    if requester.identity is None:
         message = "A conversation belongs to a user: send the user's token or key."
         raise ApiError(401, message, "authentication_error", "no_api_key", headers={"WWW-Authenticate": "Bearer"})
-    return caller.identity
+    return requester.identity
