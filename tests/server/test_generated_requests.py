@@ -48,4 +48,18 @@ async def test_generated_requests_cause_no_server_error(tmp_path: Path) -> None:
         assert (await ann.get("/v1/me")).status == 200
         outside = await run(served, "--include-path-regex", "^/(v1|api)/(sessions|users)")
     for printed in (inside, outside):
-        assert "Failures:" not in printed and re.search(r"\d+ generated", printed), printed[-6000:]
+        assert re.search(r"\d+ generated", printed) and not _faults(printed), printed[-6000:]
+
+
+def _faults(printed: str) -> list[str]:
+    """Return the failures that schemathesis reports, except a user's own upstream that cannot be reached: that is a 502
+    or 503 by the page of the wire, and generated conversations have such upstreams.
+    """
+    cases = re.split(r"^\s*\d+\. Test Case ID", printed.partition("WARNINGS =")[0], flags=re.MULTILINE)[1:]
+    assert cases or "Failures:" not in printed, printed[-6000:]
+    return [case for case in cases if not _is_own_upstream(case)]
+
+
+def _is_own_upstream(case: str) -> bool:
+    checks = re.findall(r"^\s*- (.+)$", case, re.MULTILINE)
+    return checks == ["ST101 Server error"] and "The model 'own'" in case and '"code":"upstream_' in case
