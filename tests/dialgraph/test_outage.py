@@ -184,17 +184,17 @@ async def test_a_single_slow_question_does_not_block_the_model(tmp_path: Path) -
 async def test_a_slow_trial_request_does_not_hold_up_other_calls(tmp_path: Path) -> None:
     processing: list[Action] = [("headers",), *[("raw", b": processing\n\n"), ("sleep", 0.05)] * 20, *says("Slow.")]
     async with upstream([("hang",)], processing) as up:
-        model = {"url": up.url, "first_byte_seconds": 0.2, "away_seconds": 0.3}
+        model = {"url": up.url, "first_byte_seconds": 1.0, "away_seconds": 0.3}
         async with serving(tmp_path, models={"main": model}) as served:
             up.deaf = True
             began = time.monotonic()
             assert (await served.ask()).status == 504
-            await up.until(lambda: time.monotonic() - began > 0.6)
+            await up.until(lambda: time.monotonic() - began > 1.4)
             connection = await served.connect()
             body = {"messages": [{"role": "user", "content": "slow"}], "stream": True}
             await connection.send(served.request("/chat/completions", body))
             await up.until(lambda: len(up.exchanges) == 2)
-            await up.until(lambda: time.monotonic() - began > 0.75)
+            await up.until(lambda: time.monotonic() - began > 1.55)
             assert (await served.ask()).status == 200
             await connection.aclose()
 
