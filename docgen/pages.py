@@ -53,7 +53,7 @@ def nodes_page() -> str:
         lines += ["| option | default | accepted |", "|---|---|---|"]
         properties = node.options.model_json_schema().get("properties", {})
         for option, schema in properties.items():
-            default = orjson.dumps(schema.get("default")).decode()
+            default = orjson.dumps(schema["default"]).decode() if "default" in schema else "required"
             lines.append(f"| `{option}` | `{default}` | {_accepted(schema)} |")
         lines.append("")
     return "\n".join(lines)

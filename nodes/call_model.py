@@ -52,7 +52,7 @@ async def call_model(
 
     - `model`: the name of a model in the settings.
     - `upstream_model`: the upstream's name of the model, in place of the one that the request names.
-    - `parameters`: parameters for the model. All parameters of the request are passed on; these override them.
+    - `parameters`: parameters for the model. They override those of the request (docs/models.md).
     - `fallbacks`: models to ask in order, each one if the model before it fails before its first word.
     - `hedge_after_ms`: also ask the next fallback if no model has said a word after this time. The first model that
       speaks gives the answer.

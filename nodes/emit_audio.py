@@ -19,7 +19,7 @@ async def emit_audio(
     """Speak the words of all later steps: send each sentence as a transcript and frames of PCM16 sound.
 
     The step returns immediately. A request that has `modalities` without `audio` gets text. The request's `audio.voice`
-    and `audio.format` (`pcm16` or `wav`) override the options of this step.
+    selects a speaker of the voice, and its `audio.format` overrides `sound`.
 
     - `voice`: the name of a voice in the settings.
     - `sample_rate`: samples per second.

@@ -119,5 +119,5 @@ def _simulated(
 
 
 def _told(error: FileNotFoundError | RecordingError) -> RecordingError:
-    """Return the error as the caller may see it: with the name of the file, but not its folder."""
+    """Return the error as the client may see it: with the name of the file, but not its folder."""
     return error if isinstance(error, RecordingError) else RecordingError(error.filename, "was not found")

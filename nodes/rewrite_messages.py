@@ -64,7 +64,7 @@ _compiled(DEFAULT)  # compiled now, so that the first turn does not wait for it
 async def rewrite_messages(
     state: State, turn: Turn, *, template: Annotated[str, AfterValidator(_checked)] = DEFAULT
 ) -> Update:
-    """Add one system message from a template to the caller's messages, and remove fields that only hosts read.
+    """Add one system message from a template to the request's messages, and remove fields that only hosts read.
 
     The new message comes after the system messages at the beginning, because every provider accepts it there. No
     message of the caller is lost or moved.

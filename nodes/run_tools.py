@@ -89,7 +89,7 @@ async def _result(call: Mapping[str, str], box: Toolbox | None, context: ToolCon
 
 
 def _context(turn: Turn, call: Mapping[str, str], seen: dict[str, int]) -> ToolContext:
-    """Return the context of the call. Its key depends on the turn, the tool, the arguments and the number of the call.
+    """Return the context of the tool call. Its key depends on the turn, the tool, the arguments and a number.
 
     The number counts equal calls in the turn, so that each of them has its own key.
     """

@@ -32,7 +32,7 @@ async def transcribe(
     A request without speech is not changed, and the transcriber is not asked.
 
     - `transcriber`: the name of a transcriber in the settings.
-    - `most`: how many pieces of speech to transcribe, counted from the end. A mark replaces the earlier ones.
+    - `most`: how many pieces of speech to transcribe, counted from the end. Earlier ones become `(spoken earlier)`.
     """
     spoken = [part for message in turn.messages for part in _speech(message)][-most:]
     if not spoken:

@@ -130,7 +130,7 @@ def api_error(error: BaseException, *, callers_key: bool = False) -> ApiError:
         status, kind, code = next(answer for known, answer in _REFUSALS.items() if isinstance(error, known))
         return ApiError(status, str(error), kind, code, headers=_RETRY.get(status, {}))
     if isinstance(error, StoreError | DatabaseError):
-        return ApiError(503, "The knowledge base is not available.", "server_error", "store_unavailable")
+        return ApiError(503, "The store is not available.", "server_error", "store_unavailable")
     return ApiError(500, "Internal server error. The server's log has the details.", "server_error", "internal_error")
 
 
@@ -143,12 +143,12 @@ def error_reply_for(error: Exception, where: str) -> ApiError:
 
 
 def shutting_down() -> ApiError:
-    """Return the error for new turns, and for turns that outlast the grace period."""
+    """Return the error of a stopping server, for new turns and for turns that run too long."""
     return ApiError(503, "The server is stopping. Please try again.", "server_error", "server_shutdown")
 
 
 def conversation_gone() -> ApiError:
-    """Return the error for a turn whose conversation was deleted while it ran."""
+    """Return the error for a turn whose conversation was deleted, or whose user is gone."""
     return ApiError(404, "The conversation was deleted.", code="conversation_gone")
 
 

@@ -25,7 +25,7 @@ OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. The message is one sentence without values, which may be secret."""
+    """The settings cannot be used. The message never contains a secret value."""
 
 
 def _names(value: object) -> object:

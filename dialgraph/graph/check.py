@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
 def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = ()) -> list[str]:
-    """Return all mistakes of the graph, in the order of its steps. The list is empty if there are none."""
+    """Return the mistakes. Wrong names, nodes or policy are returned alone. The list is empty if there are none."""
     found = [*_policy(graph, checks), *_unknown_nodes(graph, nodes), *_names_and_targets(graph)]
     if found:
         return found  # with unknown nodes or targets the paths cannot be followed
@@ -116,7 +116,7 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             tool = offered_tool(graph, by_name[target], nodes) if asks else None
             if tool is not None and offered.setdefault(tool_name(tool), route) != route:
                 both = f"{offered[tool_name(tool)]!r} and {route!r}"
-                yield f"{where}: the entries {both} use the same tool {tool_name(tool)!r}. Give one another `tool`."
+                yield f"{where}: the entries {both} use the same tool {tool_name(tool)!r}. Give one a different `tool`."
             offers = target != END and (
                 nodes[by_name[target].node].offers is not None or nodes[by_name[target].node].offers_tools
             )

@@ -131,7 +131,7 @@ def compile_graph(
         metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
         builder.add_node(step.step.id, _action(step, prepare), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
-    waiting: dict[str, Any] = {"summary": "Wait until the caller has received everything.", "uses": outlets.uses}
+    waiting: dict[str, Any] = {"summary": "Wait until the client has received everything.", "uses": outlets.uses}
     builder.add_node(END_TURN, _end_turn(prepare), defer=True, metadata=waiting)
     builder.add_edge(START, steps[0].step.id)
     builder.add_edge(END_TURN, LANGGRAPH_END)
@@ -241,7 +241,7 @@ def _turn_of(context: Any) -> Turn:
 
 def _end_turn(prepare: Preparation) -> Callable[..., Any]:
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-        """Drain the outlets, stop the timers and store what was said. Every path ends with this step."""
+        """Drain the outlets, stop the timers and return what was said. Every path ends with this step."""
         turn = prepare.turn_in(runtime, state)
         await turn.line.drain()
         return turn.line.sink.message() if isinstance(turn.line.sink, StreamSink) else {}

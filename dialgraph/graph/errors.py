@@ -6,7 +6,7 @@ class GraphError(Exception):
 
 
 class StepTimeoutError(Exception):
-    """A step exceeded its time limit and has no `on_timeout`. The message names the step and may reach the caller."""
+    """A step exceeded its time limit and has no `on_timeout`. The message names the step and may reach the client."""
 
 
 class StoppedError(Exception):

@@ -118,7 +118,7 @@ class Channel:
             await room
 
     def _forget(self) -> None:
-        """Drop the events that every listener has received, once there are more than `keep` of them."""
+        """Drop the events that every listener has received, once more than `keep` are stored."""
         if len(self._events) > self._keep and self._listeners:
             seen = min(listener.position for listener in self._listeners)
             if seen > self._first:
@@ -155,7 +155,7 @@ class Subscription:
         return events
 
     async def pass_to(self, take: Callable[[list[Event]], bool]) -> list[Event]:
-        """Call `take` with all new events, from the event loop and not from a task, until it returns False.
+        """Call `take` with all new events, first directly, later from the event loop, until it returns False.
 
         Return the events for which `take` returned False, or an empty list at the end of the run. Raise what `take`
         raises.

@@ -30,7 +30,7 @@ class UserServices:
         return self._store or self._services.store(name)
 
     async def warm_stores(self, names: Iterable[str]) -> None:
-        """Warm these stores, unless the user has an own store."""
+        """Warm these stores, unless the user has a store of their own."""
         if self._store is None:
             await self._services.warm_stores(names)
 

@@ -19,6 +19,6 @@ class Call:
     interrupted: str = ""
     """What the caller heard of our last answer before a barge-in. Empty if there was no barge-in."""
     principal: str = ""
-    """The name of the key that the request was accepted with. The server sets it; it is never read from the request."""
+    """The name under which the request was let in: a key, or a user. The server sets it, never the request."""
     extras: Mapping[str, object] = field(default_factory=dict)
     """Every query parameter and every field of the body except the messages, as the host sent them."""

@@ -119,7 +119,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The times of a step that has ended. It is for timelines and never sent to the caller."""
+    """The times of a step that has ended. It is for timelines and never sent to the client."""
 
     audible: ClassVar[bool] = False
     step: str

@@ -15,7 +15,7 @@ _NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
     "transfer": ("forward_call", "transfer_to_agent", "call_transfer"),
     "digits": ("press_digits",),
 }
-"""Names that users give such a tool, in addition to the hosts' own names. Case, `_` and `-` are ignored."""
+"""Names that people give such a tool, in addition to the hosts' own names. Case, `_` and `-` are ignored."""
 _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "reason": ("reason",),
     "message": ("message", "client_message", "farewell", "farewell_message", "goodbye"),

@@ -52,7 +52,7 @@ class CallMemory:
                 self.slots = {name: value for name, value in kept.slots.items() if name in self._types}
 
     async def keep(self, slots: Mapping[str, object], stage: str | None = None) -> None:
-        """Fill these slots with the values that have the right type. None empties a slot. Return after the commit."""
+        """Fill these slots with values of the right type. None or an empty text clears one. Return after the commit."""
         await self.load()
         for name, value in slots.items():
             if name in self._types:

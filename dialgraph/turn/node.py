@@ -23,13 +23,13 @@ class State(TypedDict, total=False):
     """What steps pass to each other. A node can declare more keys by naming them in `reads` or `writes`."""
 
     messages: list[Any]
-    """The LangChain messages of Studio and notebooks. On the server the caller's messages are on the Turn instead."""
+    """The LangChain messages of Studio and notebooks. On the server the request's messages are on the Turn instead."""
     question: str
     """The text to search for: the last user text, unless a step rewrote it."""
     passages: list[Any]
     """The passages that a search found, best first: `dialgraph.passages.Passage`."""
     prompt: list[Any]
-    """The messages for the model. Absent: the caller's messages."""
+    """The messages for the model. Absent: the request's messages."""
     tool_call: dict[str, Any]
     """The model's call of an offered tool: its `name` and `arguments`."""
     tool_calls: list[dict[str, str]]
@@ -125,7 +125,7 @@ def node(
     offers_tools: bool = False,
     needs_memory: bool = False,
 ) -> Node | Callable[[NodeFunction], Node]:
-    """Declare a function as a node: `@node`, or `@node(…)` with what the fields of `Node` explain.
+    """Declare a function as a node: `@node`, or `@node(…)` with fields of `Node` as its arguments.
 
     The function takes the state and the turn. Its keyword-only parameters are the options, and the first line of its
     docstring is the summary. Raises TypeError for an option that is not keyword-only.

@@ -85,7 +85,7 @@ async def offered_tools(state: State, turn: Turn) -> OfferedTools:
 
 
 class OfferedCalls:
-    """Collects the calls of our tools and keeps them from the caller. Passes on the calls of the caller's tools."""
+    """Collects the calls of our tools and keeps them from the client. Passes on the calls of the client's tools."""
 
     def __init__(self, offered: OfferedTools, declared: Collection[str] | None = None) -> None:
         self.refused = False
@@ -102,7 +102,7 @@ class OfferedCalls:
         self._refused: set[int] = set()
 
     def keep(self, part: ToolCallPart) -> ToolCallPart | None:
-        """Return the part as the caller should get it, renumbered, or None if they should not get it."""
+        """Return the part as the client should get it, renumbered, or None if it should not get it."""
         offer = self._offered.of(part.name) if part.name is not None else None
         if offer is not None and part.name is not None:
             self.kept = True

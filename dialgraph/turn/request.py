@@ -20,7 +20,7 @@ class TurnRequest:
     """One turn, as the client asked for it."""
 
     messages: Sequence[Message] = ()
-    """The messages exactly as the client sent them. In a stored conversation: only the new ones."""
+    """The messages exactly as the client sent them. In a stored conversation, the earlier ones are added."""
     parameters: Mapping[str, object] = field(default_factory=dict)
     """The other fields of the request that are meant for a model."""
     call: Call = field(default_factory=Call)

@@ -33,7 +33,7 @@ class Toolset:
     route: str
     servers: tuple[str, ...]
     only: tuple[str, ...]
-    """The tools of these servers that are offered. Empty: all."""
+    """The names of the tools that are offered. Empty: all."""
     passes: int
 
 

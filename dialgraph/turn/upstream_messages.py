@@ -1,4 +1,4 @@
-"""Converts the caller's messages for a model: repairs broken histories, and removes fields that only hosts read.
+"""Converts a request's messages for a model: repairs broken histories, and removes fields that only hosts read.
 
 A voice call breaks histories. A barge-in leaves a tool call without its result. Hosts cut what the caller did not hear,
 keep only the newest messages, and greet before anybody has spoken. Strict providers answer each of these with a 400,
@@ -26,7 +26,7 @@ _RULES = ("system", "developer")
 
 
 def upstream_messages(messages: Sequence[Message]) -> list[Message]:
-    """Return all messages, in their order, as a conversation that every provider accepts."""
+    """Return the messages, in their order, repaired to a conversation that every provider accepts."""
     return list(_begun_by_the_caller(joined(paired([_upstream_message(message) for message in messages]))))
 
 

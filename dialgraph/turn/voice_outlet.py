@@ -29,7 +29,7 @@ def attach_voice(turn: Turn, voice: str, manner: FrameFormat) -> None:
 def sound_format_of(
     turn: Turn, *, sample_rate: int = 16_000, frame_ms: int = 40, real_time: bool = True, sound: SoundFormat = "pcm16"
 ) -> FrameFormat:
-    """Return the sound format of the turn. The request's `audio` overrides the parameters, which the endpoint sets.
+    """Return the sound format of the turn. The request's `audio` sets the voice, and its `format` overrides `sound`.
 
     A reply that is not streamed is not paced. A host that requires raw PCM gets it, whatever format it names. Raise
     VoiceError for an unknown format or an invalid voice name.

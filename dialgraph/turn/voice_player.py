@@ -20,7 +20,7 @@ _AHEAD_SECONDS = 10.0
 """The most seconds of sound that are ready to be played."""
 _SAID = re.compile(r"\w")
 _Played = asyncio.Future[None]
-"""Done when everything that was added before it has been sent. It waits in the queue of sounds after them."""
+"""A mark in the queue of sounds. It is done when everything before it has been sent."""
 
 
 class VoicePlayer:

@@ -70,7 +70,7 @@ class Ingestion:
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled. A job that is interrupted then waits for the next worker."""
+        """Work until cancelled. If that interrupts a job, the job waits for the next worker."""
         while True:
             self._woken.clear()
             try:

@@ -108,12 +108,12 @@ class Authenticator:
             self._refuse_strangers(scope, headers)
         identity = await self._who(_bearer(headers.get("authorization")))
         if identity is None:
-            raise _unauthorized("Invalid or expired token or key. This route needs that of a user.", "invalid_token")
+            raise _unauthorized("Invalid or expired token or key. Send a user's token or key.", "invalid_token")
         _note_key(scope)
         return identity
 
     def admit(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Check a request to register or log in. It needs the access token if nothing else protects the server.
+        """Check a request to register or log in. In the mode `token` it needs that token, unless registration is open.
 
         Raises ApiError 401.
         """

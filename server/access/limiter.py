@@ -21,7 +21,7 @@ from server.settings import USUAL_RATES, Settings, SettingsError
 _RATE = re.compile(r"([1-9]\d{0,8}) ?(?:/|per) ?([1-9]\d{0,4})? ?(second|minute|hour|day)s?", re.ASCII)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 MOST_WINDOWS = 50_000
-"""Windows that one process counts. The one that was not used for the longest time goes first."""
+"""Windows that one process counts. The least recently used one is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Limiter:
     def address_of(self, scope: Scope, forwarded: str | None) -> str:
         """Return where a request comes from: the peer, or the client that a trusted proxy names.
 
-        Empty if that is not known: through a proxy on this machine that is not trusted, or one that names nobody,
+        Empty if it is not known. Behind a local proxy that is not trusted, or a proxy that names no client,
         everybody has the same address. Addresses of one IPv6 /64 count as one, because its owner has all of them.
         """
         hops = [

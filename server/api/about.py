@@ -48,7 +48,7 @@ async def health() -> dict[str, str]:
 async def ready(state: State) -> JSONResponse:
     """Return 200 if a load balancer may send calls, otherwise 503.
 
-    The report also shows models, voices and a cache that are not available; they do not change the status.
+    The report also shows models, stores, voices and a cache that are not available; they do not change the status.
     """
     if state.draining or not state.ready:
         return JSONResponse({"status": "stopping" if state.draining else "starting"}, 503)

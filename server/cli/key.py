@@ -28,7 +28,7 @@ def create(name: str, user: UserName = "", scope: Scopes = None, token_budget: B
     key = _of_user(name, user, scope, token_budget) if user else _file().create(name)
     typer.echo(key)
     typer.echo(
-        f"Copy the key {name!r} now: only its hash is stored. A running server accepts it immediately.", err=True
+        f"Copy the key {name!r} now: only its hash is stored. A running server accepts it within a second.", err=True
     )
     if not user:
         typer.echo("From now on the server requires a key and does not accept the access token any more.", err=True)

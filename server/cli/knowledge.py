@@ -40,7 +40,7 @@ def index(
     ] = None,
     store: StoreName = "main",
 ) -> None:
-    """Add documents. A document with the same name is replaced and keeps its tags; the same content costs nothing.
+    """Add documents. A document of the same name is replaced; without `--tag` its tags stay. Equal content is free.
 
     The name of a document is the name of its file. In a folder, it is the path of the file from that folder.
     """

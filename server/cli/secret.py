@@ -9,7 +9,7 @@ app = typer.Typer(help="Manage the keys that encrypt users' upstream keys.", no_
 
 @app.command()
 def new() -> None:
-    """Print a new encryption key. Put it first in DIALGRAPH_ENCRYPTION_KEYS, before the old one and a comma."""
+    """Print a new encryption key. Put it first in DIALGRAPH_ENCRYPTION_KEYS, then a comma, then the old one."""
     from cryptography.fernet import Fernet
 
     typer.echo(Fernet.generate_key().decode())

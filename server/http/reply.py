@@ -52,7 +52,7 @@ class HttpReply:
         self._abort: Callable[[], None] | None = extensions.get(ABORT)
         self._vanished: Callable[[], bool] | None = extensions.get(VANISHED)
         self.body: BodyStream | None = extensions.get(BODY_STREAM)
-        """Writes pieces immediately after the reply has begun. None if the server does not use our protocol."""
+        """Writes pieces without waiting, once the reply has begun. None if the server does not use our protocol."""
         self._loop = asyncio.get_running_loop()
         self._sent = self._loop.time()
         self._sending = False

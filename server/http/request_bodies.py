@@ -28,7 +28,7 @@ async def let_in(request: Request) -> None:
 
 
 LET_IN = [Depends(let_in)]
-"""The dependency of routes that take a password or a refresh token."""
+"""The dependency of the routes to register, log in and refresh tokens."""
 
 
 class JsonRoute(APIRoute):

@@ -11,7 +11,7 @@ class Admission:
 
     def __init__(self, identity: Identity | None = None, charges: Sequence[Charge] = ()) -> None:
         self.identity = identity
-        """The user; None for a key of the operator."""
+        """The user; None for every other principal."""
         self.charges = tuple(charges)
         """The charges that are given back if the turn does not run."""
 

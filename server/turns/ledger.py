@@ -105,7 +105,7 @@ class Ledger:
             charge = Charge(payer, month, tokens)
             if not await self._charge(charge, budget):
                 self.release(charges)
-                message = f"The budget of {budget} tokens per month is used up. It starts again next month."
+                message = f"The budget of {budget} tokens per month has too few left. It starts again next month."
                 raise ApiError(429, message, "rate_limit_error", "budget_exceeded", headers=_next_month())
             charges.append(charge)
             self._charged.add(charge)

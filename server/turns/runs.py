@@ -53,7 +53,7 @@ class Runs:
     def start_or_join(
         self, endpoint: Endpoint, asked: TurnRequest, admission: Admission, record: Record | None = None
     ) -> Run:
-        """Return the run for this request: a new one, or the one that already runs for the same turn.
+        """Return the run for this request: a new one, or the run of the same turn, even if it has just ended.
 
         A request without a call id and a turn of a conversation always get a new run. Raises ModelError for a request
         that is nested too deeply to be compared with others.
@@ -136,7 +136,7 @@ class Runs:
             del self._by_call[call]
 
     def _keep(self, key: str, run: Run) -> None:
-        """Keep a turn that ended well for a while. If there are too many, forget the oldest."""
+        """For a while, keep a turn that ended well. If there are too many, forget the oldest."""
         if not run.joinable:
             self._forget(key, run)
             return

@@ -25,7 +25,7 @@ class TurnRecord:
     """The record of a run for one turn of a conversation."""
 
     def __init__(self, recorder: "TurnRecorder", turn: BegunTurn, *, profile: Profile, streaming: bool) -> None:
-        """`streaming`: the caller hears the words as they are spoken; otherwise nothing is heard before the end."""
+        """`streaming`: the client gets the words as they are spoken; otherwise it gets nothing before the end."""
         self.turn = turn
         self._run: Run | None = None
         self._recorder = recorder
@@ -70,7 +70,7 @@ class TurnRecord:
         self._over()
 
     async def close(self, state: State) -> None:
-        """Commit how the turn ended if `end` did not, and retry while the database does not answer."""
+        """Commit how the turn ended if `end` did not, and try up to three times."""
         if not self._ended:
             if not self._streaming:
                 self._words.clear()
@@ -84,7 +84,7 @@ class TurnRecord:
             except ApiError:
                 return  # its conversation was deleted
             except DatabaseError:
-                log.warning("the end of a turn could not be stored; it will be tried again", extra={"state": state})
+                log.warning("the end of a turn could not be stored", extra={"state": state})
                 await asyncio.sleep(pause)
         self._over()
 

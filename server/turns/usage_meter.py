@@ -85,7 +85,7 @@ class UsageMeter:
 
 
 def outcome_of(failure: BaseException | None) -> str:
-    """Return `complete`, `cancelled` for a turn that was stopped, or `error:` with the code that the client got."""
+    """Return `complete`, `cancelled` for a turn that its client left, or `error:` with the code that the client got."""
     if failure is None:
         return "complete"
     return "cancelled" if isinstance(failure, StoppedError) else f"error:{api_error(failure).code}"

@@ -167,7 +167,8 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
             Step("hangup", name="bye", then=END),
             Step("hangup", name="farewell"),
         ),
-        "graph 'g', step 'call_model': the entries 'a' and 'b' use the same tool 'hangup'. Give one another `tool`.",
+        "graph 'g', step 'call_model': the entries 'a' and 'b' use the same tool 'hangup'."
+        " Give one a different `tool`.",
     ),
     (
         "a name that LangGraph reserves",
