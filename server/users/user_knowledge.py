@@ -139,11 +139,10 @@ class UserKnowledge:
 
     async def delete_base(self, user_id: str, base: str) -> None:
         """Hide the knowledge base, then delete its content. Returns when all is deleted. Raises UnknownBaseError."""
-        hidden = await self._bases.hide(user_id, base)
-        # In a separate task, so that the deletion finishes even if the client leaves.
-        task = asyncio.ensure_future(self._forget(hidden))
+        # In a separate task from the start, so that the deletion finishes whenever the client leaves.
+        task = asyncio.ensure_future(self._hide_and_forget(user_id, base))
         self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
+        task.add_done_callback(self._deletion_ended)
         await asyncio.shield(task)
 
     async def delete_all(self, user_id: str) -> None:
@@ -161,6 +160,15 @@ class UserKnowledge:
             except Exception:
                 # One failed deletion must not stop the others.
                 log.exception("a knowledge base could not be deleted")
+
+    async def _hide_and_forget(self, user_id: str, base: str) -> None:
+        await self._forget(await self._bases.hide(user_id, base))
+
+    def _deletion_ended(self, task: "asyncio.Task[None]") -> None:
+        self._forgetting.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, UnknownBaseError):
+            log.error("a knowledge base could not be deleted", exc_info=error)
 
     async def _forget(self, base: KnowledgeBase) -> None:
         store = await in_thread(self._stores.to_delete, base.store)

@@ -124,7 +124,7 @@ class Library(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0), moment=st.integers(0, 4))
     def delete_base(self, choice: int, moment: int) -> None:
-        """Delete a base. The client leaves after `moment` + 2 hundredths of a second; the deletion goes on."""
+        """Delete a base. The client leaves after `moment` hundredths of a second; the deletion goes on."""
         if (base := self.pick(choice)) is None:
             return
         owner, _ = self.bases.pop(base)
@@ -133,14 +133,15 @@ class Library(RuleBasedStateMachine):
 
         async def leave() -> None:
             deleting = asyncio.create_task(self.knowledge.delete_base(owner, base))
-            await asyncio.wait([deleting], timeout=moment / 100 + 0.02)
+            await asyncio.wait([deleting], timeout=moment / 100)
             deleting.cancel()
             with suppress(asyncio.CancelledError):
                 await deleting
-            for _ in range(500):
-                if not await self.rows.hidden():
-                    break
+            for _ in range(6000):
+                if base not in {one.id for one in (*await self.rows.page(owner), *await self.rows.hidden())}:
+                    return
                 await asyncio.sleep(0.01)
+            raise AssertionError("the deletion did not go on")
 
         self.run(leave())
 
