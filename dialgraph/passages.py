@@ -6,7 +6,7 @@ from typing import Protocol
 MAX_TOP_K = 100
 """The most passages that one search returns; a larger `top_k` is lowered to it."""
 LONGEST_QUESTION = 4_000
-"""The most characters in a question."""
+"""The most characters of a question: about five minutes of speech. The work on a question grows with its length."""
 
 
 class StoreError(Exception):

@@ -54,7 +54,7 @@ async def remember(
     """
     passes = state.get("passes", 0) + 1
     if passes > MOST_PASSES:
-        raise ModelError("malformed", "The model called the memory tool again and again and never spoke.")
+        raise ModelError("malformed", "The model called the memory tool too often and did not speak.")
     given = arguments_of(state) if state.get("tool_call", {}).get("name") == tool else {}
     await turn.memory.keep({**given, **(values or {})}, stage)
     return {"passes": passes}

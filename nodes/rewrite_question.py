@@ -8,8 +8,8 @@ from dialgraph.language.weights import tells
 from dialgraph.language.words import is_chinese, words
 from dialgraph.models.history.text import text_of
 from dialgraph.models.port import ChatRequest, Message
+from dialgraph.passages import LONGEST_QUESTION
 from dialgraph.turn.events import Usage
-from dialgraph.turn.turn import LONGEST_QUESTION
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
 _POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)

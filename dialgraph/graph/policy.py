@@ -16,11 +16,13 @@ FALLBACK = {
 _ByLanguage = Annotated[dict[str, str], Field(min_length=1)]
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """A frozen value of a declaration. An unknown field is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class GuardRule(_Value):
+class GuardRule(Value):
     """One rule of the guard: what must not be spoken and what is done instead. It checks one sentence at a time."""
 
     find: Literal["cards", "identity_numbers", "phone_numbers", "words", "check"]
@@ -38,7 +40,7 @@ class GuardRule(_Value):
     """One text, or one per language."""
 
 
-class Memory(_Value):
+class Memory(Value):
     """What an endpoint remembers of a call between its turns."""
 
     slots: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Literal["text", "number", "date", "yes_no"]]
@@ -47,7 +49,7 @@ class Memory(_Value):
     """How long the memory is stored after the last turn of the call."""
 
 
-class Policy(_Value):
+class Policy(Value):
     """How an endpoint behaves in a call. A field that is None takes its value from the host's profile."""
 
     profile: str = ""

@@ -5,10 +5,10 @@ from typing import Any, Literal, Self
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from dialgraph.graph.errors import GraphError
-from dialgraph.graph.policy import Policy
+from dialgraph.graph.policy import Policy, Value
 
 END: Literal["END"] = "END"
 """Where a path ends: `then=END`."""
@@ -17,11 +17,7 @@ Then = str | tuple[str, ...] | dict[str, str]
 """One step; several steps that run at the same time; or a table that maps the value of `route` to a step."""
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Step(_Value):
+class Step(Value):
     """One step of a graph: it runs a node."""
 
     node: str
@@ -60,7 +56,7 @@ class Step(_Value):
         return self.name or self.node
 
 
-class Graph(_Value):
+class Graph(Value):
     """A graph: its steps and its policy. It is served as one endpoint."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from dialgraph.environment import REAL, Environment
 from dialgraph.models.history.text import last_user_text
 from dialgraph.models.port import Message
+from dialgraph.passages import LONGEST_QUESTION
 from dialgraph.profiles.profile import Profile
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
@@ -22,10 +23,6 @@ from dialgraph.turn.services import Services
 from dialgraph.turn.step_place import StepPlace, tool_name
 
 log = logging.getLogger(__name__)
-
-
-LONGEST_QUESTION = 4_000
-"""The most characters of a question: about five minutes of speech. The work on a question grows with its length."""
 
 
 @dataclass

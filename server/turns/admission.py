@@ -16,6 +16,6 @@ class Admission:
         """The charges that are given back if the turn does not run."""
 
     def take_charges(self) -> tuple[Charge, ...]:
-        """Return the charges and give up their ownership. Whoever takes them must settle them."""
+        """Return the charges. From then on the code that called this must settle them."""
         charges, self.charges = self.charges, ()
         return charges

@@ -21,7 +21,7 @@ class UserStores:
     cache: Cache
 
     async def aclose(self) -> None:
-        """Close everything except the database, which belongs to whoever opened it."""
+        """Close everything except the database. The code that opened the database closes it."""
         await self.accounts.aclose()
         await self.cache.aclose()
 

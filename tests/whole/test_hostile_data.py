@@ -1,4 +1,4 @@
-"""Hostile data in storage and in prompts is never run, whoever wrote it and wherever it is stored."""
+"""Hostile data in storage and in prompts is never run as code."""
 
 import json
 import pickle
