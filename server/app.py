@@ -58,6 +58,7 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         prepare(state)
         await state.services.prewarm()
+        await state.accounts.prewarm()
         going_on = [
             asyncio.create_task(state.stores.ingestion.run()),
             asyncio.create_task(_end_deletions(state)),

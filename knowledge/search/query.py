@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from rapidfuzz.distance import DamerauLevenshtein
-
 from dialgraph.language.focus import focus
 from dialgraph.language.weights import tells, weight
 from dialgraph.language.words import HAN_CHARACTER, is_chinese, words
@@ -103,7 +101,10 @@ def ask(
         if number not in held and number in asking and tells(units[number])
     )
     perfect += min(unknown, _MOST_UNKNOWN * rarity(passages, 0))
-    for unit in _unknown(units, held):
+    unknown_units = _unknown(units, held)
+    if unknown_units:
+        from rapidfuzz.distance import DamerauLevenshtein  # 3 MB, only for what a store lacks
+    for unit in unknown_units:
         near = [
             (DamerauLevenshtein.normalized_similarity(unit, one.word), one)
             for one in alike.get(unit[:ALIKE_PREFIX], ())

@@ -10,9 +10,9 @@ app = typer.Typer(help="Manage the keys that encrypt users' upstream keys.", no_
 @app.command()
 def new() -> None:
     """Print a new encryption key. Put it first in DIALGRAPH_ENCRYPTION_KEYS, then a comma, then the old one."""
-    from cryptography.fernet import Fernet
+    from dialgraph.users.accounts.encryption import new_key
 
-    typer.echo(Fernet.generate_key().decode())
+    typer.echo(new_key())
 
 
 @app.command()

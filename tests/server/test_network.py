@@ -23,7 +23,7 @@ def test_packets_go_only_to_configured_addresses(tmp_path: Path) -> None:
     if unshare is None or subprocess.run([unshare, "-rn", "true"], check=False).returncode:
         pytest.skip("this machine cannot create network namespaces")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    # A folder of its own: pytest would delete old folders of other runs, and in the namespace it may not delete all files.
+    # With a folder of its own pytest does not delete old folders of other runs. In the namespace it may not delete all.
     options = (f"--basetemp={tmp_path / 'alone'}", *(f"tests/{name}.py" for name in FILES))
     run = subprocess.run(
         [unshare, "-rn", sys.executable, "-m", "tests.support.alone", *options],

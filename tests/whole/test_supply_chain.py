@@ -69,7 +69,8 @@ def test_an_import_opens_no_connection_and_starts_no_thread() -> None:
     assert shown.split() == ["0", "1", "true", "false"], "connections, threads, strict msgpack, tracing"
 
 
-def test_heavy_engines_are_not_imported_before_use() -> None:
-    code = "import sys, server.asgi; print(sorted({'faiss', 'langchain_openai', 'openai'} & set(sys.modules)))"
+def test_heavy_libraries_are_not_imported_before_use() -> None:
+    heavy = {"alembic", "cryptography", "faiss", "jwt", "langchain_openai", "openai", "rapidfuzz"}
+    code = f"import sys, server.asgi, knowledge.search.query; print(sorted({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"

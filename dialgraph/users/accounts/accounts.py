@@ -4,16 +4,19 @@ import json
 import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from dialgraph.environment import in_thread
 from dialgraph.storage.cache import Cache
 from dialgraph.storage.database import Database
+from dialgraph.storage.errors import DatabaseAwayError
 from dialgraph.users.accounts.encryption import Encryption, EncryptionError
 from dialgraph.users.accounts.key_hash import KEY_PREFIX, hash_of
 from dialgraph.users.accounts.keys import SCOPES, UserKey, UserKeys
 from dialgraph.users.accounts.passwords import Passwords
-from dialgraph.users.accounts.tokens import TokenError, Tokens
+from dialgraph.users.accounts.tokens import TokenError, Tokens, load_libraries
 from dialgraph.users.accounts.users import REFRESH_PREFIX, User, Users
 
 EVERYTHING: Final = frozenset({*SCOPES, "account"})
@@ -65,6 +68,12 @@ class Accounts:
     def forget(self, user_id: str) -> None:
         """Forget the remembered answers for this user, so that the database is asked again."""
         self._known = {key: known for key, known in self._known.items() if known[1].user.id != user_id}
+
+    async def prewarm(self) -> None:
+        """Load what the tokens of existing users need, so that no call waits for it."""
+        with suppress(DatabaseAwayError):  # a start goes on without the database; /ready reports it
+            if await self.users.any():
+                await in_thread(load_libraries)
 
     async def aclose(self) -> None:
         """Stop the thread that hashes passwords."""

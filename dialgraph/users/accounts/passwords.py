@@ -10,6 +10,7 @@ import bcrypt
 
 from dialgraph.environment import in_thread
 from dialgraph.users.accounts.errors import BusyError, InvalidAccountError
+from dialgraph.users.accounts.tokens import load_libraries
 
 COST = 12
 """A hash took a quarter of a second on the machine where this was measured."""
@@ -28,7 +29,8 @@ class Passwords:
 
     def __init__(self) -> None:
         self._cost = COST
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        self._thread = ThreadPoolExecutor(1, "passwords", load_libraries)
+        """Before the first password it loads what the login needs next, so that calls do not wait for that."""
         self._waiting = 0
         self._nobodys = bcrypt.gensalt(COST).decode() + "." * _HASH_CHARACTERS
         """Compared with when there is no user: it takes the same time and matches no password."""

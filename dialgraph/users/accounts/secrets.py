@@ -6,9 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-
-from dialgraph.users.accounts.encryption import Encryption, EncryptionError
+from dialgraph.users.accounts.encryption import Encryption, EncryptionError, new_key
 from dialgraph.users.accounts.tokens import FEWEST_SECRET_BYTES, Tokens
 
 _WELL_KNOWN = ("secret", "changeme", "change-me", "example", "s3curek3y", "your-", "password")
@@ -38,7 +36,7 @@ def open_encryption(given: str, data_dir: Path) -> Encryption:
 
     The settings give the keys separated by commas, the newest first.
     """
-    keys = given or kept_secret(data_dir / "encryption.key", lambda: Fernet.generate_key().decode())
+    keys = given or kept_secret(data_dir / "encryption.key", new_key)
     try:
         return Encryption([key.strip() for key in keys.replace("\n", ",").split(",") if key.strip()])
     except EncryptionError as error:

@@ -178,6 +178,11 @@ class Users:
             rows = await connection.execute(select(USER.c.name, USER.c.disabled).order_by(USER.c.name_key))
             return [(row.name, row.disabled) for row in rows]
 
+    async def any(self) -> bool:
+        """Return whether there is a user."""
+        async with self._database.reading() as connection:
+            return await connection.scalar(select(USER.c.id).limit(1)) is not None
+
     async def known(self, name: str) -> User:
         """Return the user with this name. Raises UnknownUserError."""
         async with self._database.reading() as connection:
