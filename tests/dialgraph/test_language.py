@@ -70,9 +70,9 @@ def test_the_language_of_a_text_is_recognised(text: str, chinese: bool) -> None:
 
 @pytest.mark.parametrize("text", ["e.g. a " * 5000, "word. then " * 3000, "a" * 50_000, "。" * 20_000])
 def test_long_texts_are_split_quickly(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert "".join(sentences(text)) == text
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

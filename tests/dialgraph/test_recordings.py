@@ -76,7 +76,7 @@ async def test_a_recording_is_sent_as_words_then_frames_of_forty_ms(tmp_path: Pa
     assert {len(frame.data) for frame in frames} == {1280}
     assert b"".join(frame.data for frame in frames) == pcm + bytes(4 * 1280 - len(pcm))
     assert {frame.id for frame in frames} == {events[0].id}
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 10
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])

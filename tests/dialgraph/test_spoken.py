@@ -92,5 +92,4 @@ def test_cutting_any_text_takes_linear_time(piece: str) -> None:
         assert sum(map(len, cutter.push(piece * count + "x"))) <= count * len(piece) + 1
         return time.process_time() - began
 
-    taken(1_000)
-    assert taken(40_000) < 40 * max(taken(4_000), 0.002), "ten times the text may take at most 40 times as long"
+    assert taken(40_000) < 3, "linear time is less than 0.3 s; quadratic time is more than 100 s"

@@ -96,10 +96,10 @@ def test_refusing_a_token_is_fast() -> None:
     for kind, token in forged("u", "s").items():
         if kind in ("another session", "another user"):
             continue  # only the database can refuse these
-        began = time.perf_counter()
+        began = time.process_time()
         with pytest.raises(TokenError):
             tokens.read(token)
-        assert time.perf_counter() - began < 0.5, kind
+        assert time.process_time() - began < 0.5, kind
 
 
 @pytest.mark.parametrize(
