@@ -8,7 +8,7 @@ CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/live
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help debian install serve test test-fast test-all check format bench bench-full peers soak lock docs clean
+.PHONY: help debian install serve studio test test-fast test-all check format bench bench-full peers soak lock docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ install: $(VENV)/installed ## create .venv and install from the lock file with h
 # HOST and PORT count only if they are given to make, because many shells set HOST.
 serve: install $(VENV)/installed-espeak ## serve the endpoints; options: PORT=8000 HOST=127.0.0.1
 	@$(BIN)/dialgraph serve $(foreach name,HOST PORT,$(if $(findstring command,$(origin $(name))),--$(if $(filter HOST,$(name)),host,port) $($(name))))
+
+studio: $(VENV)/installed-test ## open the graphs in LangGraph Studio, and serve them: PORT=2024
+	@$(BIN)/langgraph dev --config langgraph.json $(if $(findstring command,$(origin PORT)),--port $(PORT))
 
 test: $(VENV)/installed-test debian ## run all tests except the slowest
 	@$(BIN)/python -m pytest -n 3 --dist worksteal

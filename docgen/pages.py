@@ -7,6 +7,7 @@ import orjson
 from pydantic import SecretStr
 
 from dialgraph.graph.catalogue import catalogue
+from docgen.pictures import PICTURES
 from server.settings import PREFIX, Settings
 
 _NOTE = "<!-- Written by `make docs`; a test compares it with the code. -->"
@@ -77,5 +78,5 @@ def _accepted(schema: dict[str, object]) -> str:
     return " ".join([kind, *limits])
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "nodes.md": nodes_page}
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "nodes.md": nodes_page, **PICTURES}
 """File in `docs/` → the function that returns its content."""

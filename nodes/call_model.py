@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -13,9 +13,10 @@ from dialgraph.models.declared_tools import declared_tools
 from dialgraph.models.fallback import stream_first
 from dialgraph.models.history.text import text_of
 from dialgraph.models.parts import Part
-from dialgraph.models.port import ChatRequest, Message
+from dialgraph.models.port import ChatRequest
 from dialgraph.models.usage import estimate, estimated_usage
 from dialgraph.turn.events import Relay, ToolCallPart, Usage
+from dialgraph.turn.model_calls import ModelCall
 from dialgraph.turn.offered_tools import OfferedCalls, offered_tools
 from dialgraph.turn.upstream_messages import upstream_messages
 
@@ -26,8 +27,8 @@ _AT_ONCE = 2_000
 
 
 @node(
-    may_read=("prompt", "passages", "question", "passes", "said"),
-    writes=("tool_call", "tool_calls", "said", "attached", "route"),
+    may_read=("prompt", "built", "passages", "question", "passes", "tail"),
+    writes=("tool_call", "tool_calls", "said", "attached", "tail", "prompt", "built", "route"),
     routes=("answered",),
     speaks=True,
     uses={"model": "model", "fallbacks": "model"},
@@ -63,8 +64,12 @@ async def call_model(
             await asyncio.sleep(0)  # a long text must not hold up every other call
         return {"route": "answered"}
     offered = await offered_tools(state, turn)
+    prompt = list(state.get("prompt", ()))
+    # A prompt that nobody has changed since this node built it may be out of date: the memory may know more now.
+    own = not prompt or prompt == state.get("built")
+    prompt = upstream_messages(turn.messages) if own else prompt
     request = ChatRequest(
-        messages=state.get("prompt") or upstream_messages(turn.messages),
+        messages=prompt,
         parameters=offered.parameters(turn, parameters or {}),
         own=frozenset(parameters or ()),
         model=upstream_model or turn.asked.model,
@@ -82,10 +87,11 @@ async def call_model(
     passages = state.get("passages", [])
     # A passage may ask the model to hang up, so a call of an undeclared tool must not reach the host.
     asked = OfferedCalls(offered, declared_tools(request.parameters) if passages else None)
-    answer = _Answer(request.messages, keeps=offered.runs_tools)
-    before = state.get("said", "")
-    apart = bool(before) and before[-1].isascii() and not before[-1].isspace()
-    async with aclosing(stream) as parts:
+    call = ModelCall(turn.place.step, model, prompt, request.parameters)
+    answer = _Answer(call, keeps=offered.runs_tools or turn.watched)
+    before = state.get("tail", "")
+    apart = bool(before) and before.isascii() and not before.isspace()
+    async with turn.asking(answer.call), aclosing(stream) as parts:
         async for part in parts:
             if type(part) is Say:
                 answer.hear_words(part.text)
@@ -101,7 +107,7 @@ async def call_model(
                     await turn.emit(relayed)
             elif not (isinstance(part, Finish) and (asked.kept or asked.refused)):
                 await turn.emit(part)
-    if answer.usage is None:
+    if answer.call.usage is None:
         await turn.emit(answer.estimated())
     if asked.refused:
         log.warning("a call of an undeclared tool was dropped", extra={"step": turn.place.step})
@@ -113,20 +119,20 @@ async def call_model(
         await turn.line.flush_text()
     elif not asked.kept and await _is_silent(turn, answer) and not _may_be_silent(turn, answer):
         raise ModelError("empty", f"The model {model!r} finished without any words to speak.")
-    return {"route": "answered", **asked.update("".join(answer.said), answer.attached)}
+    sent = {"prompt": prompt, "built": prompt} if own else {}
+    said = "".join(answer.call.said)
+    return {"route": "answered", **sent, "tail": said[-1:] or before, **asked.update(said, answer.attached)}
 
 
 class _Answer:
     """What the node must know of an answer when it has ended."""
 
-    def __init__(self, messages: Sequence[Message], *, keeps: bool) -> None:
-        """Begin an answer. `keeps`: store its words and what its provider attached, for the next prompt."""
-        self._messages = messages
+    def __init__(self, call: ModelCall, *, keeps: bool) -> None:
+        """Begin the answer to a call. `keeps`: store its words and what its provider attached, for the next prompt."""
+        self.call = call
         self._keeps = keeps
         self._tokens = 0.0
-        self.said: list[str] = []
         self.attached: dict[str, Any] = {}
-        self.usage: Usage | None = None
         self.finish = ""
         self.only_words = True
         """Whether nothing but words was received for the caller to hear."""
@@ -135,17 +141,18 @@ class _Answer:
         """Record these words of the model."""
         self._tokens += estimate(text)
         if self._keeps:
-            self.said.append(text)
+            self.call.said.append(text)
 
     def hear(self, part: Part) -> None:
         """Record this part of the answer."""
         if isinstance(part, Usage):
-            self.usage = part
+            self.call.usage = part
         elif isinstance(part, Finish):
             self.finish = part.reason
         elif isinstance(part, ToolCallPart):
             self.only_words = False
             self._tokens += estimate(f"{part.name or ''}{part.arguments}")
+            self.call.add(part)
         elif isinstance(part, Relay):
             self.only_words = self.only_words and not part.audible
             if self._keeps:
@@ -162,7 +169,7 @@ class _Answer:
 
     def estimated(self) -> Usage:
         """Return the estimated usage, for a model that reported none."""
-        return estimated_usage(self._messages, self._tokens)
+        return estimated_usage(self.call.messages, self._tokens)
 
 
 async def _is_silent(turn: Turn, answer: _Answer) -> bool:

@@ -10,6 +10,7 @@ from dialgraph.models.history.text import text_of
 from dialgraph.models.port import ChatRequest, Message
 from dialgraph.passages import LONGEST_QUESTION
 from dialgraph.turn.events import Usage
+from dialgraph.turn.model_calls import ModelCall
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
 _POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)
@@ -40,7 +41,7 @@ async def rewrite_question(state: State, turn: Turn, *, model: str = "") -> Upda
     question = state["question"]
     said = _said_before(turn.messages)
     if not said or not goes_on(question):
-        return None
+        return {"question": question}
     if model and (rewritten := await _by_model(turn, model, question)):
         return {"question": rewritten}
     return {"question": " ".join([*said, question])}
@@ -76,13 +77,15 @@ async def _by_model(turn: Turn, name: str, question: str) -> str:
     talk = [message for message in turn.messages if message.get("role") in ("user", "assistant")][-6:]
     messages: list[Message] = [{"role": "system", "content": _INSTRUCTION}, *talk]
     request = ChatRequest(messages, {"max_tokens": 80, "temperature": 0}, environment=turn.environment)
-    said = ""
+    call = ModelCall(turn.place.step, name, messages, request.parameters)
     try:
-        async for part in turn.services.model(name).stream(request, turn.stack):
-            if isinstance(part, Say):
-                said += part.text
-            elif isinstance(part, Usage):
-                await turn.emit(part)
+        async with turn.asking(call):
+            async for part in turn.services.model(name).stream(request, turn.stack):
+                if isinstance(part, Say):
+                    call.said.append(part.text)
+                elif isinstance(part, Usage):
+                    call.usage = part
+                    await turn.emit(part)
     except ModelError:
         return ""
-    return " ".join(said.split())[:500]
+    return " ".join("".join(call.said).split())[:500]

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 @node(
     reads="tool_calls",
     may_read=("prompt", "passes", "said", "attached"),
-    writes=("prompt", "passes"),
+    writes=("prompt", "passes", "tool_results"),
     uses={"servers": "toolbox"},
     offers_tools=True,
 )
@@ -62,9 +62,11 @@ async def run_tools(
     prompt = list(state.get("prompt") or upstream_messages(turn.messages))
     said = {"role": "assistant", "content": state.get("said") or None, **state.get("attached", {})}
     prompt.append({**said, "tool_calls": [*map(_as_sent, calls)]})
+    shown = []
     for call, result in zip(calls, results, strict=True):
         prompt.append({"role": "tool", "tool_call_id": call["id"], "content": result.result()})
-    return {"prompt": prompt, "passes": state.get("passes", 0) + 1}
+        shown.append({"id": call["id"], "name": call["name"], "result": result.result()})
+    return {"prompt": prompt, "passes": state.get("passes", 0) + 1, "tool_results": shown}
 
 
 async def _result(call: Mapping[str, str], box: Toolbox | None, context: ToolContext, seconds: float) -> str:

@@ -163,7 +163,7 @@ def _refuse_open_doors(settings: Settings, endpoints: dict[str, Endpoint]) -> No
     """Refuse graphs that use the server's own data or keys in the mode `passthrough`, which lets everybody in."""
     addresses = settings.model_addresses()
     for endpoint in endpoints.values():
-        for step, kind, name in endpoint.uses():
+        for step, kind, name in endpoint.graph.uses:
             spends_key = kind == "model" and name in addresses and bool(addresses[name].api_key)
             what = {
                 "store": f"reads the store {name!r}",

@@ -13,7 +13,7 @@ from server.app import create_app
 from server.connection.extensions import ABORT
 from server.errors import ApiError
 from server.http.asgi_io import send_error
-from server.logs import set_up_logging
+from server.logs import set_up_logging, set_up_logging_in_studio
 from server.settings import load_settings
 
 REFUSAL = "Start the server with `dialgraph serve`. Other ASGI servers are refused, because they lack its limits."
@@ -43,6 +43,9 @@ def _started_by() -> set[str]:
 if _started_by() & _OTHERS:
     raise SystemExit(f"dialgraph: {REFUSAL}")
 settings = load_settings()
-set_up_logging(settings.log_level)
+if "langgraph_api" in sys.modules:
+    set_up_logging_in_studio(settings.log_level)
+else:
+    set_up_logging(settings.log_level)
 app = create_app(settings)
 app.add_middleware(OnlyOurServer)

@@ -40,17 +40,6 @@ class Endpoint:
         name = self.spec.name
         return [f"/{name}{RESPONSES}", f"/{name}/v1{RESPONSES}", f"/v1/{name}{RESPONSES}"]
 
-    def uses(self) -> list[tuple[str, str, str]]:
-        """Return what its steps use of the settings: (step, `model` | `store` | `voice` | `toolbox` …, name).
-
-        Names that its policy uses are listed under the last step, which every path crosses.
-        """
-        return [
-            (step, kind, name)
-            for step, node in self.graph.builder.nodes.items()
-            for kind, name in (node.metadata or {})["uses"]
-        ]
-
 
 def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint]:
     """Return the endpoints by name, in the file's order. Raises GraphError, with a line for each that does not load."""
@@ -76,7 +65,7 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
 def open_names(endpoints: dict[str, Endpoint], services: OpenServices) -> None:
     """Open every model, store and voice that a graph names. Raises GraphError for an unknown name."""
     for endpoint in endpoints.values():
-        for step, kind, name in endpoint.uses():
+        for step, kind, name in endpoint.graph.uses:
             try:
                 services.open(kind, name)
             except UnknownServiceError as error:

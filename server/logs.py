@@ -12,6 +12,8 @@ _SECRET = re.compile(
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that end a line or control a terminal."""
 
+_OURS = ("dialgraph", "graphs", "knowledge", "nodes", "server")
+"""The packages whose logs are ours."""
 _TALKATIVE = (
     "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite",
 )  # fmt: skip
@@ -38,12 +40,19 @@ def _no_scanner(record: logging.LogRecord) -> bool:
     return record.msg != "Invalid HTTP request received."
 
 
+def _redacted(record: logging.LogRecord) -> bool:
+    """Remove secrets from a record of a library, whose message is a text or, with structlog, a dictionary."""
+    if isinstance(record.msg, dict):
+        record.msg = {key: redact(value) if isinstance(value, str) else value for key, value in record.msg.items()}
+    else:
+        record.msg, record.args = redact(record.getMessage()), ()
+    return True
+
+
 def set_up_logging(level: str) -> None:
     """Send every log of the process to standard error, in one format."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_handler()]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
@@ -51,6 +60,28 @@ def set_up_logging(level: str) -> None:
         logger.propagate = (
             name != "uvicorn.access"
         )  # a turn already logs one line, and paths may contain private values that a host put there
+    _keep_quiet(level)
+
+
+def set_up_logging_in_studio(level: str) -> None:
+    """Send the logs of our packages to standard error. `langgraph dev` keeps its own format for everything else."""
+    for name in _OURS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [_handler()]
+        logger.propagate = False
+        logger.setLevel(level.upper())
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_redacted)
+    _keep_quiet(level)
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def _keep_quiet(level: str) -> None:
     # These would log SQL statements with what callers said, the steps of a migration, and missing instruction sets.
     for name in ("alembic", "faiss.loader", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from dialgraph.graph.paths import END_TURN, Paths, following
+from dialgraph.graph.paths import Paths, following
 from dialgraph.graph.policy import Memory
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles
@@ -61,7 +61,7 @@ def _names_and_targets(graph: Graph) -> Iterator[str]:
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"step {name!r}: {names.count(name)} steps have this name. Give each step a different `name`."
-        if name in (END, END_TURN):
+        if name == END:
             yield f"step {name!r}: this name is reserved for the end of the graph. Give the step another `name`."
         elif not _NAME.fullmatch(name):
             yield f"step {name!r}: a name may have only letters, digits, `_` and `-`, and must begin with a letter."

@@ -1,6 +1,6 @@
 """Compiles a Graph to LangGraph, here and nowhere else. Every mistake is reported before anything runs."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import cached_property
 from typing import Annotated, Any, cast
@@ -8,20 +8,25 @@ from typing import Annotated, Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels import UntrackedValue
 from langgraph.graph import END as LANGGRAPH_END
-from langgraph.graph import START, StateGraph, add_messages
+from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from dialgraph.graph.catalogue import catalogue
 from dialgraph.graph.check import mistakes, offered_tool, read_options
+from dialgraph.graph.drawing import draw
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.outlets import Outlets
-from dialgraph.graph.paths import END_TURN, LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
-from dialgraph.graph.preparation import Preparation, StreamSink
+from dialgraph.graph.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT, following
+from dialgraph.graph.preparation import Preparation
 from dialgraph.graph.sequence import MOST_STEPS, StepSequence, runs_in_sequence
 from dialgraph.graph.spec import END, Graph
+from dialgraph.graph.state import Input, cleared, state_types
 from dialgraph.graph.step import WrappedStep
+from dialgraph.graph.studio import StudioSteps, studio_profile
+from dialgraph.graph.synchronous import in_background
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
 from dialgraph.services.services import default_services
@@ -30,12 +35,6 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.node import Context, Node, Turn
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
-
-
-class Messages(TypedDict, total=False):
-    """The input and output in Studio and notebooks. The output also holds the assistant's message."""
-
-    messages: Annotated[list[Any], add_messages]
 
 
 class _Begun(TypedDict, total=False):
@@ -49,6 +48,8 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
 
     spec: Graph
     """The graph that it was compiled from."""
+    uses: tuple[tuple[str, str, str], ...] = ()
+    """The names from the settings that it uses: (step, kind, name). The step is `policy` for those of the policy."""
     in_sequence: CompiledStateGraph[Any, Context, Any, Any] | None = None
     """The same graph with all steps in one LangGraph node; None if two steps can run at the same time."""
 
@@ -56,12 +57,13 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         """Run the graph for a turn whose line is connected. Raise what a step raises."""
         context: Any = turn
         options: Any = {"recursion_limit": MOST_STEPS}
-        if self.in_sequence is None:
-            await self.ainvoke({"messages": []}, options, context=context)
-            return
         if self._stores:
             with suppress(StoreError):
                 await turn.services.warm_stores(self._stores)
+        if self.in_sequence is None:
+            await self.ainvoke({"messages": []}, options, context=context)
+            await turn.line.drain()
+            return
         await self.in_sequence.ainvoke({"messages": []}, options, context=context)
 
     async def astream(
@@ -74,16 +76,19 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     ) -> AsyncIterator[Any]:
         """Run the graph and stream its output, as LangGraph does. `context` is a Turn on the server.
 
-        Elsewhere `context` is a Context, its JSON data, or None.
+        Elsewhere `context` is a Context, its JSON data, or None. An input begins a new turn, which clears what the last
+        turn left in the state. Without an input, a run that stopped continues.
         """
         if isinstance(context, Turn):
             turn, owned = context, False
         else:
-            turn, owned = _turn_of(context), True
-        try:
-            # The server does this when it starts. Elsewhere the first search would exceed the time limit of its step.
+            # Without this, the first search would exceed the time limit of its step. The server does it when it starts.
             with suppress(StoreError):  # the step that searches reports the error itself
-                await turn.services.warm_stores(self._stores)
+                await default_services().warm_stores(self._stores)
+            turn, owned = _turn_of(context, config), True
+            if isinstance(input, Mapping):
+                input = {**cleared(self.channels), **input}  # noqa: A001
+        try:
             stream = cast(AsyncGenerator[Any, None], super().astream(input, config, context=cast(Any, turn), **options))
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
@@ -92,11 +97,33 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
             if owned:
                 await turn.aclose()
 
+    def stream(
+        self,
+        input: Any,  # noqa: A002 (LangGraph's name)
+        config: RunnableConfig | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Do the same as `astream` for a script without an event loop. `invoke` uses it."""
+        return in_background(lambda: self.astream(input, config, **options))
+
+    def copy(self, update: dict[str, Any] | None = None) -> "CompiledGraph":
+        """Return a copy with these attributes changed, such as the `checkpointer`."""
+        copied = super().copy(update)
+        copied.spec, copied.uses, copied.in_sequence = self.spec, self.uses, self.in_sequence
+        return copied
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return the drawing that a notebook shows. It needs no network."""
+        return {"image/svg+xml": draw(self.spec), "text/plain": repr(self)}
+
+    def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
+        """Return the schema of the input as Studio shows it: the messages. Other keys of the state are accepted too."""
+        return TypeAdapter(Input).json_schema()
+
     @cached_property
     def _stores(self) -> list[str]:
         """Return the names of the stores that the steps search."""
-        uses = [use for node in self.builder.nodes.values() for use in (node.metadata or {}).get("uses", ())]
-        return [name for kind, name in uses if kind == "store"]
+        return [name for _, kind, name in self.uses if kind == "store"]
 
 
 def compile_graph(
@@ -121,24 +148,26 @@ def compile_graph(
     steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
     outlets = Outlets(spec.policy, checks or {}, sounds=any(step.node.sounds for step in steps))
     prepare = Preparation(spec, outlets, functions)
-    builder = StateGraph(_state_of(steps), context_schema=Context, input_schema=Messages, output_schema=Messages)
+    studio = StudioSteps(prepare, steps)
+    declared = {key for step in steps for key in (*step.node.reads, *step.node.may_read, *step.node.writes)}
+    state, output = state_types(declared, memory=spec.policy.memory is not None)
+    builder = StateGraph(state, context_schema=Context, output_schema=output)
+    uses = [("policy", kind, name) for kind, name in outlets.uses]
     for at, step in enumerate(steps):
-        uses = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
+        own = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
         if step.node.needs_memory:
-            uses.append(("database", "main"))
+            own.append(("database", "main"))
         if step.node.offers_tools and tools:
-            uses.append(("tools", ", ".join(functions.names)))
-        metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": uses}
-        builder.add_node(step.step.id, _action(step, prepare), defer=step.step.waits, metadata=metadata)
+            own.append(("tools", ", ".join(functions.names)))
+        metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": own}
+        uses += [(step.step.id, kind, name) for kind, name in own]
+        builder.add_node(step.step.id, _action(step.step.id, studio), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
-    waiting: dict[str, Any] = {"summary": "Wait until the client has received everything.", "uses": outlets.uses}
-    builder.add_node(END_TURN, _end_turn(prepare), defer=True, metadata=waiting)
     builder.add_edge(START, steps[0].step.id)
-    builder.add_edge(END_TURN, LANGGRAPH_END)
     compiled = builder.compile(name=spec.name)
     # LangGraph copies a graph in this way too; here the copy gets our class.
     graph = CompiledGraph(**vars(compiled))
-    graph.spec = spec
+    graph.spec, graph.uses = spec, tuple(uses)
     if runs_in_sequence(spec):
         graph.in_sequence = _in_one_node(StepSequence(spec, steps), prepare, spec.name)
     return graph
@@ -151,7 +180,8 @@ def _in_one_node(sequence: StepSequence, prepare: Preparation, name: str) -> Com
     """
 
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-        turn = prepare.turn_in(runtime, state)
+        turn = cast(Turn, runtime.context)
+        prepare.attach(turn)
         await sequence.run(state, turn)
         await turn.line.drain()
         return {}
@@ -183,25 +213,9 @@ def _names(option: str | Sequence[str]) -> Sequence[str]:
     return ((option,) if option else ()) if isinstance(option, str) else option
 
 
-def _state_of(steps: Iterable[WrappedStep]) -> type[Any]:
-    """Return the state type: every key that a node declares, and a key for the route of each step.
-
-    So an author can add a key just by declaring it on a node.
-    """
-    keys: dict[str, Any] = {"messages": Annotated[list[Any], add_messages]}
-    for step in steps:
-        declared = {*step.node.reads, *step.node.may_read, *step.node.writes} - {"route"}
-        # Untracked, so that values of one turn do not reach the next turn of a Studio thread.
-        keys |= dict.fromkeys(sorted(declared - keys.keys()), Annotated[Any, UntrackedValue])
-        if step.chooses:
-            keys[step.key] = Annotated[str, UntrackedValue]
-    return cast("type[Any]", cast(Any, TypedDict)("State", keys, total=False))
-
-
-def _action(step: WrappedStep, prepare: Preparation) -> Callable[..., Any]:
+def _action(name: str, studio: StudioSteps) -> Callable[..., Any]:
     async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-        turn = prepare.turn_in(runtime, state)
-        return await step.run({"question": turn.question, **state}, turn)
+        return await studio.run(name, state, runtime)
 
     return run
 
@@ -221,29 +235,24 @@ def _add_edges(builder: StateGraph[Any, Context, Any, Any], spec: Graph, at: int
         ways[LABEL_ERROR] = _target(step.step.on_error)
 
     def choose(state: Mapping[str, Any]) -> Hashable | list[Hashable]:
-        label = str(state[step.key])
-        # Without a table, LABEL_OK means all targets.
-        return label if label in ways else list(own)
+        label = state.get("route") or ("" if step.place.routes else LABEL_OK)
+        if label in ways:
+            return cast(Hashable, label)
+        if label == LABEL_OK:
+            return list(own)  # without a table it means all targets
+        accepted = ", ".join(map(repr, ways))
+        raise GraphError(f"state, 'route': {label!r} leads nowhere from step {step.step.id!r}. Accepted: {accepted}.")
 
     builder.add_conditional_edges(step.step.id, choose, ways)
 
 
 def _target(name: str) -> str:
-    return END_TURN if name == END else name
+    return LANGGRAPH_END if name == END else name
 
 
-def _turn_of(context: Any) -> Turn:
+def _turn_of(context: Any, config: RunnableConfig | None) -> Turn:
     """Return a Turn for a run that the server did not start. Its first step connects the line."""
     context = context if isinstance(context, Context) else Context(**(context or {}))
-    asked = TurnRequest(call=Call(id=context.call_id), model=context.model)
-    return Turn(default_services(), asked)
-
-
-def _end_turn(prepare: Preparation) -> Callable[..., Any]:
-    async def run(state: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
-        """Drain the outlets, stop the timers and return what was said. Every path ends with this step."""
-        turn = prepare.turn_in(runtime, state)
-        await turn.line.drain()
-        return turn.line.sink.message() if isinstance(turn.line.sink, StreamSink) else {}
-
-    return run
+    thread = (config or {}).get("configurable", {}).get("thread_id")
+    call = Call(id=context.call_id or str(thread or ""), caller_number=context.caller_number, source=context.source)
+    return Turn(default_services(), TurnRequest(call=call, model=context.model, profile=studio_profile(context.host)))

@@ -41,12 +41,17 @@ class Outlets:
         """Return the settings that the outlets use, as (kind, name) pairs like in the metadata of a step."""
         return [("voice", self._voice)] if self._voice else []
 
-    def attach(self, turn: Turn) -> None:
-        """Attach the outlets to the line of a turn. Called once per turn, before its first step runs."""
+    def attach(self, turn: Turn, said: str = "") -> None:
+        """Attach the outlets to the line of a turn. Called once per turn, before its first step runs.
+
+        `said`: what the turn has said in an earlier run.
+        """
         speakable = turn.profile.speakable
         if speakable or self._rules:
             markers = turn.profile.turn_markers
             outlet = TextOutlet(lambda: self._stages(markers, speakable=speakable), keeps_reasoning=not speakable)
+            if said:
+                outlet.resume(said)
             turn.line.attach(outlet, OutletStage.TEXT)
         if self._voice and turn.asks_for("audio", absent=False):
             attach_voice(turn, self._voice, sound_format_of(turn))

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable
 
 from dialgraph.graph.spec import END, Graph, Step
 
-END_TURN = "end_turn"
-"""The name of the compiled step that every path passes before the end."""
 # In brackets, because no step name can contain brackets.
 LABEL_OK, LABEL_TIMEOUT, LABEL_ERROR = "(done)", "(timeout)", "(error)"
 

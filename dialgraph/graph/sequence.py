@@ -37,7 +37,7 @@ class StepSequence:
         for _ in range(MOST_STEPS):
             step = self._steps[at]
             update = await step.run({"question": turn.question, **values}, turn)
-            at = self._ways[at][update.pop(step.key, LABEL_OK)]
+            at = self._ways[at][update.pop("route") or LABEL_OK]
             if at == END:
                 return
             values.update(update)

@@ -32,11 +32,6 @@ class WrappedStep:
         """Return whether the step can continue in more than one way."""
         return bool(self.place.routes or self.step.on_timeout or self.step.on_error)
 
-    @property
-    def key(self) -> str:
-        """Return the state key for the route of this step. Each step has its own, as steps may run in parallel."""
-        return f"route.{self.step.id}"
-
     async def run(self, state: Mapping[str, Any], turn: Turn) -> dict[str, Any]:
         """Run the step. Return its update of the state, with its route."""
         view = turn.at_step(self.place)
@@ -49,10 +44,10 @@ class WrappedStep:
                 await turn.line.send(Timing(self.step.id, started, turn.line.elapsed_ms(), outcome))
         route = update.pop("route", None)
         if not self.chooses:
-            return update
+            return {**update, "route": None}
         if outcome != "ok":
-            return {**update, self.key: LABEL_TIMEOUT if outcome == "timeout" else LABEL_ERROR}
-        return {**update, self.key: self._checked_route(route)}
+            return {**update, "route": LABEL_TIMEOUT if outcome == "timeout" else LABEL_ERROR}
+        return {**update, "route": self._checked_route(route)}
 
     async def _attempts(self, state: Mapping[str, Any], view: Turn) -> tuple[dict[str, Any], Outcome]:
         for attempt in range(self.step.retry + 1):

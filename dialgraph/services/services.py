@@ -57,6 +57,7 @@ class OpenServices:
         self._toolboxes = LazyEngines("tool server", open_toolbox, lambda: settings.tool_servers)
         self._database: Database | None = None
         self.fillers = FillerHistory()
+        self.closed = False
 
     def model(self, name: str) -> ChatModel:
         """Return the model of that name; open it on first use."""
@@ -137,6 +138,7 @@ class OpenServices:
 
     async def aclose(self) -> None:
         """Close everything that was opened."""
+        self.closed = True
         for model in self._models.values():
             await model.aclose()
         for voice in self._voices.values():
@@ -189,6 +191,6 @@ _DEFAULT: "WeakKeyDictionary[asyncio.AbstractEventLoop, OpenServices]" = WeakKey
 def default_services() -> OpenServices:
     """Return the services for runs in Studio and notebooks, which bring none. Each event loop has its own."""
     loop = asyncio.get_running_loop()
-    if loop not in _DEFAULT:
+    if loop not in _DEFAULT or _DEFAULT[loop].closed:
         _DEFAULT[loop] = OpenServices(GraphSettings())
     return _DEFAULT[loop]

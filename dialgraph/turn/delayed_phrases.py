@@ -34,11 +34,20 @@ class DelayedPhrases:
             timer.cancel()
         self._timers.clear()
 
+    @property
+    def armed(self) -> bool:
+        """Return whether a phrase may still be spoken."""
+        return bool(self._timers) and self._is_silent()
+
+    async def begun(self) -> None:
+        """Wait for the phrases that have begun."""
+        if self._tasks:
+            await asyncio.gather(*self._tasks)
+
     async def settle(self) -> None:
         """Disarm, and wait for the phrases that have begun."""
         self.disarm()
-        if self._tasks:
-            await asyncio.gather(*self._tasks)
+        await self.begun()
 
     def stop(self) -> None:
         """Disarm, and cancel the phrases that have begun."""

@@ -6,8 +6,11 @@ A host that declares `hangup` cannot handle a call of `end_call`, because it has
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from dialgraph.profiles.profile import ActionForm, ActionKind
+import orjson
+
+from dialgraph.profiles.profile import ActionForm, ActionKind, Profile
 from dialgraph.profiles.together import tools_for
+from dialgraph.turn.events import Action
 from dialgraph.turn.turn import Turn
 
 _NAMES: Final[dict[ActionKind, tuple[str, ...]]] = {
@@ -37,6 +40,17 @@ def action_form(turn: Turn, kind: ActionKind) -> ActionForm:
     if declared is None:
         return usual
     return ActionForm(declared, *_arguments(requested[declared]))
+
+
+def host_call(action: Action, profile: Profile) -> tuple[str, str]:
+    """Return the tool that the host is asked to call for this action, and its arguments as JSON text."""
+    form = action.form or profile.form(action.kind)
+    arguments: dict[str, object] = {
+        form.arguments[name]: list(value) if form.one_by_one else value
+        for name, value in action.arguments.items()
+        if value and name in form.arguments
+    }
+    return action.tool or form.tool, action.given or orjson.dumps(arguments).decode()
 
 
 def _plain(name: str) -> str:

@@ -89,6 +89,11 @@ class Line:
         self.sink = sink
         self._join()
 
+    def resume(self, *, answered: bool) -> None:
+        """Continue a turn that has spoken in an earlier run. `answered`: whether it said more than a filler."""
+        self.spoken, self.answered = True, answered
+        self._join()
+
     def watch(self, on_failure: Callable[[BaseException], None] | None) -> None:
         """Call this function with the error if a voice fails. None: call no function."""
         self._on_failure = on_failure
@@ -145,6 +150,11 @@ class Line:
         """Wait until all words have been sent. Call it before sound that does not go through a voice."""
         for _, outlet in self._outlets:
             await outlet.flush()
+
+    async def catch_up(self) -> None:
+        """Wait until the sink has everything that has been said so far. Delayed phrases stay armed."""
+        await self.late.begun()
+        await self.drain_words()
 
     async def drain(self) -> None:
         """Cancel the delayed phrases, and wait until the sink has everything."""

@@ -30,12 +30,28 @@ class CallMemory:
         self._types = types
         self._seconds = seconds
         self._loaded = False
+        self._saves = True
         self.stage = ""
         """The stage of the call. Empty: the first missing slot decides what comes next."""
         self.slots: dict[str, Any] = {}
         """The known values, by slot."""
         self.problems: dict[str, str] = {}
         """What is wrong with values that were not accepted in this turn, by slot."""
+
+    @property
+    def loaded(self) -> bool:
+        """Return whether a step has used the memory."""
+        return self._loaded
+
+    def restore(self, slots: Mapping[str, object], stage: str | None, problems: Mapping[str, str]) -> None:
+        """Begin with these values, and keep changes only here. In Studio the thread stores the memory.
+
+        `stage`: None if the thread has no memory yet. Then the stored memory of the call is loaded at first use.
+        """
+        self._saves = False
+        if stage is not None:
+            self._loaded, self.stage, self.problems = True, stage, dict(problems)
+            self.slots = {name: value for name, value in slots.items() if name in self._types}
 
     @property
     def missing(self) -> list[str]:
@@ -65,7 +81,7 @@ class CallMemory:
                 except ValueError as error:
                     self.problems[name] = str(error)
         self.stage = self.stage if stage is None else stage
-        if self._table is not None:
+        if self._table is not None and self._saves:
             await self._table.save(self._key, Remembered(self.stage, self.slots), self._seconds)
 
 

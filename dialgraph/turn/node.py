@@ -29,13 +29,19 @@ class State(TypedDict, total=False):
     passages: list[Any]
     """The passages that a search found, best first: `dialgraph.passages.Passage`."""
     prompt: list[Any]
-    """The messages for the model. Absent: the request's messages."""
+    """The messages for the model. Absent: the step that asks the model builds them, and writes here what it sent."""
+    built: list[Any]
+    """The prompt that the asking step built itself. If `prompt` still equals it, the next call builds a new one."""
     tool_call: dict[str, Any]
     """The model's call of an offered tool: its `name` and `arguments`."""
     tool_calls: list[dict[str, str]]
     """The model's calls of tools that run on this server: `id`, `name` and `arguments` of each."""
+    tool_results: list[dict[str, str]]
+    """What these tools returned: `id`, `name` and `result` of each."""
     said: str
     """What the model said before it made these calls."""
+    tail: str
+    """The last character that the model said, if tools have run: it separates the next words from these."""
     attached: dict[str, Any]
     """What the provider sent with those words, such as reasoning that it wants back."""
     passes: int

@@ -37,6 +37,12 @@ class TextOutlet:
         """Return False, because a guard may still drop all words."""
         return False
 
+    def resume(self, said: str) -> None:
+        """Continue after these words, which were said in an earlier run, so that the next ones are not a beginning."""
+        for stage in self._stages:
+            stage.push(said)
+            stage.flush()
+
     async def push(self, event: Event) -> None:
         """Pass words through the stages, and other events in their order."""
         if type(event) is Say:

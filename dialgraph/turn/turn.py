@@ -2,9 +2,10 @@
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dialgraph.environment import REAL, Environment
 from dialgraph.models.history.text import last_user_text
@@ -18,6 +19,7 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.events import Event, Say
 from dialgraph.turn.line import Line
 from dialgraph.turn.memory import CallMemory
+from dialgraph.turn.model_calls import ModelCall, ModelWatcher
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
 from dialgraph.turn.step_place import StepPlace, tool_name
@@ -25,14 +27,33 @@ from dialgraph.turn.step_place import StepPlace, tool_name
 log = logging.getLogger(__name__)
 
 
+def _hint(about: str, **hints: object) -> dict[str, object]:
+    return {"description": about, "json_schema_extra": hints} if hints else {"description": about}
+
+
 @dataclass
 class Context:
     """The context of a run in Studio. It holds only JSON values."""
 
     model: str = field(
-        default="", metadata={"description": "The upstream's name of the model. Empty: the one in the settings."}
+        default="",
+        metadata=_hint(
+            "The upstream's name of the model. Empty: the one in the settings.",
+            langgraph_nodes=["call_model"],
+            examples=["gpt-4.1-mini"],
+        ),
     )
-    call_id: str = field(default="", metadata={"description": "The host's id of the call."})
+    call_id: str = field(
+        default="", metadata=_hint("The host's id of the call. Its stored memory is read. Empty: the id of the thread.")
+    )
+    caller_number: str = field(default="", metadata=_hint("The caller's phone number.", examples=["+15550100"]))
+    source: Literal["", "greeting", "silence", "voicemail"] = field(
+        default="", metadata=_hint("What began the turn. Empty: words of the caller.", langgraph_nodes=["greet"])
+    )
+    host: str = field(
+        default="",
+        metadata=_hint("The host whose dialect is used (docs/platforms). Empty: any host that speaks the words."),
+    )
 
 
 class TurnState:
@@ -40,6 +61,7 @@ class TurnState:
 
     __slots__ = (
         "asked", "environment", "functions", "key", "line", "memory", "messages", "prepared", "services", "stack",
+        "understood", "watchers",
     )  # fmt: skip
 
     def __init__(self, asked: TurnRequest, services: Services, environment: Environment) -> None:
@@ -51,16 +73,23 @@ class TurnState:
         self.functions = FunctionTools()
         self.prepared = False
         self.key = ""
+        self.watchers: tuple[ModelWatcher, ...] = ()
         self.ask(asked)
 
     def ask(self, asked: TurnRequest) -> None:
         """Set what the client asks for."""
         self.asked = asked
         self.messages = asked.messages
+        self.understood = False
 
     def understand(self, messages: Sequence[Message]) -> None:
         """Replace the messages of the request with these."""
         self.messages = messages
+        self.understood = True
+
+    def resume(self, key: str) -> None:
+        """Continue a turn that has this key."""
+        self.key = key
 
     def prepare(self, functions: FunctionTools, memory: CallMemory | None) -> None:
         """Set the tools and the memory of the graph, once per turn."""
@@ -212,6 +241,40 @@ class Turn:
     def understand(self, messages: Sequence[Message]) -> None:
         """Replace the messages for all later steps, for example with the words of the caller's speech."""
         self._state.understand(messages)
+
+    @property
+    def understood(self) -> bool:
+        """Return whether a step has replaced the messages."""
+        return self._state.understood
+
+    def resume(self, key: str) -> None:
+        """Continue a turn that has this key, which began in an earlier run."""
+        self._state.resume(key)
+
+    @property
+    def watched(self) -> bool:
+        """Return whether somebody watches the calls of models."""
+        return bool(self._state.watchers)
+
+    def watch_models(self, *watchers: ModelWatcher) -> None:
+        """Report every call of a model to these watchers too."""
+        self._state.watchers += watchers
+
+    @asynccontextmanager
+    async def asking(self, call: ModelCall) -> AsyncIterator[ModelCall]:
+        """Report this call of a model when it begins and when it ends. Its answer is filled in during the block."""
+        for watcher in self._state.watchers:
+            await watcher.asked(call)
+        failure: BaseException | None = None
+        try:
+            yield call
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            for watcher in self._state.watchers:
+                await watcher.answered(call, failure)
+            del failure  # the error refers to this frame
 
     @property
     def prepared(self) -> bool:

@@ -176,11 +176,6 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "graph 'g', step 'a:b': a name may have only letters, digits, `_` and `-`, and must begin with a letter.",
     ),
     (
-        "the name of the last compiled step",
-        (Step("call_model", name="end_turn"),),
-        "graph 'g', step 'end_turn': this name is reserved for the end of the graph. Give the step another `name`.",
-    ),
-    (
         "branches that meet without waiting",
         (
             Step("acknowledge", then=("one", "two")),

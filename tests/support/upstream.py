@@ -55,6 +55,8 @@ class Exchange:
     body: dict[str, Any]
     connection: int
     began: float
+    raw: bytes = b""
+    """The body as it was sent."""
     left: float | None = None
     """When the client closed the connection, by time.monotonic."""
     sent: int = 0
@@ -79,6 +81,11 @@ class Upstream:
     complaints: list[str] = field(default_factory=list)
     """Rules of providers that requests have broken."""
     choose: Callable[[dict[str, Any]], Sequence[Action] | None] = lambda body: None
+
+    @property
+    def raw(self) -> list[bytes]:
+        """Return the bodies of all requests as they were sent, in order."""
+        return [exchange.raw for exchange in self.exchanges]
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -154,7 +161,7 @@ async def _exchange(state: Upstream, number: int, reader: asyncio.StreamReader, 
         writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}")
         await writer.drain()
         return True
-    exchange = Exchange(path, headers, asked, number, time.monotonic())
+    exchange = Exchange(path, headers, asked, number, time.monotonic(), body)
     state.exchanges.append(exchange)
     if state.strict and "messages" in asked:
         state.complaints += [f"{complaint}: {str(asked)[:600]}" for complaint in complaints(asked)]

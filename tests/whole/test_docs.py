@@ -83,6 +83,15 @@ def test_the_code_in_the_guide_to_calls_runs() -> None:
     assert isinstance(made["graph"], CompiledGraph) and isinstance(spec, Graph) and spec.policy.memory
 
 
+def test_the_code_in_the_guide_to_studio_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
+    for block in blocks("docs/studio.md", "python"):
+        exec(block, {})
+    assert capsys.readouterr().out == "Dogs and cats are welcome for 15 euros a night."
+
+
 @pytest.mark.parametrize("name", ["docs/speech.md", "docs/speech.zh-CN.md"])
 def test_the_code_in_the_guide_to_speech_runs(name: str) -> None:
     client, block = blocks(name, "python")
@@ -169,7 +178,7 @@ def test_every_error_code_is_in_wire_md() -> None:
 
 def test_every_make_target_has_help() -> None:
     makefile = text("Makefile")
-    for word in ("install", "serve", "test", "check", "bench", "soak", "lock", "help"):
+    for word in ("install", "serve", "studio", "test", "check", "bench", "soak", "lock", "help"):
         assert re.search(rf"^{word}:.*## \w", makefile, re.M), word
 
 

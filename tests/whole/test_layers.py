@@ -50,7 +50,12 @@ LAYERS = (
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 PACKAGES = ("dialgraph", "graphs", "knowledge", "nodes", "server")
 ONLY_IN = {
-    "langgraph": {"dialgraph/graph/compile.py", "dialgraph/graph/preparation.py"},
+    "langgraph": {
+        "dialgraph/graph/compile.py",
+        "dialgraph/graph/state.py",
+        "dialgraph/graph/studio.py",
+        "dialgraph/graph/tracing.py",
+    },
     "fastapi": {"server/"},
     "starlette": {"server/"},
     "uvicorn": {"server/"},

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -54,8 +55,8 @@ async def studio(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
             log.close()
 
 
-async def _events(client: httpx2.AsyncClient, body: dict[str, Any]) -> list[tuple[str, Any]]:
-    async with client.stream("POST", "/runs/stream", json=body) as reply:
+async def _events(client: httpx2.AsyncClient, body: dict[str, Any], thread: str = "") -> list[tuple[str, Any]]:
+    async with client.stream("POST", f"{thread}/runs/stream", json=body) as reply:
         text = (await reply.aread()).decode()
     blocks = re.split(r"\r?\n\r?\n", text.strip())
     events = []
@@ -66,7 +67,7 @@ async def _events(client: httpx2.AsyncClient, body: dict[str, Any]) -> list[tupl
     return events
 
 
-async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient) -> None:
+async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient, tmp_path: Path) -> None:
     assistants = (await studio.post("/assistants/search", json={})).json()
     found = {assistant["graph_id"]: assistant["assistant_id"] for assistant in assistants}
     assert set(found) == {"chat", "rag", "audio", "hangup"}
@@ -74,16 +75,15 @@ async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient
     drawn = (await studio.get(f"/assistants/{found['hangup']}/graph")).json()
     edges = {(edge["source"], edge["target"], edge.get("conditional", False)) for edge in drawn["edges"]}
     assert edges == {
-        ("__start__", "retrieve", False), ("retrieve", "rewrite_messages", True), ("hangup", "end_turn", False),
-        ("rewrite_messages", "call_model", False), ("call_model", "hangup", True), ("call_model", "end_turn", True),
-        ("end_turn", "__end__", False),
+        ("__start__", "retrieve", False), ("retrieve", "rewrite_messages", True), ("hangup", "__end__", False),
+        ("rewrite_messages", "call_model", False), ("call_model", "hangup", True), ("call_model", "__end__", True),
     }  # fmt: skip
     retrieve = next(node for node in drawn["nodes"] if node["id"] == "retrieve")
     assert retrieve["metadata"]["options"] == {"top_k": 4}
 
     schemas = (await studio.get(f"/assistants/{found['rag']}/schemas")).json()
     assert list(schemas["input_schema"]["properties"]) == ["messages"]
-    assert set(schemas["context_schema"]["properties"]) == {"model", "call_id"}
+    assert set(schemas["context_schema"]["properties"]) == {"model", "call_id", "caller_number", "source", "host"}
     assert schemas["state_schema"] is not None
 
     asked = {"messages": [{"role": "user", "content": "Can I bring my dog?"}]}
@@ -96,6 +96,57 @@ async def test_studio_lists_draws_and_runs_the_graphs(studio: httpx2.AsyncClient
     final = [data for name, data in events if name == "values"][-1]
     assert final["messages"][-1]["type"] == "ai"
     assert final["messages"][-1]["content"] == said
+    chunks = [data[0] for name, data in events if name == "messages"]
+    assert "".join(chunk["content"] for chunk in chunks) == said and len(chunks) > 5
+    assert {chunk["id"] for chunk in chunks} == {final["messages"][-1]["id"]}
+    assert final["passages"][0]["document"] == "hotel.en.md" and final["passages"][0]["score"] > 0.5
+    assert final["prompt"][0]["role"] == "system" and [one["step"] for one in final["steps"]] == timed
+    log = (tmp_path / "log").read_text()
+    assert "Background run succeeded" in log and "{'event':" not in log, "langgraph dev keeps its own format"
+
+
+async def test_studio_steps_through_a_graph_and_edits_its_state(studio: httpx2.AsyncClient) -> None:
+    thread = f"/threads/{(await studio.post('/threads', json={})).json()['thread_id']}"
+    asked = {"messages": [{"role": "user", "content": "Can I bring my dog?"}]}
+    body = {"assistant_id": "hangup", "input": asked, "interrupt_before": ["call_model"], "stream_mode": "updates"}
+    updates = [data for name, data in await _events(studio, body, thread) if name == "updates"]
+    assert [next(iter(one)) for one in updates] == ["retrieve", "rewrite_messages", "__interrupt__"]
+    assert "15 euros" in updates[0]["retrieve"]["passages"][0]["text"]
+    assert "receptionist" in updates[1]["rewrite_messages"]["prompt"][0]["content"]
+
+    edited = [{"text": "You can bring your dog into the hall.", "document": "new"}]
+    changed = await studio.post(f"{thread}/state", json={"values": {"passages": edited}, "as_node": "retrieve"})
+    assert changed.status_code == 200, changed.text
+    state = (await studio.get(f"{thread}/state")).json()
+    assert state["next"] == ["rewrite_messages"] and state["values"]["passages"] == edited
+    more = {"assistant_id": "hangup", "input": None, "stream_mode": "values"}
+    final = [data for name, data in await _events(studio, more, thread) if name == "values"][-1]
+    assert final["messages"][-1]["content"] == "You can bring your dog into the hall."
+    assert "You can bring your dog into the hall." in final["prompt"][0]["content"]
+
+    wrong = await studio.post(f"{thread}/state", json={"values": {"route": "hungup"}, "as_node": "call_model"})
+    assert wrong.status_code >= 400
+
+
+def test_the_image_for_langgraphs_server_has_a_valid_dockerfile(tmp_path: Path) -> None:
+    programs = Path(sys.executable).parent
+    command = [str(programs / "langgraph"), "dockerfile", str(tmp_path / "Dockerfile"), "--config", "langgraph.json"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+    # DL3020: LangGraph adds the project with ADD, where COPY would do.
+    lint = [
+        str(programs / "hadolint"),
+        "--failure-threshold",
+        "error",
+        "--ignore",
+        "DL3020",
+        str(tmp_path / "Dockerfile"),
+    ]
+    linted = subprocess.run(lint, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
+    assert '"rag": {"path": "graphs.rag:graph"' in (tmp_path / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {".env", "data", ".git", ".venv"} <= set(ignored), "no secret and no data gets into an image"
 
 
 async def test_a_thread_continues_and_the_endpoints_are_served_too(studio: httpx2.AsyncClient, tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, assert_never
 
-import orjson
-
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Profile
 from dialgraph.speech.port import Word
@@ -34,6 +32,7 @@ from dialgraph.turn.events import (
     Usage,
     Words,
 )
+from dialgraph.turn.host_tools import host_call
 
 Chunk = dict[str, Any]
 
@@ -171,14 +170,8 @@ class ChunkEncoder:
             self._words += 1
 
     def _hold_action(self, action: Action) -> None:
-        form = action.form or self._profile.form(action.kind)
-        call = self._hold(action.id, action.tool or form.tool)
-        arguments: dict[str, object] = {
-            form.arguments[name]: list(value) if form.one_by_one else value
-            for name, value in action.arguments.items()
-            if value and name in form.arguments
-        }
-        call["function"]["arguments"] = action.given or orjson.dumps(arguments).decode()
+        name, arguments = host_call(action, self._profile)
+        self._hold(action.id, name)["function"]["arguments"] = arguments
 
     def _hold(self, identity: str, name: str) -> Chunk:
         call: Chunk = {
