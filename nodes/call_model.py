@@ -177,7 +177,7 @@ async def _is_silent(turn: Turn, answer: _Answer) -> bool:
     if not turn.spoke or not answer.only_words:
         return not turn.spoke
     if not turn.line.heard_words:
-        await turn.line.flush_text()
+        await turn.line.flush_text(last=True)
     return not turn.line.heard_words
 
 

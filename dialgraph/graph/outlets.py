@@ -33,7 +33,8 @@ class Outlets:
     def __init__(self, policy: Policy, checks: Mapping[str, Check], *, sounds: bool) -> None:
         """Prepare the guard rules and the number reader. `sounds` says whether a step of the graph makes sound."""
         self._voice = "" if sounds else policy.voice
-        self._rules = [_rule(rule, checks) for rule in policy.guard]
+        self._rules = [_rule(rule, checks, policy) for rule in policy.guard]
+        self._fallback = policy.fallback
         self._numbers = _number_reader(policy)
 
     @property
@@ -61,17 +62,18 @@ class Outlets:
         if speakable:
             stages.append(Speakable(turn_markers))
         if self._rules:
-            stages.append(Guard(self._rules))
+            stages.append(Guard(self._rules, self._fallback))
         if speakable and self._numbers is not None:
             stages.append(self._numbers())
         return stages
 
 
-def _rule(rule: GuardRule, checks: Mapping[str, Check]) -> Rule | Check:
+def _rule(rule: GuardRule, checks: Mapping[str, Check], policy: Policy) -> Rule | Check:
     if rule.find == "check":
         return checks[rule.check]
     find = find_words(rule.words) if rule.find == "words" else _FINDERS[rule.find]
-    return Rule(find, rule.action, rule.instead)
+    unset = rule.action == "block" and "instead" not in rule.model_fields_set
+    return Rule(find, rule.action, policy.fallback if unset else rule.instead)
 
 
 def _number_reader(policy: Policy) -> Callable[[], Stage] | None:

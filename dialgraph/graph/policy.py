@@ -32,10 +32,11 @@ class GuardRule(Value):
     """The list for `find="words"`. Case is ignored, and English words match only as whole words."""
     check: str = ""
     """The name of a function in `compile_graph(checks=…)`. It gets a sentence and returns the sentence to speak, or
-    None to speak nothing."""
+    None to drop it. If nothing else is said in the turn, the policy's `fallback` is."""
     action: Literal["mask", "replace", "block"] = "mask"
     """`mask`: replace what was found with `instead`. `replace`: replace the whole sentence with `instead`. `block`: do
-    not say the sentence."""
+    not say the sentence. If nothing else is said in the turn, say `instead`, or the policy's `fallback` if it is not
+    set."""
     instead: str | _ByLanguage = Field(default_factory=lambda: {"en": "(withheld)", "zh": "（不便透露）"})
     """One text, or one per language."""
 

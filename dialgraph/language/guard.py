@@ -25,7 +25,8 @@ class Rule:
     find: Find
     action: Literal["mask", "replace", "block"]
     instead: str | Mapping[str, str]
-    """The replacement for the found text: one text, or one for each language."""
+    """The replacement for the found text: one text, or one for each language. For `block`: what to say if nothing else
+    is said."""
 
 
 _END_MARK = re.compile(r"[.!?。！？；…\n]")
@@ -34,10 +35,15 @@ _END_MARK = re.compile(r"[.!?。！？；…\n]")
 class Guard:
     """Checks one answer on its way to a caller. It holds each sentence back until it is whole."""
 
-    def __init__(self, rules: Sequence[Rule | Check]) -> None:
+    def __init__(self, rules: Sequence[Rule | Check], fallback: str | Mapping[str, str] = "") -> None:
+        """`fallback`: what to say if a check has dropped everything: one text, or one for each language."""
         self._rules = rules
+        self._fallback = fallback
         self._held = ""
         self._may_end = False
+        self._said = False
+        self._owed = ""
+        """What to say at the end of the turn, because sentences were dropped, if nothing else is said."""
 
     def push(self, text: str) -> str:
         """Return the sentences that are now whole, as they may be said."""
@@ -56,11 +62,22 @@ class Guard:
         held, self._held = self._held, ""
         return self._allowed(held) if held else ""
 
+    def end(self) -> str:
+        """Return the rest, at the end of the turn. If sentences were dropped and nothing was said, say so."""
+        rest = self.flush()
+        if not self._said and self._owed:
+            rest, self._said = self._owed + rest, True
+        return rest
+
     def _allowed(self, sentence: str) -> str:
+        whole = sentence
         for rule in self._rules:
             sentence = _applied(rule, sentence) if isinstance(rule, Rule) else rule(sentence) or ""
             if not sentence:
+                instead = rule.instead if isinstance(rule, Rule) else self._fallback
+                self._owed = self._owed or in_language(instead, whole)
                 break
+        self._said = self._said or bool(sentence.strip())
         return sentence
 
 

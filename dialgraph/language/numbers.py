@@ -135,6 +135,8 @@ class Numbers:
         held, self._held = self._held, ""
         return self._read(held) if held else ""
 
+    end = flush
+
     def _read(self, sentence: str) -> str:
         """Read the sentence together with the text before it, which decides whether a digit begins a number."""
         before = self._context()

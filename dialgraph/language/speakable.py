@@ -22,6 +22,8 @@ class Speakable:
         rest = self._hidden.flush()
         return (self._markup.push(rest) if rest else "") + self._markup.flush()
 
+    end = flush
+
 
 def speakable(text: str) -> str:
     """Return a whole text as a voice can read it."""

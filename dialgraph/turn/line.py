@@ -34,8 +34,8 @@ class Outlet(Protocol):
     async def push(self, event: Event) -> None:
         """Take one event, and pass on what is ready."""
 
-    async def end_words(self) -> None:
-        """Pass on the words that are held back, without waiting until they are played."""
+    async def end_words(self, *, last: bool = False) -> None:
+        """Pass on the words that are held back, without waiting until they are played. `last`: the turn ends."""
 
     async def flush(self) -> None:
         """Pass on everything that is held back, and return when the sink has it."""
@@ -141,10 +141,13 @@ class Line:
             placed.sink, sink = sink, placed.push
         self.send = sink
 
-    async def flush_text(self) -> None:
-        """Pass on the words that are held back until their sentence ends, because something else comes next."""
+    async def flush_text(self, *, last: bool = False) -> None:
+        """Pass on the words that are held back until their sentence ends, because something else comes next.
+
+        `last`: the turn ends, and no more words come.
+        """
         for _, outlet in self._outlets:
-            await outlet.end_words()
+            await outlet.end_words(last=last)
 
     async def drain_words(self) -> None:
         """Wait until all words have been sent. Call it before sound that does not go through a voice."""
@@ -159,6 +162,7 @@ class Line:
     async def drain(self) -> None:
         """Cancel the delayed phrases, and wait until the sink has everything."""
         await self.late.settle()
+        await self.flush_text(last=True)
         await self.drain_words()
 
     async def aclose(self) -> None:

@@ -20,7 +20,10 @@ class Stage(Protocol):
         """Add text, and return the text that can be said now."""
 
     def flush(self) -> str:
-        """Return the rest of the text. No more text will come."""
+        """Return the rest of the text, because something else comes next."""
+
+    def end(self) -> str:
+        """Return the rest of the text, because the turn ends."""
 
 
 class TextOutlet:
@@ -64,11 +67,11 @@ class TextOutlet:
         """Say all words that are held back."""
         await self.end_words()
 
-    async def end_words(self) -> None:
-        """Pass all words that are held back to the sink."""
+    async def end_words(self, *, last: bool = False) -> None:
+        """Pass all words that are held back to the sink. `last`: the turn ends."""
         text = ""
         for stage in self._stages:
-            text = (stage.push(text) if text else "") + stage.flush()
+            text = (stage.push(text) if text else "") + (stage.end() if last else stage.flush())
         if text:
             await self.sink(Say(text))
 

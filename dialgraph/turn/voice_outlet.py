@@ -98,7 +98,7 @@ class VoiceOutlet:
         else:
             await self.sink(event)
 
-    async def end_words(self) -> None:
+    async def end_words(self, *, last: bool = False) -> None:
         """Let the voice speak the words that are held."""
         self._stop_waiting()
         await self._say(self._cutter.rest())

@@ -185,6 +185,45 @@ async def test_an_endpoint_can_guard_its_words_with_its_own_check(tmp_path: Path
     assert answer.text == "It is a card number. I cannot say. 我不能说。All FINE."
 
 
+@pytest.mark.parametrize(
+    ("rule", "heard"),
+    [
+        (GuardRule(find="phone_numbers", action="block"), "I am sorry, something went wrong on my side."),
+        (GuardRule(find="phone_numbers", action="block", instead="I may not give numbers."), "I may not give numbers."),
+        (GuardRule(find="check", check="never"), "I am sorry, something went wrong on my side."),
+    ],
+)
+@pytest.mark.parametrize("profile", ["openai", "agora"])
+async def test_a_guard_that_drops_everything_does_not_leave_the_caller_in_silence(
+    tmp_path: Path, rule: GuardRule, heard: str, profile: str
+) -> None:
+    spec = Graph(name="guarded", steps=(Step("call_model"),), policy=Policy(guard=(rule,)))
+    async with upstream(default=says("Call 13800138000.")) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            add_graphs(served.app, compiled=[(spec, compile_graph(spec, checks={"never": lambda sentence: None}))])
+            host = {"x-dialgraph-profile": profile}
+            body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+            answer = read_stream((await served.post("/guarded/chat/completions", body, host)).body)
+    assert answer.text.startswith(heard) and answer.error is None
+
+
+async def test_a_dropped_sentence_before_others_is_only_dropped(tmp_path: Path) -> None:
+    rule = GuardRule(find="phone_numbers", action="block")
+    spec = Graph(
+        name="guarded",
+        steps=(Step("call_model", then={"answered": END, "hangup": "hangup"}), Step("hangup", options={"say": "Bye."})),
+        policy=Policy(guard=(rule,)),
+    )
+    async with upstream(
+        [("chunk", "Call 13800138000."), *calls("hangup")], says("Call 13800138000. I can help.")
+    ) as up:
+        async with serving(tmp_path, models={"main": up.url}) as served:
+            add_graphs(served.app, compiled=[(spec, compile_graph(spec))])
+            goodbye = read_stream((await served.ask("bye", "/guarded/chat/completions")).body)
+            answer = read_stream((await served.ask("hi", "/guarded/chat/completions")).body)
+    assert (goodbye.text, answer.text) == ("Bye.", "I can help.")
+
+
 def test_a_guard_without_its_check_or_words_is_refused() -> None:
     rules = (GuardRule(find="check", check="shuot"), GuardRule(find="words"))
     spec = Graph(name="g", steps=(Step("call_model"),), policy=Policy(guard=rules, profile="agroa"))
