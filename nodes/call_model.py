@@ -18,7 +18,7 @@ from dialgraph.models.usage import estimate, estimated_usage
 from dialgraph.turn.events import Relay, ToolCallPart, Usage
 from dialgraph.turn.model_calls import ModelCall
 from dialgraph.turn.offered_tools import OfferedCalls, offered_tools
-from dialgraph.turn.upstream_messages import upstream_messages
+from dialgraph.turn.prompt import first_prompt
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ async def call_model(
     prompt = list(state.get("prompt", ()))
     # A prompt that nobody has changed since this node built it may be out of date: the memory may know more now.
     own = not prompt or prompt == state.get("built")
-    prompt = upstream_messages(turn.messages) if own else prompt
+    prompt = await first_prompt(state, turn) if own else prompt
     request = ChatRequest(
         messages=prompt,
         parameters=offered.parameters(turn, parameters or {}),

@@ -10,7 +10,7 @@ import orjson
 from pydantic import Field
 
 from dialgraph import State, Toolbox, ToolContext, ToolError, Turn, Update, node
-from dialgraph.turn.upstream_messages import upstream_messages
+from dialgraph.turn.prompt import first_prompt
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ async def run_tools(
             )
             for call in calls
         ]
-    prompt = list(state.get("prompt") or upstream_messages(turn.messages))
+    prompt = list(state.get("prompt") or await first_prompt(state, turn))
     said = {"role": "assistant", "content": state.get("said") or None, **state.get("attached", {})}
     prompt.append({**said, "tool_calls": [*map(_as_sent, calls)]})
     shown = []

@@ -180,6 +180,12 @@ class Settings(GraphSettings):
         default="info", description="The lowest level that is logged."
     )
 
+    log_prompts: bool = Field(
+        default=False,
+        description="Whether to log every prompt that a model is sent. It shows what callers said, but no numbers of"
+        " cards, identities and phones, and nothing that the guard of the graph finds.",
+    )
+
     @property
     def bodies(self) -> int:
         """Return the setting in bytes."""

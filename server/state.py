@@ -74,7 +74,7 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
     kept = open_user_stores(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
-    runs = Runs(services, ledger, environment)
+    runs = Runs(services, ledger, environment, logs_prompts=settings.log_prompts)
     bases = KnowledgeBases(services.database)
     knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(

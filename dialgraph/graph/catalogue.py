@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 from dialgraph.graph.errors import GraphError
@@ -19,6 +20,11 @@ def catalogue() -> dict[str, Node]:
     """
     names = sorted(module.name for module in iter_modules(import_module(PACKAGE).__path__))
     return {name: _node_of(name) for name in names if not name.startswith("_")}
+
+
+def template_folder() -> Path:
+    """Return the folder with the templates that every graph can use by their names."""
+    return Path(import_module(PACKAGE).__path__[0]) / "templates"
 
 
 def _node_of(name: str) -> Node:

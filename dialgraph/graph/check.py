@@ -15,12 +15,17 @@ from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.node import GIVEN, Node, Tool
 from dialgraph.turn.step_place import tool_name
+from dialgraph.turn.templates import Folders
+from dialgraph.turn.templates import mistakes as template_mistakes
 
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
-def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = ()) -> list[str]:
-    """Return the mistakes. Wrong names, nodes or policy are returned alone. The list is empty if there are none."""
+def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = (), folders: Folders = ()) -> list[str]:
+    """Return the mistakes. Wrong names, nodes or policy are returned alone. The list is empty if there are none.
+
+    `folders`: where templates are looked for.
+    """
     found = [*_policy(graph, checks), *_unknown_nodes(graph, nodes), *_names_and_targets(graph)]
     if found:
         return found  # with unknown nodes or targets the paths cannot be followed
@@ -29,6 +34,7 @@ def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = 
     paths = Paths(graph)
     found += _tables(graph, nodes, told=bool(found))
     found += _memory(graph)
+    found += _templates(graph, nodes, folders)
     return [*found, *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
 
 
@@ -48,6 +54,18 @@ def _policy(graph: Graph, checks: Collection[str]) -> Iterator[str]:
             yield f"policy: guard: unknown check {rule.check!r}. Accepted: {accepted}."
         if rule.find == "words" and not rule.words:
             yield "policy: guard: a rule with find='words' needs `words`."
+
+
+def _templates(graph: Graph, nodes: Mapping[str, Node], folders: Folders) -> Iterator[str]:
+    slots = None if graph.policy.memory is None else list(graph.policy.memory.slots)
+    if graph.instructions:
+        yield from (f"instructions: {wrong}" for wrong in template_mistakes(graph.instructions, folders, slots))
+    for step in graph.steps:
+        node = nodes[step.node]
+        for option in node.templates:
+            template = step.options.get(option, node.options.model_fields[option].default)
+            if isinstance(template, str) and template:
+                yield from (f"step {step.id!r}: {wrong}" for wrong in template_mistakes(template, folders, slots))
 
 
 def _unknown_nodes(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:

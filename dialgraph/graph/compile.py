@@ -1,8 +1,10 @@
 """Compiles a Graph to LangGraph, here and nowhere else. Every mistake is reported before anything runs."""
 
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -14,7 +16,7 @@ from langgraph.runtime import Runtime
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from dialgraph.graph.catalogue import catalogue
+from dialgraph.graph.catalogue import catalogue, template_folder
 from dialgraph.graph.check import mistakes, offered_tool, read_options
 from dialgraph.graph.drawing import draw
 from dialgraph.graph.errors import GraphError
@@ -35,6 +37,7 @@ from dialgraph.turn.call import Call
 from dialgraph.turn.node import Context, Node, Turn
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
+from dialgraph.turn.templates import Folders
 
 
 class _Begun(TypedDict, total=False):
@@ -50,6 +53,8 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     """The graph that it was compiled from."""
     uses: tuple[tuple[str, str, str], ...] = ()
     """The names from the settings that it uses: (step, kind, name). The step is `policy` for those of the policy."""
+    outlets: Outlets
+    """What the words of the graph must pass."""
     in_sequence: CompiledStateGraph[Any, Context, Any, Any] | None = None
     """The same graph with all steps in one LangGraph node; None if two steps can run at the same time."""
 
@@ -109,7 +114,8 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     def copy(self, update: dict[str, Any] | None = None) -> "CompiledGraph":
         """Return a copy with these attributes changed, such as the `checkpointer`."""
         copied = super().copy(update)
-        copied.spec, copied.uses, copied.in_sequence = self.spec, self.uses, self.in_sequence
+        copied.spec, copied.uses, copied.outlets = self.spec, self.uses, self.outlets
+        copied.in_sequence = self.in_sequence
         return copied
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -132,20 +138,25 @@ def compile_graph(
     *,
     tools: Sequence[Function] = (),
     checks: Mapping[str, Check] | None = None,
+    folder: Path | None = None,
 ) -> CompiledGraph:
     """Compile the graph, so that it is ready to run.
 
     The author may bring their own `nodes` in addition to those in `nodes/`, `tools` that a model may call, and `checks`
-    for the guard. Raise GraphError with every mistake of the graph, one per line.
+    for the guard. The files of instructions and templates are looked for in `folder` (by default the folder of the file
+    that calls this function), in its folder `templates`, and in `nodes/templates`. Raise GraphError with every mistake
+    of the graph, one per line.
     """
     known = {**catalogue(), **{node.name: node for node in nodes}}
-    if found := mistakes(spec, known, checks or {}):
+    beside = folder or Path(sys._getframe(1).f_globals.get("__file__", "")).parent
+    folders = (beside, beside / "templates", template_folder())
+    if found := mistakes(spec, known, checks or {}, folders):
         raise GraphError("\n".join(f"graph {spec.name!r}, {mistake}" for mistake in found))
     try:
         functions = FunctionTools(tools)
     except ValueError as error:
         raise GraphError(f"graph {spec.name!r}: {error}.") from None
-    steps = [_wrap(spec, at, known) for at in range(len(spec.steps))]
+    steps = [_wrap(spec, at, known, folders) for at in range(len(spec.steps))]
     outlets = Outlets(spec.policy, checks or {}, sounds=any(step.node.sounds for step in steps))
     prepare = Preparation(spec, outlets, functions)
     studio = StudioSteps(prepare, steps)
@@ -167,7 +178,7 @@ def compile_graph(
     compiled = builder.compile(name=spec.name)
     # LangGraph copies a graph in this way too; here the copy gets our class.
     graph = CompiledGraph(**vars(compiled))
-    graph.spec, graph.uses = spec, tuple(uses)
+    graph.spec, graph.uses, graph.outlets = spec, tuple(uses), outlets
     if runs_in_sequence(spec):
         graph.in_sequence = _in_one_node(StepSequence(spec, steps), prepare, spec.name)
     return graph
@@ -193,7 +204,7 @@ def _in_one_node(sequence: StepSequence, prepare: Preparation, name: str) -> Com
     return builder.compile(name=name)
 
 
-def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
+def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node], folders: Folders) -> WrappedStep:
     step = spec.steps[at]
     node = nodes[step.node]
     routes = following(spec, at) if isinstance(step.then, dict) else {}
@@ -206,7 +217,8 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node]) -> WrappedStep:
         if target != END and nodes[by_name[target].node].offers_tools:
             own = read_options(by_name[target], nodes[by_name[target].node])
             toolset = Toolset(route, own["servers"], own["only"], own["passes"])
-    return WrappedStep(step, node, read_options(step, node), StepPlace(step.id, offered, toolset, tuple(routes)))
+    place = StepPlace(step.id, offered, toolset, tuple(routes), spec.instructions, folders)
+    return WrappedStep(step, node, read_options(step, node), place)
 
 
 def _names(option: str | Sequence[str]) -> Sequence[str]:

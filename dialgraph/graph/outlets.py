@@ -27,6 +27,10 @@ _FINDERS: Mapping[str, Find] = {
 }
 
 
+_ALWAYS_HIDDEN = [Rule(find, "mask", "[hidden]") for find in _FINDERS.values()]
+"""What no log shows, whatever the rules of the graph are."""
+
+
 class Outlets:
     """Attaches the outlets of an endpoint to the line of each turn. Shared parts are built only once."""
 
@@ -56,6 +60,11 @@ class Outlets:
             turn.line.attach(outlet, OutletStage.TEXT)
         if self._voice and turn.asks_for("audio", absent=False):
             attach_voice(turn, self._voice, sound_format_of(turn))
+
+    def redacted(self, text: str) -> str:
+        """Return a text for a log: without numbers of cards, identities and phones, and without what the rules find."""
+        guard = Guard([*_ALWAYS_HIDDEN, *self._rules])
+        return guard.push(text) + guard.end()
 
     def _stages(self, turn_markers: str, *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []

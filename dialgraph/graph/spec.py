@@ -65,6 +65,9 @@ class Graph(Value):
     path: str = Field(default="", pattern=r"^(/[\w.-]+)*$")
     """The path where it is served. Empty: `/{name}/chat/completions`."""
     summary: str = ""
+    instructions: str = ""
+    """What every model of the graph is told first: the text, or the name of a file beside the graph (`persona.md`) or
+    of a template. It is a Jinja template and can use `call`, `memory`, `passages`, `question` and `messages`."""
     policy: Policy = Policy()
     """How the endpoint behaves in a call, in addition to its steps."""
     public: bool = False

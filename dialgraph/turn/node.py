@@ -88,6 +88,8 @@ class Node:
     """Whether it makes sound, so that its endpoint answers in sound."""
     offers_tools: bool
     """Whether it runs tools for the model. Its options `servers`, `only` and `passes` say which ones and how often."""
+    templates: tuple[str, ...]
+    """The options that hold a template of a prompt, which is checked before the graph runs."""
     options: type[BaseModel]
 
     def __call__(self, state: State, turn: Turn, **options: Any) -> Awaitable[Update]:
@@ -112,6 +114,7 @@ def node(
     sounds: bool = False,
     offers_tools: bool = False,
     needs_memory: bool = False,
+    templates: str | Sequence[str] = (),
 ) -> Callable[[NodeFunction], Node]: ...
 
 
@@ -130,6 +133,7 @@ def node(
     sounds: bool = False,
     offers_tools: bool = False,
     needs_memory: bool = False,
+    templates: str | Sequence[str] = (),
 ) -> Node | Callable[[NodeFunction], Node]:
     """Declare a function as a node: `@node`, or `@node(…)` with fields of `Node` as its arguments.
 
@@ -154,6 +158,7 @@ def node(
             offers_tools=offers_tools,
             needs_memory=needs_memory,
             sounds=sounds,
+            templates=_names(templates),
             options=_options_of(function),
         )
 

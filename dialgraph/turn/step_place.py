@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dialgraph.profiles.profile import ActionKind
@@ -48,3 +49,7 @@ class StepPlace:
     """The tools of the step in the table that runs tools, if there is one."""
     routes: Collection[str] = ()
     """The entries of the table."""
+    instructions: str = ""
+    """The instructions of the graph: a template or its name."""
+    folders: tuple[Path, ...] = ()
+    """The folders where templates are looked for, in order."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ def chat(
         bool, typer.Option("--listen", help="Play the answers. Without a player, save them as call.wav.")
     ] = False,
     save: Annotated[Path | None, typer.Option(help="Save the answers as this WAV file.")] = None,
+    show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Show what each model is sent.")] = False,
 ) -> None:
     """Talk to an endpoint. Shows its words as they arrive, its tool calls, and the time of each step."""
     from dialgraph.graph.errors import GraphError
@@ -39,11 +41,11 @@ def chat(
         path = save or Path("call.wav")
         writable(path)
         ear = WavFile(path)
-    if not asyncio.run(_converse(endpoints[graph].graph, services, say, ear)):
+    if not asyncio.run(_converse(endpoints[graph].graph, services, say, ear, show_prompt=show_prompt)):
         raise typer.Exit(1)
 
 
-async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile | None) -> bool:
+async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile | None, *, show_prompt: bool) -> bool:
     """Run the call. Return whether every turn was answered."""
     from rich.console import Console
 
@@ -57,7 +59,8 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
         while question := say or await _ask(console):
             messages.append({"role": "user", "content": question})
             try:
-                answer, hung_up = await _turn(graph, services, messages, console, ear)
+                watchers = (_PromptPrinter(console),) if show_prompt else ()
+                answer, hung_up = await _turn(graph, services, messages, console, ear, watchers)
             except (ModelError, VoiceError) as error:
                 console.print(f"\n[red]{error}[/red]")
                 answer, hung_up, answered = "", False, False
@@ -73,6 +76,34 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
     return answered
 
 
+class _PromptPrinter:
+    """Prints what a model is sent, before it answers."""
+
+    def __init__(self, console: Any) -> None:
+        self._console = console
+
+    async def asked(self, call: Any) -> None:
+        """Print the messages and the names of the tools."""
+        from dialgraph.models.history.text import text_of
+        from dialgraph.turn.step_place import tool_name
+
+        self._print(f"prompt of {call.step} for the model {call.model!r}")
+        for message in call.messages:
+            told = text_of(message.get("content")) or str(message.get("tool_calls", ""))
+            role, *rest = str(message.get("role")), *told.splitlines()
+            self._print(f"  {role:<9} {rest[0] if rest else ''}")
+            for line in rest[1:]:
+                self._print(f"  {'':<9} {line}")
+        if names := [tool_name(tool) for tool in call.parameters.get("tools", ())]:
+            self._print(f"  {'tools':<9} {', '.join(names)}")
+
+    async def answered(self, call: Any, error: BaseException | None) -> None:
+        """Do nothing: the answer is shown as it is spoken."""
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, style="dim cyan", markup=False, soft_wrap=True)
+
+
 async def _ask(console: Any) -> str:
     if sys.stdin.isatty():
         console.print("[bold]you[/bold]  ", end="")
@@ -81,7 +112,12 @@ async def _ask(console: Any) -> str:
 
 
 async def _turn(
-    graph: Any, services: Any, messages: list[dict[str, object]], console: Any, ear: Playing | WavFile | None
+    graph: Any,
+    services: Any,
+    messages: list[dict[str, object]],
+    console: Any,
+    ear: Playing | WavFile | None,
+    watchers: Sequence[Any],
 ) -> tuple[str, bool]:
     from dialgraph.run.run import run_turn
     from dialgraph.turn.call import Call
@@ -96,7 +132,9 @@ async def _turn(
     words: list[str] = []
     steps: list[str] = []
     hung_up, sound = False, 0
-    async for event in run_turn(graph, Turn(services, asked)):
+    turn = Turn(services, asked)
+    turn.watch_models(*watchers)
+    async for event in run_turn(graph, turn):
         match event:
             case Say(text=text) | Transcript(text=text) | Fallback(text=text):
                 words.append(text)

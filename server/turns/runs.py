@@ -20,6 +20,7 @@ from server.endpoints import Endpoint
 from server.errors import api_error, conversation_gone, shutting_down, superseded
 from server.turns.admission import Admission
 from server.turns.ledger import Ledger
+from server.turns.prompt_log import PromptLog
 from server.turns.usage_meter import UsageMeter
 
 log = logging.getLogger("dialgraph.turns")
@@ -37,12 +38,15 @@ CallKey = tuple[str, str, str]
 class Runs:
     """All runs of this process. A principal can never find the runs of another."""
 
-    def __init__(self, services: Services, ledger: Ledger, environment: Environment) -> None:
+    def __init__(
+        self, services: Services, ledger: Ledger, environment: Environment, *, logs_prompts: bool = False
+    ) -> None:
         self.open: dict[Run, str] = {}
         """The runs that have not ended, each with its principal."""
         self._services = services
         self._ledger = ledger
         self._environment = environment
+        self._logs_prompts = logs_prompts
         self._held: Counter[str] = Counter()
         """The number of places that each principal has taken."""
         self._by_key: dict[str, Run] = {}
@@ -114,9 +118,12 @@ class Runs:
         services = self._services
         if asked.upstream is not None or asked.store is not None:
             services = UserServices(services, asked.upstream, asked.store)
+        turn = Turn(services, asked, environment=self._environment)
+        if self._logs_prompts:
+            turn.watch_models(PromptLog(asked, endpoint.graph.outlets))
         run = Run(
             endpoint.graph,
-            Turn(services, asked, environment=self._environment),
+            turn,
             keep=KEPT_EVENTS if joins else 0,
             linger_seconds=asked.profile.linger_ms / 1000 if joins else 0.0,
             record=record,

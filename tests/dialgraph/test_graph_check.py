@@ -67,14 +67,42 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
     (
         "unknown template",
         (Step("rewrite_messages", options={"template": "nope"}),),
-        "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, unknown"
-        " template 'nope'. Accepted: 'collect', 'receptionist', 'with_context', or the text of a template.",
+        "graph 'g', step 'rewrite_messages': unknown template 'nope'. Accepted: 'collect', 'receptionist',"
+        " 'with_context', the name of a file beside the graph, or the text of a template.",
     ),
     (
         "broken template",
         (Step("rewrite_messages", options={"template": "{{ oh"}),),
-        "graph 'g', step 'rewrite_messages': option 'template' of node 'rewrite_messages': Value error, the template"
-        " is not valid: ",
+        "graph 'g', step 'rewrite_messages': the template, line 1: unexpected end of template, expected 'end of print"
+        " statement'.",
+    ),
+    (
+        "a misspelt variable of a template",
+        (Step("rewrite_messages", options={"template": "Hello.\n{{ passges }}"}),),
+        "graph 'g', step 'rewrite_messages': the template, line 2: unknown variable 'passges'. Did you mean 'passages'?"
+        " Accepted: 'call', 'memory', 'messages', 'passages', 'question'.",
+    ),
+    (
+        "a misspelt field of a passage",
+        (Step("rewrite_messages", options={"template": "{% for one in passages %}{{ one.txt }}{% endfor %}"}),),
+        "graph 'g', step 'rewrite_messages': the template, line 1: `one` has no field 'txt'. Did you mean 'text'?"
+        " Accepted: 'text', 'document', 'heading', 'score', 'page', 'start', 'end'.",
+    ),
+    (
+        "a slot that no policy declares",
+        (Step("rewrite_messages", options={"template": "{{ memory.slots.name }}"}),),
+        "graph 'g', step 'rewrite_messages': the template, line 1: `memory.slots` has no field 'name'. Accepted: none.",
+    ),
+    (
+        "a private field in a template",
+        (Step("rewrite_messages", options={"template": "{{ question.__class__ }}"}),),
+        "graph 'g', step 'rewrite_messages': the template, line 1: the field '__class__' is not accepted: it belongs to"
+        " Python.",
+    ),
+    (
+        "a template that uses another one",
+        (Step("rewrite_messages", options={"template": "{% include 'x' %}"}),),
+        "graph 'g', step 'rewrite_messages': the template, line 1: a template cannot use other templates.",
     ),
     (
         "a node that is not async",

@@ -60,8 +60,8 @@ async def test_a_flow_continues_after_a_restart_of_the_server(tmp_path: Path) ->
     tool = up.bodies[0]["tools"][0]["function"]
     assert list(tool["parameters"]["properties"]) == ["name", "day", "sure"]
     systems = [body["messages"][0]["content"] for body in up.bodies]
-    assert "Still missing: name, day, sure. Ask for name only." in systems[0]
-    assert "- name: Ann" in systems[1] and "Ask for day only" in systems[1]
+    assert "Still missing: name, day, sure. Ask only for name." in systems[0]
+    assert "- name: Ann" in systems[1] and "Ask only for day" in systems[1]
     assert "What was given as day cannot be used: it must be a date" in systems[3]
     assert "cannot be used" not in systems[4] and "Still missing: name, day, sure" in systems[-1]
 

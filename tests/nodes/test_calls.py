@@ -232,18 +232,11 @@ def test_what_the_caller_heard_of_an_interrupted_answer_is_read() -> None:
 
 
 async def test_a_prompt_can_use_what_the_host_sent_about_the_call(tmp_path: Path) -> None:
-    text = "Caller {{ call.caller_number }} in {{ call.channel }}: {{ call.extras.plan }}. {{ call.__class__ }}"
-    spec = Graph(
-        name="known",
-        steps=(Step("rewrite_messages", options={"template": text.partition(". ")[0]}), Step("call_model")),
-    )
-    unsafe = Graph(name="unsafe", steps=(Step("rewrite_messages", options={"template": text}), Step("call_model")))
-    graphs: Any = ((spec, []), (unsafe, []))
-    async with upstream() as up, serving(tmp_path, *graphs, models={"main": up.url}) as served:
+    text = "Caller {{ call.caller_number }} in {{ call.channel }}: {{ call.extras.plan }}"
+    spec = Graph(name="known", steps=(Step("rewrite_messages", options={"template": text}), Step("call_model")))
+    async with upstream() as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
         body = {"messages": [user("{{ 7 * 7 }}")], "stream": True, "customer": {"number": "+49"}, "plan": "{{ gold }}"}
         body["metadata"] = {"channel": "room"}
         await served.post("/known/chat/completions", body)
-        refused = await served.post("/unsafe/chat/completions", body)
     system, said = up.bodies[0]["messages"]
     assert system["content"] == "Caller +49 in room: {{ gold }}" and said["content"] == "{{ 7 * 7 }}"
-    assert refused.status == 500 and "class" not in refused.error["message"]

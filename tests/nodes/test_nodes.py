@@ -140,9 +140,13 @@ async def test_rewrite_messages_adds_one_message_and_moves_none(tmp_path: Path) 
     assert prompt[3:] == [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "When?"}]
 
 
-async def test_rewrite_messages_adds_nothing_when_nothing_was_found(tmp_path: Path) -> None:
+async def test_rewrite_messages_says_what_to_do_when_nothing_was_found(tmp_path: Path) -> None:
     turn, _ = turn_of(tmp_path, "When?")
-    assert await rewrite_messages({"question": "When?"}, turn) == {"prompt": [{"role": "user", "content": "When?"}]}
+    update = await rewrite_messages({"question": "When?"}, turn)
+    assert update is not None
+    prompt: Any = update["prompt"]
+    assert prompt[0]["role"] == "system" and prompt[0]["content"].startswith("Nothing was found about")
+    assert prompt[1:] == [{"role": "user", "content": "When?"}]
 
 
 async def test_a_template_can_use_the_call_and_nothing_unsafe(tmp_path: Path) -> None:
@@ -153,8 +157,8 @@ async def test_a_template_can_use_the_call_and_nothing_unsafe(tmp_path: Path) ->
     assert update is not None
     prompt: Any = update["prompt"]
     assert prompt[0]["content"] == "Caller 138 gold."
-    with pytest.raises(Exception, match="unsafe"):
-        await rewrite_messages({"question": "hi"}, turn, template="{{ call.__class__.__mro__ }}")
+    update = await rewrite_messages({"question": "hi"}, turn, template="{{ call.__class__.__mro__ }}")
+    assert update == {"prompt": [{"role": "user", "content": "hi"}]}, "what belongs to Python is left out"
 
 
 def test_pictures_reach_the_model_in_openais_form() -> None:

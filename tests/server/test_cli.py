@@ -92,6 +92,14 @@ def test_chat_streams_words_tool_calls_and_times(arguments: list[str], held: lis
         assert text in said.stdout + said.stderr
 
 
+def test_chat_shows_what_the_model_is_sent() -> None:
+    shown = run("chat", "hangup", "--say", "Can I bring my dog?", "--show-prompt", COLUMNS="200").stdout
+    assert "prompt of call_model for the model 'main'\n  system    You are a friendly receptionist" in shown
+    assert '<passage source="hotel.en.md">' in shown and "\n  user      Can I bring my dog?\n" in shown
+    assert "\n  tools     hangup\n" in shown
+    assert "prompt of" not in run("chat", "hangup", "--say", "hi").stdout
+
+
 def test_chat_continues_until_its_input_ends() -> None:
     command = [sys.executable, "-m", "server.cli", "chat", "rag"]
     said = subprocess.run(

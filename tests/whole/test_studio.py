@@ -122,7 +122,7 @@ async def test_studio_steps_through_a_graph_and_edits_its_state(studio: httpx2.A
     more = {"assistant_id": "hangup", "input": None, "stream_mode": "values"}
     final = [data for name, data in await _events(studio, more, thread) if name == "values"][-1]
     assert final["messages"][-1]["content"] == "You can bring your dog into the hall."
-    assert "You can bring your dog into the hall." in final["prompt"][0]["content"]
+    assert "You can bring your dog into the hall." in final["prompt"][1]["content"]
 
     wrong = await studio.post(f"{thread}/state", json={"values": {"route": "hungup"}, "as_node": "call_model"})
     assert wrong.status_code >= 400

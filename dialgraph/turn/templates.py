@@ -1,0 +1,199 @@
+"""Templates of prompts: where they are found, which variables they may use, and how they are rendered.
+
+Only authors write templates, but their values come from callers and documents. So the environment is sandboxed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from dialgraph.passages import Passage
+from dialgraph.turn.call import Call
+
+_FILE = re.compile(r"[\w-]+(?:/[\w-]+)*\.(?:j2|md|txt)")
+# Every name is checked before a graph runs. In a call, a value that is not known yet is left out.
+_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
+_FENCE = str.maketrans({"<": "‹", ">": "›"})
+Folders = tuple[Path, ...]
+"""The folders where the files of templates are looked for, in order."""
+
+
+class TemplateError(ValueError):
+    """A template cannot be used. The message says why, and in which line."""
+
+
+def _fenced(text: str) -> str:
+    """Return the text with `<` and `>` replaced, so that a document cannot close the tag that encloses it."""
+    return text.translate(_FENCE)
+
+
+def _line(value: object) -> str:
+    """Return the caller's value on one line, with `<` and `>` replaced."""
+    return _fenced(" ".join(str(value).split()))
+
+
+_ENVIRONMENT.filters["fenced"] = _fenced
+_ENVIRONMENT.filters["line"] = _line
+
+
+def render(template: str, folders: Folders, values: Mapping[str, Any]) -> str:
+    """Return the rendered template without the space around it. Raise TemplateError if it cannot be found or read."""
+    return _compiled(template, folders).render(values).strip()
+
+
+def mistakes(template: str, folders: Folders, slots: Sequence[str] | None) -> list[str]:
+    """Return what is wrong with a template: its place, and each variable that does not exist.
+
+    `slots`: the slots that the policy declares, or None if it declares no memory.
+    """
+    try:
+        source = _source(template, folders)
+        _compiled(template, folders)
+        parsed = _ENVIRONMENT.parse(source.text)
+    except TemplateError as error:
+        return [str(error)]
+    scope = {**dict.fromkeys(_ENVIRONMENT.globals, _ANY), **_variables(slots)}
+    return [f"{source.place}, line {line}: {wrong}" for line, wrong in _unknown(parsed, scope)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The text of a template, and its place for messages."""
+
+    text: str
+    place: str
+
+
+@cache
+def _source(template: str, folders: Folders) -> _Source:
+    """Return the text: of the file of that name, or `template` itself if it is not a name."""
+    if template.isidentifier():
+        name = f"{template}.j2"
+    elif _FILE.fullmatch(template):
+        name = template
+    else:
+        return _Source(template, "the template")
+    for folder in folders:
+        if (file := folder / name).is_file():
+            return _Source(file.read_text(encoding="utf-8"), f"template {file.parent.name}/{file.name}")
+    found = sorted({file.stem for folder in folders for file in folder.glob("*.j2")})
+    near = get_close_matches(template.removesuffix(".j2"), found, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    accepted = ", ".join(map(repr, found)) or "none"
+    raise TemplateError(
+        f"unknown template {template!r}.{hint} Accepted: {accepted}, the name of a file beside the graph,"
+        " or the text of a template."
+    )
+
+
+@cache
+def _compiled(template: str, folders: Folders) -> Template:
+    source = _source(template, folders)
+    try:
+        return _ENVIRONMENT.from_string(source.text)
+    except TemplateSyntaxError as error:
+        raise TemplateError(f"{source.place}, line {error.lineno}: {error.message}") from error
+
+
+class _List(tuple[Any]):
+    """The type of a list: its one item is the type of the elements."""
+
+    __slots__ = ()
+
+
+_ANY: Any = None
+"""The type of a value that is not checked further."""
+_METHODS = ("items", "keys", "values", "get")
+_UNSHOWN = frozenset((*_METHODS, *_ENVIRONMENT.globals))
+"""Names that are accepted, but that no error suggests."""
+
+
+def _variables(slots: Sequence[str] | None) -> dict[str, Any]:
+    """Return the variables of a template: name → its fields, a list of such, or anything."""
+    known = dict.fromkeys([*(slots or ()), *_METHODS], _ANY)
+    return {
+        "call": {one.name: _ANY for one in fields(Call)},
+        "memory": {"slots": known, "stage": _ANY, "missing": _ANY, "problems": _ANY},
+        "messages": _ANY,
+        "passages": _List(({one.name: _ANY for one in fields(Passage)},)),
+        "question": _ANY,
+    }
+
+
+def _unknown(node: nodes.Node, scope: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Yield the line and the sentence for each variable and field that does not exist."""
+    if isinstance(node, nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends):
+        yield node.lineno, "a template cannot use other templates."
+        return
+    if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in scope:
+        yield node.lineno, f"unknown variable {node.name!r}.{_accepted(node.name, scope)}"
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        kind, field = _kind(node.node, scope), _field(node)
+        if field is not None and field.startswith("_"):
+            yield node.lineno, f"the field {field!r} is not accepted: it belongs to Python."
+        elif isinstance(kind, dict) and field is not None and field not in kind:
+            yield node.lineno, f"{_shown(node.node)} has no field {field!r}.{_accepted(field, kind)}"
+    inner = dict(scope)
+    if isinstance(node, nodes.For):
+        yield from _unknown(node.iter, scope)
+        listed = _kind(node.iter, scope)
+        inner |= dict.fromkeys(_targets(node.target), _ANY) | {"loop": _ANY}
+        if isinstance(node.target, nodes.Name) and isinstance(listed, _List):
+            inner[node.target.name] = listed[0]
+        for child in (*node.body, *node.else_, *([node.test] if node.test else [])):
+            yield from _unknown(child, inner)
+        return
+    if isinstance(node, nodes.Macro | nodes.CallBlock):
+        inner |= dict.fromkeys([one.name for one in node.args] + ["varargs", "kwargs", "caller"], _ANY)
+    if isinstance(node, nodes.With):
+        inner |= dict.fromkeys([name for target in node.targets for name in _targets(target)], _ANY)
+    # An assignment holds for what follows it. Here it holds for all that stands beside it.
+    for child in node.iter_child_nodes():
+        if isinstance(child, nodes.Assign | nodes.AssignBlock):
+            inner |= dict.fromkeys(_targets(child.target), _ANY)
+        if isinstance(child, nodes.Macro):
+            inner[child.name] = _ANY
+    for child in node.iter_child_nodes():
+        yield from _unknown(child, inner)
+
+
+def _kind(node: nodes.Node, scope: Mapping[str, Any]) -> Any:
+    if isinstance(node, nodes.Name):
+        return scope.get(node.name)
+    if isinstance(node, nodes.Getattr | nodes.Getitem):
+        kind, field = _kind(node.node, scope), _field(node)
+        if isinstance(kind, _List) and field is None:
+            return kind[0]
+        return kind.get(field) if isinstance(kind, dict) else _ANY
+    return _ANY
+
+
+def _field(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    value = node.arg.value if isinstance(node.arg, nodes.Const) else None
+    return value if isinstance(value, str) else None
+
+
+def _shown(node: nodes.Node) -> str:
+    if isinstance(node, nodes.Name):
+        return f"`{node.name}`"
+    return f"`{_shown(node.node).strip('`')}.{node.attr}`" if isinstance(node, nodes.Getattr) else "it"
+
+
+def _targets(node: nodes.Node) -> list[str]:
+    return [name.name for name in ([node] if isinstance(node, nodes.Name) else node.find_all(nodes.Name))]
+
+
+def _accepted(name: str, known: Mapping[str, Any]) -> str:
+    shown = [one for one in known if one not in _UNSHOWN]
+    near = get_close_matches(name, shown, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{hint} Accepted: {', '.join(map(repr, shown)) or 'none'}."
