@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dialgraph.services.services import OpenServices
     from dialgraph.services.settings import GraphSettings
     from dialgraph.tools.port import Toolbox, ToolContext, ToolError
-    from dialgraph.turn.call import Call
+    from dialgraph.turn.call import CallInfo
     from dialgraph.turn.events import Action, Audio, Citation, Citations, Event, Filler, Metadata, Timing, Transcript
     from dialgraph.turn.node import Node, State, Update, node
     from dialgraph.turn.request import TurnRequest
@@ -40,7 +40,7 @@ _ROOMS = {
     "services.services": ("OpenServices",),
     "services.settings": ("GraphSettings",),
     "tools.port": ("ToolContext", "ToolError", "Toolbox"),
-    "turn.call": ("Call",),
+    "turn.call": ("CallInfo",),
     "turn.events": ("Action", "Audio", "Citation", "Citations", "Event", "Filler", "Metadata", "Timing", "Transcript"),
     "turn.node": ("Node", "State", "Update", "node"),
     "turn.request": ("TurnRequest",),
@@ -53,7 +53,7 @@ __all__ = [
     "Action",
     "ActionForm",
     "Audio",
-    "Call",
+    "CallInfo",
     "Citation",
     "Citations",
     "CompiledGraph",

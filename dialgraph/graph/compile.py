@@ -33,7 +33,7 @@ from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
 from dialgraph.services.services import default_services
 from dialgraph.tools.functions import Function, FunctionTools
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.node import Context, Node, Turn
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
@@ -266,5 +266,5 @@ def _turn_of(context: Any, config: RunnableConfig | None) -> Turn:
     """Return a Turn for a run that the server did not start. Its first step connects the line."""
     context = context if isinstance(context, Context) else Context(**(context or {}))
     thread = (config or {}).get("configurable", {}).get("thread_id")
-    call = Call(id=context.call_id or str(thread or ""), caller_number=context.caller_number, source=context.source)
+    call = CallInfo(id=context.call_id or str(thread or ""), caller_number=context.caller_number, source=context.source)
     return Turn(default_services(), TurnRequest(call=call, model=context.model, profile=studio_profile(context.host)))

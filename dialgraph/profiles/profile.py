@@ -8,7 +8,7 @@ from typing import Literal
 ActionKind = Literal["hangup", "transfer", "digits"]
 """The actions that a host can take in a call."""
 CallField = Literal["id", "turn_id", "caller_number", "callee_number", "channel", "user_data", "source"]
-"""The facts that a host can report about a call: fields of `dialgraph.turn.call.Call`."""
+"""The facts that a host can report about a call: fields of `dialgraph.turn.call.CallInfo`."""
 TurnSource = Literal["opening", "silence", "voicemail", "words"]
 """The cause of a turn: the start of the call, a silent caller, an answering machine, or a person's words."""
 _END_MARKS = re.compile(r"[\s.…。,，!！]+$")

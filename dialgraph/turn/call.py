@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallInfo:
     """One phone call or voice session. Every field may be empty."""
 
     id: str = ""

@@ -12,7 +12,7 @@ from dialgraph.models.port import ChatModel, Message
 from dialgraph.passages import Searchable
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Profile
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TurnRequest:
     """The messages exactly as the client sent them. In a stored conversation, the earlier ones are added."""
     parameters: Mapping[str, object] = field(default_factory=dict)
     """The other fields of the request that are meant for a model."""
-    call: Call = field(default_factory=Call)
+    call: CallInfo = field(default_factory=CallInfo)
     profile: Profile = OPENAI
     """The profile of the host, with the values that the endpoint sets itself."""
     model: str = ""

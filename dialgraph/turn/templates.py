@@ -15,7 +15,7 @@ from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dialgraph.passages import Passage
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 
 _FILE = re.compile(r"[\w-]+(?:/[\w-]+)*\.(?:j2|md|txt)")
 # Every name is checked before a graph runs. In a call, a value that is not known yet is left out.
@@ -119,7 +119,7 @@ def _variables(slots: Sequence[str] | None) -> dict[str, Any]:
     """Return the variables of a template: name → its fields, a list of such, or anything."""
     known = dict.fromkeys([*(slots or ()), *_METHODS], _ANY)
     return {
-        "call": {one.name: _ANY for one in fields(Call)},
+        "call": {one.name: _ANY for one in fields(CallInfo)},
         "memory": {"slots": known, "stage": _ANY, "missing": _ANY, "problems": _ANY},
         "messages": _ANY,
         "passages": _List(({one.name: _ANY for one in fields(Passage)},)),

@@ -15,7 +15,7 @@ from dialgraph.profiles.profile import Profile
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from dialgraph.tools.port import Toolbox, ToolError, ToolSchema
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Event, Say
 from dialgraph.turn.line import Line
 from dialgraph.turn.memory import CallMemory
@@ -162,7 +162,7 @@ class Turn:
         return self._state.asked.parameters
 
     @property
-    def call(self) -> Call:
+    def call(self) -> CallInfo:
         """Return the call that the turn belongs to."""
         return self._state.asked.call
 

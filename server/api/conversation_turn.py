@@ -10,7 +10,7 @@ from dialgraph.models.port import ChatModel
 from dialgraph.profiles.profile import Profile
 from dialgraph.run.run import State
 from dialgraph.storage.text import cleaned
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Say
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
@@ -60,7 +60,7 @@ async def converse(
         asked = replace(
             asked,
             messages=messages_for(conversation.instructions, begun.earlier, message),
-            call=Call(id=conversation.id, turn_id=begun.id, principal=identity.principal),
+            call=CallInfo(id=conversation.id, turn_id=begun.id, principal=identity.principal),
             model=conversation.model if upstream else servers_model(state, conversation.model),
             api_key=key,
             endpoint=endpoint.spec.name,

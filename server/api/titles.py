@@ -4,7 +4,7 @@ import asyncio
 from contextlib import closing
 
 from dialgraph.models.errors import ModelError
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Failed, Say
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.accounts import Identity
@@ -44,7 +44,7 @@ async def _asked(state: ServerState, who: Identity, conversation: Conversation, 
     endpoint = endpoint_of(state, state.settings.conversation_graph)
     asked = TurnRequest(
         [{"role": "system", "content": _ASK}, {"role": "user", "content": begins}],
-        call=Call(principal=who.principal),
+        call=CallInfo(principal=who.principal),
         profile=TEXT,
         model=conversation.model if model else servers_model(state, conversation.model),
         api_key=key,

@@ -120,13 +120,13 @@ async def _turn(
     watchers: Sequence[Any],
 ) -> tuple[str, bool]:
     from dialgraph.run.run import run_turn
-    from dialgraph.turn.call import Call
+    from dialgraph.turn.call import CallInfo
     from dialgraph.turn.events import Action, Audio, Fallback, Filler, Say, Timing, ToolCallPart, Transcript
     from dialgraph.turn.node import Turn
     from dialgraph.turn.request import TurnRequest
 
     heard = {"modalities": ["text", "audio"], "audio": {"format": "wav"}} if ear is not None else {}
-    call = Call(id="terminal", principal="terminal")
+    call = CallInfo(id="terminal", principal="terminal")
     # Sound for a file does not need to be streamed.
     asked = TurnRequest(messages, heard, call, streaming=not isinstance(ear, WavFile))
     words: list[str] = []

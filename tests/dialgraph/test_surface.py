@@ -8,7 +8,7 @@ import pytest
 import dialgraph
 
 SURFACE = [
-    "END", "Action", "ActionForm", "Audio", "Call", "Citation", "Citations", "CompiledGraph", "Context", "Event",
+    "END", "Action", "ActionForm", "Audio", "CallInfo", "Citation", "Citations", "CompiledGraph", "Context", "Event",
     "Evidence", "Filler", "Filter", "Finish", "Graph", "GraphError", "GraphSettings", "GuardRule", "Memory", "Metadata",
     "ModelError", "Node", "OpenServices", "Passage", "Policy", "Profile", "Say", "Searchable", "State", "Step",
     "StoreError", "Timing", "ToolContext", "ToolError", "Toolbox", "Transcript", "Turn", "TurnRequest", "Update",

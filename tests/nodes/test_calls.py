@@ -13,7 +13,7 @@ from dialgraph.models.history.pairing import NO_RESULT
 from dialgraph.models.port import Message
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Event, Filler
 from dialgraph.turn.node import Turn, TurnRequest
 from dialgraph.turn.upstream_messages import upstream_messages
@@ -76,7 +76,7 @@ async def fillers_of(turn: Turn, **options: Any) -> list[str]:
 
 def turn_of(services: OpenServices, *messages: Message, **fields: Any) -> Turn:
     """Return a turn of one call."""
-    return Turn(services, TurnRequest(messages, call=Call(id="c", principal="p"), endpoint="e", **fields))
+    return Turn(services, TurnRequest(messages, call=CallInfo(id="c", principal="p"), endpoint="e", **fields))
 
 
 async def test_a_filler_is_in_the_callers_language(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ async def test_a_call_gets_no_second_filler_during_the_cooldown(tmp_path: Path) 
     options = {"say": ("One.", "Two."), "cooldown_ms": 60_000}
     assert await fillers_of(turn_of(services, user("hi")), **options)
     assert await fillers_of(turn_of(services, user("hi")), **options) == []
-    other = Turn(services, TurnRequest([user("hi")], call=Call(id="other", principal="p")))
+    other = Turn(services, TurnRequest([user("hi")], call=CallInfo(id="other", principal="p")))
     assert await fillers_of(other, **options)
 
 

@@ -16,7 +16,7 @@ from dialgraph.passages import Passage
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn import events as said
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Event, Filler, Say
 from dialgraph.turn.node import Turn, TurnRequest, node
 from dialgraph.turn.upstream_messages import upstream_messages
@@ -66,7 +66,7 @@ def test_every_node_has_a_summary() -> None:
 
 async def test_acknowledge_never_says_a_phrase_twice_in_a_row(tmp_path: Path) -> None:
     phrases = ("One moment.", "Let me check. ", "Let me see.")
-    turn, events = turn_of(tmp_path, "hi", call=Call(id="call-1"))
+    turn, events = turn_of(tmp_path, "hi", call=CallInfo(id="call-1"))
     for _ in range(12):
         again = Turn(turn.services, TurnRequest(turn.messages, call=turn.call))
         again.line.connect(turn.line.sink)
@@ -150,7 +150,7 @@ async def test_rewrite_messages_says_what_to_do_when_nothing_was_found(tmp_path:
 
 
 async def test_a_template_can_use_the_call_and_nothing_unsafe(tmp_path: Path) -> None:
-    turn, _ = turn_of(tmp_path, "hi", call=Call(caller_number="138", extras={"plan": "gold"}))
+    turn, _ = turn_of(tmp_path, "hi", call=CallInfo(caller_number="138", extras={"plan": "gold"}))
     update = await rewrite_messages(
         {"question": "hi"}, turn, template="Caller {{ call.caller_number }} {{ call.extras.plan }}."
     )

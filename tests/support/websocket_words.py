@@ -7,7 +7,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from dialgraph.run.channel import Subscription
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Failed, Fallback, Filler, Say
 from dialgraph.turn.node import TurnRequest
 from server.access.auth import Requester
@@ -38,7 +38,7 @@ async def talk(socket: WebSocket) -> None:
 
 async def answer(socket: WebSocket, state: ServerState, who: Requester, text: str, heard: list[Subscription]) -> None:
     """Send the answer of one turn: a message for each piece of text, then an empty one."""
-    call = Call(id=socket.query_params.get("call", ""), principal=who.principal)
+    call = CallInfo(id=socket.query_params.get("call", ""), principal=who.principal)
     asked = TurnRequest([{"role": "user", "content": text}], call=call, endpoint="chat")
     async with admitted(state, who.identity, asked.messages, {}) as admission:
         run = state.runs.start_or_join(state.endpoints["chat"], asked, admission)

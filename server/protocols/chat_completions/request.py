@@ -18,7 +18,7 @@ from dialgraph.profiles.together import (
     private_fields,
     turn_source,
 )
-from dialgraph.turn.call import Call
+from dialgraph.turn.call import CallInfo
 from server.errors import ApiError
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
@@ -44,7 +44,7 @@ class CompletionRequest:
     stream: bool | None
     """None if the request leaves it out; then its host's profile decides."""
     include_usage: bool
-    call: Call
+    call: CallInfo
     profile: Profile
     """The profile of the host that sent the request. The endpoint's policy can replace it."""
     parameters: dict[str, object] = field(default_factory=dict)
@@ -118,12 +118,12 @@ def _model(data: Mapping[str, Any]) -> str:
     return str(model)
 
 
-def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str) -> Call:
+def _call(data: Mapping[str, Any], headers: Mapping[str, str], query: Mapping[str, str], principal: str) -> CallInfo:
     sources: dict[str, Mapping[str, Any]] = {"body": data, "query": query, "header": headers}
     found: dict[str, Any] = {name: _first(sources, places) for name, places in call_places().items()}
     found["source"] = found["source"] or _source(data["messages"])
     extras = {**query, **{key: value for key, value in data.items() if key != "messages"}}
-    return Call(principal=principal, extras=extras, interrupted=_interrupted(data["messages"]), **found)
+    return CallInfo(principal=principal, extras=extras, interrupted=_interrupted(data["messages"]), **found)
 
 
 def _source(messages: Sequence[Mapping[str, Any]]) -> str:
