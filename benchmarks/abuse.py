@@ -20,7 +20,7 @@ from typing import Any, cast
 import psutil
 
 from benchmarks.ticks import loop_delays
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from server.process.serve import give_memory_back
 from tests.support.serving import CHAT, Connection, Served, serving
 from tests.support.upstream import Upstream, says, upstream

@@ -19,7 +19,7 @@ from typing import Any, cast
 from sqlalchemy import text as sql
 
 from benchmarks.ticks import loop_delays
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.accounts import answer, somebody
 from tests.support.postgres import new_database
 from tests.support.serving import Served, serving

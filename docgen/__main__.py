@@ -1,6 +1,6 @@
 """`python -m docgen` writes the pages that are generated from the code."""
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from docgen.pages import PAGES
 
 for name, make in PAGES.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from dialgraph.graph.compile import CompiledGraph
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.spec import Graph
+from dialgraph.project import make_importable
 from dialgraph.services.errors import UnknownServiceError
 from dialgraph.services.services import OpenServices
 
@@ -49,6 +50,7 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
         raise GraphError(f"{file.name!r} cannot be read: it must be a JSON file with the key `graphs`.") from error
     if unknown := [name for name in wanted if name not in table]:
         raise GraphError(f"Setting 'endpoints': unknown graph {unknown[0]!r}. Accepted: {', '.join(map(repr, table))}.")
+    make_importable(file)
     endpoints: dict[str, Endpoint] = {}
     mistakes: list[str] = []
     for name, entry in table.items():

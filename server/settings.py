@@ -18,10 +18,11 @@ from pydantic_settings import SettingsError as UnreadableSetting
 
 from dialgraph.engines import LONGEST_SECONDS
 from dialgraph.models.port import ModelAddress
+from dialgraph.project import VARIABLE, in_project
 from dialgraph.services.settings import GraphSettings
 
 PREFIX = "DIALGRAPH_"
-OTHER_VARIABLES = frozenset({"DIALGRAPH_GRAPHS_FILE"})
+OTHER_VARIABLES = frozenset({VARIABLE})
 
 
 class SettingsError(Exception):
@@ -260,15 +261,16 @@ def _sentence(error: ValidationError) -> str:
 def _refuse_unknown_keys() -> None:
     environment = [name for name in os.environ if name.upper().startswith(PREFIX)]
     _refuse("the environment", (name.upper() for name in environment), upper=True)
-    if Path(".env").is_file():
-        names = [name.upper() for name in dotenv_values(".env")]
+    dotenv = in_project(Path(".env"))
+    if dotenv.is_file():
+        names = [name.upper() for name in dotenv_values(dotenv)]
         _refuse(".env", (name for name in names if name.startswith(PREFIX)), upper=True)
         aliases = [str(field.validation_alias) for field in Settings.model_fields.values() if field.validation_alias]
         for name in names:
             near = get_close_matches(name, aliases, 1, 0.9)
             if near and name not in aliases:
                 raise SettingsError(f"Unknown setting {name!r} in .env. Did you mean {near[0]!r}?")
-    path = Path(str(Settings.YAML))
+    path = in_project(Path(Settings.YAML))
     if path.is_file():
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

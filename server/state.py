@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from dialgraph.environment import REAL, Environment
 from dialgraph.models.relay.user_upstreams import UserUpstreams
+from dialgraph.project import langgraph_file
 from dialgraph.services.services import OpenServices
-from dialgraph.services.settings import langgraph_file
 from dialgraph.storage.cache import Cache
 from dialgraph.users.accounts.accounts import Accounts
 from dialgraph.users.conversations.conversations import Conversations

@@ -1,11 +1,12 @@
-"""The catalogue of nodes: it finds each node in nodes/ by the name of its file."""
+"""The catalogue of nodes: it finds each node in `nodes/`, ours and the project's, by the name of its file."""
 
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 
-from dialgraph.graph.errors import GraphError
+from dialgraph.graph.errors import GraphError, line_of
 from dialgraph.turn.node import Node
 
 PACKAGE = "nodes"
@@ -13,13 +14,29 @@ PACKAGE = "nodes"
 
 
 @cache
-def catalogue() -> dict[str, Node]:
+def catalogue(package: str = PACKAGE) -> dict[str, Node]:
     """Return every node of the package, sorted by name. A new file adds a new node; it needs no registration.
 
     Raises GraphError for a file that cannot be imported, or has no node of its own name.
     """
-    names = sorted(module.name for module in iter_modules(import_module(PACKAGE).__path__))
-    return {name: _node_of(name) for name in names if not name.startswith("_")}
+    names = sorted(module.name for module in iter_modules(import_module(package).__path__))
+    return {name: _node_of(package, name) for name in names if not name.startswith("_")}
+
+
+def project_nodes(module: str) -> dict[str, Node]:
+    """Return the nodes of a project: for a module `hotel.graphs.desk`, the files in the folder `hotel/nodes`.
+
+    Raises GraphError, also for a node that has the name of one of ours.
+    """
+    project, _, file = module.rpartition(".graphs.")
+    package = f"{project}.{PACKAGE}"
+    if not project or not file or find_spec(package) is None:
+        return {}
+    found = catalogue(package)
+    if taken := sorted(found.keys() & catalogue().keys()):
+        file = f"{package.replace('.', '/')}/{taken[0]}.py"
+        raise GraphError(f"{file}: the name {taken[0]!r} is taken by a node of Dialgraph. Give the file another name.")
+    return found
 
 
 def template_folder() -> Path:
@@ -27,12 +44,12 @@ def template_folder() -> Path:
     return Path(import_module(PACKAGE).__path__[0]) / "templates"
 
 
-def _node_of(name: str) -> Node:
-    file = f"{PACKAGE}/{name}.py"
+def _node_of(package: str, name: str) -> Node:
+    file = f"{package.replace('.', '/')}/{name}.py"
     try:
-        module = import_module(f"{PACKAGE}.{name}")
+        module = import_module(f"{package}.{name}")
     except Exception as error:  # an author's file can raise anything; the message names the file
-        raise GraphError(f"{file}: {type(error).__name__}: {error}") from error
+        raise GraphError(f"{file}{line_of(error, file)}: {type(error).__name__}: {error}") from error
     found = getattr(module, name, None)
     if not isinstance(found, Node):
         raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.")

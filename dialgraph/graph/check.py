@@ -18,6 +18,8 @@ from dialgraph.turn.step_place import tool_name
 from dialgraph.turn.templates import Folders
 from dialgraph.turn.templates import mistakes as template_mistakes
 
+_NOT_FOR_TEMPLATES = frozenset({"attached", "built", "passes", "prompt", "route", "tail"})
+"""Keys of the state that only nodes use."""
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
@@ -57,15 +59,17 @@ def _policy(graph: Graph, checks: Collection[str]) -> Iterator[str]:
 
 
 def _templates(graph: Graph, nodes: Mapping[str, Node], folders: Folders) -> Iterator[str]:
-    slots = None if graph.policy.memory is None else list(graph.policy.memory.slots)
+    slots = [] if graph.policy.memory is None else list(graph.policy.memory.slots)
+    used = [nodes[step.node] for step in graph.steps]
+    keys = {key for node in used for key in (*node.reads, *node.may_read, *node.writes)} - _NOT_FOR_TEMPLATES
     if graph.instructions:
-        yield from (f"instructions: {wrong}" for wrong in template_mistakes(graph.instructions, folders, slots))
+        yield from (f"instructions: {wrong}" for wrong in template_mistakes(graph.instructions, folders, slots, keys))
     for step in graph.steps:
         node = nodes[step.node]
         for option in node.templates:
             template = step.options.get(option, node.options.model_fields[option].default)
             if isinstance(template, str) and template:
-                yield from (f"step {step.id!r}: {wrong}" for wrong in template_mistakes(template, folders, slots))
+                yield from (f"step {step.id!r}: {wrong}" for wrong in template_mistakes(template, folders, slots, keys))
 
 
 def _unknown_nodes(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:

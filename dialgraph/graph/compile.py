@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from dialgraph.graph.catalogue import catalogue, template_folder
+from dialgraph.graph.catalogue import catalogue, project_nodes, template_folder
 from dialgraph.graph.check import mistakes, offered_tool, read_options
 from dialgraph.graph.drawing import draw
 from dialgraph.graph.errors import GraphError
@@ -140,16 +140,19 @@ def compile_graph(
     checks: Mapping[str, Check] | None = None,
     folder: Path | None = None,
 ) -> CompiledGraph:
-    """Compile the graph, so that it is ready to run.
+    """Compile the graph, so that it is ready to run. Raise GraphError with every mistake of the graph, one per line.
 
-    The author may bring their own `nodes` in addition to those in `nodes/`, `tools` that a model may call, and `checks`
-    for the guard. The files of instructions and templates are looked for in `folder` (by default the folder of the file
-    that calls this function), in its folder `templates`, and in `nodes/templates`. Raise GraphError with every mistake
-    of the graph, one per line.
+    A step can run the nodes in `nodes/`, those in the folder `nodes` beside the author's folder `graphs`, and these
+    `nodes`. A model may call the `tools`. The guard may use the `checks`.
+
+    The files of instructions and templates are looked for in `folder`, by default the folder of the file that calls
+    this function, in the folders `templates` there and beside it, and in `nodes/templates`.
     """
-    known = {**catalogue(), **{node.name: node for node in nodes}}
-    beside = folder or Path(sys._getframe(1).f_globals.get("__file__", "")).parent
-    folders = (beside, beside / "templates", template_folder())
+    author = sys._getframe(1).f_globals  # the file that calls this function
+    beside = folder or Path(author.get("__file__") or "").parent
+    folders = (beside, beside / "templates", beside.parent / "templates", template_folder())
+    own = [*nodes, *(step.function for step in spec.steps if step.function is not None)]
+    known = {**catalogue(), **project_nodes(author.get("__name__", "")), **{node.name: node for node in own}}
     if found := mistakes(spec, known, checks or {}, folders):
         raise GraphError("\n".join(f"graph {spec.name!r}, {mistake}" for mistake in found))
     try:
@@ -165,13 +168,9 @@ def compile_graph(
     builder = StateGraph(state, context_schema=Context, output_schema=output)
     uses = [("policy", kind, name) for kind, name in outlets.uses]
     for at, step in enumerate(steps):
-        own = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
-        if step.node.needs_memory:
-            own.append(("database", "main"))
-        if step.node.offers_tools and tools:
-            own.append(("tools", ", ".join(functions.names)))
-        metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": own}
-        uses += [(step.step.id, kind, name) for kind, name in own]
+        used = _uses(step, functions)
+        uses += [(step.step.id, kind, name) for kind, name in used]
+        metadata = {"summary": step.node.summary, "options": dict(step.step.options), "uses": used}
         builder.add_node(step.step.id, _action(step.step.id, studio), defer=step.step.waits, metadata=metadata)
         _add_edges(builder, spec, at, step)
     builder.add_edge(START, steps[0].step.id)
@@ -219,6 +218,16 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node], folders: Folders) -> 
             toolset = Toolset(route, own["servers"], own["only"], own["passes"])
     place = StepPlace(step.id, offered, toolset, tuple(routes), spec.instructions, folders)
     return WrappedStep(step, node, read_options(step, node), place)
+
+
+def _uses(step: WrappedStep, functions: FunctionTools) -> list[tuple[str, str]]:
+    """Return the names from the settings that a step uses, as (kind, name)."""
+    used = [(kind, name) for option, kind in step.node.uses.items() for name in _names(step.options[option])]
+    if step.node.needs_memory:
+        used.append(("database", "main"))
+    if step.node.offers_tools and functions.names:
+        used.append(("tools", ", ".join(functions.names)))
+    return used
 
 
 def _names(option: str | Sequence[str]) -> Sequence[str]:

@@ -1,5 +1,7 @@
 """The errors of a graph and of its turns."""
 
+from traceback import extract_tb
+
 
 class GraphError(Exception):
     """A graph cannot be compiled, or a step broke a rule. Each line names the step, the problem and the fix."""
@@ -11,3 +13,11 @@ class StepTimeoutError(Exception):
 
 class StoppedError(Exception):
     """A turn was stopped because nobody listened to it any more."""
+
+
+def line_of(error: BaseException, file: str) -> str:
+    """Return `, line N` for an error in a file of an author, or an empty text if the error has no line in that file."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f", line {error.lineno}"
+    lines = [one.lineno for one in extract_tb(error.__traceback__) if one.filename.replace("\\", "/").endswith(file)]
+    return f", line {lines[-1]}" if lines and lines[-1] else ""

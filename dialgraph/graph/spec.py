@@ -5,10 +5,11 @@ from typing import Any, Literal, Self
 
 import orjson
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.policy import Policy, Value
+from dialgraph.turn.node import Node
 
 END: Literal["END"] = "END"
 """Where a path ends: `then=END`."""
@@ -38,8 +39,18 @@ class Step(Value):
     retry: int = Field(default=0, ge=0, le=5)
     """How often a failed step is tried again. Only for nodes that do not speak."""
 
-    def __init__(self, node: str | None = None, /, **fields: Any) -> None:
-        super().__init__(**fields if node is None else {"node": node, **fields})
+    _function: Node | None = PrivateAttr(default=None)
+
+    def __init__(self, node: "str | Node | None" = None, /, **fields: Any) -> None:
+        """`node`: the name of a node, or the node itself, which then needs no file in a folder `nodes`."""
+        given = node.name if isinstance(node, Node) else node
+        super().__init__(**fields if given is None else {"node": given, **fields})
+        self._function = node if isinstance(node, Node) else None
+
+    @property
+    def function(self) -> "Node | None":
+        """Return the node, if the step was declared with the node itself and not with its name."""
+        return self._function
 
     @field_validator("options")
     @classmethod

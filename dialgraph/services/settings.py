@@ -1,12 +1,12 @@
 """The settings that define the models, stores, voices and other names in graphs."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
@@ -14,12 +14,11 @@ from pydantic_settings import (
 
 from dialgraph.meaning import EmbedderAddress, RerankerAddress
 from dialgraph.models.port import ModelAddress
+from dialgraph.project import in_project
 from dialgraph.speech.espeak import installed as espeak_installed
 from dialgraph.speech.port import VoiceAddress
 from dialgraph.speech.transcriber import TranscriberAddress
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The folder that contains the packages: the checkout, or the folder of the installation."""
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
@@ -28,24 +27,24 @@ def _from_url(value: Any) -> Any:
 
 
 class GraphSettings(BaseSettings):
-    """The settings that graphs need, read from the environment (`DIALGRAPH_…`), `.env` and `dialgraph.yaml`.
-
-    The first of these places that has a setting wins.
+    """The settings that graphs need, read from the environment (`DIALGRAPH_…`), and from `.env` and `dialgraph.yaml` in
+    the project. The first of these places that has a setting wins.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="DIALGRAPH_",
         env_nested_delimiter="__",
-        env_file=".env",
-        env_file_encoding="utf-8",
-        yaml_file="dialgraph.yaml",
         frozen=True,
         allow_inf_nan=False,
         extra="ignore",  # server.settings refuses unknown keys and suggests the nearest name
     )
     YAML: ClassVar[str] = "dialgraph.yaml"
 
-    data_dir: Path = Field(default=Path("data"), description="The folder for everything that the server stores.")
+    data_dir: Annotated[Path, AfterValidator(in_project)] = Field(
+        default=Path("data"),
+        validate_default=True,
+        description="The folder for everything that the server stores. A relative path begins at the project.",
+    )
     models: dict[str, Annotated[ModelAddress, BeforeValidator(_from_url)]] = Field(
         default_factory=dict,
         description="Models by name. Each is a URL, or a table with url, model, api_key and deadlines in seconds."
@@ -113,7 +112,9 @@ class GraphSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources in their order. The first source that has a key wins."""
-        return init_settings, env_settings, dotenv_settings, YamlConfigSettingsSource(settings_cls)
+        dotenv = DotEnvSettingsSource(settings_cls, env_file=in_project(Path(".env")), env_file_encoding="utf-8")
+        yaml = YamlConfigSettingsSource(settings_cls, yaml_file=in_project(Path(cls.YAML)))
+        return init_settings, env_settings, dotenv, yaml
 
     def model_addresses(self) -> dict[str, ModelAddress]:
         """Return every model by name, including `main`."""
@@ -147,15 +148,3 @@ class GraphSettings(BaseSettings):
     def _has_provider(self) -> bool:
         """Return whether the environment names a provider for the model `main`."""
         return bool(self.openai_api_key.get_secret_value() or self.llm_base_url)
-
-
-def langgraph_file() -> Path:
-    """Return the file that lists the endpoints.
-
-    It is the file that DIALGRAPH_GRAPHS_FILE names, or else the file of the checkout. An installed package has it in
-    the folder of the endpoints.
-    """
-    if named := os.environ.get("DIALGRAPH_GRAPHS_FILE"):
-        return Path(named)
-    checkout = ROOT / "langgraph.json"
-    return checkout if checkout.is_file() else ROOT / "graphs" / "langgraph.json"

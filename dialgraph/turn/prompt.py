@@ -37,6 +37,7 @@ async def rendered(template: str, state: State, turn: Turn, folders: Folders = (
     """
     await turn.memory.load()
     values: dict[str, Any] = {
+        **state,
         "passages": state.get("passages", []),
         "question": state.get("question", turn.question),
         "call": turn.call,

@@ -4,7 +4,7 @@ Only authors write templates, but their values come from callers and documents. 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -48,10 +48,10 @@ def render(template: str, folders: Folders, values: Mapping[str, Any]) -> str:
     return _compiled(template, folders).render(values).strip()
 
 
-def mistakes(template: str, folders: Folders, slots: Sequence[str] | None) -> list[str]:
+def mistakes(template: str, folders: Folders, slots: Sequence[str], keys: Iterable[str]) -> list[str]:
     """Return what is wrong with a template: its place, and each variable that does not exist.
 
-    `slots`: the slots that the policy declares, or None if it declares no memory.
+    `slots`: the slots that the policy declares. `keys`: the keys of the state that the nodes of the graph declare.
     """
     try:
         source = _source(template, folders)
@@ -59,7 +59,8 @@ def mistakes(template: str, folders: Folders, slots: Sequence[str] | None) -> li
         parsed = _ENVIRONMENT.parse(source.text)
     except TemplateError as error:
         return [str(error)]
-    scope = {**dict.fromkeys(_ENVIRONMENT.globals, _ANY), **_variables(slots)}
+    known = _variables(slots)
+    scope = {**known, **{key: _ANY for key in (*sorted(keys), *_ENVIRONMENT.globals) if key not in known}}
     return [f"{source.place}, line {line}: {wrong}" for line, wrong in _unknown(parsed, scope)]
 
 
@@ -115,9 +116,9 @@ _UNSHOWN = frozenset((*_METHODS, *_ENVIRONMENT.globals))
 """Names that are accepted, but that no error suggests."""
 
 
-def _variables(slots: Sequence[str] | None) -> dict[str, Any]:
+def _variables(slots: Sequence[str]) -> dict[str, Any]:
     """Return the variables of a template: name → its fields, a list of such, or anything."""
-    known = dict.fromkeys([*(slots or ()), *_METHODS], _ANY)
+    known = dict.fromkeys([*slots, *_METHODS], _ANY)
     return {
         "call": {one.name: _ANY for one in fields(CallInfo)},
         "memory": {"slots": known, "stage": _ANY, "missing": _ANY, "problems": _ANY},

@@ -12,7 +12,7 @@ from server.cli.playback import Playing, WavFile, player, writable
 
 
 def chat(
-    graph: Annotated[str, typer.Argument(help="The name of the endpoint.")] = "rag",
+    graph: Annotated[str, typer.Argument(help="The name of the endpoint. Default: the first one.")] = "",
     say: Annotated[str, typer.Option(help="Say this, then exit after the answer.")] = "",
     listen: Annotated[
         bool, typer.Option("--listen", help="Play the answers. Without a player, save them as call.wav.")
@@ -22,14 +22,15 @@ def chat(
 ) -> None:
     """Talk to an endpoint. Shows its words as they arrive, its tool calls, and the time of each step."""
     from dialgraph.graph.errors import GraphError
+    from dialgraph.project import langgraph_file
     from dialgraph.services.services import OpenServices
-    from dialgraph.services.settings import langgraph_file
     from server.endpoints import load_endpoints
     from server.logs import set_up_logging
     from server.settings import load_settings
 
     set_up_logging("error")
     endpoints = load_endpoints(langgraph_file())
+    graph = graph or ("rag" if "rag" in endpoints else next(iter(endpoints)))
     if graph not in endpoints:
         raise GraphError(f"Unknown graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
     services = OpenServices(load_settings())

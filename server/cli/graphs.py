@@ -54,14 +54,15 @@ def check(
     if not files:
         endpoints = _endpoints()
         open_names(endpoints, OpenServices(load_settings()))
-        typer.echo(f"{len(endpoints)} graphs are valid: {', '.join(endpoints)}")
+        count = "1 graph is" if len(endpoints) == 1 else f"{len(endpoints)} graphs are"
+        typer.echo(f"{count} valid: {', '.join(endpoints)}")
         return
     for file in files:
         if not file.is_file():
             raise GraphError(f"{str(file)!r} does not exist or is not a file.")
         try:
             spec = Graph.read(file.read_text(encoding="utf-8"))
-            compile_graph(spec)
+            compile_graph(spec, folder=file.parent)
         except GraphError as error:
             raise GraphError(f"{file}: {error}") from None
         typer.echo(f"{file}: {spec.name} is valid")
@@ -77,7 +78,7 @@ def schema() -> None:
 
 
 def _endpoints() -> "dict[str, Endpoint]":
-    from dialgraph.services.settings import langgraph_file
+    from dialgraph.project import langgraph_file
     from server.endpoints import load_endpoints
 
     return load_endpoints(langgraph_file())

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from server.cli import chat, check, graphs, key, knowledge, say, secret, user
+from dialgraph.project import described
+from server.cli import chat, check, graphs, key, knowledge, new, say, secret, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -22,7 +23,12 @@ app.add_typer(key.app, name="key")
 app.add_typer(secret.app, name="secret")
 app.command(name="chat")(chat.chat)
 app.command(name="say")(say.say)
+app.command(name="new")(new.new)
 app.command(name="check")(check.check)
+
+
+_IN_A_PROJECT = ("serve", "chat", "graphs", "knowledge")
+"""The commands that say which project they use."""
 
 
 def _version(wanted: bool) -> None:
@@ -33,11 +39,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def dialgraph(
+    context: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Serve voice-agent endpoints that are compiled from graphs of small nodes."""
+    if context.invoked_subcommand in _IN_A_PROJECT and (line := described()):
+        typer.echo(line, err=True)
 
 
 @app.command()
@@ -81,13 +90,14 @@ def main() -> None:
     from dialgraph.storage.errors import DatabaseError
     from dialgraph.users.accounts.errors import AccountError
     from server.access.key_file import KeyFileError
+    from server.cli.new import ProjectError
     from server.settings import SettingsError
 
     try:
         app()
     except (
-        AccountError, DatabaseError, GraphError, KeyFileError, SettingsError, StoreError, UnknownServiceError,
-        VoiceError,
+        AccountError, DatabaseError, GraphError, KeyFileError, ProjectError, SettingsError, StoreError,
+        UnknownServiceError, VoiceError,
     ) as error:  # fmt: skip
         sys.stderr.write(f"dialgraph: {error}\n")
         sys.exit(1)

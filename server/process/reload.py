@@ -6,7 +6,7 @@ import sys
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.shadowing import PACKAGES
 from server.access.auth import Authenticator
 from server.connection.uvicorn_options import uvicorn_options

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dialgraph.models.history.accept import accepted
 from dialgraph.models.history.dialect import dialect_of
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.providers import REFUSES, complaints
 from tests.support.serving import CHAT, serving
 from tests.support.upstream import upstream

@@ -8,7 +8,7 @@ import pytest
 
 from dialgraph import END, Graph, State, Step, Turn, Update, compile_graph, node
 from dialgraph.graph.spec import Graph as Declared
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 
 SCRIPT = """
 import sys
@@ -18,7 +18,7 @@ nodes.__path__.append(sys.argv[1])
 
 from dialgraph import GraphError
 from server.endpoints import load_endpoints
-from dialgraph.services.settings import langgraph_file
+from dialgraph.project import langgraph_file
 
 try:
     load_endpoints(langgraph_file())

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 
 PROFILE = '''
 """Acme Voice."""

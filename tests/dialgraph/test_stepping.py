@@ -15,8 +15,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from dialgraph import CompiledGraph, GraphError
+from dialgraph.project import ROOT
 from dialgraph.services.services import default_services
-from dialgraph.services.settings import ROOT
 from tests.support.stepped import CASES, THREAD, Case
 from tests.support.upstream import Upstream, upstream
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.speech.espeak import AT_ONCE
 from dialgraph.speech.port import Sound, Voice, VoiceAddress, VoiceError, open_voice
 from dialgraph.speech.resample import Resampler

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dialgraph.passages import StoreError
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.storage.database import Database
 from knowledge.document import Document, QueueFullError
 from knowledge.ingest.ingest import Ingestion

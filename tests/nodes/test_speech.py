@@ -13,7 +13,7 @@ import pytest
 
 from dialgraph.graph.policy import Policy
 from dialgraph.graph.spec import Graph, Step
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.speech.tone import tone
 from tests.support.serving import Served, serving
 from tests.support.sound import (

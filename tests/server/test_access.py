@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.users.accounts.key_hash import hash_of
 from server.access.access_token import access_token
 from server.access.key_file import KeyFile

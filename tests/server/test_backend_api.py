@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.accounts import answer, events, somebody
 from tests.support.redis_server import redis_server
 from tests.support.serving import Served, serving

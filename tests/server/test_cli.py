@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.server.test_settings import run
 
 

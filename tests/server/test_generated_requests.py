@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.server.test_backend_api import backend
 from tests.server.test_users_api import login
 from tests.support.serving import Served

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 
 FILES = (
     "server/test_backend_api", "server/test_users_api", "server/test_usage", "nodes/test_retrieval",

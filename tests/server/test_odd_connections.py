@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from server.app import create_app
 from server.process import sockets
 from server.settings import Settings

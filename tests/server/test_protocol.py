@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import server.connection.limited_protocol
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.serving import Served, serving
 from tests.support.upstream import Action, says, upstream
 from tests.support.wire import read_stream

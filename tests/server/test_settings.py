@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import DEFAULT_BASE_URL, ROOT
+from dialgraph.project import ROOT
+from dialgraph.services.settings import DEFAULT_BASE_URL
 from server.app import create_app
 from server.settings import Settings, SettingsError, load_settings
 

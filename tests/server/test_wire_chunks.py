@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.turn import events as said
 from dialgraph.turn.events import Audio, Event, Filler, Finish, Relay, Say, Timing, ToolCallPart, Transcript, Usage
 from server.protocols.chat_completions.chunks import ChunkEncoder

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 
 RATES = ("login", "login_name", "login_address", "register", "turn", "upload", "request")
 """The rate limits. All are off, unless a test sets them."""

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.storage.database import Database
 from knowledge.embedders.embed import Embedder, HashingEmbedder
 from knowledge.store import Store, StoreConfig, open_store

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.serving import serving
 from tests.support.upstream import Action, upstream
 

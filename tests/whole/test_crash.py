@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.serving import Connection
 from tests.support.upstream import calls, says, upstream
 from tests.support.wire import read_stream

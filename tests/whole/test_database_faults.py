@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseAwayError, DatabaseError
 from dialgraph.storage.sqlite import LARGEST_JOURNAL_BYTES

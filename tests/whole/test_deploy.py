@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.proxies import in_front
 from tests.support.serving import CHAT, Served, serving
 from tests.support.upstream import Action, Upstream, says, upstream

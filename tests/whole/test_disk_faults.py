@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.server.test_settings import run
 from tests.support.accounts import PASSWORD, form
 from tests.support.server_process import Server

@@ -12,7 +12,8 @@ import yaml
 from dialgraph.graph.compile import CompiledGraph, compile_graph
 from dialgraph.graph.spec import Graph
 from dialgraph.profiles.choose import known_profiles
-from dialgraph.services.settings import ROOT, GraphSettings
+from dialgraph.project import ROOT
+from dialgraph.services.settings import GraphSettings
 from dialgraph.shadowing import PACKAGES
 from dialgraph.speech.port import ENGINES as VOICES
 from dialgraph.turn.node import Node

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.users.accounts.key_hash import hash_of
 from tests.support.accounts import PASSWORD
 from tests.support.server_process import Server, close

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 
 LAYERS = (
     ("server/cli",),
@@ -87,6 +87,7 @@ OF_THE_ENVIRONMENT = {"time", "uuid", "random", "secrets", "concurrent.futures"}
 LONGEST_FILE = 400
 """In lines. This is a limit for readers, not a target: a file with one idea may be this long."""
 READS_ENVIRONMENT = {
+    "dialgraph/project.py",
     "dialgraph/services/settings.py",
     "server/settings.py",
     "dialgraph/__init__.py",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dialgraph.graph.spec import Graph, Step
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.turn.node import State, Turn, Update, node
 from tests.support.serving import serving
 from tests.support.upstream import Action, says, upstream

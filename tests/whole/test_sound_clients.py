@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.serving import serving
 
 CLIENTS = ROOT / "tests" / "clients"

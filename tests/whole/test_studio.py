@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from server.access.access_token import access_token
 
 

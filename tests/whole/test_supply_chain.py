@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 
 LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-test.lock", ROOT / "tests" / "requirements-openai2.lock"]
 UNWANTED = {"litellm", "passlib", "python-jose", "langchain-community"}

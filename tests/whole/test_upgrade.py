@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from tests.support.server_process import refused_start, serve_command
 
 OPERATOR = "dg_QKXg5KzoMvKnuQvgo8-iuyiF-eok0tP1LU7gnBNskJk"

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import httpx2
 import pytest
 
-from dialgraph.services.settings import ROOT
+from dialgraph.project import ROOT
 from dialgraph.shadowing import PACKAGES
 
 SOURCES = (*PACKAGES, "langgraph.json", "pyproject.toml", "setup.py", "README.md", "MANIFEST.in", "LICENSE")
@@ -22,6 +22,9 @@ IN_THE_WHEEL = {
     "knowledge/parse/warm.pdf",
     "knowledge/sample/hotel.en.md",
     "nodes/templates/with_context.j2",
+    "server/project/.env.example.txt",
+    "server/project/PROJECT/graphs/PROJECT.py.txt",
+    "server/project/langgraph.json.txt",
     "server/protocols/backend_api/chat.py",
 }
 

@@ -1,0 +1,118 @@
+"""A project of one's own: `dialgraph new` makes it, and every command works anywhere in it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dialgraph import GraphError, State, Step, Turn, Update, compile_graph, node
+from dialgraph.graph.spec import Graph
+
+
+def run(*arguments: str, at: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in this folder."""
+    environment = {**os.environ, "COLUMNS": "200", **variables}
+    command = [str(Path(sys.executable).parent / "dialgraph"), *arguments]
+    return subprocess.run(command, cwd=at, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a project and return its folder."""
+    folder = tmp_path_factory.mktemp("projects") / "corner-shop"
+    made = run("new", str(folder), at=folder.parent)
+    assert made.returncode == 0, made.stderr
+    assert "Made the project 'corner_shop'" in made.stdout and "dialgraph serve --reload" in made.stdout
+    return folder
+
+
+def test_a_new_project_answers_from_its_own_documents(project: Path) -> None:
+    checked = run("graphs", "check", at=project)
+    assert checked.stdout == "1 graph is valid: corner_shop\n"
+    assert checked.stderr == f"Project: {project.resolve()}\n"
+    assert "Documents: 1." in run("knowledge", "index", "knowledge", at=project).stdout
+    below = project / "corner_shop" / "graphs"
+    answered = run("chat", "--say", "Can I return an article?", "--show-prompt", at=below)
+    assert "You can return an article within thirty days." in answered.stdout
+    assert "You are Vera, who answers the phone of our shop." in answered.stdout
+    assert "The office is " in answered.stdout and "tools     order_status, hangup" in answered.stdout
+    assert (project / "data").is_dir() and not (below / "data").exists(), "one project has one data folder"
+
+
+def test_settings_come_from_the_folder_of_the_project(project: Path) -> None:
+    (project / ".env").write_text("DIALGRAPH_NOPE=1\n", encoding="utf-8")
+    try:
+        refused = run("chat", "--say", "hi", at=project / "corner_shop")
+        assert "Unknown setting 'DIALGRAPH_NOPE' in .env." in refused.stderr
+    finally:
+        (project / ".env").unlink()
+
+
+def test_outside_a_project_a_command_says_that_it_uses_the_samples(tmp_path: Path) -> None:
+    listed = run("graphs", "list", at=tmp_path)
+    assert "/rag/chat/completions" in listed.stdout and listed.stderr == "", "in a checkout they are its own endpoints"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("1st", "dialgraph: '1st' cannot be the name of a project. Accepted: letters, digits, `_` and `-`, a letter"),
+        ("class", "dialgraph: 'class' cannot be the name of a project."),
+        ("graphs", "dialgraph: 'graphs' is the name of an installed Python package. Choose another name."),
+        ("json", "dialgraph: 'json' is the name of an installed Python package. Choose another name."),
+        ("full", "dialgraph: 'full' exists and is not empty."),
+    ],
+)
+def test_a_project_is_made_only_where_it_can_work(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "kept.txt").write_text("kept")
+    refused = run("new", name, at=tmp_path)
+    assert refused.returncode == 1 and refused.stderr.startswith(sentence), refused.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "kept.txt"], "nothing was made or changed"
+
+
+@node(writes="weather")
+async def look_outside(state: State, turn: Turn) -> Update:
+    """Look at the weather."""
+    return {"weather": "sunny"}
+
+
+def test_a_step_takes_a_node_itself() -> None:
+    spec = Graph(
+        name="weather",
+        instructions="It is {{ weather }}.",
+        steps=(Step(look_outside), Step(look_outside, name="again"), Step("call_model")),
+    )
+    graph = compile_graph(spec)
+    assert list(graph.get_graph().nodes) == ["__start__", "look_outside", "again", "call_model", "__end__"]
+    assert spec.to_data()["steps"][0] == {"node": "look_outside"}
+    with pytest.raises(GraphError, match="unknown node 'look_outside'"):
+        compile_graph(Graph.from_data(spec.to_data()))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("nodes/retrieve.py", "", "shop/nodes/retrieve.py: the name 'retrieve' is taken by a node of Dialgraph."),
+        ("nodes/late.py", "async def late(state, turn): ...", "shop/nodes/late.py: it must have a node named 'late'"),
+        (
+            "nodes/late.py",
+            "x = 1\nimport nope",
+            "shop/nodes/late.py, line 2: ModuleNotFoundError: No module named 'nope'",
+        ),
+        ("nodes/late.py", "x = 1\n\nasync def late(:", "shop/nodes/late.py, line 3: SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_mistake_in_a_file_of_a_node_names_the_file_and_the_line(
+    tmp_path: Path, file: str, text: str, sentence: str
+) -> None:
+    assert run("new", "shop", at=tmp_path).returncode == 0
+    place = tmp_path / "shop" / "shop" / file
+    place.write_text((text + "\n") or "\n", encoding="utf-8")
+    if file == "nodes/retrieve.py":
+        node_text = (place.parent / "opening_hours.py").read_text(encoding="utf-8")
+        place.write_text(node_text.replace("opening_hours", "retrieve"), encoding="utf-8")
+    told = run("graphs", "check", at=tmp_path / "shop").stderr
+    assert sentence in told and told.count("shop/nodes/") == 1, "each mistake is reported once"
