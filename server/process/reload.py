@@ -1,54 +1,155 @@
-"""`dialgraph serve --reload`: a supervisor that restarts the server when a source file changes."""
+"""`dialgraph serve --reload`: a supervisor that starts a new server when a source file changes.
+
+The supervisor holds the listening socket. A new server takes new connections as soon as it is ready, and the old one
+finishes its running turns. If the new one cannot start, the old one stays.
+"""
 
 import os
+import signal
+import socket
+import subprocess
 import sys
+import time
+from threading import Thread
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dialgraph.project import ROOT
-from dialgraph.shadowing import PACKAGES
-from server.access.auth import Authenticator
+from dialgraph.project import ROOT, langgraph_file
 from server.connection.uvicorn_options import uvicorn_options
 from server.errors import ApiError
 from server.http.asgi_io import send_error
-from server.process.serve import token_lines
-from server.settings import Settings
+from server.logs import set_up_logging
+from server.process.changes import changes
+from server.process.serve import serve
+from server.process.sockets import listen
+from server.settings import Settings, SettingsError, load_settings
+
+_NAMES_SHOWN = 5
 
 
 def serve_reloading(settings: Settings) -> None:
-    """Serve with uvicorn's reloader, which creates the app again in each new process."""
-    lines = [f"Dialgraph on http://{settings.host}:{settings.port}; it starts again when a file changes"]
-    if token := Authenticator(settings).token:
-        lines += token_lines(f"http://127.0.0.1:{settings.port}/rag/chat/completions", token, settings)
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-    os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(settings.port)
-    uvicorn.run(
-        "server.process.reload:make_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        reload=True,
-        timeout_graceful_shutdown=1,  # in development a quick restart matters more than a running turn
-        reload_dirs=[str(ROOT / name) for name in PACKAGES],
-        **uvicorn_options(),
-    )
-
-
-def make_app() -> ASGIApp:
-    """Return the app. If a file has an error, return an app that answers every request with the error message."""
+    """Serve, and start again after each change, until a signal comes. Raises SettingsError."""
+    if sys.platform == "win32":
+        raise SettingsError("`--reload` does not work on Windows. Use it in WSL.")
+    listener = listen(settings)
+    listener.listen(2048)
+    os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(listener.getsockname()[1])
+    signal.signal(signal.SIGTERM, _interrupt)
+    started: list[_Server] = [_Server(listener, first=True)]
+    started[0].heard()
     try:
-        from server.asgi import app
+        for changed in changes(langgraph_file().resolve().parent):
+            started = [server for server in started if not server.has_ended()]
+            if changed:
+                started = _replaced(started, _Server(listener, first=not started), changed)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for server in started:
+            server.stop()
+        for server in started:
+            server.process.wait()
+
+
+def _replaced(running: "list[_Server]", new: "_Server", changed: list[str]) -> "list[_Server]":
+    """Return the servers that run now: the new one first, if it could start, and the old ones until they end."""
+    more = f" and {len(changed) - _NAMES_SHOWN} more" if len(changed) > _NAMES_SHOWN else ""
+    _say(f"Changed: {', '.join(changed[:_NAMES_SHOWN])}{more}.")
+    began = time.monotonic()
+    if not new.heard():
+        _say("The new version cannot start, so the old one stays.")
+        return running
+    for server in running:
+        server.stop()
+        server.heard()  # it takes no more connections
+    _say(f"New turns use the new version, which started in {time.monotonic() - began:.1f} s.")
+    return [new, *running]
+
+
+class _Server:
+    """A server in a process of its own. It ends with the supervisor."""
+
+    def __init__(self, listener: socket.socket, *, first: bool) -> None:
+        """Start it. `first`: there is no older one, so it must answer even if a file has a mistake."""
+        self._told, telling = os.pipe()
+        alive, self._alive = os.pipe()
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        descriptors = (listener.fileno(), telling, alive)
+        # `-P`: nothing in the current folder may hide our packages.
+        self.process = subprocess.Popen(  # noqa: S603 (our own module)
+            [sys.executable, "-P", "-m", "server.process.reload", *map(str, descriptors), str(int(first))],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            pass_fds=descriptors,
+        )
+        os.close(telling)
+        os.close(alive)
+        self._open = True
+
+    def heard(self) -> bool:
+        """Wait until it takes connections, or takes no more. Return False if it has ended."""
+        return bool(os.read(self._told, 1))
+
+    def stop(self) -> None:
+        """Let it finish its running turns and end."""
+        self.process.terminate()
+
+    def has_ended(self) -> bool:
+        """Return whether it has ended. Then nothing of it is left open."""
+        if self._open and self.process.poll() is not None:
+            self._open = False
+            os.close(self._told)
+            os.close(self._alive)
+        return not self._open
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
+
+
+def _child(listening: int, telling: int, alive: int, *, first: bool) -> None:
+    """Serve on the socket of the supervisor, in the new process."""
+
+    def tell() -> None:
+        os.write(telling, b"1")
+
+    def follow() -> None:
+        os.read(alive, 1)  # returns when the supervisor has ended
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=follow, daemon=True).start()
+    listener = socket.socket(fileno=listening)
+    try:
+        settings = load_settings()
+        set_up_logging(settings.log_level)
+        serve(settings, listener, announce=first, tell=tell)
     except Exception as error:  # noqa: BLE001 (a saved file can raise any error, and the next save may fix it)
         sys.stderr.write(f"dialgraph: {error}\n")
-        return _mistaken(str(error))
-    return app
+        sys.stderr.flush()
+        if not first:
+            sys.exit(1)
+        tell()
+        _serve_mistake(listener, str(error))
 
 
-def _mistaken(sentence: str) -> ASGIApp:
+def _serve_mistake(listener: socket.socket, sentence: str) -> None:
+    """Answer every request with the mistake, until the next change."""
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await send_error(send, ApiError(503, sentence, "server_error", "mistake_in_a_graph"))
 
-    return answer
+    host, port = listener.getsockname()[:2]
+    _say(f"Dialgraph waits on http://{host}:{port} and answers every request with this mistake until you mend it.")
+    app: ASGIApp = answer
+    uvicorn.Server(uvicorn.Config(app, lifespan="off", **uvicorn_options())).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    _child(*map(int, sys.argv[1:4]), first=sys.argv[4] == "1")

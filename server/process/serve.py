@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ctypes import CDLL
 from typing import Final
@@ -30,6 +30,8 @@ _MMAP_THRESHOLD: Final = -3
 _OWN_MAPPING_BYTES: Final = 512 * 1024
 _LOOK_SECONDS = 1.0
 """The pause between two tries to reach a database that does not answer at the start."""
+_CLOSED_SECONDS = 0.05
+"""After this time, listeners and idle connections are closed."""
 _AFTER_GRACE_SECONDS = 1
 """The time for the last frames. After that uvicorn cancels what still runs."""
 
@@ -39,9 +41,16 @@ class DrainingServer(uvicorn.Server):
     error frame.
     """
 
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState, tell: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
         self._state = state
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, and tell that the server takes connections."""
+        await super().startup(sockets)
+        if self.started:
+            self._tell()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -57,6 +66,8 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down as uvicorn does, but end the running turns when the grace period is over."""
         self._state.draining = True
+        # uvicorn closes the listeners and the idle connections first, and then waits for a tenth of a second.
+        asyncio.get_running_loop().call_later(_CLOSED_SECONDS, self._tell)
         end = asyncio.get_running_loop().call_later(self._state.settings.grace_seconds, self._state.runs.stop)
         try:
             await super().shutdown(sockets)
@@ -64,8 +75,13 @@ class DrainingServer(uvicorn.Server):
             end.cancel()
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve on a bound socket until a signal comes. Raises SettingsError or GraphError before the first request."""
+def serve(
+    settings: Settings, listener: socket.socket, *, announce: bool = True, tell: Callable[[], None] = lambda: None
+) -> None:
+    """Serve on a bound socket until a signal comes. Raises SettingsError or GraphError before the first request.
+
+    `announce`: print the addresses. `tell` is called when the server takes connections, and when it takes no more.
+    """
     app = create_app(settings)
     state: ServerState = app.state.dialgraph
     _leave_no_core()
@@ -78,13 +94,14 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         **uvicorn_options(guarded(settings)),
     )
     listener.listen(2048)
-    _announce(listener, state)
+    if announce:
+        _announce(listener, state)
     # The 200,000 objects that exist now will stay. Each collection that searched them took 100 ms, without any sound.
     gc.collect()
     gc.freeze()
     gc.enable()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    DrainingServer(config, state).run(sockets=[listener])
+    DrainingServer(config, state, tell).run(sockets=[listener])
 
 
 def _open_database(state: ServerState) -> None:

@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -132,48 +130,6 @@ def test_serve_answers_and_stops_on_a_signal(number: signal.Signals) -> None:
     assert process.returncode in (0, -number, 128 + number)
     assert "Traceback" not in errors
     assert (Path("data") / "dialgraph.db").is_file(), "the sample was not indexed at the start"
-
-
-def test_reload_reports_a_mistake_and_recovers_when_it_is_fixed(tmp_path: Path) -> None:
-    """Run in a copy of the checkout, because the test changes files."""
-    for name in ("dialgraph", "graphs", "nodes", "knowledge", "server", "langgraph.json"):
-        source = ROOT / name
-        shutil.copytree(source, tmp_path / name) if source.is_dir() else shutil.copy(source, tmp_path / name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server.cli", "serve", "--reload", "--port", str(port)], cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "DIALGRAPH_AUTH": "none"},
-    )  # fmt: skip
-
-    def until(status: int, held: str) -> None:
-        deadline = time.monotonic() + 40
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
-                    found, body = reply.status, reply.read().decode()
-            except urllib.error.HTTPError as error:
-                found, body = error.code, error.read().decode()
-            except OSError:
-                found, body = 0, ""
-            if found == status and held in body:
-                return
-            assert time.monotonic() < deadline, (found, body)
-            time.sleep(0.1)
-
-    file = tmp_path / "graphs" / "rag.py"
-    right = file.read_text(encoding="utf-8")
-    try:
-        until(200, "rag")
-        file.write_text(right.replace('Step("retrieve"', 'Step("retreive"'), encoding="utf-8")
-        until(503, "Did you mean 'retrieve'?")
-        file.write_text(right, encoding="utf-8")
-        until(200, "rag")
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.mark.parametrize("page", ["knowledge.md", "knowledge.zh-CN.md"])
