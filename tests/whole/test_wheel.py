@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +11,9 @@ from zipfile import ZipFile
 import httpx2
 import pytest
 
-from dialgraph.project import ROOT
 from dialgraph.shadowing import PACKAGES
+from tests.support.wheel import built_wheel
 
-SOURCES = (*PACKAGES, "langgraph.json", "pyproject.toml", "setup.py", "README.md", "MANIFEST.in", "LICENSE")
 IN_THE_WHEEL = {
     "dialgraph/storage/migrations/script.py.mako",
     "graphs/langgraph.json",
@@ -29,25 +27,10 @@ IN_THE_WHEEL = {
 }
 
 
-def _run(*command: str, **options: object) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]  # the types of the options are not known here
-    assert done.returncode == 0, done.stderr
-    return str(done.stdout)
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a wheel from a copy of the sources."""
-    copy = tmp_path_factory.mktemp("sources")
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, copy / name)
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", "dist", ".", cwd=copy)
-    return next((copy / "dist").glob("dialgraph-*.whl"))
+    """Build a wheel."""
+    return built_wheel(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="module")
