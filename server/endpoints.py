@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from dialgraph.graph.compile import CompiledGraph
-from dialgraph.graph.errors import GraphError
+from dialgraph.graph.errors import GraphError, line_of
 from dialgraph.graph.spec import Graph
 from dialgraph.project import make_importable
 from dialgraph.services.errors import UnknownServiceError
@@ -46,7 +48,9 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
     """Return the endpoints by name, in the file's order. Raises GraphError, with a line for each that does not load."""
     try:
         table = json.loads(file.read_text(encoding="utf-8"))["graphs"]
-    except (OSError, ValueError, KeyError) as error:
+    except json.JSONDecodeError as error:
+        raise GraphError(f"{file.name}, line {error.lineno}: it is not valid JSON: {error.msg}.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise GraphError(f"{file.name!r} cannot be read: it must be a JSON file with the key `graphs`.") from error
     if unknown := [name for name in wanted if name not in table]:
         raise GraphError(f"Setting 'endpoints': unknown graph {unknown[0]!r}. Accepted: {', '.join(map(repr, table))}.")
@@ -58,7 +62,7 @@ def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint
             try:
                 endpoints[name] = _load(name, entry["path"] if isinstance(entry, dict) else entry)
             except GraphError as error:
-                mistakes.append(str(error))
+                mistakes += error.placed("")
     if mistakes:
         raise GraphError("\n".join(dict.fromkeys(mistakes)))  # one file of a node can be the mistake of every graph
     return endpoints
@@ -81,17 +85,29 @@ def _load(name: str, path: str) -> Endpoint:
             f"graph {name!r}: {path!r} must have the form `graphs.file:graph`;"
             " a file path would import the module twice."
         )
+    file = f"{module_name.replace('.', '/')}.py"
     try:
         module = import_module(module_name)
-    except GraphError:
-        raise
+    except GraphError as error:
+        raise GraphError("\n".join(error.placed(f"{file}{line_of(error, file)}"))) from error
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise GraphError(f"langgraph.json, graph {name!r}: there is no file {file!r}.") from error
+        raise GraphError(f"{file}{line_of(error, file)}: {error}.") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise GraphError(f"{file}{line_of(error, file)}: {wrong}.") from error
     except Exception as error:  # an author's file can raise anything; the message names the file
-        raise GraphError(f"graph {name!r}, file of {module_name!r}: {type(error).__name__}: {error}") from error
+        what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
+        raise GraphError(f"{file}{line_of(error, file)}: {type(error).__name__}: {what}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
         raise GraphError(
-            f"graph {name!r}: {module_name!r} must have `spec = Graph(…)` and `{attribute} = compile_graph(spec)`."
+            f"{file}: graph {name!r} needs `spec = Graph(…)` and `{attribute} = compile_graph(spec)` there."
         )
     if spec.name != name:
-        raise GraphError(f"graph {name!r}: its spec has the name {spec.name!r}. Both names must be the same.")
+        raise GraphError(
+            f"{spec.place or file}: the spec has the name {spec.name!r}, but langgraph.json says {name!r}."
+            " Both names must be the same."
+        )
     return Endpoint(spec, graph)

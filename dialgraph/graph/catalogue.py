@@ -35,7 +35,9 @@ def project_nodes(module: str) -> dict[str, Node]:
     found = catalogue(package)
     if taken := sorted(found.keys() & catalogue().keys()):
         file = f"{package.replace('.', '/')}/{taken[0]}.py"
-        raise GraphError(f"{file}: the name {taken[0]!r} is taken by a node of Dialgraph. Give the file another name.")
+        raise GraphError(
+            f"{file}: the name {taken[0]!r} is taken by a node of Dialgraph. Give the file another name.", [""]
+        )
     return found
 
 
@@ -49,8 +51,9 @@ def _node_of(package: str, name: str) -> Node:
     try:
         module = import_module(f"{package}.{name}")
     except Exception as error:  # an author's file can raise anything; the message names the file
-        raise GraphError(f"{file}{line_of(error, file)}: {type(error).__name__}: {error}") from error
+        what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
+        raise GraphError(f"{file}{line_of(error, file)}: {type(error).__name__}: {what}", [""]) from error
     found = getattr(module, name, None)
     if not isinstance(found, Node):
-        raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.")
+        raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.", [""])
     return found

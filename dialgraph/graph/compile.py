@@ -154,7 +154,8 @@ def compile_graph(
     own = [*nodes, *(step.function for step in spec.steps if step.function is not None)]
     known = {**catalogue(), **project_nodes(author.get("__name__", "")), **{node.name: node for node in own}}
     if found := mistakes(spec, known, checks or {}, folders):
-        raise GraphError("\n".join(f"graph {spec.name!r}, {mistake}" for mistake in found))
+        sentences = [f"graph {spec.name!r}, {mistake}" for mistake in found]
+        raise GraphError("\n".join(sentences), [_place_of(spec, mistake) for mistake in found])
     try:
         functions = FunctionTools(tools)
     except ValueError as error:
@@ -218,6 +219,11 @@ def _wrap(spec: Graph, at: int, nodes: Mapping[str, Node], folders: Folders) -> 
             toolset = Toolset(route, own["servers"], own["only"], own["passes"])
     place = StepPlace(step.id, offered, toolset, tuple(routes), spec.instructions, folders)
     return WrappedStep(step, node, read_options(step, node), place)
+
+
+def _place_of(spec: Graph, mistake: str) -> str:
+    """Return where the step of a mistake is declared, or else the graph."""
+    return next((step.place for step in spec.steps if mistake.startswith(f"step {step.id!r}")), spec.place)
 
 
 def _uses(step: WrappedStep, functions: FunctionTools) -> list[tuple[str, str]]:

@@ -1,14 +1,17 @@
 """The declaration of a graph: data only, with the same meaning in Python, YAML and JSON."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import orjson
 import yaml
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.policy import Policy, Value
+from dialgraph.project import project_folder
 from dialgraph.turn.node import Node
 
 END: Literal["END"] = "END"
@@ -39,18 +42,24 @@ class Step(Value):
     retry: int = Field(default=0, ge=0, le=5)
     """How often a failed step is tried again. Only for nodes that do not speak."""
 
-    _function: Node | None = PrivateAttr(default=None)
-
     def __init__(self, node: "str | Node | None" = None, /, **fields: Any) -> None:
         """`node`: the name of a node, or the node itself, which then needs no file in a folder `nodes`."""
         given = node.name if isinstance(node, Node) else node
         super().__init__(**fields if given is None else {"node": given, **fields})
-        self._function = node if isinstance(node, Node) else None
+        # These two are not data: two steps are equal without them.
+        self.__dict__["_function"] = node if isinstance(node, Node) else None
+        self.__dict__["_place"] = _author()
 
     @property
     def function(self) -> "Node | None":
         """Return the node, if the step was declared with the node itself and not with its name."""
-        return self._function
+        found: Node | None = self.__dict__.get("_function")
+        return found
+
+    @property
+    def place(self) -> str:
+        """Return where an author declared the step, as `file, line N`; empty if it is not known."""
+        return str(self.__dict__.get("_place", ""))
 
     @field_validator("options")
     @classmethod
@@ -84,14 +93,48 @@ class Graph(Value):
     public: bool = False
     """Whether everybody who reaches the server may use the graph with its store, its tools and the server's key."""
 
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.__dict__["_place"] = _author()
+
+    @property
+    def place(self) -> str:
+        """Return where an author declared the graph, as `file, line N`; empty if it is not known."""
+        return str(self.__dict__.get("_place", ""))
+
     @classmethod
-    def read(cls, text: str) -> Self:
-        """Return the graph from YAML or JSON text. Raise GraphError if the text is not a valid graph."""
+    def read(cls, text: str, file: str = "") -> Self:
+        """Return the graph from YAML or JSON text. Raise GraphError if the text is not a valid graph.
+
+        `file`: the name of the file with the text, for messages.
+        """
         try:
             data = yaml.safe_load(text)
+            lines = yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError as error:
-            raise GraphError(f"The graph is not valid YAML: {error}") from error
-        return cls.from_data(data)
+            mark = getattr(error, "problem_mark", None)
+            place = _placed(file, mark.line + 1 if mark is not None else 0)
+            what = getattr(error, "problem", None) or " ".join(str(error).split())
+            raise GraphError(f"The graph is not valid YAML: {what}.", [place]) from error
+        try:
+            graph = cls.model_validate(data)
+        except ValidationError as error:
+            sentences = [f"The graph is not valid. {_loc(one['loc'])}: {one['msg']}." for one in error.errors()]
+            places = [_placed(file, _line(lines, one["loc"])) for one in error.errors()]
+            raise GraphError("\n".join(sentences), places) from None
+        graph.__dict__["_place"] = _placed(file, 1)
+        for at, step in enumerate(graph.steps):
+            step.__dict__["_place"] = _placed(file, _line(lines, ("steps", at)))
+        return graph
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Return the graph in a YAML or JSON file. Raise GraphError with the file and the line of each mistake."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise GraphError(f"{path.name!r} cannot be read: {type(error).__name__}.", [""]) from error
+        return cls.read(text, str(path))
 
     @classmethod
     def from_data(cls, data: object) -> Self:
@@ -99,7 +142,7 @@ class Graph(Value):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            lines = (f"{'.'.join(map(str, one['loc'])) or 'the graph'}: {one['msg']}" for one in error.errors())
+            lines = (f"{_loc(one['loc'])}: {one['msg']}" for one in error.errors())
             raise GraphError("The graph is not valid. " + "; ".join(lines)) from None
 
     def to_data(self) -> Mapping[str, Any]:
@@ -118,3 +161,42 @@ class Graph(Value):
     def route_path(self) -> str:
         """Return the path where the graph is served."""
         return self.path or f"/{self.name}/chat/completions"
+
+
+def _author() -> str:
+    """Return the place of the code that calls the caller of this function."""
+    frame = sys._getframe(2)
+    return _placed(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _placed(file: str, line: int) -> str:
+    """Return `file, line N`. A file in the current project is named from there."""
+    if not file:
+        return f"line {line}" if line else ""
+    path = Path(file)
+    folder = project_folder()
+    if folder is not None and path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    return f"{path}, line {line}" if line else str(path)
+
+
+def _loc(loc: Sequence[int | str]) -> str:
+    return ".".join(map(str, loc)) or "the graph"
+
+
+def _line(node: "yaml.Node | None", loc: Sequence[int | str]) -> int:
+    """Return the line of this place in a YAML text; if there is no such place, of the nearest one around it."""
+    line = node.start_mark.line + 1 if node is not None else 0
+    for key in loc:
+        found = None
+        if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            found = node.value[key]
+            line = found.start_mark.line + 1
+        elif isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                if name.value == str(key):
+                    found, line = value, name.start_mark.line + 1
+        if found is None:
+            break
+        node = found
+    return line

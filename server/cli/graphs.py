@@ -61,10 +61,10 @@ def check(
         if not file.is_file():
             raise GraphError(f"{str(file)!r} does not exist or is not a file.")
         try:
-            spec = Graph.read(file.read_text(encoding="utf-8"))
+            spec = Graph.from_file(file)
             compile_graph(spec, folder=file.parent)
         except GraphError as error:
-            raise GraphError(f"{file}: {error}") from None
+            raise GraphError("\n".join(error.placed(str(file)))) from None
         typer.echo(f"{file}: {spec.name} is valid")
 
 

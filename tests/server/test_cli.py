@@ -43,7 +43,7 @@ def test_a_graph_file_is_checked() -> None:
     assert run("graphs", "check", "good.yaml").stdout == "good.yaml: good is valid\n"
     bad = run("graphs", "check", "bad.yaml")
     assert bad.returncode == 1 and "Did you mean 'call_model'?" in bad.stderr
-    assert bad.stderr.startswith("dialgraph: bad.yaml: ")
+    assert bad.stderr.startswith("dialgraph: bad.yaml, line 3: ")
     assert run("graphs", "check", "none.yaml").stderr == "dialgraph: 'none.yaml' does not exist or is not a file.\n"
 
 

@@ -84,9 +84,10 @@ def test_the_code_in_the_guide_to_calls_runs() -> None:
     assert isinstance(made["graph"], CompiledGraph) and isinstance(spec, Graph) and spec.policy.memory
 
 
-def test_the_code_in_the_guide_to_prompts_runs() -> None:
+@pytest.mark.parametrize("page", ["docs/prompts.md", "docs/projects.md"])
+def test_the_code_in_the_guides_to_prompts_and_projects_runs(page: str) -> None:
     made: dict[str, object] = {}
-    for block in blocks("docs/prompts.md", "python"):
+    for block in blocks(page, "python"):
         exec(block, made)
     assert isinstance(made["graph"], CompiledGraph)
 
