@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dialgraph.project import described
-from server.cli import chat, check, graphs, key, knowledge, new, say, secret, user
+from server.cli import chat, check, doctor, graphs, key, knowledge, new, say, secret, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -24,6 +24,7 @@ app.add_typer(secret.app, name="secret")
 app.command(name="chat")(chat.chat)
 app.command(name="say")(say.say)
 app.command(name="new")(new.new)
+app.command(name="doctor")(doctor.doctor)
 app.command(name="check")(check.check)
 
 

@@ -87,6 +87,7 @@ OF_THE_ENVIRONMENT = {"time", "uuid", "random", "secrets", "concurrent.futures"}
 LONGEST_FILE = 400
 """In lines. This is a limit for readers, not a target: a file with one idea may be this long."""
 READS_ENVIRONMENT = {
+    "server/cli/doctor.py",  # says where each setting comes from
     "dialgraph/project.py",
     "dialgraph/services/settings.py",
     "server/settings.py",
