@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dialgraph.calls.call import Call, SyncCall
+    from dialgraph.calls.turn import CallTurn
     from dialgraph.graph.compile import CompiledGraph, compile_graph
     from dialgraph.graph.errors import GraphError
     from dialgraph.graph.policy import GuardRule, Memory, Policy
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from dialgraph.turn.turn import Context, Turn
 
 _ROOMS = {
+    "calls.call": ("Call", "SyncCall"),
+    "calls.turn": ("CallTurn",),
     "graph.compile": ("CompiledGraph", "compile_graph"),
     "graph.errors": ("GraphError",),
     "graph.policy": ("GuardRule", "Memory", "Policy"),
@@ -53,7 +57,9 @@ __all__ = [
     "Action",
     "ActionForm",
     "Audio",
+    "Call",
     "CallInfo",
+    "CallTurn",
     "Citation",
     "Citations",
     "CompiledGraph",
@@ -80,6 +86,7 @@ __all__ = [
     "State",
     "Step",
     "StoreError",
+    "SyncCall",
     "Timing",
     "ToolContext",
     "ToolError",

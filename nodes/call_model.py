@@ -16,9 +16,9 @@ from dialgraph.models.parts import Part
 from dialgraph.models.port import ChatRequest
 from dialgraph.models.usage import estimate, estimated_usage
 from dialgraph.turn.events import Relay, ToolCallPart, Usage
-from dialgraph.turn.model_calls import ModelCall
 from dialgraph.turn.offered_tools import OfferedCalls, offered_tools
 from dialgraph.turn.prompt import first_prompt
+from dialgraph.turn.watching import ModelCall
 
 log = logging.getLogger(__name__)
 

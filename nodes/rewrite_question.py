@@ -10,7 +10,7 @@ from dialgraph.models.history.text import text_of
 from dialgraph.models.port import ChatRequest, Message
 from dialgraph.passages import LONGEST_QUESTION
 from dialgraph.turn.events import Usage
-from dialgraph.turn.model_calls import ModelCall
+from dialgraph.turn.watching import ModelCall
 
 _BEGINS = re.compile(r"^\W*(and|or|but|so|what about|how about|what if|then)\b", re.IGNORECASE)
 _POINTS = re.compile(r"\b(it|its|they|them|their|theirs|that|those)\b\W*", re.IGNORECASE)

@@ -62,9 +62,9 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         """Run the graph for a turn whose line is connected. Raise what a step raises."""
         context: Any = turn
         options: Any = {"recursion_limit": MOST_STEPS}
-        if self._stores:
+        if self.stores:
             with suppress(StoreError):
-                await turn.services.warm_stores(self._stores)
+                await turn.services.warm_stores(self.stores)
         if self.in_sequence is None:
             await self.ainvoke({"messages": []}, options, context=context)
             await turn.line.drain()
@@ -89,7 +89,7 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         else:
             # Without this, the first search would exceed the time limit of its step. The server does it when it starts.
             with suppress(StoreError):  # the step that searches reports the error itself
-                await default_services().warm_stores(self._stores)
+                await default_services().warm_stores(self.stores)
             turn, owned = _turn_of(context, config), True
             if isinstance(input, Mapping):
                 input = {**cleared(self.channels), **input}  # noqa: A001
@@ -127,7 +127,7 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         return TypeAdapter(Input).json_schema()
 
     @cached_property
-    def _stores(self) -> list[str]:
+    def stores(self) -> list[str]:
         """Return the names of the stores that the steps search."""
         return [name for _, kind, name in self.uses if kind == "store"]
 

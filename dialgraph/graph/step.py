@@ -42,6 +42,8 @@ class WrappedStep:
         finally:
             if not _is_cancelled():
                 await turn.line.send(Timing(self.step.id, started, turn.line.elapsed_ms(), outcome))
+        if view.watched:
+            await view.report(self.step.id, update)
         route = update.pop("route", None)
         if not self.chooses:
             return {**update, "route": None}

@@ -138,7 +138,7 @@ class StudioSteps:
         """Build the turn from the state, at the first step of a run. Return what the state must learn of it."""
         if not turn.line.connected:
             turn.line.connect(self._sink(turn, values, runtime))
-            turn.watch_models(ModelTracer())
+            turn.watch(ModelTracer())
         sink = cast(StreamSink, turn.line.sink)
         async with sink.beginning:
             if sink.begun:

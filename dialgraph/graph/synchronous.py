@@ -1,11 +1,11 @@
 """Runs asynchronous streams for scripts without an event loop, on one event loop in a thread of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import cache
 from queue import SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -16,6 +16,20 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     Thread(target=loop.run_forever, name="dialgraph", daemon=True).start()
     return loop
+
+
+def run_in_background(begin: Callable[[], Coroutine[Any, Any, Item]]) -> Item:
+    """Return the result of the coroutine that `begin` returns."""
+
+    async def run() -> Item:
+        return await begin()
+
+    task = asyncio.run_coroutine_threadsafe(run(), _loop())
+    try:
+        return task.result()
+    except BaseException:
+        task.cancel()
+        raise
 
 
 def in_background(begin: Callable[[], AsyncIterator[Item]]) -> Iterator[Item]:

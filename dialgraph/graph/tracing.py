@@ -13,12 +13,12 @@ from langgraph.config import get_config
 from langgraph.constants import TAG_NOSTREAM
 
 from dialgraph.models.port import Message
-from dialgraph.turn.model_calls import ModelCall
+from dialgraph.turn.watching import ModelCall, Watcher
 
 log = logging.getLogger(__name__)
 
 
-class ModelTracer:
+class ModelTracer(Watcher):
     """Reports each call of a model as a run of a chat model."""
 
     def __init__(self) -> None:

@@ -19,10 +19,10 @@ from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Event, Say
 from dialgraph.turn.line import Line
 from dialgraph.turn.memory import CallMemory
-from dialgraph.turn.model_calls import ModelCall, ModelWatcher
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
 from dialgraph.turn.step_place import StepPlace, tool_name
+from dialgraph.turn.watching import ModelCall, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class TurnState:
         self.functions = FunctionTools()
         self.prepared = False
         self.key = ""
-        self.watchers: tuple[ModelWatcher, ...] = ()
+        self.watchers: tuple[Watcher, ...] = ()
         self.ask(asked)
 
     def ask(self, asked: TurnRequest) -> None:
@@ -251,13 +251,18 @@ class Turn:
         """Continue a turn that has this key, which began in an earlier run."""
         self._state.resume(key)
 
+    async def report(self, step: str, update: Mapping[str, object]) -> None:
+        """Tell the watchers what a step has written to the state."""
+        for watcher in self._state.watchers:
+            await watcher.stepped(step, update)
+
     @property
     def watched(self) -> bool:
-        """Return whether somebody watches the calls of models."""
+        """Return whether somebody watches the turn."""
         return bool(self._state.watchers)
 
-    def watch_models(self, *watchers: ModelWatcher) -> None:
-        """Report every call of a model to these watchers too."""
+    def watch(self, *watchers: Watcher) -> None:
+        """Report the calls of models and what the steps write to these watchers too."""
         self._state.watchers += watchers
 
     @asynccontextmanager

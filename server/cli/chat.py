@@ -52,6 +52,7 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
 
     from dialgraph.models.errors import ModelError
     from dialgraph.speech.port import VoiceError
+    from server.cli.prompt_printer import PromptPrinter
 
     console = Console(highlight=False)
     messages: list[dict[str, object]] = []
@@ -60,7 +61,7 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
         while question := say or await _ask(console):
             messages.append({"role": "user", "content": question})
             try:
-                watchers = (_PromptPrinter(console),) if show_prompt else ()
+                watchers = (PromptPrinter(console),) if show_prompt else ()
                 answer, hung_up = await _turn(graph, services, messages, console, ear, watchers)
             except (ModelError, VoiceError) as error:
                 console.print(f"\n[red]{error}[/red]")
@@ -75,34 +76,6 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
             if ear.seconds:
                 console.print(f"[dim]{ear.path}: {ear.seconds:.1f} s[/dim]")
     return answered
-
-
-class _PromptPrinter:
-    """Prints what a model is sent, before it answers."""
-
-    def __init__(self, console: Any) -> None:
-        self._console = console
-
-    async def asked(self, call: Any) -> None:
-        """Print the messages and the names of the tools."""
-        from dialgraph.models.history.text import text_of
-        from dialgraph.turn.step_place import tool_name
-
-        self._print(f"prompt of {call.step} for the model {call.model!r}")
-        for message in call.messages:
-            told = text_of(message.get("content")) or str(message.get("tool_calls", ""))
-            role, *rest = str(message.get("role")), *told.splitlines()
-            self._print(f"  {role:<9} {rest[0] if rest else ''}")
-            for line in rest[1:]:
-                self._print(f"  {'':<9} {line}")
-        if names := [tool_name(tool) for tool in call.parameters.get("tools", ())]:
-            self._print(f"  {'tools':<9} {', '.join(names)}")
-
-    async def answered(self, call: Any, error: BaseException | None) -> None:
-        """Do nothing: the answer is shown as it is spoken."""
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, style="dim cyan", markup=False, soft_wrap=True)
 
 
 async def _ask(console: Any) -> str:
@@ -134,7 +107,7 @@ async def _turn(
     steps: list[str] = []
     hung_up, sound = False, 0
     turn = Turn(services, asked)
-    turn.watch_models(*watchers)
+    turn.watch(*watchers)
     async for event in run_turn(graph, turn):
         match event:
             case Say(text=text) | Transcript(text=text) | Fallback(text=text):

@@ -5,13 +5,13 @@ import logging
 import orjson
 
 from dialgraph.graph.outlets import Outlets
-from dialgraph.turn.model_calls import ModelCall
 from dialgraph.turn.request import TurnRequest
+from dialgraph.turn.watching import ModelCall, Watcher
 
 log = logging.getLogger(__name__)
 
 
-class PromptLog:
+class PromptLog(Watcher):
     """Logs each prompt of one turn, without what the guard of its graph finds."""
 
     def __init__(self, asked: TurnRequest, outlets: Outlets) -> None:
@@ -23,9 +23,6 @@ class PromptLog:
         messages = [self._shown(message) for message in call.messages]
         fields = {"graph": self._asked.endpoint, "call": self._asked.call.id, "step": call.step, "model": call.model}
         log.info("prompt", extra={**fields, "messages": orjson.dumps(messages, default=str).decode()})
-
-    async def answered(self, call: ModelCall, error: BaseException | None) -> None:
-        """Do nothing: the answer is not a prompt."""
 
     def _shown(self, value: object) -> object:
         if isinstance(value, str):

@@ -120,7 +120,7 @@ class Runs:
             services = UserServices(services, asked.upstream, asked.store)
         turn = Turn(services, asked, environment=self._environment)
         if self._logs_prompts:
-            turn.watch_models(PromptLog(asked, endpoint.graph.outlets))
+            turn.watch(PromptLog(asked, endpoint.graph.outlets))
         run = Run(
             endpoint.graph,
             turn,

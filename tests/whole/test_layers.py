@@ -34,6 +34,7 @@ LAYERS = (
     ("knowledge/document.py",),
     ("knowledge",),
     ("dialgraph/__init__.py",),
+    ("dialgraph/calls",),
     ("dialgraph/run",),
     ("dialgraph/graph",),
     ("dialgraph/services",),

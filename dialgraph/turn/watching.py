@@ -1,8 +1,7 @@
-"""A call of a model, as the steps report it to those who watch the turn: traces, logs and notebooks."""
+"""What those who watch a turn learn: the calls of models, and what each step writes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from dialgraph.models.parts import ToolCallPart, Usage
 from dialgraph.models.port import Message
@@ -31,11 +30,14 @@ class ModelCall:
         call["arguments"] += part.arguments
 
 
-class ModelWatcher(Protocol):
-    """The port of those who watch the calls of models."""
+class Watcher:
+    """Watches a turn. Override what is needed: traces, logs and notebooks each need something else."""
 
     async def asked(self, call: ModelCall) -> None:
-        """Learn that the model is asked now."""
+        """Learn that a model is asked now."""
 
     async def answered(self, call: ModelCall, error: BaseException | None) -> None:
-        """Learn that the answer has ended. `error`: what it failed with, or None."""
+        """Learn that its answer has ended. `error`: what it failed with, or None."""
+
+    async def stepped(self, step: str, update: Mapping[str, object]) -> None:
+        """Learn what a step has written to the state."""
