@@ -8,6 +8,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dialgraph.shadowing import prefer_packages_to_folders
+
 if TYPE_CHECKING:
     from dialgraph.calls.call import Call, SyncCall
     from dialgraph.calls.turn import CallTurn
@@ -100,6 +102,7 @@ __all__ = [
     "run_turn",
 ]
 
+prefer_packages_to_folders()
 # Set before LangGraph is imported. No trace leaves this machine unless the environment asks for it, and stored data is
 # not loaded as instances of classes.
 os.environ.setdefault("LANGSMITH_TRACING", "false")

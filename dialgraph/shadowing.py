@@ -1,6 +1,7 @@
 """Checks that Python imports our five packages, and not another file or folder with the same name."""
 
-from importlib.util import find_spec
+import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 PACKAGES = ("dialgraph", "graphs", "knowledge", "nodes", "server")
@@ -9,6 +10,23 @@ _HOME = Path(__file__).resolve().parents[1]
 
 class ShadowedPackageError(Exception):
     """Another file or folder has the name of one of our packages. The message names it."""
+
+
+def prefer_packages_to_folders() -> None:
+    """Import ours where Python would take a folder without `__init__.py`, such as a project's own `knowledge/`.
+
+    Python prefers a package to such a folder only if both are found by `sys.path`. An editable install is not.
+    """
+    for name in PACKAGES:
+        if name in sys.modules:
+            continue
+        found = find_spec(name)
+        file = _HOME / name / "__init__.py"
+        if found is not None and found.origin is None and file.is_file():
+            spec = spec_from_file_location(name, file, submodule_search_locations=[str(file.parent)])
+            if spec is not None and spec.loader is not None:
+                module = sys.modules[name] = module_from_spec(spec)
+                spec.loader.exec_module(module)
 
 
 def refuse_shadowed_packages() -> None:

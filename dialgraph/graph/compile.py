@@ -31,7 +31,7 @@ from dialgraph.graph.studio import StudioSteps, studio_profile
 from dialgraph.graph.synchronous import in_background
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
-from dialgraph.services.services import default_services
+from dialgraph.services.services import OpenServices, prepared_services
 from dialgraph.tools.functions import Function, FunctionTools
 from dialgraph.turn.call import CallInfo
 from dialgraph.turn.node import Context, Node, Turn
@@ -88,9 +88,10 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
             turn, owned = context, False
         else:
             # Without this, the first search would exceed the time limit of its step. The server does it when it starts.
+            services = await prepared_services()
             with suppress(StoreError):  # the step that searches reports the error itself
-                await default_services().warm_stores(self.stores)
-            turn, owned = _turn_of(context, config), True
+                await services.warm_stores(self.stores)
+            turn, owned = _turn_of(services, context, config), True
             if isinstance(input, Mapping):
                 input = {**cleared(self.channels), **input}  # noqa: A001
         try:
@@ -277,9 +278,9 @@ def _target(name: str) -> str:
     return LANGGRAPH_END if name == END else name
 
 
-def _turn_of(context: Any, config: RunnableConfig | None) -> Turn:
+def _turn_of(services: OpenServices, context: Any, config: RunnableConfig | None) -> Turn:
     """Return a Turn for a run that the server did not start. Its first step connects the line."""
     context = context if isinstance(context, Context) else Context(**(context or {}))
     thread = (config or {}).get("configurable", {}).get("thread_id")
     call = CallInfo(id=context.call_id or str(thread or ""), caller_number=context.caller_number, source=context.source)
-    return Turn(default_services(), TurnRequest(call=call, model=context.model, profile=studio_profile(context.host)))
+    return Turn(services, TurnRequest(call=call, model=context.model, profile=studio_profile(context.host)))

@@ -59,7 +59,7 @@ class Step(Value):
     @property
     def place(self) -> str:
         """Return where an author declared the step, as `file, line N`; empty if it is not known."""
-        return str(self.__dict__.get("_place", ""))
+        return _placed(*self.__dict__.get("_place", ("", 0)))
 
     @field_validator("options")
     @classmethod
@@ -100,7 +100,7 @@ class Graph(Value):
     @property
     def place(self) -> str:
         """Return where an author declared the graph, as `file, line N`; empty if it is not known."""
-        return str(self.__dict__.get("_place", ""))
+        return _placed(*self.__dict__.get("_place", ("", 0)))
 
     @classmethod
     def read(cls, text: str, file: str = "") -> Self:
@@ -122,9 +122,9 @@ class Graph(Value):
             sentences = [f"The graph is not valid. {_loc(one['loc'])}: {one['msg']}." for one in error.errors()]
             places = [_placed(file, _line(lines, one["loc"])) for one in error.errors()]
             raise GraphError("\n".join(sentences), places) from None
-        graph.__dict__["_place"] = _placed(file, 1)
+        graph.__dict__["_place"] = (file, 1)
         for at, step in enumerate(graph.steps):
-            step.__dict__["_place"] = _placed(file, _line(lines, ("steps", at)))
+            step.__dict__["_place"] = (file, _line(lines, ("steps", at)))
         return graph
 
     @classmethod
@@ -163,10 +163,10 @@ class Graph(Value):
         return self.path or f"/{self.name}/chat/completions"
 
 
-def _author() -> str:
-    """Return the place of the code that calls the caller of this function."""
+def _author() -> tuple[str, int]:
+    """Return the file and the line of the code that calls the caller of this function."""
     frame = sys._getframe(2)
-    return _placed(frame.f_code.co_filename, frame.f_lineno)
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _placed(file: str, line: int) -> str:

@@ -188,6 +188,14 @@ class _Memory:
 _DEFAULT: "WeakKeyDictionary[asyncio.AbstractEventLoop, OpenServices]" = WeakKeyDictionary()
 
 
+async def prepared_services() -> OpenServices:
+    """Return the default services of this event loop. Their settings are read in a thread, because that reads files."""
+    loop = asyncio.get_running_loop()
+    if loop not in _DEFAULT or _DEFAULT[loop].closed:
+        _DEFAULT[loop] = OpenServices(await in_thread(GraphSettings))
+    return _DEFAULT[loop]
+
+
 def default_services() -> OpenServices:
     """Return the services for runs in Studio and notebooks, which bring none. Each event loop has its own."""
     loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ def on_linux() -> None:
 
 @pytest.fixture
 async def studio(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """Start `langgraph dev` and yield a client of it."""
+    """Start `langgraph dev` with our own graphs, and yield a client of it."""
+    async with developing(ROOT, tmp_path) as client:
+        yield client
+
+
+@asynccontextmanager
+async def developing(folder: Path, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    """Start `langgraph dev` in this folder, and yield a client of it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -35,7 +43,7 @@ async def studio(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     log = (tmp_path / "log").open("wb")
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "langgraph"), "dev", "--no-browser", "--no-reload", "--port", str(port),
-        "--config", str(ROOT / "langgraph.json"), cwd=ROOT, env=environment, stdout=log, stderr=log,
+        "--config", str(folder / "langgraph.json"), cwd=folder, env=environment, stdout=log, stderr=log,
     )  # fmt: skip
     async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         try:
@@ -126,6 +134,17 @@ async def test_studio_steps_through_a_graph_and_edits_its_state(studio: httpx2.A
 
     wrong = await studio.post(f"{thread}/state", json={"values": {"route": "hungup"}, "as_node": "call_model"})
     assert wrong.status_code >= 400
+
+
+async def test_a_new_project_opens_in_studio(tmp_path: Path) -> None:
+    programs = Path(sys.executable).parent
+    made = await asyncio.create_subprocess_exec(str(programs / "dialgraph"), "new", "shop", cwd=tmp_path)
+    assert await made.wait() == 0
+    async with developing(tmp_path / "shop", tmp_path) as client:
+        asked = {"messages": [{"role": "user", "content": "hi"}]}
+        result = (await client.post("/runs/wait", json={"assistant_id": "shop", "input": asked})).json()
+        assert result["prompt"][0]["content"].startswith("You are Vera") and result["messages"][-1]["type"] == "ai"
+        assert (await client.get("/ready")).json()["status"] == "ok"
 
 
 def test_the_image_for_langgraphs_server_has_a_valid_dockerfile(tmp_path: Path) -> None:
