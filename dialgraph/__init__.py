@@ -12,6 +12,7 @@ from dialgraph.shadowing import prefer_packages_to_folders
 
 if TYPE_CHECKING:
     from dialgraph.calls.call import Call, SyncCall
+    from dialgraph.calls.compare import Comparison, compare
     from dialgraph.calls.turn import CallTurn
     from dialgraph.graph.compile import CompiledGraph, compile_graph
     from dialgraph.graph.errors import GraphError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "calls.call": ("Call", "SyncCall"),
+    "calls.compare": ("Comparison", "compare"),
     "calls.turn": ("CallTurn",),
     "graph.compile": ("CompiledGraph", "compile_graph"),
     "graph.errors": ("GraphError",),
@@ -64,6 +66,7 @@ __all__ = [
     "CallTurn",
     "Citation",
     "Citations",
+    "Comparison",
     "CompiledGraph",
     "Context",
     "Event",
@@ -97,6 +100,7 @@ __all__ = [
     "Turn",
     "TurnRequest",
     "Update",
+    "compare",
     "compile_graph",
     "node",
     "run_turn",

@@ -11,7 +11,7 @@ import graphs.audio
 import graphs.chat
 import graphs.hangup
 import graphs.rag
-from dialgraph import Call, Graph, GraphSettings, ModelError, Policy, Step, SyncCall, compile_graph
+from dialgraph import Call, Graph, GraphSettings, ModelError, Policy, Step, SyncCall, compare, compile_graph
 from tests.support.upstream import says, upstream
 
 
@@ -101,3 +101,18 @@ def test_a_script_has_the_same_calls_without_await(settings: GraphSettings, tmp_
     with SyncCall(graphs.hangup.graph, settings=settings) as call:
         assert [action.kind for action in call.say("bye").actions] == ["hangup"] and len(call.turns) == 1
     assert json.dumps(call.messages)
+
+
+async def test_graphs_are_compared_by_their_answers_and_times(tmp_path: Path) -> None:
+    settings = GraphSettings(data_dir=tmp_path, models={"away": "http://127.0.0.1:1/v1"})
+    away = compile_graph(Graph(name="away", steps=(Step("call_model", options={"model": "away"}),)))
+    questions = ["Can I bring my dog?", "bye"]
+    compared = await compare([graphs.rag.graph, graphs.hangup.graph, away], questions, settings=settings)
+    table = compared.frame
+    assert list(table["graph"]) == ["rag", "rag", "hangup", "hangup", "away", "away"]
+    assert table["words"][0] == "Dogs and cats are welcome for 15 euros a night."
+    assert list(table["passages"])[:3] == [1, 0, 1] and (table["first_word_ms"].dropna() > 0).all()
+    assert [bool(error) for error in table["error"]] == [False] * 4 + [True] * 2
+    assert table["error"][4] == "The model 'away' cannot be reached."
+    html = compared._repr_html_()
+    assert html.startswith("<svg") and "median" in html and "<td" in html and "Can I bring my dog?" in html

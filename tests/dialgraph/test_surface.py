@@ -8,11 +8,11 @@ import pytest
 import dialgraph
 
 SURFACE = [
-    "END", "Action", "ActionForm", "Audio", "Call", "CallInfo", "CallTurn", "Citation", "Citations", "CompiledGraph",
-    "Context", "Event", "Evidence", "Filler", "Filter", "Finish", "Graph", "GraphError", "GraphSettings", "GuardRule",
-    "Memory", "Metadata", "ModelError", "Node", "OpenServices", "Passage", "Policy", "Profile", "Say", "Searchable",
-    "State", "Step", "StoreError", "SyncCall", "Timing", "ToolContext", "ToolError", "Toolbox", "Transcript", "Turn",
-    "TurnRequest", "Update", "compile_graph", "node", "run_turn",
+    "END", "Action", "ActionForm", "Audio", "Call", "CallInfo", "CallTurn", "Citation", "Citations", "Comparison",
+    "CompiledGraph", "Context", "Event", "Evidence", "Filler", "Filter", "Finish", "Graph", "GraphError",
+    "GraphSettings", "GuardRule", "Memory", "Metadata", "ModelError", "Node", "OpenServices", "Passage", "Policy",
+    "Profile", "Say", "Searchable", "State", "Step", "StoreError", "SyncCall", "Timing", "ToolContext", "ToolError",
+    "Toolbox", "Transcript", "Turn", "TurnRequest", "Update", "compare", "compile_graph", "node", "run_turn",
 ]  # fmt: skip
 
 
