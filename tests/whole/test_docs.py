@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -92,13 +93,17 @@ def test_the_code_in_the_guides_to_prompts_and_projects_runs(page: str) -> None:
     assert isinstance(made["graph"], CompiledGraph)
 
 
-def test_the_code_in_the_guide_to_studio_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", ["docs/studio.md", "docs/notebooks.md"])
+def test_the_code_in_the_guides_to_studio_and_notebooks_runs(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DIALGRAPH_DATA_DIR", str(tmp_path))
-    for block in blocks("docs/studio.md", "python"):
-        exec(block, {})
-    assert capsys.readouterr().out == "Dogs and cats are welcome for 15 euros a night."
+    made: dict[str, Any] = {}
+    for block in blocks(page, "python"):
+        exec(block, made)
+    assert capsys.readouterr().out.strip() == "Dogs and cats are welcome for 15 euros a night."
+    if "test_the_bot_knows_about_dogs" in made:
+        made["test_the_bot_knows_about_dogs"]()
 
 
 @pytest.mark.parametrize("name", ["docs/speech.md", "docs/speech.zh-CN.md"])
@@ -186,7 +191,7 @@ def test_every_error_code_is_in_wire_md() -> None:
 
 def test_every_make_target_has_help() -> None:
     makefile = text("Makefile")
-    for word in ("install", "serve", "studio", "test", "check", "bench", "soak", "lock", "help"):
+    for word in ("install", "serve", "studio", "notebook", "test", "check", "bench", "soak", "lock", "help"):
         assert re.search(rf"^{word}:.*## \w", makefile, re.M), word
 
 
