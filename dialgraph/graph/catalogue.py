@@ -7,10 +7,28 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from dialgraph.graph.errors import GraphError, line_of
+from dialgraph.plugins import PluginError, loaded, package_of, plugins
 from dialgraph.turn.node import Node
 
 PACKAGE = "nodes"
 """The package that holds the nodes. It is imported by name, because the engine does not import its extensions."""
+
+
+@cache
+def plugin_nodes() -> dict[str, Node]:
+    """Return the nodes that other installed packages bring. Raises GraphError if one cannot be imported."""
+    found = {}
+    for name in plugins("nodes"):
+        try:
+            brought = loaded("nodes", name)
+        except PluginError as error:
+            raise GraphError(str(error), [""]) from error
+        if not isinstance(brought, Node) or brought.name != name:
+            raise GraphError(
+                f"plugin {name!r} of {package_of(plugins('nodes')[name])}: it is no node of that name.", [""]
+            )
+        found[name] = brought
+    return found
 
 
 @cache

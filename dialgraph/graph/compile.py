@@ -16,7 +16,7 @@ from langgraph.runtime import Runtime
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from dialgraph.graph.catalogue import catalogue, project_nodes, template_folder
+from dialgraph.graph.catalogue import catalogue, plugin_nodes, project_nodes, template_folder
 from dialgraph.graph.check import mistakes, offered_tool, read_options
 from dialgraph.graph.drawing import draw
 from dialgraph.graph.errors import GraphError
@@ -152,8 +152,9 @@ def compile_graph(
     author = sys._getframe(1).f_globals  # the file that calls this function
     beside = folder or Path(author.get("__file__") or "").parent
     folders = (beside, beside / "templates", beside.parent / "templates", template_folder())
-    own = [*nodes, *(step.function for step in spec.steps if step.function is not None)]
-    known = {**catalogue(), **project_nodes(author.get("__name__", "")), **{node.name: node for node in own}}
+    given = [*nodes, *(step.function for step in spec.steps if step.function is not None)]
+    own = {**project_nodes(author.get("__name__", "")), **{node.name: node for node in given}}
+    known = {**plugin_nodes(), **catalogue(), **own}
     if found := mistakes(spec, known, checks or {}, folders):
         sentences = [f"graph {spec.name!r}, {mistake}" for mistake in found]
         raise GraphError("\n".join(sentences), [_place_of(spec, mistake) for mistake in found])

@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 import dialgraph.profiles
+from dialgraph.plugins import loaded, plugins
 from dialgraph.profiles.openai import PROFILE as OPENAI
 from dialgraph.profiles.profile import Evidence, Profile
 
@@ -22,6 +23,10 @@ def known_profiles() -> dict[str, Profile]:
         candidate = getattr(import_module(f"dialgraph.profiles.{module.name}"), "PROFILE", None)
         if isinstance(candidate, Profile):
             found[candidate.name] = candidate
+    for name in plugins("profiles"):
+        brought = loaded("profiles", name)
+        if isinstance(brought, Profile):
+            found.setdefault(brought.name, brought)
     return dict(sorted(found.items()))
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dialgraph.project import described
-from server.cli import chat, check, doctor, graphs, key, knowledge, new, say, secret, user
+from dialgraph.project import described, langgraph_file, make_importable
+from server.cli import chat, check, doctor, graphs, key, knowledge, new, plugins, say, secret, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -25,6 +25,7 @@ app.command(name="chat")(chat.chat)
 app.command(name="say")(say.say)
 app.command(name="new")(new.new)
 app.command(name="doctor")(doctor.doctor)
+app.command(name="plugins")(plugins.list_plugins)
 app.command(name="check")(check.check)
 
 
@@ -46,6 +47,7 @@ def dialgraph(
     ] = False,
 ) -> None:
     """Serve voice-agent endpoints that are compiled from graphs of small nodes."""
+    make_importable(langgraph_file())  # settings may name engines in the project
     if context.invoked_subcommand in _IN_A_PROJECT and (line := described()):
         typer.echo(line, err=True)
 

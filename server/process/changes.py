@@ -22,8 +22,14 @@ _SETTLE_SECONDS: Final = 0.1
 
 
 def changes(folder: Path) -> Iterator[list[str]]:
-    """Look again and again. Yield the names of the files that have changed since the last look, often none."""
-    before = _times(folder)
+    """Look now, and return an iterator that looks again and again.
+
+    It yields the names of the files that have changed since the last look, often none.
+    """
+    return _looks(folder, _times(folder))
+
+
+def _looks(folder: Path, before: dict[str, int]) -> Iterator[list[str]]:
     while True:
         time.sleep(_LOOK_SECONDS)
         now = _times(folder)

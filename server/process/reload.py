@@ -37,10 +37,11 @@ def serve_reloading(settings: Settings) -> None:
     listener.listen(2048)
     os.environ["DIALGRAPH_HOST"], os.environ["DIALGRAPH_PORT"] = settings.host, str(listener.getsockname()[1])
     signal.signal(signal.SIGTERM, _interrupt)
+    looks = changes(langgraph_file().resolve().parent)  # looks once before the server reads the files
     started: list[_Server] = [_Server(listener, first=True)]
     started[0].heard()
     try:
-        for changed in changes(langgraph_file().resolve().parent):
+        for changed in looks:
             started = [server for server in started if not server.has_ended()]
             if changed:
                 started = _replaced(started, _Server(listener, first=not started), changed)

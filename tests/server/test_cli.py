@@ -21,7 +21,7 @@ from tests.server.test_settings import run
 
 def test_help_names_every_command() -> None:
     shown = run("--help", COLUMNS="100")
-    for command in ("serve", "new", "doctor", "graphs", "chat", "say", "knowledge", "user", "key", "secret"):
+    for command in ("serve", "new", "doctor", "plugins", "graphs", "chat", "say", "knowledge", "user", "key", "secret"):
         assert command in shown.stdout
     assert all(command in run("graphs", "--help").stdout for command in ("list", "show", "check", "schema"))
 

@@ -38,6 +38,8 @@ def test_a_new_project_answers_from_its_own_documents(project: Path) -> None:
     assert "You can return an article within thirty days." in answered.stdout
     assert "You are Vera, who answers the phone of our shop." in answered.stdout
     assert "The office is " in answered.stdout and "tools     order_status, hangup" in answered.stdout
+    tested = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=project, capture_output=True, text=True)
+    assert tested.returncode == 0 and "1 passed" in tested.stdout, tested.stdout
     assert (project / "data").is_dir() and not (below / "data").exists(), "one project has one data folder"
 
 
