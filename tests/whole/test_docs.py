@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +165,25 @@ async def test_curl_commands_of_the_readmes_work(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", READMES)
+def test_the_commands_for_a_bot_of_ones_own_work(name: str, tmp_path: Path) -> None:
+    block = next(block for block in blocks(name, "bash") if "dialgraph new" in block)
+    install, *commands, serve = block.splitlines()
+    assert install.startswith("pipx install .") and serve.startswith("dialgraph serve --reload")
+    (tmp_path / "clone").mkdir()
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    script = "set -e\n" + "\n".join(commands)
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path / "clone", env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "You can return an article within thirty days." in ran.stdout and "You are Vera" in ran.stdout
+
+
+@pytest.mark.parametrize("name", READMES)
 def test_tables_of_the_readmes_name_what_exists(name: str) -> None:
     known = {str(field.validation_alias or PREFIX + key.upper()) for key, field in Settings.model_fields.items()}
     named = re.findall(r"^\| `([A-Z_]+)`", text(name), re.M)
-    assert len(named) == 10 and set(named) <= known
+    assert len(named) == 6 and set(named) <= known
     for folder in re.findall(r"`(\w+)/`", text(name).partition("|---|---|")[2]):
         assert (ROOT / folder).is_dir(), folder
     for target in re.findall(r"\]\(([\w./-]+)\)", text(name)):
