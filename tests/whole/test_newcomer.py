@@ -131,6 +131,30 @@ def test_the_first_five_minutes_of_a_newcomer(tmp_path: Path) -> None:
     assert sum(seconds for _, seconds in person.times) < 10 * 300, "the usual time is less than two minutes"
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_the_wheel_can_be_installed_as_a_tool(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    wheel = built_wheel(tmp_path / "sources")
+    environment = {**os.environ, "UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    uv = str(Path(sys.executable).parent / "uv")
+    command = [uv, "tool", "install", "--quiet", "--python", sys.executable, str(wheel)]
+    installed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stderr
+    program = str(tmp_path / "bin" / "dialgraph")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    listed = subprocess.run([program, "graphs", "list"], cwd=empty, capture_output=True, text=True, check=True)
+    assert "/rag/chat/completions" in listed.stdout
+    assert listed.stderr == (
+        "Project: none, so these are the sample endpoints. `dialgraph new DIR` makes a project of your own.\n"
+    )
+    subprocess.run([program, "new", "inn"], cwd=empty, capture_output=True, check=True)
+    said = [program, "chat", "--say", "hi"]
+    answered = subprocess.run(said, cwd=empty / "inn" / "inn", capture_output=True, text=True, check=True)
+    assert answered.stderr.startswith(f"Project: {(empty / 'inn').resolve()}\n") and "call_model" in answered.stdout
+
+
 def _said(serving: "subprocess.Popen[str]", pattern: str) -> "re.Match[str]":
     assert serving.stdout is not None
     read = ""
