@@ -191,7 +191,8 @@ class StudioSteps:
         if turn.understood:
             update["conversation"] = list(turn.messages)
         if turn.memory.loaded:
-            update |= {"slots": turn.memory.slots, "stage": turn.memory.stage, "problems": turn.memory.problems}
+            memory = turn.memory
+            update |= {"slots": dict(memory.slots), "stage": memory.stage, "problems": dict(memory.problems)}
         return update
 
 
