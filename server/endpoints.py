@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dialgraph.graph.compile import CompiledGraph
-from dialgraph.graph.errors import GraphError, line_of
+from dialgraph.graph.errors import GraphError, place_of
 from dialgraph.graph.spec import Graph
 from dialgraph.project import make_importable
 from dialgraph.services.errors import UnknownServiceError
@@ -89,17 +89,17 @@ def _load(name: str, path: str) -> Endpoint:
     try:
         module = import_module(module_name)
     except GraphError as error:
-        raise GraphError("\n".join(error.placed(f"{file}{line_of(error, file)}"))) from error
+        raise GraphError("\n".join(error.placed(place_of(error, file)))) from error
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise GraphError(f"langgraph.json, graph {name!r}: there is no file {file!r}.") from error
-        raise GraphError(f"{file}{line_of(error, file)}: {error}.") from error
+        raise GraphError(f"{place_of(error, file)}: {error}.") from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise GraphError(f"{file}{line_of(error, file)}: {wrong}.") from error
+        raise GraphError(f"{place_of(error, file)}: {wrong}.") from error
     except Exception as error:  # an author's file can raise anything; the message names the file
         what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
-        raise GraphError(f"{file}{line_of(error, file)}: {type(error).__name__}: {what}") from error
+        raise GraphError(f"{place_of(error, file)}: {type(error).__name__}: {what}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
         raise GraphError(

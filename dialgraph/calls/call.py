@@ -4,6 +4,7 @@
 `SyncCall` in the same way, without `async` and `await`.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -60,10 +61,10 @@ class Call:
         self._id = call_id or REAL.id("call_")
         self._sound = sound
         self._heard = ""
+        self._one_turn = asyncio.Lock()
 
     async def say(self, text: str) -> CallTurn:
         """Say this to the agent and return its turn. Raise what the turn fails with."""
-        self.messages.append({"role": "user", "content": text})
         return await self._turn(text)
 
     async def open(self) -> CallTurn:
@@ -76,7 +77,6 @@ class Call:
 
     async def barge_in(self, text: str, *, after_words: int) -> CallTurn:
         """Say this, and interrupt the answer after this many words. The next turn knows what was heard of it."""
-        self.messages.append({"role": "user", "content": text})
         return await self._turn(text, after_words=max(after_words, 0))
 
     async def aclose(self) -> None:
@@ -95,6 +95,14 @@ class Call:
         return "".join(turn._repr_html_() for turn in self.turns)
 
     async def _turn(self, said: str, *, source: str = "", after_words: int | None = None) -> CallTurn:
+        if self._services.closed:
+            raise RuntimeError("This call is closed. Begin a new one.")
+        async with self._one_turn:
+            if said:
+                self.messages.append({"role": "user", "content": said})
+            return await self._run(said, source, after_words)
+
+    async def _run(self, said: str, source: str, after_words: int | None) -> CallTurn:
         info = CallInfo(
             id=self._id, caller_number=self._number, source=source, interrupted=self._heard, principal="python"
         )

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 
-from dialgraph.graph.errors import GraphError, line_of
+from dialgraph.graph.errors import GraphError, place_of
 from dialgraph.plugins import PluginError, loaded, package_of, plugins
 from dialgraph.turn.node import Node
 
@@ -70,7 +70,7 @@ def _node_of(package: str, name: str) -> Node:
         module = import_module(f"{package}.{name}")
     except Exception as error:  # an author's file can raise anything; the message names the file
         what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
-        raise GraphError(f"{file}{line_of(error, file)}: {type(error).__name__}: {what}", [""]) from error
+        raise GraphError(f"{place_of(error, file)}: {type(error).__name__}: {what}", [""]) from error
     found = getattr(module, name, None)
     if not isinstance(found, Node):
         raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.", [""])

@@ -18,6 +18,13 @@ from dialgraph.turn.step_place import tool_name
 from dialgraph.turn.templates import Folders
 from dialgraph.turn.templates import mistakes as template_mistakes
 
+_OUR_KEYS = frozenset(
+    {
+        "conversation", "left_out", "line", "messages", "problems", "recorded", "slots", "stage", "steps", "turn",
+        "waiting",
+    }
+)  # fmt: skip
+"""Keys of the state that no node may write."""
 _NOT_FOR_TEMPLATES = frozenset({"attached", "built", "passes", "prompt", "route", "tail"})
 """Keys of the state that only nodes use."""
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
@@ -97,6 +104,8 @@ def _names_and_targets(graph: Graph) -> Iterator[str]:
 
 def _step(step: Step, node: Node, memory: Memory | None) -> Iterator[str]:
     where = f"step {step.id!r}"
+    if taken := [key for key in node.writes if key in _OUR_KEYS]:
+        yield f"{where}: node {step.node!r} writes {taken[0]!r}, which Dialgraph writes itself. Use another name."
     if not inspect.iscoroutinefunction(node.run):
         yield f"{where}: node {step.node!r} is not `async def`. A blocking node would stop every other call."
     try:

@@ -46,20 +46,20 @@ class Outlets:
         """Return the settings that the outlets use, as (kind, name) pairs like in the metadata of a step."""
         return [("voice", self._voice)] if self._voice else []
 
-    def attach(self, turn: Turn, said: str = "") -> None:
+    def attach(self, turn: Turn) -> TextOutlet | None:
         """Attach the outlets to the line of a turn. Called once per turn, before its first step runs.
 
-        `said`: what the turn has said in an earlier run.
+        Return the outlet that the text passes, if there is one.
         """
+        outlet = None
         speakable = turn.profile.speakable
         if speakable or self._rules:
             markers = turn.profile.turn_markers
             outlet = TextOutlet(lambda: self._stages(markers, speakable=speakable), keeps_reasoning=not speakable)
-            if said:
-                outlet.resume(said)
             turn.line.attach(outlet, OutletStage.TEXT)
         if self._voice and turn.asks_for("audio", absent=False):
             attach_voice(turn, self._voice, sound_format_of(turn))
+        return outlet
 
     def redacted(self, text: str) -> str:
         """Return a text for a log: without numbers of cards, identities and phones, and without what the rules find."""

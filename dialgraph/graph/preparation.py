@@ -6,6 +6,7 @@ from dialgraph.graph.spec import Graph
 from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from dialgraph.turn.memory import CallMemory
+from dialgraph.turn.text_outlet import TextOutlet
 from dialgraph.turn.turn import Turn
 
 
@@ -17,12 +18,13 @@ class Preparation:
         self._outlets = outlets
         self._functions = functions
 
-    def attach(self, turn: Turn, said: str = "") -> None:
-        """Give the turn the memory, tools and outlets of its graph, once. `said`: its words in an earlier run."""
-        if not turn.prepared:
-            memory = self.spec.policy.memory
-            turn.prepare(self._functions, None if memory is None else self._memory(turn, memory))
-            self._outlets.attach(turn, said)
+    def attach(self, turn: Turn) -> TextOutlet | None:
+        """Give the turn the memory, tools and outlets of its graph, once. Return the outlet that the text passes."""
+        if turn.prepared:
+            return None
+        memory = self.spec.policy.memory
+        turn.prepare(self._functions, None if memory is None else self._memory(turn, memory))
+        return self._outlets.attach(turn)
 
     def _memory(self, turn: Turn, declared: Memory) -> CallMemory:
         key = CallKey(turn.call.principal, self.spec.name, turn.call.id)

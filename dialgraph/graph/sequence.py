@@ -28,7 +28,7 @@ class StepSequence:
     def __init__(self, spec: Graph, steps: Sequence[WrappedStep]) -> None:
         self._first = spec.steps[0].id
         self._steps = {step.step.id: step for step in steps}
-        self._ways = {step.step.id: _ways(spec, at, step) for at, step in enumerate(steps)}
+        self._ways = {step.step.id: ways_of(spec, at, step) for at, step in enumerate(steps)}
 
     async def run(self, state: Mapping[str, Any], turn: Turn) -> None:
         """Run the steps from the first to the end. Raise what a step raises, and GraphError after too many steps."""
@@ -40,11 +40,15 @@ class StepSequence:
             at = self._ways[at][update.pop("route") or LABEL_OK]
             if at == END:
                 return
-            values.update(update)
+            for key, value in update.items():
+                if value is None:  # None clears a key
+                    values.pop(key, None)
+                else:
+                    values[key] = value
         raise GraphError(f"The turn took more than {MOST_STEPS} steps. Its graph probably has an endless loop.")
 
 
-def _ways(spec: Graph, at: int, step: WrappedStep) -> Mapping[str, str]:
+def ways_of(spec: Graph, at: int, step: WrappedStep) -> Mapping[str, str]:
     """Return where the step leads, as label → step."""
     own = following(spec, at)
     ways = dict(own) if step.place.routes else {LABEL_OK: next(iter(own.values()))}

@@ -23,14 +23,18 @@ PART = "part"
 _NO_VALUE: Any = LastValue(object).value
 
 
-class TurnValue(LastValue[Value]):
-    """A key that keeps the last value of the turn. None removes the value."""
+class CallValue(LastValue[Value]):
+    """A key that keeps its last value, also in the next turn. None removes the value."""
 
     def update(self, values: Sequence[Value]) -> bool:
         """Take the last value. Two steps of one graph that could write different values are refused before it runs."""
         if values:
             self.value = _NO_VALUE if values[-1] is None else values[-1]
         return bool(values)
+
+
+class TurnValue(CallValue[Value]):
+    """A key that keeps its last value until the next turn."""
 
 
 class TurnLog(Generic[Value], BaseChannel[list[Value], list[Value] | None, list[Value]]):
@@ -151,6 +155,13 @@ class TurnIdentity(TypedDict):
     """See `dialgraph.turn.turn.Turn.key`."""
 
 
+class LineState(TypedDict):
+    """What the caller has heard: anything, and words that are no filler."""
+
+    spoken: bool
+    answered: bool
+
+
 Message = dict[str, Any]
 Messages = Annotated[list[AnyMessage], join_messages]
 
@@ -176,18 +187,22 @@ KEYS: Mapping[str, Any] = {
     "passes": Annotated[int, TurnValue],
     "built": Annotated[list[Message], TurnValue],
     "conversation": Annotated[list[Message], TurnValue],
-    "slots": dict[str, Any],
-    "stage": str,
+    "slots": Annotated[dict[str, Any], CallValue],
+    "stage": Annotated[str, CallValue],
     "problems": Annotated[dict[str, str], TurnValue],
     "steps": Annotated[list[StepRecord], TurnLog],
     "waiting": Annotated[str, TurnValue],
     "left_out": Annotated[list[str], TurnValue],
+    "recorded": Annotated[list[str | None], TurnValue],
+    "line": Annotated[LineState, TurnValue],
     "turn": Annotated[TurnIdentity, TurnValue],
 }
 """The keys that are known, with their types. A new turn clears all but `messages`, `slots` and `stage`."""
-_ALWAYS = ("messages", "question", "route", "conversation", "steps", "waiting", "left_out", "turn")
+_ALWAYS = (
+    "messages", "question", "route", "conversation", "steps", "waiting", "left_out", "recorded", "line", "turn",
+)  # fmt: skip
 _MEMORY = ("slots", "stage", "problems")
-_HIDDEN = frozenset({"built", "conversation", "tail", "turn", "waiting"})
+_HIDDEN = frozenset({"built", "conversation", "line", "recorded", "tail", "turn", "waiting"})
 """Keys that only this package reads. They are stored, but they are not part of the output."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from langgraph.errors import GraphBubbleUp
+
 from dialgraph.graph.errors import GraphError, StepTimeoutError
 from dialgraph.graph.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
 from dialgraph.graph.spec import Step
@@ -36,11 +38,14 @@ class WrappedStep:
         """Run the step. Return its update of the state, with its route."""
         view = turn.at_step(self.place)
         started = turn.line.elapsed_ms()
-        outcome: Outcome = "error"
+        outcome: Outcome | None = "error"
         try:
             update, outcome = await self._attempts(state, view)
+        except GraphBubbleUp:  # LangGraph stops the run here, for example to ask the author something
+            outcome = None
+            raise
         finally:
-            if not _is_cancelled():
+            if outcome is not None and not _is_cancelled():
                 await turn.line.send(Timing(self.step.id, started, turn.line.elapsed_ms(), outcome))
         if view.watched:
             await view.report(self.step.id, update)
@@ -58,6 +63,8 @@ class WrappedStep:
                 async with deadline:
                     update = await self.node.run(state, view, **self.options)
                 return self._checked(update), "ok"
+            except GraphBubbleUp:
+                raise
             except Exception as error:  # a node may raise anything; the graph says where an error leads
                 late = deadline.expired()
                 if not late and attempt < self.step.retry and not view.spoke:

@@ -15,7 +15,11 @@ from langgraph.graph.message import push_message
 from langgraph.runtime import Runtime
 
 from dialgraph.graph.errors import GraphError
+from dialgraph.graph.paths import LABEL_OK
 from dialgraph.graph.preparation import Preparation
+from dialgraph.graph.sequence import runs_in_sequence as in_order
+from dialgraph.graph.sequence import ways_of
+from dialgraph.graph.spec import END
 from dialgraph.graph.state import PART, as_json, from_json
 from dialgraph.graph.step import WrappedStep
 from dialgraph.graph.tracing import ModelTracer
@@ -26,6 +30,7 @@ from dialgraph.profiles.profile import Profile
 from dialgraph.turn.events import Action, Event, Filler, Say, Timing, ToolCallPart, Transcript, as_data
 from dialgraph.turn.host_tools import host_call
 from dialgraph.turn.node import Context, Turn
+from dialgraph.turn.text_outlet import TextOutlet
 
 
 class StreamSink:
@@ -34,6 +39,8 @@ class StreamSink:
     def __init__(self, runtime: Runtime[Context], identity: str, answer: AIMessage | None, profile: Profile) -> None:
         """Begin with the part of the `answer` that an earlier run has given; None: nothing."""
         self.begun = False
+        self.outlet: TextOutlet | None = None
+        """The outlet that the text passes on its way here."""
         self.beginning = asyncio.Lock()
         self._write = runtime.stream_writer
         self.identity = identity
@@ -116,6 +123,8 @@ class StudioSteps:
     def __init__(self, prepare: Preparation, steps: Sequence[WrappedStep]) -> None:
         self._prepare = prepare
         self._steps = {step.step.id: step for step in steps}
+        spec = prepare.spec
+        self._ways = {step.step.id: ways_of(spec, at, step) for at, step in enumerate(steps)} if in_order(spec) else {}
         self._keeps_question = not any("question" in step.node.writes for step in steps)
 
     async def run(self, name: str, state: Mapping[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
@@ -129,10 +138,17 @@ class StudioSteps:
         values = from_json(state)
         began = await self._begin(turn, values, runtime)
         update = await step.run({"question": turn.question, **values}, turn)
+        if self._ends(step, update):
+            await turn.line.flush_text(last=True)
         await turn.line.catch_up()
         sink = cast(StreamSink, turn.line.sink)
         update = {**began, **self._seen(step, values, turn), **as_json(update), **sink.update(name)}
         return {key: value for key, value in update.items() if value is not None or key in values}
+
+    def _ends(self, step: WrappedStep, update: Mapping[str, Any]) -> bool:
+        """Return whether the turn ends with this step. With parallel branches nobody knows that."""
+        ways = self._ways.get(step.step.id, {})
+        return ways.get(update.get("route") or LABEL_OK) == END
 
     async def _begin(self, turn: Turn, values: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
         """Build the turn from the state, at the first step of a run. Return what the state must learn of it."""
@@ -144,7 +160,9 @@ class StudioSteps:
             if sink.begun:
                 return {}
             sink.begun = True
-            self._prepare.attach(turn, sink.said)
+            sink.outlet = self._prepare.attach(turn)
+            if sink.outlet is not None:
+                sink.outlet.record(values.get("recorded", ()))
             turn.memory.restore(values.get("slots", {}), values.get("stage"), values.get("problems", {}))
             update: dict[str, Any] = {}
             if "turn" not in values:
@@ -171,8 +189,8 @@ class StudioSteps:
             turn.resume(str(known["key"]))
         if "conversation" in values:
             turn.understand(values["conversation"])
-        if isinstance(answer, AIMessage):
-            turn.line.resume(answered=bool(answer.content))
+        if (heard := values.get("line")) is not None:
+            turn.line.resume(answered=bool(heard["answered"]))
         return StreamSink(runtime, identity, answer if isinstance(answer, AIMessage) else None, profile)
 
     async def _attach_voice(self, turn: Turn, values: Mapping[str, Any], name: str) -> None:
@@ -188,6 +206,11 @@ class StudioSteps:
             update["waiting"] = values["waiting"]
         if self._keeps_question and "question" in (*step.node.reads, *step.node.may_read) and turn.question:
             update["question"] = values.get("question", turn.question)
+        outlet = cast(StreamSink, turn.line.sink).outlet
+        if outlet is not None and outlet.recorded:
+            update["recorded"] = list(outlet.recorded)
+        if turn.line.spoken:
+            update["line"] = {"spoken": True, "answered": turn.line.answered}
         if turn.understood:
             update["conversation"] = list(turn.messages)
         if turn.memory.loaded:

@@ -34,22 +34,28 @@ class TextOutlet:
         self._make_stages = make_stages
         self._stages = make_stages()
         self._keeps_reasoning = keeps_reasoning
+        self.recorded: list[str | None] | None = None
+        """The words as they came, with None where the words that were held back were passed on. None: not recorded."""
 
     @property
     def promised(self) -> bool:
         """Return False, because a guard may still drop all words."""
         return False
 
-    def resume(self, said: str) -> None:
-        """Continue after these words, which were said in an earlier run, so that the next ones are not a beginning."""
-        for stage in self._stages:
-            stage.push(said)
-            stage.flush()
+    def record(self, earlier: Sequence[str | None]) -> None:
+        """Continue after what an earlier run has recorded, and record what comes now."""
+        for words in earlier:
+            text = words or ""
+            for stage in self._stages:
+                text = (stage.push(text) if text else "") + (stage.flush() if words is None else "")
+        self.recorded = list(earlier)
 
     async def push(self, event: Event) -> None:
         """Pass words through the stages, and other events in their order."""
         if type(event) is Say:
             text = event.text
+            if self.recorded is not None:
+                self.recorded.append(text)
             for stage in self._stages:
                 text = stage.push(text)
                 if not text:
@@ -69,6 +75,8 @@ class TextOutlet:
 
     async def end_words(self, *, last: bool = False) -> None:
         """Pass all words that are held back to the sink. `last`: the turn ends."""
+        if self.recorded:
+            self.recorded.append(None)
         text = ""
         for stage in self._stages:
             text = (stage.push(text) if text else "") + (stage.end() if last else stage.flush())

@@ -11,6 +11,8 @@ import typer
 _SOURCE = Path(__file__).resolve().parents[1] / "project"
 _PLACEHOLDER = "PROJECT"
 """Stands for the name of the project in the names and texts of the files."""
+_TAKEN = frozenset({"data", "knowledge", "tests"})
+"""The other folders of a project."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -45,6 +47,6 @@ def _name_of(folder: Path) -> str:
         raise ProjectError(
             f"{folder.name!r} cannot be the name of a project. Accepted: letters, digits, `_` and `-`, a letter first."
         )
-    if (found := find_spec(name)) is not None and found.origin is not None:
-        raise ProjectError(f"{name!r} is the name of an installed Python package. Choose another name.")
+    if name in _TAKEN or find_spec(name) is not None:
+        raise ProjectError(f"{name!r} is the name of an installed Python package or of a folder of every project.")
     return name

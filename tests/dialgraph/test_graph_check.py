@@ -34,7 +34,13 @@ async def read_note(state: State, turn: Turn) -> Update:
     return None
 
 
-OWN = [blocks, decide, take_note, read_note]
+@node(writes="turn")
+async def writes_turn(state: State, turn: Turn) -> Update:
+    """Write a key that Dialgraph writes itself."""
+    return {"turn": 1}
+
+
+OWN = [blocks, decide, take_note, read_note, writes_turn]
 
 
 def compiled(*steps: Step) -> Any:
@@ -197,6 +203,12 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         ),
         "graph 'g', step 'call_model': the entries 'a' and 'b' use the same tool 'hangup'."
         " Give one a different `tool`.",
+    ),
+    (
+        "a key that Dialgraph writes itself",
+        (Step("writes_turn"),),
+        "graph 'g', step 'writes_turn': node 'writes_turn' writes 'turn', which Dialgraph writes itself."
+        " Use another name.",
     ),
     (
         "a name that LangGraph reserves",

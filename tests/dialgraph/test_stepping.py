@@ -13,8 +13,9 @@ import pytest
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.types import Command, interrupt
 
-from dialgraph import CompiledGraph, GraphError
+from dialgraph import END, CompiledGraph, Graph, GraphError, State, Step, Turn, Update, compile_graph, node
 from dialgraph.project import ROOT
 from dialgraph.services.services import default_services
 from tests.support.stepped import CASES, THREAD, Case
@@ -302,3 +303,55 @@ def test_the_input_of_studio_is_the_conversation() -> None:
     assert not shown & {"turn", "built", "waiting", "conversation"}
     passages = graph.get_output_jsonschema()["properties"]["passages"]
     assert passages["items"] == {"$ref": "#/$defs/FoundPassage"}
+
+
+@pytest.mark.parametrize(("name", "words"), [("thoughts", "Hi.  Done."), ("guarded", "I may not say.")])
+async def test_what_the_filters_hold_back_survives_a_stop(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[name]
+    graph = stored(case)
+    async with asked(case, monkeypatch, tmp_path):
+        await step(graph, case)
+    assert (await graph.aget_state(THREAD)).values["messages"][-1].content == words
+
+
+async def test_a_filler_before_a_stop_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @node()
+    async def wait(state: State, turn: Turn) -> Update:
+        """Wait until the caller has heard the filler."""
+        await turn.line.catch_up()  # the phrase has begun, because its timer is 0
+        return None
+
+    acknowledge = Step("acknowledge", options={"say": ["One moment."], "after_ms": 0})
+    spec = Graph(name="g", steps=(acknowledge, Step(wait), Step("hangup", options={"say": "Bye."})))
+    case = Case(compile_graph(spec), "bye", [])
+    graph = stored(case)
+    async with asked(case, monkeypatch, tmp_path):
+        await graph.ainvoke(given(case), THREAD, interrupt_before=["hangup"])
+        await graph.ainvoke(None, THREAD)
+    assert (await ended(graph))["messages"][-1][1:3] == ("One moment. Bye.", [("hangup", {})])
+
+
+async def test_an_author_can_be_asked_in_the_middle_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @node(speaks=True)
+    async def ask(state: State, turn: Turn) -> Update:
+        """Ask the author, and say the answer."""
+        await turn.say(str(interrupt("Which room?")))
+        return None
+
+    @node(speaks=True)
+    async def sorry(state: State, turn: Turn) -> Update:
+        """Apologise."""
+        await turn.say("Sorry.")
+        return None
+
+    spec = Graph(name="g", steps=(Step(ask, on_error="sorry", then=END), Step(sorry)))
+    case = Case(compile_graph(spec), "hi", [])
+    graph = stored(case)
+    async with asked(case, monkeypatch, tmp_path):
+        stopped = await graph.ainvoke(given(case), THREAD)
+        assert [one.value for one in stopped["__interrupt__"]] == ["Which room?"]
+        await graph.ainvoke(Command(resume="Room 7."), THREAD)
+    state = await ended(graph)
+    assert state["messages"][-1][1] == "Room 7." and state["steps"] == [("ask", "ok")]

@@ -87,6 +87,14 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
             f"{GRAPH}, line 21: graph 'shop': tool 'order_status': the parameter 'number' has no type.",
         ),
         (
+            "shop/tools/orders.py", "async def", "x = [\n\nasync def",
+            "shop/tools/orders.py, line 4: SyntaxError: '[' was never closed",
+        ),
+        (
+            "shop/tools/orders.py", "async def", "nothing.at_all()\n\nasync def",
+            "shop/tools/orders.py, line 4: NameError: name 'nothing' is not defined",
+        ),
+        (
             "langgraph.json", "shop.graphs.shop:graph", "shop.graphs.shopp:graph",
             "langgraph.json, graph 'shop': there is no file 'shop/graphs/shopp.py'.",
         ),

@@ -62,8 +62,10 @@ def test_outside_a_project_a_command_says_that_it_uses_the_samples(tmp_path: Pat
     [
         ("1st", "dialgraph: '1st' cannot be the name of a project. Accepted: letters, digits, `_` and `-`, a letter"),
         ("class", "dialgraph: 'class' cannot be the name of a project."),
-        ("graphs", "dialgraph: 'graphs' is the name of an installed Python package. Choose another name."),
-        ("json", "dialgraph: 'json' is the name of an installed Python package. Choose another name."),
+        ("graphs", "dialgraph: 'graphs' is the name of an installed Python package or of a folder"),
+        ("json", "dialgraph: 'json' is the name of an installed Python package or of a folder of every project."),
+        ("langgraph", "dialgraph: 'langgraph' is the name of an installed Python package or"),
+        ("data", "dialgraph: 'data' is the name of an installed Python package or"),
         ("full", "dialgraph: 'full' exists and is not empty."),
     ],
 )

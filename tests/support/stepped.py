@@ -17,12 +17,25 @@ import graphs.audio
 import graphs.chat
 import graphs.hangup
 import graphs.rag
-from dialgraph import END, CompiledGraph, Graph, Memory, Policy, State, Step, Turn, Update, compile_graph, node
+from dialgraph import (
+    END,
+    CompiledGraph,
+    Graph,
+    GuardRule,
+    Memory,
+    Policy,
+    State,
+    Step,
+    Turn,
+    Update,
+    compile_graph,
+    node,
+)
 from dialgraph.services.services import default_services
 from tests.support.upstream import Action, calls, says
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
-LATE = "late"
+WITHHELD = "I may not say."
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,25 @@ async def promise(state: State, turn: Turn) -> Update:
     return None
 
 
+@node(speaks=True)
+async def forbidden(state: State, turn: Turn) -> Update:
+    """Say what the guard drops."""
+    await turn.say("This is secret.")
+    return None
+
+
+def _silent(name: str) -> Any:
+    async def function(state: State, turn: Turn) -> Update:
+        """Do nothing."""
+        return None
+
+    function.__name__ = name
+    return node(function)
+
+
+fork, left, right = _silent("fork"), _silent("left"), _silent("right")
+
+
 def graph(*steps: Step, nodes: Sequence[Any] = (), policy: Policy | None = None, **more: Any) -> CompiledGraph:
     """Compile a graph of these steps."""
     return compile_graph(Graph(name="stepped", steps=steps, policy=policy or Policy()), nodes, **more)
@@ -130,6 +162,36 @@ CASES = {
         ),
         "I am Ann",
         [calls("remember", '{"name": "Ann", "day": "tomorrow"}'), says("Which date, Ann?")],
+    ),
+    "thoughts": Case(
+        graph(
+            Step("call_model", then={"answered": END, "tools": "run_tools"}), Step("run_tools", then="call_model"),
+            tools=[opening_hours],
+        ),
+        "When is dinner?",
+        [
+            [("chunk", "Hi. <think>plan"), *calls("opening_hours", '{"day": "Monday"}')],
+            says(" secret</think> Done."),
+        ],
+    ),
+    "guarded": Case(
+        graph(
+            Step("forbidden"), Step("call_model", then={"answered": END, "tools": "run_tools"}),
+            Step("run_tools", then="call_model"),
+            nodes=[forbidden], tools=[opening_hours],
+            policy=Policy(guard=(GuardRule(find="words", words=("secret",), action="block", instead=WITHHELD),)),
+        ),
+        "Tell me.",
+        [[("chunk", "A secret."), *calls("opening_hours", '{"day": "Monday"}')], says("It is secret.")],
+    ),
+    "branches with memory": Case(
+        graph(
+            Step("recall", then={"missing": "fork", "complete": END}), Step("fork", then=("left", "right")),
+            Step("left", then="call_model"), Step("right", then="call_model"), Step("call_model", waits=True),
+            nodes=[fork, left, right], policy=Policy(memory=Memory(slots={"name": "text"})),
+        ),
+        "hello",
+        [says("Hello.")],
     ),
     "understood": Case(
         graph(Step("shout"), Step("acknowledge", options={"after_ms": 60_000}), Step("call_model"), nodes=[shout]),

@@ -54,6 +54,7 @@ ONLY_IN = {
     "langgraph": {
         "dialgraph/graph/compile.py",
         "dialgraph/graph/state.py",
+        "dialgraph/graph/step.py",
         "dialgraph/graph/studio.py",
         "dialgraph/graph/tracing.py",
     },
