@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from dialgraph.graph.drawing import draw
+from dialgraph.graph.state import HIDDEN
 from dialgraph.services.services import default_services
 
 QUESTION = "Can I bring my dog?"
@@ -54,7 +55,7 @@ def _shown(values: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     """Return the keys that an author sees, on one line each. The times are left out, because they differ."""
     shown = []
     for key, value in values.items():
-        if value is None or key in ("turn", "waiting", "steps", "built", "tail"):
+        if value is None or key == "steps" or key in HIDDEN:
             continue
         if key == "messages":
             value = [{"type": one.type, "content": one.content} for one in value]

@@ -202,7 +202,7 @@ _ALWAYS = (
     "messages", "question", "route", "conversation", "steps", "waiting", "left_out", "recorded", "line", "turn",
 )  # fmt: skip
 _MEMORY = ("slots", "stage", "problems")
-_HIDDEN = frozenset({"built", "conversation", "line", "recorded", "tail", "turn", "waiting"})
+HIDDEN = frozenset({"built", "conversation", "line", "recorded", "tail", "turn", "waiting"})
 """Keys that only this package reads. They are stored, but they are not part of the output."""
 
 
@@ -213,7 +213,7 @@ def state_types(declared: Iterable[str], *, memory: bool) -> tuple[type[Any], ty
     """
     names = dict.fromkeys([*_ALWAYS, *(_MEMORY if memory else ()), *sorted(declared)])
     keys = {name: KEYS.get(name, Annotated[Any, TurnValue]) for name in names}
-    return _typed("State", keys), _typed("Output", {name: keys[name] for name in keys if name not in _HIDDEN})
+    return _typed("State", keys), _typed("Output", {name: keys[name] for name in keys if name not in HIDDEN})
 
 
 def _typed(name: str, keys: Mapping[str, Any]) -> type[Any]:
