@@ -27,6 +27,9 @@ from server.process.sockets import listen
 from server.settings import Settings, SettingsError, load_settings
 
 _NAMES_SHOWN = 5
+_CHANGED, _MISTAKEN = b"1", b"m"
+"""What a server tells its supervisor: that it takes connections or no more, or that it only waits for a mended file."""
+_REFUSAL = "A file of this server's project has a mistake. The terminal of the server shows which one."
 
 
 def serve_reloading(settings: Settings) -> None:
@@ -60,7 +63,8 @@ def _replaced(running: "list[_Server]", new: "_Server", changed: list[str]) -> "
     _say(f"Changed: {', '.join(changed[:_NAMES_SHOWN])}{more}.")
     began = time.monotonic()
     if not new.heard():
-        _say("The new version cannot start, so the old one stays.")
+        waits = all(server.mistaken for server in running)
+        _say("There is still a mistake." if waits else "The new version cannot start, so the old one stays.")
         return running
     for server in running:
         server.stop()
@@ -87,10 +91,14 @@ class _Server:
         os.close(telling)
         os.close(alive)
         self._open = True
+        self.mistaken = False
+        """Whether it only answers that a file has a mistake."""
 
     def heard(self) -> bool:
         """Wait until it takes connections, or takes no more. Return False if it has ended."""
-        return bool(os.read(self._told, 1))
+        told = os.read(self._told, 1)
+        self.mistaken = self.mistaken or told == _MISTAKEN
+        return bool(told)
 
     def stop(self) -> None:
         """Let it finish its running turns and end."""
@@ -117,8 +125,8 @@ def _say(sentence: str) -> None:
 def _child(listening: int, telling: int, alive: int, *, first: bool) -> None:
     """Serve on the socket of the supervisor, in the new process."""
 
-    def tell() -> None:
-        os.write(telling, b"1")
+    def tell(what: bytes = _CHANGED) -> None:
+        os.write(telling, what)
 
     def follow() -> None:
         os.read(alive, 1)  # returns when the supervisor has ended
@@ -135,19 +143,19 @@ def _child(listening: int, telling: int, alive: int, *, first: bool) -> None:
         sys.stderr.flush()
         if not first:
             sys.exit(1)
-        tell()
-        _serve_mistake(listener, str(error))
+        tell(_MISTAKEN)
+        _serve_mistake(listener)
 
 
-def _serve_mistake(listener: socket.socket, sentence: str) -> None:
-    """Answer every request with the mistake, until the next change."""
+def _serve_mistake(listener: socket.socket) -> None:
+    """Answer every request that a file has a mistake, until it is mended. Only the terminal shows which one it is."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await send_error(send, ApiError(503, sentence, "server_error", "mistake_in_a_graph"))
+            await send_error(send, ApiError(503, _REFUSAL, "server_error", "mistake_in_a_graph"))
 
     host, port = listener.getsockname()[:2]
-    _say(f"Dialgraph waits on http://{host}:{port} and answers every request with this mistake until you mend it.")
+    _say(f"Dialgraph waits on http://{host}:{port} until you mend this.")
     app: ASGIApp = answer
     uvicorn.Server(uvicorn.Config(app, lifespan="off", **uvicorn_options())).run(sockets=[listener])
 

@@ -1,4 +1,4 @@
-"""`dialgraph serve --reload`: new turns use the new files, running turns end on the old ones, mistakes are told."""
+"""`dialgraph serve --reload`: new turns use the new files, running turns use the old, and mistakes change nothing."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from server.process.changes import changes
-from tests.server.test_project import run
+from tests.support.commands import run
 from tests.support.upstream import says, upstream
 
 QUESTION = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -118,7 +118,12 @@ async def test_a_mistake_at_the_start_is_answered_until_it_is_mended(tmp_path: P
     graph.write_text(right.replace('Step("retrieve"', 'Step("retreive"'), encoding="utf-8")
     async with upstream(default=says("Hello.")) as up, reloading(folder, up.url) as server:
         await server.said("unknown node 'retreive'")
-        assert (await server.said("Dialgraph waits on (http://[^ ]+)"))[1]
+        address = (await server.said("Dialgraph waits on (http://[^ ]+)"))[1]
+        refused = await server.client.post(address + server.path, json=QUESTION)
+        assert refused.status_code == 503 and "The terminal of the server shows which one." in refused.text
+        assert "retreive" not in refused.text and "shop.py" not in refused.text
+        graph.write_text(right.replace('Step("retrieve"', 'Step("retreive2"'), encoding="utf-8")
+        await server.said("There is still a mistake.")
         graph.write_text(right, encoding="utf-8")
         await server.said("New turns use the new version")
 
