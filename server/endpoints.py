@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dialgraph.graph.compile import CompiledGraph
-from dialgraph.graph.errors import GraphError, place_of
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.places import place_of, sentence_of
 from dialgraph.graph.spec import Graph
 from dialgraph.project import make_importable
 from dialgraph.services.errors import UnknownServiceError
@@ -98,8 +99,7 @@ def _load(name: str, path: str) -> Endpoint:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise GraphError(f"{place_of(error, file)}: {wrong}.") from error
     except Exception as error:  # an author's file can raise anything; the message names the file
-        what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
-        raise GraphError(f"{place_of(error, file)}: {type(error).__name__}: {what}") from error
+        raise GraphError(f"{place_of(error, file)}: {sentence_of(error)}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
         raise GraphError(

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 
-from dialgraph.graph.errors import GraphError, place_of
+from dialgraph.graph.errors import GraphError
+from dialgraph.graph.places import place_of, sentence_of
 from dialgraph.plugins import PluginError, loaded, package_of, plugins
 from dialgraph.turn.node import Node
 
@@ -25,7 +26,7 @@ def plugin_nodes() -> dict[str, Node]:
             raise GraphError(str(error), [""]) from error
         if not isinstance(brought, Node) or brought.name != name:
             raise GraphError(
-                f"plugin {name!r} of {package_of(plugins('nodes')[name])}: it is no node of that name.", [""]
+                f"plugin {name!r} of {package_of(plugins('nodes')[name])}: it must be a node of that name.", [""]
             )
         found[name] = brought
     return found
@@ -69,8 +70,7 @@ def _node_of(package: str, name: str) -> Node:
     try:
         module = import_module(f"{package}.{name}")
     except Exception as error:  # an author's file can raise anything; the message names the file
-        what = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
-        raise GraphError(f"{place_of(error, file)}: {type(error).__name__}: {what}", [""]) from error
+        raise GraphError(f"{place_of(error, file)}: {sentence_of(error)}", [""]) from error
     found = getattr(module, name, None)
     if not isinstance(found, Node):
         raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.", [""])

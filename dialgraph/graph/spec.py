@@ -1,6 +1,5 @@
 """The declaration of a graph: data only, with the same meaning in Python, YAML and JSON."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,8 +9,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from dialgraph.graph.errors import GraphError
+from dialgraph.graph.places import author, line_in, placed
 from dialgraph.graph.policy import Policy, Value
-from dialgraph.project import project_folder
 from dialgraph.turn.node import Node
 
 END: Literal["END"] = "END"
@@ -48,7 +47,7 @@ class Step(Value):
         super().__init__(**fields if given is None else {"node": given, **fields})
         # These two are not data: two steps are equal without them.
         self.__dict__["_function"] = node if isinstance(node, Node) else None
-        self.__dict__["_place"] = _author()
+        self.__dict__["_place"] = author()
 
     @property
     def function(self) -> "Node | None":
@@ -59,7 +58,7 @@ class Step(Value):
     @property
     def place(self) -> str:
         """Return where an author declared the step, as `file, line N`; empty if it is not known."""
-        return _placed(*self.__dict__.get("_place", ("", 0)))
+        return placed(*self.__dict__.get("_place", ("", 0)))
 
     @field_validator("options")
     @classmethod
@@ -86,8 +85,9 @@ class Graph(Value):
     """The path where it is served. Empty: `/{name}/chat/completions`."""
     summary: str = ""
     instructions: str = ""
-    """What every model of the graph is told first: the text, or the name of a file beside the graph (`persona.md`) or
-    of a template. It is a Jinja template and can use `call`, `memory`, `passages`, `question` and `messages`."""
+    """The persona, which comes first in every prompt: a text, the name of a file beside the graph (`persona.md`), or
+    the name of a template. It is a Jinja template and can use `call`, `memory`, `passages`, `question` and `messages`.
+    """
     policy: Policy = Policy()
     """How the endpoint behaves in a call, in addition to its steps."""
     public: bool = False
@@ -95,12 +95,12 @@ class Graph(Value):
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(**fields)
-        self.__dict__["_place"] = _author()
+        self.__dict__["_place"] = author()
 
     @property
     def place(self) -> str:
         """Return where an author declared the graph, as `file, line N`; empty if it is not known."""
-        return _placed(*self.__dict__.get("_place", ("", 0)))
+        return placed(*self.__dict__.get("_place", ("", 0)))
 
     @classmethod
     def read(cls, text: str, file: str = "") -> Self:
@@ -113,18 +113,18 @@ class Graph(Value):
             lines = yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            place = _placed(file, mark.line + 1 if mark is not None else 0)
+            place = placed(file, mark.line + 1 if mark is not None else 0)
             what = getattr(error, "problem", None) or " ".join(str(error).split())
             raise GraphError(f"The graph is not valid YAML: {what}.", [place]) from error
         try:
             graph = cls.model_validate(data)
         except ValidationError as error:
             sentences = [f"The graph is not valid. {_loc(one['loc'])}: {one['msg']}." for one in error.errors()]
-            places = [_placed(file, _line(lines, one["loc"])) for one in error.errors()]
+            places = [placed(file, line_in(lines, one["loc"])) for one in error.errors()]
             raise GraphError("\n".join(sentences), places) from None
         graph.__dict__["_place"] = (file, 1)
         for at, step in enumerate(graph.steps):
-            step.__dict__["_place"] = (file, _line(lines, ("steps", at)))
+            step.__dict__["_place"] = (file, line_in(lines, ("steps", at)))
         return graph
 
     @classmethod
@@ -163,40 +163,5 @@ class Graph(Value):
         return self.path or f"/{self.name}/chat/completions"
 
 
-def _author() -> tuple[str, int]:
-    """Return the file and the line of the code that calls the caller of this function."""
-    frame = sys._getframe(2)
-    return frame.f_code.co_filename, frame.f_lineno
-
-
-def _placed(file: str, line: int) -> str:
-    """Return `file, line N`. A file in the current project is named from there."""
-    if not file:
-        return f"line {line}" if line else ""
-    path = Path(file)
-    folder = project_folder()
-    if folder is not None and path.is_relative_to(folder):
-        path = path.relative_to(folder)
-    return f"{path}, line {line}" if line else str(path)
-
-
 def _loc(loc: Sequence[int | str]) -> str:
     return ".".join(map(str, loc)) or "the graph"
-
-
-def _line(node: "yaml.Node | None", loc: Sequence[int | str]) -> int:
-    """Return the line of this place in a YAML text; if there is no such place, of the nearest one around it."""
-    line = node.start_mark.line + 1 if node is not None else 0
-    for key in loc:
-        found = None
-        if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            found = node.value[key]
-            line = found.start_mark.line + 1
-        elif isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                if name.value == str(key):
-                    found, line = value, name.start_mark.line + 1
-        if found is None:
-            break
-        node = found
-    return line

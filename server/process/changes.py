@@ -22,9 +22,9 @@ _SETTLE_SECONDS: Final = 0.1
 
 
 def changes(folder: Path) -> Iterator[list[str]]:
-    """Look now, and return an iterator that looks again and again.
+    """Note the files as they are now, and return an iterator that checks them repeatedly.
 
-    It yields the names of the files that have changed since the last look, often none.
+    Each check yields the names of the files that have changed since the one before, often none.
     """
     return _looks(folder, _times(folder))
 

@@ -1,4 +1,4 @@
-"""The instructions of a graph: every model is told them first, and the prompt can be seen."""
+"""The instructions of a graph come first in every prompt, and the prompt can be seen."""
 
 import logging
 from pathlib import Path
