@@ -4,6 +4,8 @@ import logging
 import re
 import sys
 
+from dialgraph.shadowing import PACKAGES
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg|dr)[-_][A-Za-z0-9_.-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
@@ -12,8 +14,6 @@ _SECRET = re.compile(
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that end a line or control a terminal."""
 
-_OURS = ("dialgraph", "graphs", "knowledge", "nodes", "server")
-"""The packages whose logs are ours."""
 _TALKATIVE = (
     "httpx", "httpx2", "openai", "urllib3", "aiohttp.access", "asyncio", "aiosqlite",
 )  # fmt: skip
@@ -65,7 +65,7 @@ def set_up_logging(level: str) -> None:
 
 def set_up_logging_in_studio(level: str) -> None:
     """Send the logs of our packages to standard error. `langgraph dev` keeps its own format for everything else."""
-    for name in _OURS:
+    for name in PACKAGES:
         logger = logging.getLogger(name)
         logger.handlers[:] = [_handler()]
         logger.propagate = False

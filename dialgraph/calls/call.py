@@ -5,10 +5,10 @@
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from dialgraph.calls.turn import CallTurn, Recorder
 from dialgraph.environment import REAL
@@ -24,8 +24,6 @@ from dialgraph.turn.call import CallInfo
 from dialgraph.turn.events import Failed
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.turn import Turn
-
-Made = TypeVar("Made")
 
 
 class Call:
@@ -143,7 +141,7 @@ class SyncCall:
 
     def __init__(self, graph: CompiledGraph, **options: Any) -> None:
         """Begin a call, with the options of `Call`."""
-        self._call: Call = run_in_background(lambda: _made(lambda: Call(graph, **options)))
+        self._call = Call(graph, **options)
 
     @property
     def messages(self) -> list[Message]:
@@ -182,7 +180,3 @@ class SyncCall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-async def _made(make: Callable[[], Made]) -> Made:
-    return make()

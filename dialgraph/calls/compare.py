@@ -90,12 +90,11 @@ def _row(one: ComparedTurn) -> dict[str, Any]:
 
 
 async def compare(graphs: Sequence[CompiledGraph], questions: Sequence[str], **options: Any) -> Comparison:
-    """Ask each graph each question, one after the other and in a call of its own. `options`: those of `Call`."""
+    """Ask each graph each question, each in a call of its own, one after the other. `options`: those of `Call`."""
     turns = []
     for graph in graphs:
-        async with Call(graph, **options) as call:
-            for question in questions:
-                call.messages.clear()
+        for question in questions:
+            async with Call(graph, **options) as call:
                 try:
                     turns.append(ComparedTurn(graph.spec.name, question, await call.say(question)))
                 except ModelError as error:

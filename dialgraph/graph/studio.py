@@ -9,20 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-import orjson
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall, convert_to_openai_messages
 from langgraph.graph.message import push_message
 from langgraph.runtime import Runtime
 
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.paths import LABEL_OK
 from dialgraph.graph.preparation import Preparation
-from dialgraph.graph.sequence import runs_in_sequence as in_order
-from dialgraph.graph.sequence import ways_of
+from dialgraph.graph.sequence import runs_in_sequence, ways_of
 from dialgraph.graph.spec import END
 from dialgraph.graph.state import PART, as_json, from_json
 from dialgraph.graph.step import WrappedStep
-from dialgraph.graph.tracing import ModelTracer
+from dialgraph.graph.tracing import ModelTracer, tool_call
 from dialgraph.models.port import Message
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.profiles.openai import PROFILE as OPENAI
@@ -46,7 +44,7 @@ class StreamSink:
         self.identity = identity
         self._profile = profile
         self._words: list[str] = [str(answer.content)] if answer is not None else []
-        self._calls: list[dict[str, Any]] = [dict(one) for one in answer.tool_calls] if answer is not None else []
+        self._calls: list[ToolCall] = [*answer.tool_calls] if answer is not None else []
         self._parts = int(answer.response_metadata.get(PART, 0)) if answer is not None else 0
         self._open: dict[int, dict[str, str]] = {}
         self._grown = False
@@ -105,12 +103,7 @@ class StreamSink:
     def _called(self, identity: str, name: str, arguments: str) -> None:
         chunk = {"name": name, "args": arguments, "id": identity, "index": len(self._calls), "type": "tool_call_chunk"}
         self._grow(AIMessageChunk(content="", id=self.identity, tool_call_chunks=[cast(Any, chunk)]))
-        try:
-            read = orjson.loads(arguments or "{}")
-        except orjson.JSONDecodeError:
-            read = {"arguments": arguments}
-        read = read if isinstance(read, dict) else {"arguments": read}
-        self._calls.append({"name": name, "args": read, "id": identity, "type": "tool_call"})
+        self._calls.append(tool_call(identity, name, arguments))
 
     def _grow(self, chunk: AIMessageChunk) -> None:
         self._grown = True
@@ -124,7 +117,8 @@ class StudioSteps:
         self._prepare = prepare
         self._steps = {step.step.id: step for step in steps}
         spec = prepare.spec
-        self._ways = {step.step.id: ways_of(spec, at, step) for at, step in enumerate(steps)} if in_order(spec) else {}
+        ways = {step.step.id: ways_of(spec, at, step) for at, step in enumerate(steps)}
+        self._ways = ways if runs_in_sequence(spec) else {}
         self._keeps_question = not any("question" in step.node.writes for step in steps)
 
     async def run(self, name: str, state: Mapping[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import orjson
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall, convert_to_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables.config import get_async_callback_manager_for_config
 from langgraph.config import get_config
@@ -50,18 +50,18 @@ class ModelTracer(Watcher):
                 "output_tokens": call.usage.completion_tokens,
                 "total_tokens": call.usage.total_tokens,
             }
-        asked = [_tool_call(one) for one in call.tool_calls.values()]
+        asked = [tool_call(**one) for one in call.tool_calls.values()]
         answer = AIMessage("".join(call.said), tool_calls=asked, usage_metadata=usage)
         await run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=answer)]]))
 
 
-def _tool_call(call: Any) -> Any:
+def tool_call(id: str, name: str, arguments: str) -> ToolCall:  # noqa: A002 (the name in LangChain)
+    """Return a call of a tool in LangChain's form. Arguments that are no JSON object are kept as a text."""
     try:
-        arguments = orjson.loads(call["arguments"] or "{}")
+        read = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:
-        arguments = {"arguments": call["arguments"]}
-    arguments = arguments if isinstance(arguments, dict) else {"arguments": arguments}
-    return {"name": call["name"], "args": arguments, "id": call["id"], "type": "tool_call"}
+        read = arguments
+    return ToolCall(name=name, args=read if isinstance(read, dict) else {"arguments": read}, id=id, type="tool_call")
 
 
 def _messages(messages: Sequence[Message]) -> list[BaseMessage]:

@@ -10,9 +10,7 @@ from typing import Any
 from dialgraph.models.port import Message
 from dialgraph.turn.node import State, Turn
 from dialgraph.turn.templates import Folders, render
-from dialgraph.turn.upstream_messages import upstream_messages
-
-_RULES = ("system", "developer")
+from dialgraph.turn.upstream_messages import RULES, upstream_messages
 
 
 async def first_prompt(state: State, turn: Turn) -> list[Message]:
@@ -25,7 +23,7 @@ async def first_prompt(state: State, turn: Turn) -> list[Message]:
 
 def with_rule(messages: list[Message], text: str) -> list[Message]:
     """Return the messages with one more system message, after those at the beginning. Every provider accepts that."""
-    roles = [message.get("role") in _RULES for message in messages]
+    roles = [message.get("role") in RULES for message in messages]
     place = roles.index(False) if False in roles else len(messages)
     return [*messages[:place], {"role": "system", "content": text}, *messages[place:]] if text else messages
 

@@ -22,7 +22,8 @@ _FIELDS = frozenset(
     }
 )  # fmt: skip
 """The fields that providers read. Hosts add turn_id, timestamp, metadata, created_at …, which some providers refuse."""
-_RULES = ("system", "developer")
+RULES = ("system", "developer")
+"""The roles of messages that are rules, not conversation."""
 
 
 def upstream_messages(messages: Sequence[Message]) -> list[Message]:
@@ -34,7 +35,7 @@ def _begun_by_the_caller(messages: Iterator[Message]) -> Iterator[Message]:
     """Add a user message before a greeting, because some providers refuse a conversation that the assistant begins."""
     begun = False
     for message in messages:
-        if not begun and message.get("role") not in _RULES:
+        if not begun and message.get("role") not in RULES:
             begun = True
             if message.get("role") == "assistant":
                 yield {"role": "user", "content": _CALL_BEGINS[is_chinese(text_of(message.get("content")))]}

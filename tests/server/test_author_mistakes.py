@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_project import run
+from tests.support.commands import run
 
 GRAPH = "shop/graphs/shop.py"
 YAML = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_project import run
+from tests.support.commands import run
 from tests.support.upstream import says, upstream
 
 

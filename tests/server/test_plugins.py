@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_project import run
+from tests.support.commands import run
 
 MODULE = '''"""A package that brings a node and a voice."""
 

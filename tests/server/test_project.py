@@ -1,6 +1,5 @@
 """A project of one's own: `dialgraph new` makes it, and every command works anywhere in it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +8,7 @@ import pytest
 
 from dialgraph import GraphError, State, Step, Turn, Update, compile_graph, node
 from dialgraph.graph.spec import Graph
-
-
-def run(*arguments: str, at: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command in this folder."""
-    environment = {**os.environ, "COLUMNS": "200", **variables}
-    command = [str(Path(sys.executable).parent / "dialgraph"), *arguments]
-    return subprocess.run(command, cwd=at, env=environment, capture_output=True, text=True, check=False)
+from tests.support.commands import run
 
 
 @pytest.fixture(scope="module")
