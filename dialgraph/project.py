@@ -16,13 +16,23 @@ VARIABLE = "DIALGRAPH_GRAPHS_FILE"
 def project_folder() -> Path | None:
     """Return the folder of the project: the current one, or the nearest one above it, that has a langgraph.json.
 
+    If there is none, the folders of the script that runs are looked at in the same way.
+
     Outside a project, return None. If DIALGRAPH_GRAPHS_FILE names the file, the current folder is the project's: the
     file may be somewhere else, for example in an image.
     """
     here = Path.cwd()
     if os.environ.get(VARIABLE):
         return here
-    return next((folder for folder in (here, *here.parents) if (folder / FILE).is_file()), None)
+    places = (here, *here.parents, *_folders_of_script())
+    return next((folder for folder in places if (folder / FILE).is_file()), None)
+
+
+def _folders_of_script() -> tuple[Path, ...]:
+    """Return the folders of the script that runs, so that an author's script works from any folder."""
+    file = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "").resolve()
+    installed = file.is_relative_to(ROOT) or file.is_relative_to(sys.prefix)
+    return () if file.suffix != ".py" or installed else tuple(file.parents)
 
 
 def langgraph_file() -> Path:
@@ -41,6 +51,14 @@ def in_project(path: Path) -> Path:
     return path if folder is None or folder == Path.cwd() else folder / path
 
 
+def shown_path(path: Path) -> str:
+    """Return a path as messages show it: from the folder of the project, or of our packages, if it is in there."""
+    for folder in (project_folder(), ROOT):
+        if folder is not None and path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return str(path)
+
+
 def make_importable(file: Path) -> None:
     """Let Python import the packages beside this langgraph.json. Ours and installed ones come first."""
     folder = str(file.resolve().parent)
@@ -48,11 +66,12 @@ def make_importable(file: Path) -> None:
         sys.path.append(folder)
 
 
-def described() -> str:
-    """Return a line that says which project a command uses; empty for the samples in a checkout."""
-    file = langgraph_file()
-    if file.parent == ROOT:
-        return ""
-    if file.parent == ROOT / "graphs":
-        return "Project: none, so these are the sample endpoints. `dialgraph new DIR` makes a project of your own."
-    return f"Project: {file.parent.resolve()}"
+_NONE = "Project: none, so these are the sample endpoints. `dialgraph new DIR` makes a project of your own."
+
+
+def described(*, always: bool = False) -> str:
+    """Return a line that says which project a command uses. For the samples of a checkout it is empty, or `always`."""
+    folder = langgraph_file().resolve().parent
+    if folder in (ROOT, ROOT / "graphs"):
+        return _NONE if always or folder != ROOT else ""
+    return f"Project: {folder}"

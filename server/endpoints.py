@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from dialgraph.graph.compile import CompiledGraph
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.places import place_of, sentence_of
-from dialgraph.graph.spec import Graph
-from dialgraph.project import make_importable
+from dialgraph.graph.spec import Graph, wrong_values
+from dialgraph.project import langgraph_file, make_importable
 from dialgraph.services.errors import UnknownServiceError
 from dialgraph.services.services import OpenServices
+from dialgraph.yaml_text import YamlError, line_in, read_yaml
 
 SUFFIX = "/chat/completions"
 RESPONSES = "/responses"
+_FORM = "shop.graphs.shop:graph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +50,39 @@ class Endpoint:
 
 def load_endpoints(file: Path, wanted: Sequence[str] = ()) -> dict[str, Endpoint]:
     """Return the endpoints by name, in the file's order. Raises GraphError, with a line for each that does not load."""
-    try:
-        table = json.loads(file.read_text(encoding="utf-8"))["graphs"]
-    except json.JSONDecodeError as error:
-        raise GraphError(f"{file.name}, line {error.lineno}: it is not valid JSON: {error.msg}.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GraphError(f"{file.name!r} cannot be read: it must be a JSON file with the key `graphs`.") from error
+    endpoints, mistakes = try_endpoints(file, wanted)
+    if mistakes:
+        # One file of a node can be the mistake of every graph.
+        raise GraphError("\n".join(dict.fromkeys(line for lines in mistakes.values() for line in lines)))
+    return endpoints
+
+
+def try_endpoints(file: Path, wanted: Sequence[str] = ()) -> tuple[dict[str, Endpoint], dict[str, list[str]]]:
+    """Return the endpoints that load, and the mistakes of the others, by name. Raises GraphError for the file."""
+    table, lines = _table(file)
     if unknown := [name for name in wanted if name not in table]:
         raise GraphError(f"Setting 'endpoints': unknown graph {unknown[0]!r}. Accepted: {', '.join(map(repr, table))}.")
     make_importable(file)
     endpoints: dict[str, Endpoint] = {}
-    mistakes: list[str] = []
+    mistakes: dict[str, list[str]] = {}
     for name, entry in table.items():
         if not wanted or name in wanted:
             try:
-                endpoints[name] = _load(name, entry["path"] if isinstance(entry, dict) else entry)
+                path = entry.get("path") if isinstance(entry, dict) else entry
+                endpoints[name] = _load(name, path, f"{file.name}, line {line_in(lines, ['graphs', name])}")
             except GraphError as error:
-                mistakes += error.placed("")
-    if mistakes:
-        raise GraphError("\n".join(dict.fromkeys(mistakes)))  # one file of a node can be the mistake of every graph
-    return endpoints
+                mistakes[name] = error.placed("")
+    return endpoints, mistakes
+
+
+def endpoint_named(name: str) -> Endpoint:
+    """Return one endpoint of the project. Mistakes of others do not matter. Raises GraphError."""
+    endpoints, mistakes = try_endpoints(langgraph_file())
+    if name in mistakes:
+        raise GraphError("\n".join(mistakes[name]))
+    if name not in endpoints:
+        raise GraphError(f"Unknown graph {name!r}. Accepted: {', '.join(map(repr, [*endpoints, *mistakes]))}.")
+    return endpoints[name]
 
 
 def open_names(endpoints: dict[str, Endpoint], services: OpenServices) -> None:
@@ -76,16 +92,37 @@ def open_names(endpoints: dict[str, Endpoint], services: OpenServices) -> None:
             try:
                 services.open(kind, name)
             except UnknownServiceError as error:
-                raise GraphError(f"graph {endpoint.spec.name!r}, step {step!r}: {error}") from error
+                where = "its policy" if step == "policy" else f"step {step!r}"
+                place = f"{endpoint.spec.place}: " if endpoint.spec.place else ""
+                raise GraphError(f"{place}graph {endpoint.spec.name!r}, {where}: {error}") from error
 
 
-def _load(name: str, path: str) -> Endpoint:
-    module_name, _, attribute = path.partition(":")
-    if "/" in path or not attribute:
-        raise GraphError(
-            f"graph {name!r}: {path!r} must have the form `graphs.file:graph`;"
-            " a file path would import the module twice."
-        )
+def _table(file: Path) -> tuple[dict[str, Any], Any]:
+    """Return the entry of each graph in langgraph.json, and the nodes of the file, which know their lines."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text)
+        _, lines = read_yaml(text.replace("\t", " "))  # JSON is YAML, and YAML knows its lines
+    except json.JSONDecodeError as error:
+        raise GraphError(f"{file.name}, line {error.lineno}: it is not valid JSON: {error.msg}.") from error
+    except YamlError as error:
+        raise GraphError(f"{file.name}, line {error.line}: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise GraphError(f"{file.name}: the file must be UTF-8 text.") from error
+    except OSError as error:
+        raise GraphError(f"{str(file)!r} cannot be read: {error.strerror}.") from error
+    table = found.get("graphs") if isinstance(found, dict) else None
+    if not isinstance(table, dict) or not table:
+        raise GraphError(f'{file.name}: it names no graph. Accepted: {{"graphs": {{"shop": "{_FORM}"}}}}.')
+    return table, lines
+
+
+def _load(name: str, path: Any, place: str) -> Endpoint:
+    """Import one endpoint. `place`: its line in langgraph.json."""
+    module_name, found, attribute = path.partition(":") if isinstance(path, str) else ("", "", "")
+    if not module_name or not found or not attribute or not module_name.replace(".", "a").isidentifier():
+        own = f" Write `{_dotted(path)}`: a file path would import the module twice." if "/" in str(path) else ""
+        raise GraphError(f"{place}: graph {name!r}: {path!r} must have the form `{_FORM}`.{own}")
     file = f"{module_name.replace('.', '/')}.py"
     try:
         module = import_module(module_name)
@@ -93,14 +130,17 @@ def _load(name: str, path: str) -> Endpoint:
         raise GraphError("\n".join(error.placed(place_of(error, file)))) from error
     except ModuleNotFoundError as error:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise GraphError(f"langgraph.json, graph {name!r}: there is no file {file!r}.") from error
+            raise GraphError(f"{place}: graph {name!r}: there is no file {file!r}.") from error
         raise GraphError(f"{place_of(error, file)}: {error}.") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise GraphError(f"{place_of(error, file)}: {wrong}.") from error
+        raise GraphError(f"{place_of(error, file)}: {wrong_values(error)}.") from error
     except Exception as error:  # an author's file can raise anything; the message names the file
         raise GraphError(f"{place_of(error, file)}: {sentence_of(error)}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
+    if graph is None and (named := [key for key, one in vars(module).items() if isinstance(one, CompiledGraph)]):
+        raise GraphError(
+            f"{place}: graph {name!r}: {file} has no {attribute!r}. Accepted: {', '.join(map(repr, named))}."
+        )
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
         raise GraphError(
             f"{file}: graph {name!r} needs `spec = Graph(…)` and `{attribute} = compile_graph(spec)` there."
@@ -111,3 +151,9 @@ def _load(name: str, path: str) -> Endpoint:
             " Both names must be the same."
         )
     return Endpoint(spec, graph)
+
+
+def _dotted(path: str) -> str:
+    """Return a file path such as `./shop/graphs/shop.py:graph` in the form that is accepted."""
+    file, _, attribute = path.partition(":")
+    return f"{file.removeprefix('./').removesuffix('.py').replace('/', '.')}:{attribute or 'graph'}"

@@ -2,31 +2,26 @@
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
 import orjson
-import yaml
-from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableSetting
 
 from dialgraph.engines import LONGEST_SECONDS
-from dialgraph.models.port import ModelAddress
-from dialgraph.project import VARIABLE, in_project
+from dialgraph.project import VARIABLE
 from dialgraph.services.settings import GraphSettings
+from dialgraph.validation import complaints
+from dialgraph.yaml_text import line_in
+from server.setting_sources import PREFIX, SettingsError, SettingSources, read_sources, variable_of
 
-PREFIX = "DIALGRAPH_"
+__all__ = ["PREFIX", "USUAL_RATES", "Settings", "SettingsError", "ensure_data_dir", "load_settings"]
+
 OTHER_VARIABLES = frozenset({VARIABLE})
-
-
-class SettingsError(Exception):
-    """The settings cannot be used. The message never contains a secret value."""
 
 
 def _names(value: object) -> object:
@@ -42,7 +37,9 @@ LARGEST_MB = 1024
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
-_ADDRESS_FIELDS = [field.name for field in fields(ModelAddress)]
+_OF_THE_MODEL = "LLM_"
+"""In `.env` a name that begins in this way is one of ours. Other programs may have names there too."""
+_VERY_SIMILAR = 0.8
 _KEY = re.compile(r"[!-~]+")
 """Characters that an Authorization header can contain."""
 USUAL_RATES = {
@@ -210,19 +207,17 @@ class Settings(GraphSettings):
 
 def load_settings(**overrides: object) -> Settings:
     """Return the settings of this process. Raises SettingsError for an unknown name or a value that is not valid."""
-    _refuse_unknown_keys()
+    sources = read_sources()
+    _refuse_unknown_keys(sources)
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        raise SettingsError(_sentence(error)) from None
+        wrong = complaints(error, Settings, show=False)[0]
+        raise SettingsError(_placed(sources, wrong.loc, f"{wrong.what}.")) from None
     except UnreadableSetting as error:
         field = re.search(r'field "(\w+)"', str(error))
-        raise SettingsError(
-            f"Setting {field[1] if field else '?'!r}: the value must be valid JSON, such as {{}}."
-        ) from None
-    except (yaml.YAMLError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingsError(f"The settings cannot be read: {reason}.") from None
+        loc = (field[1] if field else "?",)
+        raise SettingsError(_placed(sources, loc, "the value must be valid JSON, such as {}.")) from None
     for name, key in settings.api_keys.items():
         if len(key.get_secret_value()) < 16:
             raise SettingsError(
@@ -247,49 +242,30 @@ def ensure_data_dir(settings: Settings) -> None:
         ) from None
 
 
-def _sentence(error: ValidationError) -> str:
-    """Return the first mistake. An unknown name comes before the missing field that it was meant for."""
-    unknown = [one for one in error.errors() if one["type"] in ("extra_forbidden", "unexpected_keyword_argument")]
-    one = (unknown or error.errors())[0]
-    name = ".".join(map(str, one["loc"]))
-    if not unknown:
-        return f"Setting {name!r}: {one['msg']}."
-    near = get_close_matches(str(one["loc"][-1]), _ADDRESS_FIELDS, 1)
-    return f"Setting {name!r}: unknown name.{f' Did you mean {near[0]!r}?' if near else ''}"
+def _placed(sources: SettingSources, loc: Sequence[int | str], what: str) -> str:
+    """Return a sentence about a setting, with the place where it was set."""
+    place = sources.place_of(loc, Settings.model_fields)
+    name = ".".join(map(str, loc))
+    return f"{place}: setting {name!r}: {what}" if place else f"Setting {name!r}: {what}"
 
 
-def _refuse_unknown_keys() -> None:
-    environment = [name for name in os.environ if name.upper().startswith(PREFIX)]
-    _refuse("the environment", (name.upper() for name in environment), upper=True)
-    dotenv = in_project(Path(".env"))
-    if dotenv.is_file():
-        names = [name.upper() for name in dotenv_values(dotenv)]
-        _refuse(".env", (name for name in names if name.startswith(PREFIX)), upper=True)
-        aliases = [str(field.validation_alias) for field in Settings.model_fields.values() if field.validation_alias]
-        for name in names:
-            near = get_close_matches(name, aliases, 1, 0.9)
-            if near and name not in aliases:
-                raise SettingsError(f"Unknown setting {name!r} in .env. Did you mean {near[0]!r}?")
-    path = in_project(Path(Settings.YAML))
-    if path.is_file():
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError:
-            raise SettingsError(f"{path.name!r} is not valid YAML.") from None
-        if not isinstance(data, dict):
-            raise SettingsError(f"{path.name!r} must be a table of settings: `name: value` lines.")
-        _refuse(path.name, map(str, data), upper=False)
+def _refuse_unknown_keys(sources: SettingSources) -> None:
+    variables = {variable_of(name, one) for name, one in Settings.model_fields.items()} | OTHER_VARIABLES
+    environment = {name.upper(): f"{name} in the environment" for name in os.environ}
+    dotenv = {name: f".env, line {line}" for name, line in sources.dotenv.items()}
+    for name, place in {**dotenv, **environment}.items():
+        own = name.startswith(PREFIX) or (name in dotenv and name.startswith(_OF_THE_MODEL))
+        misspelt = name in dotenv and get_close_matches(name, variables, 1, _VERY_SIMILAR)
+        if name.partition("__")[0] not in variables and (own or misspelt):
+            raise SettingsError(f"{place}: unknown setting {name!r}.{_hint(name, variables)}")
+    for name in sources.table:
+        if name not in Settings.model_fields:
+            place = f"{Settings.YAML}, line {line_in(sources.nodes, [name])}"
+            raise SettingsError(f"{place}: unknown setting {name!r}.{_hint(name, Settings.model_fields)}")
 
 
-def _refuse(source: str, keys: Iterable[str], *, upper: bool) -> None:
-    fields = [name for name, field in Settings.model_fields.items() if upper is False or not field.validation_alias]
-    accepted = {PREFIX + name.upper() for name in fields} | OTHER_VARIABLES if upper else set(fields)
-    for key in keys:
-        if key.partition("__")[0] not in accepted:
-            near = get_close_matches(key.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in accepted], 1)
-            hint = (
-                f" Did you mean {(PREFIX if upper else '') + near[0]!r}?"
-                if near
-                else " All settings are in docs/settings.md."
-            )
-            raise SettingsError(f"Unknown setting {key!r} in {source}.{hint}")
+def _hint(name: str, accepted: Collection[str]) -> str:
+    """Return the nearest name, compared without the prefix that all variables have."""
+    bare = {one.removeprefix(PREFIX): one for one in accepted}
+    near = get_close_matches(name.removeprefix(PREFIX), bare, 1)
+    return f" Did you mean {bare[near[0]]!r}?" if near else " All settings are in docs/settings.md."

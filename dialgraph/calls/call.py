@@ -48,6 +48,10 @@ class Call:
         `call_id`: the host's id of the call, under which its memory is stored; empty: a new one.
         `sound`: whether to ask for sound, which `CallTurn.audio` then holds.
         """
+        if not isinstance(graph, CompiledGraph):
+            raise TypeError(f"Call: `graph` must be what `compile_graph(spec)` returns, not {type(graph).__name__}.")
+        if settings is not None and not isinstance(settings, GraphSettings):
+            raise TypeError(f"Call: `settings` must be GraphSettings or None, not {type(settings).__name__}.")
         self.graph = graph
         self.messages: list[Message] = []
         """The conversation as a host would send it with the next turn."""
@@ -66,7 +70,10 @@ class Call:
         return await self._turn(text)
 
     async def open(self) -> CallTurn:
-        """Let the agent begin, as a host does when somebody has picked up."""
+        """Let the agent begin, as a host does when somebody has picked up.
+
+        What it says is the work of the step `greet`. A graph without that step treats this as a turn without words.
+        """
         return await self._turn("", source="greeting")
 
     async def silence(self) -> CallTurn:
@@ -75,7 +82,9 @@ class Call:
 
     async def barge_in(self, text: str, *, after_words: int) -> CallTurn:
         """Say this, and interrupt the answer after this many words. The next turn knows what was heard of it."""
-        return await self._turn(text, after_words=max(after_words, 0))
+        if after_words < 0:
+            raise ValueError(f"`after_words` must be 0 or more, not {after_words}.")
+        return await self._turn(text, after_words=after_words)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -93,6 +102,8 @@ class Call:
         return "".join(turn._repr_html_() for turn in self.turns)
 
     async def _turn(self, said: str, *, source: str = "", after_words: int | None = None) -> CallTurn:
+        if not isinstance(said, str):
+            raise TypeError(f"What the caller says must be text, not {type(said).__name__}.")
         if self._services.closed:
             raise RuntimeError("This call is closed. Begin a new one.")
         async with self._one_turn:

@@ -1,6 +1,6 @@
 """Compares graphs: asks each of them the same questions, and shows the answers and their times side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from statistics import median
@@ -91,6 +91,10 @@ def _row(one: ComparedTurn) -> dict[str, Any]:
 
 async def compare(graphs: Sequence[CompiledGraph], questions: Sequence[str], **options: Any) -> Comparison:
     """Ask each graph each question, each in a call of its own, one after the other. `options`: those of `Call`."""
+    lists: Mapping[str, object] = {"graphs": graphs, "questions": questions}
+    for name, given in lists.items():
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise TypeError(f"compare: `{name}` must be a list, not {type(given).__name__}.")
     turns = []
     for graph in graphs:
         for question in questions:

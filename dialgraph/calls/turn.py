@@ -50,6 +50,13 @@ class CallTurn:
         found = self.state.get("passages")
         return cast("Sequence[Passage]", found) if isinstance(found, Sequence) else []
 
+    def __str__(self) -> str:
+        """Return the turn on a few lines: what was said, what was heard, and the time of each step."""
+        steps = " · ".join(f"{one.step} {one.ended_ms - one.started_ms:.1f} ms" for one in self.timeline)
+        done = " ".join(f"→ {action.kind}" for action in self.actions)
+        lines = (f"caller: {self.said}" if self.said else "", f"agent: {self.words}", done, steps)
+        return "\n".join(filter(None, lines))
+
     def _repr_html_(self) -> str:
         sound = base64.b64encode(self.audio).decode() if self.audio else ""
         parts = [waterfall(self.timeline, self.first_word_ms, self.total_ms)]

@@ -67,11 +67,18 @@ def template_folder() -> Path:
 
 def _node_of(package: str, name: str) -> Node:
     file = f"{package.replace('.', '/')}/{name}.py"
+    if not name.isidentifier():
+        other = name.replace("-", "_")
+        raise GraphError(f"{file}: the name of this file cannot be the name of a node. Call it `{other}.py`.", [""])
     try:
         module = import_module(f"{package}.{name}")
     except Exception as error:  # an author's file can raise anything; the message names the file
         raise GraphError(f"{place_of(error, file)}: {sentence_of(error)}", [""]) from error
     found = getattr(module, name, None)
     if not isinstance(found, Node):
-        raise GraphError(f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`.", [""])
+        raise GraphError(
+            f"{file}: it must have a node named {name!r}: `@node` above `async def {name}`. The name of a file with"
+            " other code begins with `_`.",
+            [""],
+        )
     return found

@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,12 +12,14 @@ from pydantic import ValidationError
 
 from dialgraph.graph.paths import Paths, following
 from dialgraph.graph.policy import Memory
+from dialgraph.graph.returned_keys import undeclared_keys
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.node import GIVEN, Node, Tool
 from dialgraph.turn.step_place import tool_name
 from dialgraph.turn.templates import Folders
 from dialgraph.turn.templates import mistakes as template_mistakes
+from dialgraph.validation import UNKNOWN, complaints
 
 _OUR_KEYS = frozenset(
     {
@@ -30,21 +33,36 @@ _NOT_FOR_TEMPLATES = frozenset({"attached", "built", "passes", "prompt", "route"
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
 
-def mistakes(graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = (), folders: Folders = ()) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake of a graph."""
+
+    what: str
+    """The step, what is wrong with it, and what is accepted."""
+    place: str = ""
+    """The file and the line, if the mistake is not where the graph is declared."""
+
+
+def mistakes(
+    graph: Graph, nodes: Mapping[str, Node], checks: Collection[str] = (), folders: Folders = ()
+) -> list[Mistake]:
     """Return the mistakes. Wrong names, nodes or policy are returned alone. The list is empty if there are none.
 
     `folders`: where templates are looked for.
     """
     found = [*_policy(graph, checks), *_unknown_nodes(graph, nodes), *_names_and_targets(graph)]
     if found:
-        return found  # with unknown nodes or targets the paths cannot be followed
+        return [*map(Mistake, found)]  # with unknown nodes or targets the paths cannot be followed
     for step in graph.steps:
         found += _step(step, nodes[step.node], graph.policy.memory)
     paths = Paths(graph)
     found += _tables(graph, nodes, told=bool(found))
-    found += _memory(graph)
-    found += _templates(graph, nodes, folders)
-    return [*found, *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
+    found += [*_memory(graph), *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
+    return [
+        *map(Mistake, found),
+        *_templates(graph, nodes, paths, folders),
+        *_undeclared(nodes[name] for name in dict.fromkeys(step.node for step in graph.steps)),
+    ]
 
 
 def read_options(step: Step, node: Node) -> dict[str, Any]:
@@ -65,18 +83,37 @@ def _policy(graph: Graph, checks: Collection[str]) -> Iterator[str]:
             yield "policy: guard: a rule with find='words' needs `words`."
 
 
-def _templates(graph: Graph, nodes: Mapping[str, Node], folders: Folders) -> Iterator[str]:
+def _templates(graph: Graph, nodes: Mapping[str, Node], paths: Paths, folders: Folders) -> Iterator[Mistake]:
     slots = [] if graph.policy.memory is None else list(graph.policy.memory.slots)
     used = [nodes[step.node] for step in graph.steps]
     keys = {key for node in used for key in (*node.reads, *node.may_read, *node.writes)} - _NOT_FOR_TEMPLATES
     if graph.instructions:
-        yield from (f"instructions: {wrong}" for wrong in template_mistakes(graph.instructions, folders, slots, keys))
+        prompting = [name for name, step in paths.steps.items() if "prompt" in nodes[step.node].writes]
+        first = [name for name in prompting if not paths.before(name) & set(prompting)]
+        later = _later(paths, nodes, first)
+        for wrong in template_mistakes(graph.instructions, folders, slots, keys, later):
+            yield Mistake(f"instructions: {wrong.what}", wrong.place)
     for step in graph.steps:
         node = nodes[step.node]
         for option in node.templates:
             template = step.options.get(option, node.options.model_fields[option].default)
             if isinstance(template, str) and template:
-                yield from (f"step {step.id!r}: {wrong}" for wrong in template_mistakes(template, folders, slots, keys))
+                later = _later(paths, nodes, [step.id])
+                for wrong in template_mistakes(template, folders, slots, keys, later):
+                    yield Mistake(f"step {step.id!r}: {wrong.what}", wrong.place)
+
+
+def _later(paths: Paths, nodes: Mapping[str, Node], at: Collection[str]) -> dict[str, str]:
+    """Return the keys that are written on no path to one of these steps, each with a step that writes it."""
+    known, later = set(GIVEN), dict[str, str]()
+    for name, step in paths.steps.items():
+        node = nodes[step.node]
+        again = any(one in paths.reached(target) for one in at for target in paths.next(name))
+        if again or name not in paths.reached(paths.start):
+            known.update(node.writes)
+        else:
+            later.update(dict.fromkeys(node.writes, name))
+    return {key: step for key, step in later.items() if key not in known and key not in _OUR_KEYS}
 
 
 def _unknown_nodes(graph: Graph, nodes: Mapping[str, Node]) -> Iterator[str]:
@@ -111,16 +148,16 @@ def _step(step: Step, node: Node, memory: Memory | None) -> Iterator[str]:
     try:
         read_options(step, node)
     except ValidationError as error:
-        accepted = list(node.options.model_fields)
-        for one in error.errors():
-            option = str(one["loc"][0]) if one["loc"] else ""
-            if one["type"] == "extra_forbidden":
+        for wrong in complaints(error, node.options):
+            if wrong.what.startswith(UNKNOWN):
+                accepted = list(node.options.model_fields)
+                near = _nearest(str(wrong.loc[0]), accepted)
                 yield (
-                    f"{where}: node {step.node!r} has no option {option!r}.{_nearest(option, accepted)}"
+                    f"{where}: node {step.node!r} has no option {wrong.loc[0]!r}.{near}"
                     f" Accepted: {_list(accepted) or 'no option'}."
                 )
             else:
-                yield f"{where}: option {option!r} of node {step.node!r}: {one['msg']}."
+                yield f"{where}: option {'.'.join(map(str, wrong.loc))!r} of node {step.node!r} {wrong.what}."
     if node.needs_memory and memory is None:
         cure = "Declare one: Policy(memory={'slots': {'name': 'text'}})."
         yield f"{where}: node {step.node!r} needs a memory. {cure}"
@@ -183,6 +220,15 @@ def _memory(graph: Graph) -> Iterator[str]:
                 yield f"step {step.id!r}: `then` has no entry for {route!r}, which recall can choose."
         if "missing" not in step.then and not all(name in step.then for name in slots):
             yield f"step {step.id!r}: `then` has no entry for 'missing', which recall can choose."
+
+
+def _undeclared(used: Iterable[Node]) -> Iterator[Mistake]:
+    for node in used:
+        for key, place in undeclared_keys(node):
+            accepted = _list([*node.writes]) or "nothing"
+            near = _nearest(key, node.writes)
+            what = f"node {node.name!r}: it returns {key!r}, which is not in its `writes`.{near} Accepted: {accepted}."
+            yield Mistake(what, place)
 
 
 def _dead_ends(paths: Paths) -> Iterator[str]:

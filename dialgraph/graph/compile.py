@@ -32,7 +32,7 @@ from dialgraph.graph.synchronous import in_background
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
 from dialgraph.services.services import OpenServices, prepared_services
-from dialgraph.tools.functions import Function, FunctionTools
+from dialgraph.tools.functions import Function, FunctionTools, ToolFunctionError
 from dialgraph.turn.call import CallInfo
 from dialgraph.turn.node import Context, Node, Turn
 from dialgraph.turn.request import TurnRequest
@@ -156,12 +156,14 @@ def compile_graph(
     own = {**project_nodes(author.get("__name__", "")), **{node.name: node for node in given}}
     known = {**plugin_nodes(), **catalogue(), **own}
     if found := mistakes(spec, known, checks or {}, folders):
-        sentences = [f"graph {spec.name!r}, {mistake}" for mistake in found]
-        raise GraphError("\n".join(sentences), [_place_of(spec, mistake) for mistake in found])
+        sentences = [f"{one.place}{': ' if one.place else ''}graph {spec.name!r}, {one.what}" for one in found]
+        places = ["" if one.place else _place_of(spec, one.what) for one in found]
+        raise GraphError("\n".join(sentences), places)
     try:
         functions = FunctionTools(tools)
-    except ValueError as error:
-        raise GraphError(f"graph {spec.name!r}: {error}.") from None
+    except ToolFunctionError as error:
+        wrong = f"graph {spec.name!r}, {error}"
+        raise GraphError(f"{error.place}: {wrong}" if error.place else wrong, [""] if error.place else ()) from None
     steps = [_wrap(spec, at, known, folders) for at in range(len(spec.steps))]
     outlets = Outlets(spec.policy, checks or {}, sounds=any(step.node.sounds for step in steps))
     prepare = Preparation(spec, outlets, functions)

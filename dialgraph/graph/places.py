@@ -1,13 +1,15 @@
 """Finds where an author declared something or made a mistake: the file and the line."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from traceback import extract_tb
 
-import yaml
+from dialgraph.project import ROOT, project_folder, shown_path
+from dialgraph.shadowing import PACKAGES
+from dialgraph.turn.node import NodeError
 
-from dialgraph.project import project_folder
+STEP_NOTE = "step "
+"""How the note begins that a failed step adds to an error. LangGraph adds notes too."""
 
 
 def author() -> tuple[str, int]:
@@ -20,29 +22,8 @@ def placed(file: str, line: int) -> str:
     """Return `file, line N`. A file in the current project is named from there."""
     if not file:
         return f"line {line}" if line else ""
-    path = Path(file)
-    folder = project_folder()
-    if folder is not None and path.is_relative_to(folder):
-        path = path.relative_to(folder)
-    return f"{path}, line {line}" if line else str(path)
-
-
-def line_in(node: "yaml.Node | None", loc: Sequence[int | str]) -> int:
-    """Return the line of this place in a YAML text; if there is no such place, of the nearest one around it."""
-    line = node.start_mark.line + 1 if node is not None else 0
-    for key in loc:
-        found = None
-        if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            found = node.value[key]
-            line = found.start_mark.line + 1
-        elif isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                if name.value == str(key):
-                    found, line = value, name.start_mark.line + 1
-        if found is None:
-            break
-        node = found
-    return line
+    path = shown_path(Path(file))
+    return f"{path}, line {line}" if line else path
 
 
 def place_of(error: BaseException, file: str) -> str:
@@ -66,7 +47,39 @@ def _from(package: str, path: str) -> str:
     return "/".join(parts[len(parts) - 1 - parts[::-1].index(package) :])
 
 
+def failure_of(error: BaseException) -> str:
+    """Return what a turn failed with, for its author: errors of ours as they are, others with their step and place."""
+    if is_ours(error):
+        return str(error)
+    step = next((note for note in getattr(error, "__notes__", ()) if note.startswith(STEP_NOTE)), "")
+    return ": ".join(filter(None, (step, raised_at(error), sentence_of(error))))
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether the error is of a type of ours. Its message is a sentence already."""
+    return type(error).__module__.partition(".")[0] in PACKAGES
+
+
+def raised_at(error: BaseException) -> str:
+    """Return where code of the current project has raised this error, as `file, line N`; empty if none has."""
+    folder = project_folder()
+    frames = reversed(extract_tb(error.__traceback__))
+    own = (one for one in frames if folder is not None and _is_of_project(Path(one.filename), folder))
+    return next((placed(one.filename, one.lineno or 0) for one in own), "")
+
+
+def _is_of_project(file: Path, folder: Path) -> bool:
+    """Return whether the file is the author's: in the project, and neither installed nor ours."""
+    return file.is_relative_to(folder) and not file.is_relative_to(ROOT) and not file.is_relative_to(sys.prefix)
+
+
 def sentence_of(error: BaseException) -> str:
-    """Return an error of an author's code as one line: its type and its message."""
+    """Return an error of an author's code as one line: its type and its message, without folders of this machine."""
+    if isinstance(error, NodeError):
+        return str(error)
     message = error.msg if isinstance(error, SyntaxError) else str(error)
+    if isinstance(error, ImportError) and error.path:
+        if "partially initialized" in message:
+            return f"this file and {shown_path(Path(error.path))} import each other. Remove one of the two imports."
+        message = message.replace(error.path, shown_path(Path(error.path)))
     return f"{type(error).__name__}: {' '.join(message.split())}"

@@ -1,17 +1,19 @@
 """The declaration of a graph: data only, with the same meaning in Python, YAML and JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import orjson
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from dialgraph.graph.errors import GraphError
-from dialgraph.graph.places import author, line_in, placed
-from dialgraph.graph.policy import Policy, Value
+from dialgraph.graph.places import author, placed
+from dialgraph.graph.policy import GuardRule, Memory, Policy, Value
 from dialgraph.turn.node import Node
+from dialgraph.validation import Complaint, Loc, complaints
+from dialgraph.yaml_text import YamlError, line_in, read_yaml
 
 END: Literal["END"] = "END"
 """Where a path ends: `then=END`."""
@@ -109,19 +111,12 @@ class Graph(Value):
         `file`: the name of the file with the text, for messages.
         """
         try:
-            data = yaml.safe_load(text)
-            lines = yaml.compose(text, yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            place = placed(file, mark.line + 1 if mark is not None else 0)
-            what = getattr(error, "problem", None) or " ".join(str(error).split())
-            raise GraphError(f"The graph is not valid YAML: {what}.", [place]) from error
-        try:
-            graph = cls.model_validate(data)
-        except ValidationError as error:
-            sentences = [f"The graph is not valid. {_loc(one['loc'])}: {one['msg']}." for one in error.errors()]
-            places = [placed(file, line_in(lines, one["loc"])) for one in error.errors()]
-            raise GraphError("\n".join(sentences), places) from None
+            data, lines = read_yaml(text)
+        except YamlError as error:
+            raise GraphError(f"The graph is not valid YAML: {error}.", [placed(file, error.line)]) from error
+        if data is None:
+            raise GraphError("There is no graph here: the text is empty.", [placed(file, 0)])
+        graph = cls._validated(data, lambda loc: placed(file, line_in(lines, loc)))
         graph.__dict__["_place"] = (file, 1)
         for at, step in enumerate(graph.steps):
             step.__dict__["_place"] = (file, line_in(lines, ("steps", at)))
@@ -132,18 +127,28 @@ class Graph(Value):
         """Return the graph in a YAML or JSON file. Raise GraphError with the file and the line of each mistake."""
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise GraphError(f"{path.name!r} cannot be read: {type(error).__name__}.", [""]) from error
+        except UnicodeDecodeError as error:
+            raise GraphError(f"{placed(str(path), 0)}: the file must be UTF-8 text.", [""]) from error
+        except OSError as error:
+            reason = "there is no such file" if isinstance(error, FileNotFoundError) else "the file cannot be read"
+            raise GraphError(f"{placed(str(path), 0)}: {reason}.", [""]) from error
         return cls.read(text, str(path))
 
     @classmethod
     def from_data(cls, data: object) -> Self:
         """Return the graph from JSON data. Raise GraphError if the data is not a valid graph."""
+        return cls._validated(data, lambda loc: "")
+
+    @classmethod
+    def _validated(cls, data: object, place_of: Callable[[Loc], str]) -> Self:
+        """Return the graph. Raise GraphError, with the place of each mistake."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            lines = (f"{_loc(one['loc'])}: {one['msg']}" for one in error.errors())
-            raise GraphError("The graph is not valid. " + "; ".join(lines)) from None
+            found = complaints(error, cls)
+            cures = [" Write `- node: " + str(one.value) + "`." if _is_bare_step(one) else "" for one in found]
+            sentences = [f"The graph is not valid. {one}.{cure}" for one, cure in zip(found, cures, strict=True)]
+            raise GraphError("\n".join(sentences), [place_of(one.loc) for one in found]) from None
 
     def to_data(self) -> Mapping[str, Any]:
         """Return the graph as JSON data with only the values that differ from the defaults."""
@@ -163,5 +168,13 @@ class Graph(Value):
         return self.path or f"/{self.name}/chat/completions"
 
 
-def _loc(loc: Sequence[int | str]) -> str:
-    return ".".join(map(str, loc)) or "the graph"
+def wrong_values(error: ValidationError) -> str:
+    """Return what is wrong with the values that an author gave to a part of a graph, in one sentence."""
+    parts: Sequence[type[BaseModel]] = (Graph, Step, Policy, Memory, GuardRule)
+    model = next((part for part in parts if part.__name__ == error.title), None)
+    return "; ".join(map(str, complaints(error, model)))
+
+
+def _is_bare_step(one: Complaint) -> bool:
+    """Return whether a step is only the name of its node."""
+    return len(one.loc) == 2 and one.loc[0] == "steps" and isinstance(one.value, str)

@@ -10,6 +10,7 @@ from langgraph.errors import GraphBubbleUp
 
 from dialgraph.graph.errors import GraphError, StepTimeoutError
 from dialgraph.graph.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
+from dialgraph.graph.places import STEP_NOTE, is_ours
 from dialgraph.graph.spec import Step
 from dialgraph.turn.events import Timing
 from dialgraph.turn.node import Node, Turn, Update
@@ -81,6 +82,8 @@ class WrappedStep:
                     return {}, "timeout" if late else "error"
                 if late:
                     raise StepTimeoutError(f"The step {self.step.id!r} exceeded its time limit.") from error
+                if not is_ours(error) and not hasattr(error, "__notes__"):
+                    error.add_note(f"{STEP_NOTE}{self.step.id!r}")
                 raise
         raise AssertionError("the last attempt did not return or raise")
 

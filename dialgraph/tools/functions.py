@@ -3,25 +3,54 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from dialgraph.environment import in_thread
+from dialgraph.project import shown_path
 from dialgraph.tools.port import ToolContext, ToolError, ToolSchema
+from dialgraph.validation import complaints
 
 Function = Callable[..., Any]
 """A plain or an `async def` function. We fill in parameters of the type ToolContext; the model does not see them."""
 
 
+_ACCEPTED = (
+    "Accepted: `str`, `int`, `float`, `bool`, `list`, `dict`, `Literal`, an enum, a dataclass, a pydantic model."
+)
+"""The types of parameters that have a JSON Schema."""
+
+
+class ToolFunctionError(ValueError):
+    """A function cannot be a tool."""
+
+    def __init__(self, what: str, place: str = "") -> None:
+        """`place`: the file and the line of the function; empty if it is not known."""
+        super().__init__(what)
+        self.place = place
+
+
 class FunctionTools:
-    """The functions of one graph as tools. The constructor raises ValueError for a function that cannot be a tool."""
+    """The functions of one graph as tools."""
 
     def __init__(self, functions: Sequence[Function] = ()) -> None:
-        self._functions = {function.__name__: _Tool(function) for function in functions}
-        if len(self._functions) < len(functions):
-            raise ValueError("two tools have the same name")
+        """Raise ToolFunctionError for a function that cannot be a tool."""
+        given: object = functions  # an author may give anything
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise ToolFunctionError(f"tools: it must be a list of functions, not {_name(given)}.")
+        self._functions: dict[str, _Tool] = {}
+        for function in given:
+            if not inspect.isroutine(function):
+                called = " Write the name of the function without `()`." if inspect.iscoroutine(function) else ""
+                raise ToolFunctionError(f"tools: it must be a list of functions, not of {_name(function)}.{called}")
+            tool = _Tool(function)
+            if function.__name__ in self._functions:
+                raise ToolFunctionError(f"tool {function.__name__!r}: two tools have this name.", _place(function))
+            self._functions[function.__name__] = tool
 
     @property
     def names(self) -> list[str]:
@@ -43,23 +72,27 @@ class FunctionTools:
 class _Tool:
     def __init__(self, function: Function) -> None:
         self._function = function
+        name, place = function.__name__, _place(function)
         hints = inspect.get_annotations(function, eval_str=True)
         fields: dict[str, Any] = {}
         self._context = ""
-        for name, parameter in inspect.signature(function).parameters.items():
+        for one, parameter in inspect.signature(function).parameters.items():
             if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-                raise ValueError(f"tool {function.__name__!r}: `*{name}` has no schema; name every parameter")
-            if name not in hints:
-                raise ValueError(f"tool {function.__name__!r}: the parameter {name!r} has no type")
-            if hints[name] is ToolContext:
-                self._context = name
+                raise ToolFunctionError(f"tool {name!r}: `{parameter}` has no schema. Name every parameter.", place)
+            if one not in hints:
+                raise ToolFunctionError(f"tool {name!r}: the parameter {one!r} has no type. {_ACCEPTED}", place)
+            if hints[one] is ToolContext:
+                self._context = one
                 continue
+            _check_type(name, one, hints[one], place)
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[name] = (hints[name], default if default is not ... else Field())
+            fields[one] = (hints[one], default if default is not ... else Field())
         if not (documentation := inspect.getdoc(function)):
-            raise ValueError(f"tool {function.__name__!r} has no docstring; the model reads it to know when to call it")
+            raise ToolFunctionError(
+                f"tool {name!r}: it has no docstring. The model reads it to know when to call the tool.", place
+            )
         self._arguments: type[BaseModel] = create_model(
-            f"{function.__name__}_arguments", __config__=ConfigDict(extra="forbid"), **fields
+            f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields
         )
         parameters = self._arguments.model_json_schema()
         parameters.pop("title", None)
@@ -67,15 +100,15 @@ class _Tool:
             one.pop("title", None)
         self.schema: ToolSchema = {
             "type": "function",
-            "function": {"name": function.__name__, "description": documentation, "parameters": parameters},
+            "function": {"name": name, "description": documentation, "parameters": parameters},
         }
 
     async def call(self, arguments: Mapping[str, Any], context: ToolContext) -> str:
         try:
             given: dict[str, Any] = dict(self._arguments.model_validate(arguments))
         except ValidationError as error:
-            said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise ToolError(f"The arguments are wrong. {said}") from None
+            said = "; ".join(map(str, complaints(error, self._arguments)))
+            raise ToolError(f"The arguments are wrong. {said}.") from None
         if self._context:
             given[self._context] = context
         if inspect.iscoroutinefunction(self._function):
@@ -83,3 +116,23 @@ class _Tool:
         else:
             result = await in_thread(partial(self._function, **given))
         return result if isinstance(result, str) else orjson.dumps(result, default=str).decode()
+
+
+def _check_type(tool: str, parameter: str, kind: Any, place: str) -> None:
+    try:
+        TypeAdapter(kind).json_schema()
+    except (PydanticUserError, PydanticSchemaGenerationError):
+        shown = getattr(kind, "__name__", repr(kind))
+        raise ToolFunctionError(
+            f"tool {tool!r}: the type `{shown}` of the parameter {parameter!r} has no JSON Schema. {_ACCEPTED}", place
+        ) from None
+
+
+def _name(value: object) -> str:
+    """Return what a value is, for messages."""
+    return f"the function {value.__name__!r}" if inspect.isroutine(value) else f"`{type(value).__name__}`"
+
+
+def _place(function: Function) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{shown_path(Path(code.co_filename))}, line {code.co_firstlineno}" if code is not None else ""

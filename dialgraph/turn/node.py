@@ -12,9 +12,12 @@ from dialgraph.profiles.profile import ActionKind
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
 from dialgraph.turn.turn import Context, Turn
+from dialgraph.validation import nearest
 
 __all__ = ["Context", "Node", "NodeFunction", "Services", "State", "Tool", "Turn", "TurnRequest", "Update", "node"]
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_GIVEN_PARAMETERS = ("state", "turn")
 GIVEN = frozenset({"messages", "question"})
 """The keys that a state has before any step has run."""
 
@@ -57,6 +60,10 @@ Tool = Mapping[str, object]
 
 NodeFunction = Callable[..., Awaitable[Update]]
 """An `async def` that takes the state, the turn, and its options as keyword-only parameters."""
+
+
+class NodeError(TypeError):
+    """A function cannot be a node. The message says why and what is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +141,25 @@ def node(
     offers_tools: bool = False,
     needs_memory: bool = False,
     templates: str | Sequence[str] = (),
+    **unknown: object,
 ) -> Node | Callable[[NodeFunction], Node]:
     """Declare a function as a node: `@node`, or `@node(…)` with fields of `Node` as its arguments.
 
     The function takes the state and the turn. Its keyword-only parameters are the options, and the first line of its
-    docstring is the summary. Raises TypeError for an option that is not keyword-only.
+    docstring is the summary. Raises NodeError for another signature, an option without a type, and a key that is no
+    text.
     """
 
+    if unknown:
+        known = [name for name in inspect.signature(node).parameters if name not in ("function", "unknown")]
+        accepted = ", ".join(map(repr, known))
+        raise NodeError(
+            f"@node has no {next(iter(unknown))!r}. {nearest(next(iter(unknown)), known)}Accepted: {accepted}."
+        )
+
     def declare(function: NodeFunction) -> Node:
+        if not inspect.isfunction(function):
+            raise NodeError(f"@node: it must stand above an `async def`, not {function!r}.")
         documentation = inspect.getdoc(function) or ""
         return Node(
             name=function.__name__,
@@ -166,7 +184,10 @@ def node(
 
 
 def _names(keys: str | Sequence[str]) -> tuple[str, ...]:
-    return (keys,) if isinstance(keys, str) else tuple(keys)
+    given: object = (keys,) if isinstance(keys, str) else keys  # an author may give anything
+    if not isinstance(given, Sequence) or not all(isinstance(key, str) for key in given):
+        raise NodeError(f"@node: {keys!r} must be the name of a key, or a list of such names.")
+    return tuple(given)
 
 
 def _options_of(function: NodeFunction) -> type[BaseModel]:
@@ -174,13 +195,21 @@ def _options_of(function: NodeFunction) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     hints = inspect.get_annotations(function, eval_str=True)
     parameters = inspect.signature(function).parameters.values()
-    positional = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    if len(positional) > len(("state", "turn")):
-        raise TypeError(f"node {function.__name__!r}: put `*` before the option {positional[2]!r}: options have names.")
+    positional = [one.name for one in parameters if one.kind in _POSITIONAL]
+    where = f"node {function.__name__!r}"
+    if len(positional) < len(_GIVEN_PARAMETERS):
+        accepted = f"`async def {function.__name__}(state: State, turn: Turn)`"
+        raise NodeError(f"{where}: it must take the state and the turn. Accepted: {accepted}, then `*` and options.")
+    if len(positional) > len(_GIVEN_PARAMETERS):
+        raise NodeError(f"{where}: put `*` before the option {positional[2]!r}: options have names.")
     for parameter in parameters:
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise NodeError(f"{where}: name every option instead of `{parameter}`.")
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            if parameter.name not in hints:
+                raise NodeError(f"{where}: the option {parameter.name!r} has no type.")
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[parameter.name] = (Annotated[hints.get(parameter.name, Any), Field()], default)
+            fields[parameter.name] = (Annotated[hints[parameter.name], Field()], default)
     return create_model(
         f"{function.__name__}_options",
         __config__=ConfigDict(extra="forbid", frozen=True, strict=True),

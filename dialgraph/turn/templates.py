@@ -15,9 +15,11 @@ from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dialgraph.passages import Passage
+from dialgraph.project import shown_path
 from dialgraph.turn.call import CallInfo
 
 _FILE = re.compile(r"[\w-]+(?:/[\w-]+)*\.(?:j2|md|txt)")
+_PATTERNS = ("*.j2", "*.md", "*.txt")
 # Every name is checked before a graph runs. In a call, a value that is not known yet is left out.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
 _FENCE = str.maketrans({"<": "‹", ">": "›"})
@@ -26,7 +28,13 @@ Folders = tuple[Path, ...]
 
 
 class TemplateError(ValueError):
-    """A template cannot be used. The message says why, and in which line."""
+    """A template cannot be used."""
+
+    def __init__(self, what: str, place: str = "") -> None:
+        """`place`: the file of the template, and the line; empty if the template is no file."""
+        super().__init__(f"{place}: {what}" if place else what)
+        self.what = what
+        self.place = place
 
 
 def _fenced(text: str) -> str:
@@ -48,28 +56,40 @@ def render(template: str, folders: Folders, values: Mapping[str, Any]) -> str:
     return _compiled(template, folders).render(values).strip()
 
 
-def mistakes(template: str, folders: Folders, slots: Sequence[str], keys: Iterable[str]) -> list[str]:
-    """Return what is wrong with a template: its place, and each variable that does not exist.
+def mistakes(
+    template: str, folders: Folders, slots: Sequence[str], keys: Iterable[str], later: Mapping[str, str]
+) -> list[TemplateError]:
+    """Return what is wrong with a template: that it cannot be read, or each variable that does not exist.
 
     `slots`: the slots that the policy declares. `keys`: the keys of the state that the nodes of the graph declare.
+    `later`: the keys that are written only after the template is used, each with the step that writes it.
     """
     try:
         source = _source(template, folders)
         _compiled(template, folders)
         parsed = _ENVIRONMENT.parse(source.text)
     except TemplateError as error:
-        return [str(error)]
+        return [error]
+    if not source.text.strip():
+        return [source.wrong("it is empty.")]
     known = _variables(slots)
     scope = {**known, **{key: _ANY for key in (*sorted(keys), *_ENVIRONMENT.globals) if key not in known}}
-    return [f"{source.place}, line {line}: {wrong}" for line, wrong in _unknown(parsed, scope)]
+    scope |= {key: _Later(step) for key, step in later.items()}
+    return [source.wrong(wrong, line) for line, wrong in _unknown(parsed, scope)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The text of a template, and its place for messages."""
+    """The text of a template, and its file for messages; empty if it is no file."""
 
     text: str
-    place: str
+    file: str = ""
+
+    def wrong(self, what: str, line: int = 0) -> TemplateError:
+        """Return the error for a mistake in this line."""
+        if self.file:
+            return TemplateError(what, f"{self.file}, line {line}" if line else self.file)
+        return TemplateError(f"the template, line {line}: {what}" if line else what)
 
 
 @cache
@@ -80,11 +100,15 @@ def _source(template: str, folders: Folders) -> _Source:
     elif _FILE.fullmatch(template):
         name = template
     else:
-        return _Source(template, "the template")
+        return _Source(template)
     for folder in folders:
         if (file := folder / name).is_file():
-            return _Source(file.read_text(encoding="utf-8"), f"template {file.parent.name}/{file.name}")
-    found = sorted({file.stem for folder in folders for file in folder.glob("*.j2")})
+            try:
+                return _Source(file.read_text(encoding="utf-8"), shown_path(file))
+            except UnicodeDecodeError as error:
+                raise TemplateError("the file must be UTF-8 text.", shown_path(file)) from error
+    files = [file for folder in folders for pattern in _PATTERNS for file in sorted(folder.glob(pattern))]
+    found = list(dict.fromkeys(file.stem if file.suffix == ".j2" else file.name for file in files))
     near = get_close_matches(template.removesuffix(".j2"), found, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     accepted = ", ".join(map(repr, found)) or "none"
@@ -100,7 +124,28 @@ def _compiled(template: str, folders: Folders) -> Template:
     try:
         return _ENVIRONMENT.from_string(source.text)
     except TemplateSyntaxError as error:
-        raise TemplateError(f"{source.place}, line {error.lineno}: {error.message}") from error
+        raise source.wrong(_in_plain_words(str(error.message)), error.lineno) from error
+
+
+def _in_plain_words(message: str) -> str:
+    """Return what Jinja found wrong with the syntax, for readers who do not know its names of tokens."""
+    if (found := re.match(r"No (filter|test) named '(.+?)'", message)) is not None:
+        kind, name = found[1], found[2]
+        near = get_close_matches(name, [*(_ENVIRONMENT.filters if kind == "filter" else _ENVIRONMENT.tests)], 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"there is no {kind} {name!r}.{hint} Jinja's documentation lists them."
+    if (found := re.match(r"expected token 'end of (print|statement).*?', got (.+)", message)) is not None:
+        closing = "}}" if found[1] == "print" else "%}"
+        return f"`{closing}` was expected, but there is {found[2]}."
+    if (found := re.search(r"needs to be closed is '(\w+)'", message)) is not None:
+        return f"`{{% end{found[1]} %}}` is missing."
+    return message[:1].lower() + message[1:].rstrip(".") + "."
+
+
+class _Later(str):
+    """The type of a value that a later step writes. It is the name of that step."""
+
+    __slots__ = ()
 
 
 class _List(tuple[Any]):
@@ -135,6 +180,11 @@ def _unknown(node: nodes.Node, scope: Mapping[str, Any]) -> Iterator[tuple[int, 
         return
     if isinstance(node, nodes.Name) and node.ctx == "load" and node.name not in scope:
         yield node.lineno, f"unknown variable {node.name!r}.{_accepted(node.name, scope)}"
+    if isinstance(node, nodes.Name) and isinstance(step := scope.get(node.name), _Later):
+        yield (
+            node.lineno,
+            f"{node.name!r} is not known here: only the step {str(step)!r} writes it, and it comes later.",
+        )
     if isinstance(node, nodes.Getattr | nodes.Getitem):
         kind, field = _kind(node.node, scope), _field(node)
         if field is not None and field.startswith("_"):
@@ -194,7 +244,7 @@ def _targets(node: nodes.Node) -> list[str]:
 
 
 def _accepted(name: str, known: Mapping[str, Any]) -> str:
-    shown = [one for one in known if one not in _UNSHOWN]
+    shown = [one for one, kind in known.items() if one not in _UNSHOWN and not isinstance(kind, _Later)]
     near = get_close_matches(name, shown, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{hint} Accepted: {', '.join(map(repr, shown)) or 'none'}."

@@ -21,18 +21,12 @@ def chat(
     show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Show what each model is sent.")] = False,
 ) -> None:
     """Talk to an endpoint. Shows its words as they arrive, its tool calls, and the time of each step."""
-    from dialgraph.graph.errors import GraphError
-    from dialgraph.project import langgraph_file
     from dialgraph.services.services import OpenServices
-    from server.endpoints import load_endpoints
     from server.logs import set_up_logging
     from server.settings import load_settings
 
     set_up_logging("error")
-    endpoints = load_endpoints(langgraph_file())
-    graph = graph or ("rag" if "rag" in endpoints else next(iter(endpoints)))
-    if graph not in endpoints:
-        raise GraphError(f"Unknown graph {graph!r}. Accepted: {', '.join(map(repr, endpoints))}.")
+    endpoint = _endpoint(graph)
     services = OpenServices(load_settings())
     command = player()
     ear: Playing | WavFile | None = None
@@ -42,16 +36,32 @@ def chat(
         path = save or Path("call.wav")
         writable(path)
         ear = WavFile(path)
-    if not asyncio.run(_converse(endpoints[graph].graph, services, say, ear, show_prompt=show_prompt)):
+    if not asyncio.run(_converse(endpoint.graph, services, say, ear, show_prompt=show_prompt)):
         raise typer.Exit(1)
+
+
+def _endpoint(name: str) -> Any:
+    """Return the endpoint of this name. Without a name: `rag`, or else the first one that has no mistake."""
+    from dialgraph.graph.errors import GraphError
+    from dialgraph.project import langgraph_file
+    from server.endpoints import endpoint_named, try_endpoints
+
+    if name:
+        return endpoint_named(name)
+    endpoints, mistakes = try_endpoints(langgraph_file())
+    lines = "\n".join(dict.fromkeys(line for lines in mistakes.values() for line in lines))
+    if not endpoints:
+        raise GraphError(lines)
+    if lines:
+        typer.echo(lines, err=True)
+    return endpoints.get("rag") or next(iter(endpoints.values()))
 
 
 async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile | None, *, show_prompt: bool) -> bool:
     """Run the call. Return whether every turn was answered."""
     from rich.console import Console
 
-    from dialgraph.models.errors import ModelError
-    from dialgraph.speech.port import VoiceError
+    from dialgraph.graph.places import failure_of
     from server.cli.prompt_printer import PromptPrinter
 
     console = Console(highlight=False)
@@ -63,8 +73,9 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
             try:
                 watchers = (PromptPrinter(console),) if show_prompt else ()
                 answer, hung_up = await _turn(graph, services, messages, console, ear, watchers)
-            except (ModelError, VoiceError) as error:
-                console.print(f"\n[red]{error}[/red]")
+            except Exception as error:  # noqa: BLE001 (a node may raise anything, and its author sits here)
+                console.print()
+                console.print(failure_of(error), style="red", markup=False, soft_wrap=True)
                 answer, hung_up, answered = "", False, False
             messages.append({"role": "assistant", "content": answer})
             if say or hung_up:

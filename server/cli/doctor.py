@@ -1,14 +1,12 @@
 """`dialgraph doctor`: shows what is in force, tries everything once, and says what to do about what fails."""
 
 import asyncio
-import os
 import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,10 +26,10 @@ Trial = tuple[str, Callable[[], Awaitable[str]], str]
 
 def doctor() -> None:
     """Show the settings in force and their sources, and try the graphs, models, stores, voices and databases."""
-    from dialgraph.project import described, langgraph_file
+    from dialgraph.project import described
     from server.settings import load_settings
 
-    typer.echo(described() or f"Project: {langgraph_file().parent}")
+    typer.echo(described(always=True))
     typer.echo(f"Python {sys.version.split()[0]} · " + " · ".join(f"{name} {_version(name)}" for name in _PACKAGES))
     settings = load_settings()
     typer.echo("\nSettings that differ from their defaults:")
@@ -51,27 +49,13 @@ def _version(package: str) -> str:
 
 def _differing(settings: "Settings") -> Iterator[str]:
     """Yield each setting that somebody has set, with its source. A secret is only said to be set."""
-    import yaml
-    from dotenv import dotenv_values
+    from server.setting_sources import read_sources, variable_of
 
-    from dialgraph.project import in_project
-    from server.settings import PREFIX
-
-    dotenv = in_project(Path(".env"))
-    in_dotenv = {key.upper() for key in dotenv_values(dotenv)} if dotenv.is_file() else set()
-    table = in_project(Path(settings.YAML))
-    in_yaml = set(yaml.safe_load(table.read_text(encoding="utf-8")) or {}) if table.is_file() else set()
-    for name, field in type(settings).model_fields.items():
-        variable = str(field.validation_alias or PREFIX + name.upper())
-        sources = (("the environment", os.environ), (".env", in_dotenv))
-        own = [source for source, keys in sources if any(_is(variable, key) for key in keys)]
-        own += [table.name] if name in in_yaml else []
-        if own:
-            yield f"{variable} = {_hidden(getattr(settings, name))}  (from {own[0]})"
-
-
-def _is(variable: str, key: str) -> bool:
-    return key.upper() == variable or key.upper().startswith(f"{variable}__")
+    sources = read_sources()
+    fields = type(settings).model_fields
+    for name, one in fields.items():
+        if place := sources.place_of([name], fields):
+            yield f"{variable_of(name, one)} = {_hidden(getattr(settings, name))}  (from {place})"
 
 
 def _hidden(value: Any) -> str:
@@ -102,15 +86,20 @@ async def _try_all(settings: "Settings") -> bool:
                 typer.echo(f"ok    {what}: {seen} ({(time.monotonic() - began) * 1000:.0f} ms)")
             except Exception as error:  # noqa: BLE001 (every engine has its own errors; the line shows which one it was)
                 well = False
-                reason = " ".join(str(error).split()) or type(error).__name__
+                reason = _without(what, " ".join(str(error).split()) or type(error).__name__)
                 typer.echo(f"FAIL  {what}: {reason}\n      {cure}")
     finally:
         await services.aclose()
     return well
 
 
+def _without(what: str, reason: str) -> str:
+    """Return the reason without the words that the line begins with."""
+    return reason.removeprefix(f"{what}: ")
+
+
 def _trials(settings: "Settings", services: "OpenServices") -> Iterator[Trial]:
-    yield "graphs", partial(_graphs, services), "Each line names the file and the line to mend."
+    yield "graphs", partial(_graphs, services), "`dialgraph graphs check` shows each mistake on a line of its own."
     yield "database", partial(_database, services), "See DIALGRAPH_DATABASE_URL in docs/settings.md."
     if settings.redis_url.get_secret_value():
         cure = "Start Redis, or leave DIALGRAPH_REDIS_URL empty: one server works without it."

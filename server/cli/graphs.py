@@ -1,13 +1,10 @@
 """`dialgraph graphs`: list, show, check, schema."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import orjson
 import typer
-
-if TYPE_CHECKING:
-    from server.endpoints import Endpoint
 
 app = typer.Typer(help="List, show and check graphs.", no_args_is_help=True)
 
@@ -18,23 +15,27 @@ def list_graphs() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from dialgraph.graph.errors import GraphError
+    from dialgraph.project import langgraph_file
+    from server.endpoints import try_endpoints
+
+    endpoints, mistakes = try_endpoints(langgraph_file())
     table = Table("name", "path", "steps", "summary", box=None)
-    for name, endpoint in _endpoints().items():
+    for name, endpoint in endpoints.items():
         steps = " → ".join(step.id for step in endpoint.spec.steps)
         table.add_row(name, endpoint.spec.route_path, steps, endpoint.spec.summary)
     console = Console()
     console.print(table) if console.is_terminal else Console(width=240).print(table)
+    if mistakes:
+        raise GraphError("\n".join(dict.fromkeys(line for lines in mistakes.values() for line in lines)))
 
 
 @app.command()
 def show(name: str) -> None:
     """Print one graph as Mermaid text."""
-    from dialgraph.graph.errors import GraphError
+    from server.endpoints import endpoint_named
 
-    endpoints = _endpoints()
-    if name not in endpoints:
-        raise GraphError(f"Unknown graph {name!r}. Accepted: {', '.join(map(repr, endpoints))}.")
-    typer.echo(endpoints[name].graph.get_graph().draw_mermaid())
+    typer.echo(endpoint_named(name).graph.get_graph().draw_mermaid())
 
 
 @app.command()
@@ -47,12 +48,13 @@ def check(
     from dialgraph.graph.compile import compile_graph
     from dialgraph.graph.errors import GraphError
     from dialgraph.graph.spec import Graph
+    from dialgraph.project import langgraph_file
     from dialgraph.services.services import OpenServices
-    from server.endpoints import open_names
+    from server.endpoints import load_endpoints, open_names
     from server.settings import load_settings
 
     if not files:
-        endpoints = _endpoints()
+        endpoints = load_endpoints(langgraph_file())
         open_names(endpoints, OpenServices(load_settings()))
         count = "1 graph is" if len(endpoints) == 1 else f"{len(endpoints)} graphs are"
         typer.echo(f"{count} valid: {', '.join(endpoints)}")
@@ -75,10 +77,3 @@ def schema() -> None:
     from dialgraph.graph.schema import graph_schema
 
     typer.echo(orjson.dumps(graph_schema(catalogue()), option=orjson.OPT_INDENT_2).decode())
-
-
-def _endpoints() -> "dict[str, Endpoint]":
-    from dialgraph.project import langgraph_file
-    from server.endpoints import load_endpoints
-
-    return load_endpoints(langgraph_file())

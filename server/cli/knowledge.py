@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from knowledge.ingest.jobs import Job
     from knowledge.open_stores import OpenStores
 
+_NAMES_SHOWN = 5
 app = typer.Typer(help="Manage the documents in a store.", no_args_is_help=True)
 StoreName = Annotated[str, typer.Option("--store", help="The store's name in the settings.")]
 Tags = Annotated[
@@ -46,9 +47,11 @@ def index(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from dialgraph.project import in_project
     from knowledge.files import files_at
 
-    files = files_at(paths)
+    found = [path if path.exists() else in_project(path) for path in paths]
+    files = files_at(found)
 
     async def work(stores: "OpenStores") -> bool:
         # An unknown store must raise before anything is queued.
@@ -86,6 +89,12 @@ def index(
         after = {known.name: known for known in await stores.store(store).documents()}
         if replaced := [name for name in files if name in before and before[name] != after.get(name)]:
             typer.echo(f"Replaced: {', '.join(replaced)}.")
+        if paths and all(path.is_dir() for path in found) and (others := [name for name in after if name not in files]):
+            typer.echo(
+                f"Also in the store, but not in this folder: {', '.join(others[:_NAMES_SHOWN])}"
+                f"{f' and {len(others) - _NAMES_SHOWN} more' if len(others) > _NAMES_SHOWN else ''}."
+                " `dialgraph knowledge remove NAME` deletes a document."
+            )
         for line in failed:
             typer.echo(line, err=True)
         return not failed

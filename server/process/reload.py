@@ -4,6 +4,7 @@ The supervisor holds the listening socket. A new server takes new connections as
 finishes its running turns. If the new one cannot start, the old one stays.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -137,6 +138,8 @@ def _child(listening: int, telling: int, alive: int, *, first: bool) -> None:
     try:
         settings = load_settings()
         set_up_logging(settings.log_level)
+        # The supervisor tells of each start and stop in one line; uvicorn would use seven.
+        logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
         serve(settings, listener, announce=first, tell=tell)
     except Exception as error:  # noqa: BLE001 (a saved file can raise any error, and the next save may fix it)
         sys.stderr.write(f"dialgraph: {error}\n")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from dialgraph.environment import Environment
+from dialgraph.graph.places import failure_of
 from dialgraph.run.run import Record, Run
 from dialgraph.services.user_services import UserServices
 from dialgraph.turn.node import Services, Turn
@@ -136,7 +137,8 @@ class Runs:
     def _over(self, run: Run, endpoint: Endpoint) -> None:
         del self.open[run]
         if run.failure is not None and api_error(run.failure).code == "internal_error":
-            log.error("a turn failed", exc_info=run.failure, extra={"graph": endpoint.spec.name})
+            fields = {"graph": endpoint.spec.name, "failure": failure_of(run.failure)}
+            log.error("a turn failed", exc_info=run.failure, extra=fields)
 
     def _forget_call(self, call: CallKey, run: Run) -> None:
         if self._by_call.get(call) is run:

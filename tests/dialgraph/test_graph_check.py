@@ -63,12 +63,12 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
     (
         "ill-typed option",
         (Step("retrieve", options={"top_k": "four"}),),
-        "graph 'g', step 'retrieve': option 'top_k' of node 'retrieve': Input should be a valid integer.",
+        "graph 'g', step 'retrieve': option 'top_k' of node 'retrieve' must be a whole number, not 'four'.",
     ),
     (
         "option out of range",
         (Step("retrieve", options={"top_k": 0}),),
-        "graph 'g', step 'retrieve': option 'top_k' of node 'retrieve': Input should be greater than or equal to 1.",
+        "graph 'g', step 'retrieve': option 'top_k' of node 'retrieve' must be at least 1, not 0.",
     ),
     (
         "unknown template",

@@ -49,16 +49,24 @@ def test_tuples_in_options_equal_lists() -> None:
         ("- a list", "The graph is not valid"),
         ("name: x\nsteps: []", "steps"),
         ("name: Not A Name\nsteps: [{node: call_model}]", "name"),
-        ("name: x\nsteps: [{node: call_model, module: os}]", "steps.0.module: Extra inputs are not permitted"),
+        ("name: x\nsteps: [{node: call_model, module: os}]", "steps.0.module: unknown name."),
         ("name: x\nsteps: [{node: call_model, timeout_ms: 0}]", "steps.0.timeout_ms"),
         ("name: x\nsteps: [{node: call_model, retry: 99}]", "steps.0.retry"),
-        ("name: x\nsteps: [{}]", "steps.0"),
+        ("name: x\nsteps: [{}]", "steps.0.node: is missing."),
+        ("", "There is no graph here: the text is empty."),
+        ("name: x\nsteps: [mood]", "steps.0: must be a table of `name: value`, not 'mood'. Write `- node: mood`."),
+        ("name: x\nsteps: [{nod: mood}]", "steps.0.nod: unknown name. Did you mean 'node'?"),
+        ("name: x\nname: y\nsteps: [{node: call_model}]", "the name 'name' stands twice in one table."),
+        ("name: x\nsteps: [{node: call_model}]\ninstructions: {{ call.id }}", "in quotation marks."),
+        ("name: x\nsteps: [{node: call_model, then: 5}]", "steps.0.then: must be text, a list or a table"),
+        ("name: x\nsteps: [{node: call_model, then: {a: 5}}]", "steps.0.then.a: must be text, not 5."),
+        ("name: x\nsteps: [{node: call_model}]\npolicy: {on_failure: hush}", "must be 'raise' or 'speak', not 'hush'."),
     ],
 )
 def test_an_invalid_graph_is_refused_with_the_place_of_the_mistake(text: str, message: str) -> None:
-    with pytest.raises(GraphError, match="The graph") as refused:
+    with pytest.raises(GraphError) as refused:
         Graph.read(text)
-    assert message in str(refused.value)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_options_that_are_not_json_are_refused() -> None:

@@ -52,7 +52,13 @@ def test_an_option_without_a_name_is_refused() -> None:
     ("name", "code", "sentence"),
     [
         ("broken", "raise RuntimeError('no such library')", "nodes/broken.py: RuntimeError: no such library"),
-        ("lonely", "x = 1", "nodes/lonely.py: it must have a node named 'lonely': `@node` above `async def lonely`."),
+        (
+            "lonely",
+            "x = 1",
+            "nodes/lonely.py: it must have a node named 'lonely': `@node` above `async def lonely`. The name of a file"
+            " with other code begins with `_`.",
+        ),
+        ("a-b", "x = 1", "nodes/a-b.py: the name of this file cannot be the name of a node. Call it `a_b.py`."),
     ],
 )
 def test_a_mistake_in_a_node_file_is_one_line_with_its_name(

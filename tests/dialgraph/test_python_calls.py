@@ -4,6 +4,7 @@ import io
 import json
 import wave
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -31,6 +32,28 @@ async def test_a_turn_shows_words_prompt_passages_and_times(settings: GraphSetti
     assert turn.first_word_ms is not None and 0 < turn.first_word_ms <= turn.total_ms
     assert turn.state["question"] == "Can I bring my dog?" and turn.error is None and not turn.audio
     assert [message["role"] for message in call.messages] == ["user", "assistant"] and call.turns == [turn]
+
+
+async def test_a_turn_is_printed_on_a_few_lines(settings: GraphSettings) -> None:
+    async with Call(graphs.hangup.graph, settings=settings) as call:
+        lines = str(await call.say("Goodbye!")).splitlines()
+    assert lines[0] == "caller: Goodbye!" and lines[1].startswith("agent: ") and "→ hangup" in lines
+    assert " ms" in lines[-1] and len(lines) == 4
+
+
+async def test_what_is_no_call_is_refused_in_one_sentence(settings: GraphSettings) -> None:
+    wrong: Any = graphs.rag.spec
+    with pytest.raises(TypeError, match="`graph` must be what `compile_graph\\(spec\\)` returns, not Graph"):
+        Call(wrong)
+    with pytest.raises(TypeError, match="`settings` must be GraphSettings or None, not dict"):
+        Call(graphs.rag.graph, settings=cast(Any, {}))
+    with pytest.raises(TypeError, match="`questions` must be a list, not str"):
+        await compare([graphs.rag.graph], "Can I bring my dog?", settings=settings)
+    async with Call(graphs.rag.graph, settings=settings) as call:
+        with pytest.raises(TypeError, match="What the caller says must be text, not int"):
+            await call.say(cast(Any, 5))
+        with pytest.raises(ValueError, match="`after_words` must be 0 or more, not -1"):
+            await call.barge_in("Stop.", after_words=-1)
 
 
 async def test_a_turn_is_shown_as_html_without_a_network(settings: GraphSettings) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -184,8 +184,33 @@ def test_a_tool_without_types_or_docstring_is_refused_at_the_start() -> None:
     for function, mistake in ((untyped, "parameter 'city' has no type"), (silent, "has no docstring")):
         with pytest.raises(GraphError, match=mistake):
             compile_graph(spec, tools=[function])
-    with pytest.raises(GraphError, match="two tools have the same name"):
+    with pytest.raises(GraphError, match=r"test_tools.py, line \d+: .*tool 'get_weather': two tools have this name."):
         compile_graph(spec, tools=[get_weather, get_weather])
+
+
+def test_what_is_no_function_is_no_tool() -> None:
+    spec, _ = agent()
+    for tools, mistake in (
+        (get_weather, "it must be a list of functions, not the function 'get_weather'."),
+        (["get_weather"], "it must be a list of functions, not of `str`."),
+        ("get_weather", "it must be a list of functions, not `str`."),
+    ):
+        with pytest.raises(GraphError) as refused:
+            compile_graph(spec, tools=cast(Any, tools))
+        assert mistake in str(refused.value)
+
+
+def test_a_parameter_that_no_model_can_fill_is_refused() -> None:
+    def book(when: Weekday) -> str:
+        """Book a table."""
+        return str(when)
+
+    with pytest.raises(GraphError, match="the type `Weekday` of the parameter 'when' has no JSON Schema. Accepted: "):
+        compile_graph(agent()[0], tools=[book])
+
+
+class Weekday:
+    """A day, in a type that has no JSON Schema."""
 
 
 MCP_SERVER = """

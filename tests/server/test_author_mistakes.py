@@ -8,6 +8,7 @@ import pytest
 from tests.support.commands import run
 
 GRAPH = "shop/graphs/shop.py"
+NODE = "shop/nodes/opening_hours.py"
 YAML = """\
 name: shop
 steps:
@@ -51,8 +52,8 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
         ),
         (
             "shop/templates/persona.md", "{{ office }}", "{{ offise }}",
-            f"{GRAPH}, line 6: graph 'shop', instructions: template templates/persona.md, line 3: unknown variable"
-            " 'offise'. Did you mean 'office'?",
+            "shop/templates/persona.md, line 3: graph 'shop', instructions: unknown variable 'offise'. Did you mean"
+            " 'office'?",
         ),
         (
             GRAPH, 'Step("rewrite_question"),', 'Step("rewrite_question")',
@@ -80,11 +81,11 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
         ),
         (
             GRAPH, "timeout_ms=400", "timeout_ms=-1",
-            f"{GRAPH}, line 14: timeout_ms: Input should be greater than 0.",
+            f"{GRAPH}, line 14: timeout_ms: must be greater than 0, not -1.",
         ),
         (
             "shop/tools/orders.py", "number: str", "number",
-            f"{GRAPH}, line 21: graph 'shop': tool 'order_status': the parameter 'number' has no type.",
+            "shop/tools/orders.py, line 4: graph 'shop', tool 'order_status': the parameter 'number' has no type.",
         ),
         (
             "shop/tools/orders.py", "async def", "x = [\n\nasync def",
@@ -96,12 +97,83 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
         ),
         (
             "langgraph.json", "shop.graphs.shop:graph", "shop.graphs.shopp:graph",
-            "langgraph.json, graph 'shop': there is no file 'shop/graphs/shopp.py'.",
+            "langgraph.json, line 7: graph 'shop': there is no file 'shop/graphs/shopp.py'.",
         ),
         ("langgraph.json", '"dependencies": ["."],', '"dependencies": ["."]', "langgraph.json, line 4: it is not"),
         (
             GRAPH, 'name="shop"', 'name="store"',
             f"{GRAPH}, line 6: the spec has the name 'store', but langgraph.json says 'shop'.",
+        ),
+        (
+            NODE, '@node(writes="office")', '@node(write="office")',
+            f"{NODE}, line 8: @node has no 'write'. Did you mean 'writes'?",
+        ),
+        (
+            NODE, '@node(writes="office")', "@node(writes=5)",
+            f"{NODE}, line 8: @node: 5 must be the name of a key, or a list of such names.",
+        ),
+        (
+            NODE, "state: State, turn: Turn", "state: State",
+            f"{NODE}, line 8: node 'opening_hours': it must take the state and the turn. Accepted: ",
+        ),
+        (
+            NODE, "*, opens: int = 9", "*, opens=9",
+            f"{NODE}, line 8: node 'opening_hours': the option 'opens' has no type.",
+        ),
+        (
+            NODE, 'return {"office"', 'return {"offices"',
+            f"{NODE}, line 16: graph 'shop', node 'opening_hours': it returns 'offices', which is not in its `writes`."
+            " Did you mean 'office'?",
+        ),
+        (
+            NODE, "from datetime", "from shop.graphs.shop import graph\nfrom datetime",
+            f"{NODE}, line 3: this file and {GRAPH} import each other.",
+        ),
+        (
+            GRAPH, 'Step("hangup"),', 'Step("hangup", waitz=True),',
+            f"{GRAPH}, line 18: waitz: unknown name. Did you mean 'waits'? Accepted: 'node', ",
+        ),
+        (
+            "shop/templates/persona.md", "{{ office }}", "{{ tool_results }}",
+            "shop/templates/persona.md, line 3: graph 'shop', instructions: 'tool_results' is not known here: only the"
+            " step 'run_tools' writes it",
+        ),
+        (
+            "shop/templates/persona.md", "{{ office }}", "{{ office | uper }}",
+            "shop/templates/persona.md, line 3: graph 'shop', instructions: there is no filter 'uper'. Did you mean"
+            " 'upper'?",
+        ),
+        (
+            "shop/templates/persona.md", "{{ office }}", "{{ office question }}",
+            "shop/templates/persona.md, line 3: graph 'shop', instructions: `}}` was expected, but there is",
+        ),
+        (
+            "shop/templates/persona.md", "{{ office }}", "{% if office %}",
+            "shop/templates/persona.md, line 7: graph 'shop', instructions: `{% endif %}` is missing.",
+        ),
+        (
+            GRAPH, 'instructions="persona.md"', 'instructions="personna.md"',
+            f"{GRAPH}, line 6: graph 'shop', instructions: unknown template 'personna.md'. Did you mean 'persona.md'?",
+        ),
+        (
+            GRAPH, "tools=[order_status]", "tools=order_status",
+            f"{GRAPH}, line 21: graph 'shop', tools: it must be a list of functions, not the function 'order_status'.",
+        ),
+        (
+            "langgraph.json", "shop.graphs.shop:graph", "./shop/graphs/shop.py:graph",
+            "langgraph.json, line 7: graph 'shop': './shop/graphs/shop.py:graph' must have the form"
+            " `shop.graphs.shop:graph`. Write `shop.graphs.shop:graph`: ",
+        ),
+        (
+            "langgraph.json", "shop.graphs.shop:graph", "shop.graphs.shop:graf",
+            "langgraph.json, line 7: graph 'shop': shop/graphs/shop.py has no 'graf'. Accepted: 'graph'.",
+        ),
+        ("langgraph.json", '"shop":', '"shop": "a.b:c", "shop":', "langgraph.json, line 7: the name 'shop' stands"),
+        ("langgraph.json", '"graphs"', '"graph"', "langgraph.json: it names no graph. Accepted: "),
+        (".env", "", "LLM_MODLE=x", ".env, line 1: unknown setting 'LLM_MODLE'. Did you mean 'LLM_MODEL'?"),
+        (
+            "dialgraph.yaml", "false", "perhaps",
+            "dialgraph.yaml, line 2: setting 'sample_handbook': must be true or false.",
         ),
     ],
 )  # fmt: skip
@@ -121,7 +193,7 @@ def test_a_mistake_is_answered_by_one_sentence(
     [
         (
             YAML % "soon",
-            "shop/graphs/shop.yaml, line 6: The graph is not valid. steps.1.timeout_ms: Input",
+            "shop/graphs/shop.yaml, line 6: The graph is not valid. steps.1.timeout_ms: must be a whole number, not",
         ),
         (
             YAML % "400\n    on_timout: x",
@@ -145,3 +217,36 @@ def test_a_mistake_in_yaml_names_its_line(shop: Path, tmp_path: Path, text: str,
     (folder / "shop/graphs/shop.yaml").write_text(text, encoding="utf-8")
     lines = run("graphs", "check", at=folder).stderr.splitlines()[1:]
     assert len(lines) == 1 and lines[0].startswith(f"dialgraph: {sentence}"), lines
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [(b"", "it is empty."), (b"\xff\xfeHello", "the file must be UTF-8 text.")],
+)
+def test_a_persona_that_says_nothing_is_refused(shop: Path, tmp_path: Path, text: bytes, sentence: str) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    (tmp_path / "shop/shop/templates/persona.md").write_bytes(text)
+    told = run("graphs", "check", at=tmp_path / "shop").stderr.splitlines()[1:]
+    assert told == [f"dialgraph: shop/templates/persona.md: graph 'shop', instructions: {sentence}"]
+
+
+def test_a_node_that_fails_in_a_call_is_named_with_its_file_and_line(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    edited(tmp_path / "shop", NODE, "    return {", '    {}["key"]\n    return {')
+    told = run("chat", "--say", "Hello", at=tmp_path / "shop")
+    assert told.returncode == 1 and told.stderr.count("\n") == 1, told.stderr
+    assert told.stdout.strip() == f"step 'opening_hours': {NODE}, line 16: KeyError: 'key'"
+
+
+def test_one_broken_endpoint_leaves_the_others_usable(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    folder = tmp_path / "shop"
+    edited(folder, "langgraph.json", '"shop":', '"desk": "shop.graphs.desk:graph", "shop":')
+    (folder / "shop/graphs/desk.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
+    mistake = "shop/graphs/desk.py, line 1: No module named 'nothing_of_that_name'."
+    listed = run("graphs", "list", at=folder)
+    assert listed.returncode == 1 and "/shop/chat/completions" in listed.stdout and mistake in listed.stderr
+    assert run("graphs", "show", "shop", at=folder).returncode == 0
+    assert run("chat", "shop", "--say", "Hello", at=folder).returncode == 0
+    refused = run("chat", "desk", "--say", "Hello", at=folder)
+    assert refused.returncode == 1 and mistake in refused.stderr

@@ -22,8 +22,9 @@ def test_everything_works_in_a_new_project(shop: Path) -> None:
     told = run("doctor", at=shop / "shop", DIALGRAPH_PORT="0")
     assert told.returncode == 0, told.stdout + told.stderr
     for line in (
-        f"Project: {shop.resolve()}", "  DIALGRAPH_SAMPLE_HANDBOOK = False  (from dialgraph.yaml)",
-        "  DIALGRAPH_PORT = 0  (from the environment)", "ok    graphs: shop (", "ok    database: sqlite (",
+        f"Project: {shop.resolve()}", "  DIALGRAPH_SAMPLE_HANDBOOK = False  (from dialgraph.yaml, line 2)",
+        "  DIALGRAPH_PORT = 0  (from DIALGRAPH_PORT in the environment)", "ok    graphs: shop (",
+        "ok    database: sqlite (",
         "ok    model 'main': first word ", "ok    store 'main': 0 documents (", "ok    voice 'main': speaks (",
         "ok    port: 127.0.0.1:0 is free (",
     ):  # fmt: skip
@@ -41,7 +42,8 @@ async def test_a_model_is_asked_and_its_secrets_are_hidden(shop: Path) -> None:
         finally:
             (shop / ".env").unlink()
     assert "ok    model 'main': first word 'Hello' (" in told and "ok    model 'clever': first word 'Hello' (" in told
-    assert f"LLM_BASE_URL = {up.url}  (from .env)" in told and "OPENAI_API_KEY = (set)  (from the environment)" in told
+    assert f"LLM_BASE_URL = {up.url}  (from .env, line 1)" in told
+    assert "OPENAI_API_KEY = (set)  (from OPENAI_API_KEY in the environment)" in told
     assert "secret" not in told
 
 

@@ -82,4 +82,4 @@ def test_a_voice_can_be_a_file_of_the_project(tmp_path: Path) -> None:
     assert "ok    voice 'main': speaks" in told.stdout and told.returncode == 0, told.stdout
     settings.write_text(text + "voices: {main: 'shop.voices:Parot'}\n", encoding="utf-8")
     told = run("doctor", at=folder, DIALGRAPH_PORT="0")
-    assert "FAIL  voice 'main': voice 'main': 'shop.voices:Parot' cannot be imported: module" in told.stdout
+    assert "FAIL  voice 'main': 'shop.voices:Parot' cannot be imported: module" in told.stdout

@@ -40,7 +40,7 @@ def test_settings_come_from_the_folder_of_the_project(project: Path) -> None:
     (project / ".env").write_text("DIALGRAPH_NOPE=1\n", encoding="utf-8")
     try:
         refused = run("chat", "--say", "hi", at=project / "corner_shop")
-        assert "Unknown setting 'DIALGRAPH_NOPE' in .env." in refused.stderr
+        assert ".env, line 1: unknown setting 'DIALGRAPH_NOPE'." in refused.stderr
     finally:
         (project / ".env").unlink()
 
@@ -53,13 +53,15 @@ def test_outside_a_project_a_command_says_that_it_uses_the_samples(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("1st", "dialgraph: '1st' cannot be the name of a project. Accepted: letters, digits, `_` and `-`, a letter"),
-        ("class", "dialgraph: 'class' cannot be the name of a project."),
+        ("1st", "dialgraph: '1st' cannot be the name of a project. Accepted: up to 40 letters"),
+        ("class", "dialgraph: 'class' is a word of the language Python."),
         ("graphs", "dialgraph: 'graphs' is the name of an installed Python package or of a folder"),
         ("json", "dialgraph: 'json' is the name of an installed Python package or of a folder of every project."),
         ("langgraph", "dialgraph: 'langgraph' is the name of an installed Python package or"),
         ("data", "dialgraph: 'data' is the name of an installed Python package or"),
         ("full", "dialgraph: 'full' exists and is not empty."),
+        ("full/kept.txt", "dialgraph: 'full/kept.txt' is a file."),
+        ("/proc/shop", "dialgraph: '/proc/shop' cannot be written: "),
     ],
 )
 def test_a_project_is_made_only_where_it_can_work(tmp_path: Path, name: str, sentence: str) -> None:
@@ -68,6 +70,27 @@ def test_a_project_is_made_only_where_it_can_work(tmp_path: Path, name: str, sen
     refused = run("new", name, at=tmp_path)
     assert refused.returncode == 1 and refused.stderr.startswith(sentence), refused.stderr
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "kept.txt"], "nothing was made or changed"
+
+
+def test_the_name_of_a_folder_may_have_a_space(tmp_path: Path) -> None:
+    made = run("new", "My Shop", at=tmp_path)
+    assert "Made the project 'my_shop'" in made.stdout and "\n  cd 'My Shop'\n" in made.stdout
+
+
+def test_documents_are_indexed_from_any_folder_of_a_project_and_old_ones_are_named(project: Path) -> None:
+    first = run("knowledge", "index", "knowledge", at=project / "knowledge")
+    assert first.returncode == 0, first.stderr
+    (project / "old.md").write_text("We closed in May.\n", encoding="utf-8")
+    assert run("knowledge", "index", "old.md", at=project).returncode == 0
+    again = run("knowledge", "index", "knowledge", at=project)
+    assert "Also in the store, but not in this folder: old.md. `dialgraph knowledge remove NAME`" in again.stdout
+
+
+def test_a_script_uses_the_project_that_it_is_in(project: Path, tmp_path: Path) -> None:
+    script = project / "tests" / "ask.py"
+    script.write_text("from dialgraph import GraphSettings\nprint(GraphSettings().data_dir)\n", encoding="utf-8")
+    told = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(project / "data")
 
 
 @node(writes="weather")

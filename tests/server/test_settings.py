@@ -26,7 +26,10 @@ def test_the_sources_of_settings_override_each_other_in_order(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        ("DIALGRAPH_PRT", "Unknown setting 'DIALGRAPH_PRT' in the environment. Did you mean 'DIALGRAPH_PORT'?"),
+        (
+            "DIALGRAPH_PRT",
+            "DIALGRAPH_PRT in the environment: unknown setting 'DIALGRAPH_PRT'. Did you mean 'DIALGRAPH_PORT'?",
+        ),
         ("DIALGRAPH_DATADIR", "Did you mean 'DIALGRAPH_DATA_DIR'?"),
         ("DIALGRAPH_ZZZZZZZZ", "All settings are in docs/settings.md."),
     ],
@@ -43,24 +46,33 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
 @pytest.mark.parametrize(
     ("file", "text", "sentence"),
     [
-        (".env", "DIALGRAPH_PRT=1", "Unknown setting 'DIALGRAPH_PRT' in .env. Did you mean 'DIALGRAPH_PORT'?"),
-        ("dialgraph.yaml", "prt: 1", "Unknown setting 'prt' in dialgraph.yaml. Did you mean 'port'?"),
-        ("dialgraph.yaml", "[1", "'dialgraph.yaml' is not valid YAML."),
+        (".env", "DIALGRAPH_PRT=1", ".env, line 1: unknown setting 'DIALGRAPH_PRT'. Did you mean 'DIALGRAPH_PORT'?"),
+        ("dialgraph.yaml", "# x\nprt: 1", "dialgraph.yaml, line 2: unknown setting 'prt'. Did you mean 'port'?"),
+        ("dialgraph.yaml", "[1", "dialgraph.yaml, line 1: the file is not valid YAML: "),
+        (
+            "dialgraph.yaml",
+            "port: 1\nport: 2",
+            "dialgraph.yaml, line 2: the file is not valid YAML: the name 'port' stands twice",
+        ),
         ("dialgraph.yaml", "- 1", "'dialgraph.yaml' must be a table of settings: `name: value` lines."),
-        ("dialgraph.yaml", "port: high", "Setting 'port': Input should be a valid integer"),
+        ("dialgraph.yaml", "port: high", "dialgraph.yaml, line 1: setting 'port': must be a whole number."),
         (
             "dialgraph.yaml",
             "models: {main: {url: 'https://x', ke: sk-secret}}",
-            "Setting 'models.main.ke': unknown name.",
+            "dialgraph.yaml, line 1: setting 'models.main.ke': unknown name.",
         ),
         (
             "dialgraph.yaml",
             "models: {main: {ulr: 'https://x'}}",
-            "Setting 'models.main.ulr': unknown name. Did you mean 'url'?",
+            "dialgraph.yaml, line 1: setting 'models.main.ulr': unknown name. Did you mean 'url'?",
         ),
-        (".env", "LLM_BASE_ULR=http://x", "Unknown setting 'LLM_BASE_ULR' in .env. Did you mean 'LLM_BASE_URL'?"),
-        (".env", "DIALGRAPH_MODELS=broken", "Setting 'models': the value must be valid JSON"),
-        ("dialgraph.yaml", "auth: keyz", "Setting 'auth': Input should be '', 'none', 'keys' or 'passthrough'"),
+        (".env", "LLM_BASE_ULR=http://x", ".env, line 1: unknown setting 'LLM_BASE_ULR'. Did you mean 'LLM_BASE_URL'?"),
+        (".env", "DIALGRAPH_MODELS=broken", ".env, line 1: setting 'models': the value must be valid JSON"),
+        (
+            "dialgraph.yaml",
+            "auth: keyz",
+            "dialgraph.yaml, line 1: setting 'auth': must be '', 'none', 'keys' or 'passthrough'.",
+        ),
         ("dialgraph.yaml", "api_keys: {a: short-secret}", "the key 'a' is shorter than 16 characters"),
         (
             "dialgraph.yaml",
@@ -169,7 +181,7 @@ def _taken_port() -> tuple[Any, int]:
         ({"DIALGRAPH_HOST": "0.0.0.0", "DIALGRAPH_AUTH": "none"}, "Leave DIALGRAPH_AUTH empty"),
         ({"DIALGRAPH_ENDPOINTS": '["nope"]'}, "unknown graph 'nope'. Accepted: 'chat', 'rag', 'audio', 'hangup'."),
         ({"DIALGRAPH_MODELS": '{"main": "ftp://x"}'}, "no engine for 'ftp'"),
-        ({"DIALGRAPH_MODELS": "{broken"}, "Setting"),
+        ({"DIALGRAPH_MODELS": "{broken"}, "DIALGRAPH_MODELS in the environment: setting"),
         ({"DIALGRAPH_DATA_DIR": "/proc/nowhere"}, "DIALGRAPH_DATA_DIR"),
         ({"DIALGRAPH_PORT": "taken"}, "Cannot listen on 127.0.0.1"),
     ],

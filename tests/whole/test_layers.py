@@ -92,6 +92,7 @@ READS_ENVIRONMENT = {
     "server/cli/doctor.py",  # says where each setting comes from
     "dialgraph/project.py",
     "dialgraph/services/settings.py",
+    "server/setting_sources.py",
     "server/settings.py",
     "dialgraph/__init__.py",
     "server/process/reload.py",
