@@ -92,7 +92,10 @@ async def call_model(
     before = state.get("tail", "")
     apart = bool(before) and before.isascii() and not before.isspace()
     async with turn.asking(answer.call), aclosing(stream) as parts:
+        time = answer.call.time
         async for part in parts:
+            if not time.first:
+                time.first = turn.environment.now()
             if type(part) is Say:
                 answer.hear_words(part.text)
                 if apart:

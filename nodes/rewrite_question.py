@@ -81,6 +81,7 @@ async def _by_model(turn: Turn, name: str, question: str) -> str:
     try:
         async with turn.asking(call):
             async for part in turn.services.model(name).stream(request, turn.stack):
+                call.time.first = call.time.first or turn.environment.now()
                 if isinstance(part, Say):
                     call.said.append(part.text)
                 elif isinstance(part, Usage):

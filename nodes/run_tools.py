@@ -11,6 +11,7 @@ from pydantic import Field
 
 from dialgraph import State, Toolbox, ToolContext, ToolError, Turn, Update, node
 from dialgraph.turn.prompt import first_prompt
+from dialgraph.turn.times import ToolTime
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ async def run_tools(
                     boxes.get(call["name"]) if not only or call["name"] in only else None,
                     _context(turn, call, seen),
                     timeout_ms / 1000,
+                    turn,
                 )
             )
             for call in calls
@@ -69,24 +71,33 @@ async def run_tools(
     return {"prompt": prompt, "passes": state.get("passes", 0) + 1, "tool_results": shown}
 
 
-async def _result(call: Mapping[str, str], box: Toolbox | None, context: ToolContext, seconds: float) -> str:
+async def _result(
+    call: Mapping[str, str], box: Toolbox | None, context: ToolContext, seconds: float, turn: Turn
+) -> str:
     """Return what the model gets: the result of the tool, or the reason why there is none."""
     name = call["name"]
+    time = ToolTime(turn.place.step, name if box is not None else "", turn.environment.now())
+    turn.times.tools.append(time)
     try:
         arguments: Any = orjson.loads(call["arguments"] or "{}")
         if box is None or not isinstance(arguments, dict):
             raise ToolError("There is no such tool." if box is None else "The arguments must be a JSON object.")
         async with asyncio.timeout(seconds):
-            return await box.call(name, arguments, context)
+            result = await box.call(name, arguments, context)
+        time.outcome = "ok"
+        return result
     except ToolError as error:
         problem = str(error)
     except orjson.JSONDecodeError:
         problem = "The arguments are not valid JSON."
     except TimeoutError:
         problem = "The tool took too long."
+        time.outcome = "timeout"
     except Exception:  # an author's function may raise anything; only the log gets the details, not the model
         log.exception("a tool failed", extra={"tool": name})
         problem = "The tool failed."
+    finally:
+        time.ended = turn.environment.now()
     return orjson.dumps({"error": problem}).decode()
 
 

@@ -39,6 +39,7 @@ class WrappedStep:
         """Run the step. Return its update of the state, with its route."""
         view = turn.at_step(self.place)
         started = turn.line.elapsed_ms()
+        turn.times.open_steps[self.step.id] = turn.environment.now()
         outcome: Outcome | None = "error"
         try:
             update, outcome = await self._attempts(state, view)
@@ -46,8 +47,12 @@ class WrappedStep:
             outcome = None
             raise
         finally:
-            if outcome is not None and not _is_cancelled():
-                await turn.line.send(Timing(self.step.id, started, turn.line.elapsed_ms(), outcome))
+            turn.times.open_steps.pop(self.step.id, None)
+            if outcome is not None:
+                timing = Timing(self.step.id, started, turn.line.elapsed_ms(), outcome)
+                turn.times.steps.append(timing)
+                if not _is_cancelled():
+                    await turn.line.send(timing)
         if view.watched:
             await view.report(self.step.id, update)
         route = update.pop("route", None)

@@ -84,6 +84,8 @@ class Run:
         self._reason: Exception | None = None
         self._quiet = False
         self._on_end: list[Callable[[], None]] = []
+        self.times = turn.times
+        """The times of the turn."""
         turn.line.connect(self._channel.put)
         self._task: asyncio.Task[None] | None = asyncio.create_task(
             self._drive(graph, turn), name=f"turn of {graph.spec.name}"

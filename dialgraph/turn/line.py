@@ -6,9 +6,10 @@ from typing import Protocol
 
 from dialgraph.environment import Environment
 from dialgraph.turn.delayed_phrases import DelayedPhrases
-from dialgraph.turn.events import Action, Event, Say, Transcript
+from dialgraph.turn.events import Action, Event, Filler, Say, Transcript
 from dialgraph.turn.frames import Frames
 from dialgraph.turn.sound_format import FrameFormat
+from dialgraph.turn.times import TurnTimes
 
 Sink = Callable[[Event], Awaitable[None]]
 """Where events end: the channel of the run on the server, LangGraph's stream writer in Studio and notebooks."""
@@ -60,7 +61,8 @@ class Line:
         self.late = DelayedPhrases(lambda: not self.spoken)
         self._frames: Frames | None = None
         self._environment = environment
-        self._started = environment.now()
+        self.times = TurnTimes(environment.now())
+        """The times of the turn. It begins with its line."""
         self._on_answer = on_answer
         self._on_failure: Callable[[BaseException], None] | None = None
         self.sink: Sink = nowhere
@@ -119,8 +121,11 @@ class Line:
                 self.late.disarm()
                 if isinstance(event, Say) or (isinstance(event, Transcript) and not event.filler):
                     self.answered = True
+                    self.times.heard = self._environment.now()
                     self._on_answer(self.elapsed_ms())
                     self._join()
+                elif isinstance(event, Filler | Transcript):
+                    self.times.fillers += 1
         if self._frames is not None and self._frames.pace is not None and isinstance(event, Action):
             await self._frames.pace.heard()  # a host that hangs up must not cut off the goodbye
         await self.sink(event)
@@ -173,4 +178,4 @@ class Line:
 
     def elapsed_ms(self) -> float:
         """Return the milliseconds since the turn began."""
-        return (self._environment.now() - self._started) * 1000
+        return (self._environment.now() - self.times.started) * 1000

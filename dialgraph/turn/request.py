@@ -43,6 +43,12 @@ class TurnRequest:
     """The user's own model. It replaces every model that the graph names."""
     store: Searchable | None = None
     """The user's own store. It replaces every store that the graph names."""
+    came: float = 0.0
+    """When the request came, in seconds on the environment's clock. 0: it is not known."""
+    read: float = 0.0
+    """When it was read and its client was known."""
+    wants_timings: bool = False
+    """Whether the reply should contain the times of the turn."""
 
     @cached_property
     def key(self) -> str:

@@ -16,12 +16,13 @@ from dialgraph.storage.remembered import CallKey
 from dialgraph.tools.functions import FunctionTools
 from dialgraph.tools.port import Toolbox, ToolError, ToolSchema
 from dialgraph.turn.call import CallInfo
-from dialgraph.turn.events import Event, Say
+from dialgraph.turn.events import Event, Filler, Say
 from dialgraph.turn.line import Line
 from dialgraph.turn.memory import CallMemory
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
 from dialgraph.turn.step_place import StepPlace, tool_name
+from dialgraph.turn.times import ModelTime, TurnTimes
 from dialgraph.turn.watching import ModelCall, Watcher
 
 log = logging.getLogger(__name__)
@@ -137,8 +138,10 @@ class Turn:
 
     async def emit(self, event: Event) -> None:
         """Emit the event. Return when the listener is ready for more."""
-        if event.audible:
+        if event.audible and not self.spoke:
             self.spoke = True
+            if not self.times.spoken and not isinstance(event, Filler):
+                self.times.spoken = self.environment.now()
         await self._state.line.send(event)
 
     async def say(self, text: str) -> None:
@@ -190,6 +193,11 @@ class Turn:
     def line(self) -> Line:
         """Return the line to the caller."""
         return self._state.line
+
+    @property
+    def times(self) -> TurnTimes:
+        """Return the times of the turn."""
+        return self._state.line.times
 
     @property
     def stack(self) -> AsyncExitStack:
@@ -268,6 +276,8 @@ class Turn:
     @asynccontextmanager
     async def asking(self, call: ModelCall) -> AsyncIterator[ModelCall]:
         """Report this call of a model when it begins and when it ends. Its answer is filled in during the block."""
+        call.time = ModelTime(call.step, call.model, self.environment.now())
+        self.times.models.append(call.time)
         for watcher in self._state.watchers:
             await watcher.asked(call)
         failure: BaseException | None = None
@@ -277,6 +287,7 @@ class Turn:
             failure = error
             raise
         finally:
+            call.ended(self.environment.now(), failure)
             for watcher in self._state.watchers:
                 await watcher.answered(call, failure)
             del failure  # the error refers to this frame

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from dialgraph.models.parts import ToolCallPart, Usage
 from dialgraph.models.port import Message
+from dialgraph.turn.times import ModelTime
 
 
 @dataclass(slots=True)
@@ -22,6 +23,17 @@ class ModelCall:
     tool_calls: dict[int, dict[str, str]] = field(default_factory=dict)
     """The tools that it called, by the model's index: `id`, `name` and `arguments` of each."""
     usage: Usage | None = None
+    time: ModelTime = field(default_factory=lambda: ModelTime("", "", 0.0))
+    """Its times. The turn sets them when the model is asked."""
+
+    def ended(self, now: float, failure: BaseException | None) -> None:
+        """Note when the answer ended, its tokens, and the kind of its error."""
+        self.time.ended = now
+        self.time.error = str(getattr(failure, "kind", type(failure).__name__)) if failure is not None else ""
+        if self.usage is not None:
+            self.time.prompt_tokens = self.usage.prompt_tokens
+            self.time.completion_tokens = self.usage.completion_tokens
+            self.time.estimated = self.usage.estimated
 
     def add(self, part: ToolCallPart) -> None:
         """Add a part of a tool call."""

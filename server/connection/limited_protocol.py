@@ -14,8 +14,9 @@ from typing import Literal, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from dialgraph.environment import REAL
 from server.connection.body_stream import BodyStream
-from server.connection.extensions import ABORT, BODY_STREAM, VANISHED
+from server.connection.extensions import ABORT, BODY_STREAM, CAME, VANISHED
 from server.connection.heads import is_readable, without_upgrade
 from server.connection.http_1_0 import PlainReply
 from server.connection.vanished import has_vanished
@@ -106,6 +107,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.parser.should_upgrade():
             return
+        self.cycle.scope["extensions"][CAME] = REAL.now()  # type: ignore[assignment]  # our extension is not a table
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = PlainReply(self.cycle)  # type: ignore[method-assign]
             return

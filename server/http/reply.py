@@ -33,9 +33,11 @@ class HttpReply:
         keepalive_seconds: float,
         patience_seconds: float,
         leave: Callable[[], None],
+        timing: Callable[[], bytes],
     ) -> None:
         """`keep_alive`: the bytes that a silent stream sends; empty for none. `keepalive_seconds`: the silence before
         them. `patience_seconds`: how long a client may read nothing. `leave` is called when the client has left.
+        `timing` returns the header Server-Timing of a stream.
         """
         self.begun = False
         """Whether the status line was sent."""
@@ -48,6 +50,7 @@ class HttpReply:
         self._pause = keepalive_seconds
         self._patience = patience_seconds
         self._leave = leave
+        self._timing = timing
         extensions = scope.get("extensions", {})
         self._abort: Callable[[], None] | None = extensions.get(ABORT)
         self._vanished: Callable[[], bool] | None = extensions.get(VANISHED)
@@ -104,7 +107,8 @@ class HttpReply:
         try:
             if not self.begun:
                 self.begun = True
-                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+                headers = [*self._headers, (b"server-timing", self._timing())]
+                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             await self._send({"type": "http.response.body", "body": data, "more_body": not last})
         finally:
             self._sending = False

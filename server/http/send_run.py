@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,6 +16,7 @@ from server.errors import api_error
 from server.http.reply import HttpReply
 from server.protocols.port import Wire
 from server.settings import Settings
+from server.turns.reply_times import ReplyTimes
 from server.turns.usage_meter import outcome_of
 
 log = logging.getLogger("dialgraph.turns")
@@ -37,6 +38,7 @@ async def send_run(
 ) -> None:
     """Send the run to this client. When the client leaves and nobody else listens, stop the run and wait for it."""
     joined = run.was_heard
+    times = ReplyTimes(asked, run.times, environment)
     subscription = run.subscribe()
     reply = HttpReply(
         scope,
@@ -47,8 +49,9 @@ async def send_run(
         keepalive_seconds=settings.keepalive_ms / 1000,
         patience_seconds=settings.send_timeout_seconds,
         leave=subscription.close,
+        timing=times.header,
     )
-    telling = _Sender(subscription, asked, wire, reply, environment)
+    telling = _Sender(subscription, asked, wire, reply, times)
     try:
         async with reply:
             await telling.serve()
@@ -60,15 +63,13 @@ async def send_run(
 
 class _Sender:
     def __init__(
-        self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply, environment: Environment
+        self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply, times: ReplyTimes
     ) -> None:
-        self._environment = environment
+        self._times = times
         self._subscription = subscription
         self._asked = asked
         self._wire = wire
         self._reply = reply
-        self._began = self._environment.now()
-        self._first_ms = 0.0
         self._failure: Exception | None = None
         """The error that the run failed with."""
 
@@ -84,9 +85,10 @@ class _Sender:
         if failed is not None:
             await self._refuse(failed)
         elif self._asked.streaming:
-            await self._reply.stream(self._wire.stream_end(), last=True)
+            await self._reply.stream(self._wire.stream_end(self._timings()), last=True)
         else:
-            await self._reply.whole(200, self._wire.body())
+            timing = {"server-timing": self._times.header().decode()}
+            await self._reply.whole(200, self._wire.body(self._timings()), timing)
 
     async def _pass_on(self) -> Failed | None:
         """Pass on all events. Return the failure, if the client must receive one."""
@@ -96,8 +98,9 @@ class _Sender:
             if not streaming:
                 self._wire.fold(events)
             elif data := self._wire.stream(events):  # includes words that came just before the turn failed
-                self._first_ms = self._first_ms or self._elapsed_ms()
                 await self._reply.stream(data)
+                if self._times.listens:
+                    self._times.note(events)
             last = events[-1]
             if isinstance(last, _LAST):
                 self._failure = last.error
@@ -114,15 +117,20 @@ class _Sender:
             return False
         if data := self._wire.stream(events):
             body.write(data)
+            if self._times.listens:
+                self._times.note(events)
         return True
 
     def _fold(self, events: list[Event]) -> bool:
         if isinstance(events[-1], _LAST):
             return False
         self._wire.fold(events)
-        if not self._first_ms and any(event.audible for event in events):
-            self._first_ms = self._elapsed_ms()
+        if self._times.listens:
+            self._times.note(events)
         return True
+
+    def _timings(self) -> Mapping[str, Any] | None:
+        return self._times.data() if self._asked.wants_timings else None
 
     async def _refuse(self, failed: Failed) -> None:
         # In a conversation the wrong key is one that the user stored: a 401 would make the client log in again.
@@ -147,11 +155,7 @@ class _Sender:
                 "principal": self._asked.call.principal,
                 "profile": self._asked.profile.name,
                 "joined": joined,
-                "first_word_ms": round(self._first_ms, 1),
-                "total_ms": self._elapsed_ms(),
+                **self._times.data(),
                 "outcome": outcome,
             },
         )
-
-    def _elapsed_ms(self) -> float:
-        return round((self._environment.now() - self._began) * 1000, 1)

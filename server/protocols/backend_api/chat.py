@@ -1,5 +1,6 @@
 """`/api/chat/:id` and `/api/rag/chat`: send a message in a conversation and receive the answer as a stream."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from server.protocols.chat_completions.messages import request_key_in
 from server.protocols.chat_completions.wire import ChatWire
 from server.protocols.port import Wire
 from server.state import ServerState
+from server.turns.arrival import arrival
 
 Form = Literal["events", "lines", "openai"]
 
@@ -47,6 +49,7 @@ class Chat:
             language = language_of(headers.get("accept-language"), language)
             wire = self._wire(scope, headers, language)
             identity, asked = await self._read(scope, receive, headers)
+            asked = replace(asked, **arrival(scope, headers, self._state.environment))
             await converse(self._state, identity, asked, wire, scope, receive, send)
 
     async def asked(

@@ -8,6 +8,7 @@ import orjson
 from dialgraph.turn.events import Event, Fallback, Filler, Say
 from server.errors import ApiError
 from server.protocols.backend_api.texts import Language, told
+from server.protocols.port import Timings
 from server.protocols.sse import EVENT_STREAM, KEEP_ALIVE
 
 FINISHED = "Stream finished"
@@ -27,8 +28,8 @@ class BackendApiWire:
         """Return the bytes that these events add to the stream; often none."""
         return b"".join([self._frame("message", text) for text in self._heard(events)])
 
-    def stream_end(self) -> bytes:
-        """Return the last bytes of a stream that ends well: the whole answer once more."""
+    def stream_end(self, timings: Timings | None = None) -> bytes:
+        """Return the last bytes of a stream that ends well: the whole answer once more. This API has no times."""
         return self._frame("done", FINISHED) + self._frame("full_response", "".join(self._words))
 
     def stream_error(self, error: ApiError) -> bytes:
@@ -39,7 +40,7 @@ class BackendApiWire:
         """Add these events to the body. The documented clients of `llm-backend-api` always stream."""
         self._heard(events)
 
-    def body(self) -> bytes:
+    def body(self, timings: Timings | None = None) -> bytes:
         """Return the whole answer as JSON."""
         return orjson.dumps({"event": "full_response", "data": "".join(self._words)})
 

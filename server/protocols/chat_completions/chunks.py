@@ -7,7 +7,7 @@ between hosts come from the profile.
 """
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, assert_never
 
@@ -137,6 +137,11 @@ class ChunkEncoder:
         yield last if self._citations is None else {**last, "citations": self._citations}
         if self._include_usage and self._usage is not None:
             yield {**self._head, "choices": [], "usage": usage_data(self._usage)}
+
+    def timed(self, timings: Mapping[str, Any] | None) -> Iterator[Chunk]:
+        """Yield a chunk with the times of the turn, if there are any."""
+        if timings is not None:
+            yield {**self._head, "choices": [], "timings": timings}
 
     def _forget_actions(self) -> None:
         """Drop the tool calls and the action: the turn has failed, or a newer turn replaced it."""

@@ -1,7 +1,7 @@
 """The chunks of a turn → one `chat.completion`, for requests that do not stream."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -39,7 +39,7 @@ class CompletionFolder:
                 self._logprobs += (choice.get("logprobs") or {}).get("content") or []
                 self._delta(choice["delta"])
 
-    def body(self) -> bytes:
+    def body(self, timings: Mapping[str, Any] | None = None) -> bytes:
         """Return the completion as JSON."""
         content = "".join(self._content)
         message: dict[str, Any] = {"role": "assistant", "content": content or None, **self._rest}
@@ -60,6 +60,8 @@ class CompletionFolder:
             completion["usage"] = self._usage
         if self._citations is not None:
             completion["citations"] = self._citations
+        if timings is not None:
+            completion["timings"] = timings
         return orjson.dumps(completion)
 
     def _delta(self, delta: dict[str, Any]) -> None:

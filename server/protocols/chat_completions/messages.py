@@ -12,6 +12,7 @@ from server.http.json_body import read_object
 from server.http.request_bodies import JSON_BYTES, read_body
 from server.protocols.chat_completions.wire import ChatWire
 from server.state import ServerState
+from server.turns.arrival import arrival
 
 CONVERSATION = "x-dialgraph-conversation"
 """The header of a request to an OpenAI endpoint that continues a conversation."""
@@ -46,6 +47,7 @@ class Messages:
                 carries_sound=False,
                 conversation=conversation,
                 request_key=request_key_in(headers),
+                **arrival(scope, headers, self._state.environment),
             )
             wire = ChatWire(
                 model="dialgraph",

@@ -29,6 +29,7 @@ from server.protocols.chat_completions.request import CompletionRequest, read_re
 from server.protocols.chat_completions.wire import ChatWire
 from server.protocols.port import Wire
 from server.state import ServerState
+from server.turns.arrival import Arrival, arrival
 
 
 class Completions:
@@ -50,7 +51,8 @@ class Completions:
             requester = await self._state.authenticator.authenticate(scope, headers)
             with self._state.body_room.place(requester.principal) as place:
                 request = await self._read(scope, receive, headers, requester, place)
-                endpoint, asked = self._asked(requester, request, headers)
+                arrived = arrival(scope, headers, self._state.environment)
+                endpoint, asked = self._asked(requester, request, headers, arrived)
                 if self._state.settings.require_stream and not asked.streaming:
                     message = "This server only sends streams: `stream` must be true."
                     raise ApiError(400, message, param="stream", code="stream_required")
@@ -107,7 +109,7 @@ class Completions:
         return self.read(data, headers, query, requester.principal)
 
     def _asked(
-        self, requester: Requester, request: CompletionRequest, headers: dict[str, str]
+        self, requester: Requester, request: CompletionRequest, headers: dict[str, str], arrived: Arrival
     ) -> tuple[Endpoint, TurnRequest]:
         """Return the endpoint and the turn for it. Raises ApiError."""
         endpoint, model = self._pick(request)
@@ -126,6 +128,7 @@ class Completions:
             carries_sound=self.carries_sound,
             conversation=conversation,
             request_key=None if conversation is None else request_key_in(headers),
+            **arrived,
         )
         return endpoint, asked
 

@@ -11,6 +11,7 @@ from dialgraph.turn.events import Event, Say
 from server.errors import ApiError
 from server.protocols.chat_completions.chunks import ChunkEncoder
 from server.protocols.chat_completions.completion import CompletionFolder
+from server.protocols.port import Timings
 from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE, frame
 
 _MARK: Final = "\u241e"
@@ -57,9 +58,9 @@ class ChatWire:
         head, tail = self._around
         return head + orjson.dumps(text) + tail
 
-    def stream_end(self) -> bytes:
-        """Return the last bytes of a stream that ends well."""
-        return b"".join(map(frame, self._encoder.end())) + DONE
+    def stream_end(self, timings: Timings | None = None) -> bytes:
+        """Return the last bytes of a stream that ends well. The times have a chunk of their own, without choices."""
+        return b"".join(map(frame, [*self._encoder.end(), *self._encoder.timed(timings)])) + DONE
 
     def stream_error(self, error: ApiError) -> bytes:
         """Return the last bytes of a stream that fails: a frame that every client raises as an error."""
@@ -70,10 +71,10 @@ class ChatWire:
         for event in events:
             self._folder.add(self._encoder.encode(event))
 
-    def body(self) -> bytes:
+    def body(self, timings: Timings | None = None) -> bytes:
         """Return the whole reply as JSON."""
         self._folder.add(self._encoder.end())
-        return self._folder.body()
+        return self._folder.body(timings)
 
     def refusal(self, error: ApiError) -> bytes:
         """Return the body of an error reply."""

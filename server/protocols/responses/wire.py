@@ -15,6 +15,7 @@ from dialgraph.profiles.profile import Profile
 from dialgraph.turn.events import Event, Say, Transcript
 from server.errors import ApiError
 from server.protocols.chat_completions.chunks import Chunk, ChunkEncoder
+from server.protocols.port import Timings
 from server.protocols.sse import DONE, EVENT_STREAM, KEEP_ALIVE
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -56,11 +57,11 @@ class ResponsesWire:
         """Return the bytes that these events add to the stream; often none."""
         return b"".join(frame for event in events for chunk in self._encode(event) for frame in self._take(chunk))
 
-    def stream_end(self) -> bytes:
+    def stream_end(self, timings: Timings | None = None) -> bytes:
         """Return the last bytes of a stream that ends well."""
         frames = [frame for chunk in self._chunks.end() for frame in self._take(chunk)]
         frames += self._end_message()
-        response = self._response()
+        response = self._response(timings)
         # The last event is named after the status; the response says why it is incomplete.
         frames.append(self._frame(f"response.{response['status']}", response=response))
         return b"".join(frames) + DONE
@@ -75,10 +76,10 @@ class ResponsesWire:
         """Add these events to the body."""
         self.stream(events)
 
-    def body(self) -> bytes:
+    def body(self, timings: Timings | None = None) -> bytes:
         """Return the whole reply as JSON."""
         self.stream_end()
-        return orjson.dumps(self._response())
+        return orjson.dumps(self._response(timings))
 
     def refusal(self, error: ApiError) -> bytes:
         """Return the body of an error reply."""
@@ -153,12 +154,14 @@ class ResponsesWire:
         yield self._frame("response.function_call_arguments.done", **where, name=item["name"], arguments=arguments)
         yield self._frame("response.output_item.done", output_index=place, item=item)
 
-    def _response(self) -> dict[str, Any]:
+    def _response(self, timings: Timings | None = None) -> dict[str, Any]:
         response = {**self._head, "status": "completed", "output": self._output}
         if reason := _INCOMPLETE.get(self._reason):
             response |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
         if self._usage is not None:
             response["usage"] = _usage(self._usage)
+        if timings is not None:
+            response["timings"] = timings
         return response
 
     def _frame(self, kind: str, **fields: Any) -> bytes:

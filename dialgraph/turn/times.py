@@ -1,0 +1,152 @@
+"""The times of one turn: marks that are set on the way, and the parts into which they divide the wait of the caller.
+
+The parts follow each other without gaps, so they add up to the time from the request to the first word (or sound).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+from dialgraph.turn.events import Timing
+
+PartKind = Literal["read", "admission", "step", "model", "graph", "held", "send", "voice"]
+"""What a part of the wait was spent on:
+
+`read`: receiving, authenticating and reading the request. `admission`: limits, budgets and the start of the run.
+`step`: a step of the graph. `model`: from a request to a model until the first event of its answer. `graph`: between
+two steps. `held`: words that the outlets held back until they were checked. `voice`: from the first word until its
+first sound. `send`: from there until the bytes were written to the socket.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the wait."""
+
+    kind: PartKind
+    name: str
+    """The step, or the step that asks the model. Empty for other kinds."""
+    ms: float
+
+    def __str__(self) -> str:
+        """Return the part as logs and the header Server-Timing name it: `retrieve`, `call_model.model`, `held`."""
+        if self.kind == "step":
+            return self.name
+        return f"{self.name}.{self.kind}" if self.name else self.kind
+
+
+@dataclass(slots=True)
+class ModelTime:
+    """The times of one call of a model, in seconds on the environment's clock. 0: it has not happened."""
+
+    step: str
+    model: str
+    """The name of the model in the settings."""
+    asked: float
+    first: float = 0.0
+    """When the first event of the answer came."""
+    ended: float = 0.0
+    error: str = ""
+    """The kind of the error, if it failed."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: bool = False
+    upstream_model: str = ""
+    """The upstream's name of the model that was asked for; empty: the one in the settings."""
+
+
+@dataclass(slots=True)
+class ToolTime:
+    """The times of one call of a tool that ran on this server."""
+
+    step: str
+    tool: str
+    """The name of the tool. Empty: a tool that the model made up."""
+    began: float
+    ended: float = 0.0
+    outcome: Literal["ok", "error", "timeout"] = "error"
+
+
+@dataclass(slots=True)
+class TurnTimes:
+    """The marks of one turn, in seconds on the environment's clock. 0: it has not happened."""
+
+    started: float
+    """When the run of the turn was started."""
+    spoken: float = 0.0
+    """When a step first said something that is no filler."""
+    heard: float = 0.0
+    """When the first word left the outlets."""
+    steps: list[Timing] = field(default_factory=list)
+    """The steps that have ended."""
+    open_steps: dict[str, float] = field(default_factory=dict)
+    """The steps that run, each with when it began."""
+    models: list[ModelTime] = field(default_factory=list)
+    tools: list[ToolTime] = field(default_factory=list)
+    fillers: int = 0
+    guarded: dict[str, int] = field(default_factory=dict)
+    """How often each rule of the guard has found something."""
+
+    def parts(self, began: float, read: float, reached: float, *, sound: bool = False) -> list[Part]:
+        """Return the parts of the wait from `began` until `reached`.
+
+        `began`: when the request came. `read`: when it was read. `reached`: when the first word was written to the
+        socket, or now, if none was yet. `sound`: whether the wait was for the first sound.
+        """
+        reached = max(reached, began)
+        read = _between(began, read, reached)
+        started = _between(read, self.started, reached)
+        found = [Part("read", "", _ms(read - began)), Part("admission", "", _ms(started - read))]
+        spoken = _between(started, self.spoken or reached, reached)
+        heard = _between(spoken, self.heard or spoken, reached)
+        found += self._run_parts(started, spoken)
+        if sound:
+            return [*found, Part("voice", "", _ms(reached - spoken))]
+        return [*found, Part("held", "", _ms(heard - spoken)), Part("send", "", _ms(reached - heard))]
+
+    def _run_parts(self, start: float, end: float) -> Iterator[Part]:
+        """Yield the parts from the start of the run until somebody spoke, in their order."""
+        at = start
+        spans = sorted(self._spans(end), key=lambda span: (span[0], -span[1]))
+        borders = sorted({start, end, *(edge for span in spans for edge in span[:2] if start < edge < end)})
+        running: tuple[PartKind, str] | None = None
+        for left, right in pairwise(borders):
+            middle = (left + right) / 2
+            # Of several things at the same time, the one that ends last is what the caller waits for. A call of a
+            # model is inside its step.
+            inside = [span for span in spans if span[0] <= middle < span[1]]
+            kind: tuple[PartKind, str] = ("graph", "")
+            if inside:
+                longest = max(span[1] for span in inside if span[2] == "step") if _has_step(inside) else end
+                models = [span for span in inside if span[2] == "model"]
+                steps = [span for span in inside if span[2] == "step" and span[1] == longest]
+                own = [span for span in models if not steps or span[3] == steps[0][3]]
+                chosen = own[0] if own else (steps or inside)[0]
+                kind = chosen[2], chosen[3]
+            if running is not None and kind != running:
+                yield Part(*running, _ms(left - at))
+                at = left
+            running = kind
+        if running is not None:
+            yield Part(*running, _ms(end - at))
+
+    def _spans(self, end: float) -> Iterator[tuple[float, float, PartKind, str]]:
+        for one in self.steps:
+            yield self.started + one.started_ms / 1000, self.started + one.ended_ms / 1000, "step", one.step
+        for step, began in self.open_steps.items():
+            yield began, end, "step", step
+        for model in self.models:
+            yield model.asked, model.first or model.ended or end, "model", model.step
+
+
+def _has_step(spans: Sequence[tuple[float, float, PartKind, str]]) -> bool:
+    return any(span[2] == "step" for span in spans)
+
+
+def _between(low: float, value: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _ms(seconds: float) -> float:
+    return seconds * 1000
