@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from dialgraph.graph.catalogue import catalogue
 from docgen.pictures import PICTURES
+from server.metrics.table import METRICS, VERSION
 from server.settings import PREFIX, Settings
 
 _NOTE = "<!-- Written by `make docs`; a test compares it with the code. -->"
@@ -35,6 +36,33 @@ def settings_page() -> str:
             default = ""
         shown = f"`{default}`" if default not in ("", {}, ()) else ""
         lines.append(f"| `{variable}` | {shown} | {field.description} |")
+    return "\n".join([*lines, ""])
+
+
+def metrics_page() -> str:
+    """Return the page of all metrics: labels, meaning and the alert that each is for."""
+    lines = [
+        "# Metrics",
+        "",
+        _NOTE,
+        "",
+        f"`GET /metrics` gives these metrics in Prometheus's text format. This is version {VERSION} of the table: a",
+        "name or label that changes or goes away gets a new version and a line in the changelog. No label holds an id",
+        "of a call or a user. The request needs the access token or an operator's key (`dialgraph key create NAME`):",
+        "",
+        "```yaml",
+        "scrape_configs:",
+        "  - job_name: dialgraph",
+        "    authorization: {credentials_file: /etc/prometheus/dialgraph.key}",
+        '    static_configs: [{targets: ["127.0.0.1:8000"]}]',
+        "```",
+        "",
+        "| metric | kind | labels | meaning | alert |",
+        "|---|---|---|---|---|",
+    ]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.about} | {metric.alert} |")
     return "\n".join([*lines, ""])
 
 
@@ -78,5 +106,10 @@ def _accepted(schema: dict[str, object]) -> str:
     return " ".join([kind, *limits])
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "nodes.md": nodes_page, **PICTURES}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "nodes.md": nodes_page,
+    "metrics.md": metrics_page,
+    **PICTURES,
+}
 """File in `docs/` → the function that returns its content."""

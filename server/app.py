@@ -17,10 +17,13 @@ from dialgraph.environment import REAL, Environment
 from dialgraph.graph.errors import GraphError
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.shadowing import refuse_shadowed_packages
-from server.api import about, conversations, knowledge_bases, usage, users
+from server.api import about, conversations, knowledge_bases, metrics, usage, users
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
+from server.http.refusals import Refusals
 from server.http.tidy_paths import TidyPaths
+from server.metrics.loop_delay import measure_loop_delay
+from server.metrics.table import LOOP_DELAY
 from server.openapi import describe
 from server.periodic import every
 from server.protocols.backend_api.mount import mount
@@ -62,6 +65,7 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
         going_on = [
             asyncio.create_task(state.stores.ingestion.run()),
             asyncio.create_task(_end_deletions(state)),
+            asyncio.create_task(measure_loop_delay(state.metrics.of(LOOP_DELAY).observe, environment)),
         ]
         stop = asyncio.Event()
         working = [
@@ -93,6 +97,7 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
     app.router.routes += completion_routes(state)
     app.include_router(about.public)
     app.include_router(about.private)
+    app.include_router(metrics.router)
     mount(app, state)
     for router in (users.router, conversations.router, knowledge_bases.router, knowledge_bases.uploads, usage.router):
         app.include_router(router)
@@ -105,6 +110,7 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(ClientDisconnect, _on_left)
     app.add_exception_handler(Exception, _on_api_error)
+    app.add_middleware(Refusals, count=state.metrics.refused, environment=environment)
     app.add_middleware(TidyPaths)
     if settings.cors_origins:
         app.add_middleware(

@@ -46,6 +46,6 @@ settings = load_settings()
 if "langgraph_api" in sys.modules:
     set_up_logging_in_studio(settings.log_level)
 else:
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
 app = create_app(settings)
 app.add_middleware(OnlyOurServer)

@@ -3,9 +3,14 @@
 import logging
 import re
 import sys
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
 
 from dialgraph.shadowing import PACKAGES
 
+Form = Literal["text", "json"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 _SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg|dr)[-_][A-Za-z0-9_.-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
@@ -25,9 +30,42 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
-        fields = " ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _STANDARD)
+        fields = " ".join(f"{key}={_shown(value)}" for key, value in vars(record).items() if key not in _STANDARD)
         line = f"{super().format(record)} {fields}".rstrip()
         return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), redact(line))
+
+
+def _shown(value: object) -> object:
+    """Return a value as the line shows it: a table as `a:1,b:2`."""
+    return ",".join(f"{key}:{one}" for key, one in value.items()) if isinstance(value, dict) else value
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one JSON object: `time`, `level`, `logger`, `message` and its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        data = {
+            "time": time,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **fields,
+        }
+        if record.exc_info:
+            data["error"] = self.formatException(record.exc_info)
+        return orjson.dumps(_clean(data), default=str).decode()
+
+
+def _clean(value: Any) -> Any:
+    """Return JSON data without keys and tokens."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {str(key): _clean(one) for key, one in value.items()}
+    return [_clean(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def redact(text: str) -> str:
@@ -49,10 +87,10 @@ def _redacted(record: logging.LogRecord) -> bool:
     return True
 
 
-def set_up_logging(level: str) -> None:
+def set_up_logging(level: str, form: Form = "text") -> None:
     """Send every log of the process to standard error, in one format."""
     root = logging.getLogger()
-    root.handlers[:] = [_handler()]
+    root.handlers[:] = [_handler(form)]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
@@ -75,9 +113,10 @@ def set_up_logging_in_studio(level: str) -> None:
     _keep_quiet(level)
 
 
-def _handler() -> logging.Handler:
+def _handler(form: Form = "text") -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    line = LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if form == "json" else line)
     return handler
 
 

@@ -177,6 +177,9 @@ class Settings(GraphSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The lowest level that is logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="The form of the log: `text`, or `json` with one object per line."
+    )
 
     log_prompts: bool = Field(
         default=False,

@@ -17,6 +17,7 @@ from server.access.auth import Authenticator
 from server.access.limiter import Limiter
 from server.endpoints import Endpoint, load_endpoints
 from server.http.body_room import BodyRoom
+from server.metrics.metrics import Metrics
 from server.readiness import Readiness
 from server.settings import Settings
 from server.turns.ledger import Ledger
@@ -48,6 +49,7 @@ class ServerState:
     limiter: Limiter
     ledger: Ledger
     runs: Runs
+    metrics: Metrics
     readiness: Readiness
     body_room: BodyRoom
     environment: Environment
@@ -74,7 +76,8 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
     kept = open_user_stores(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
-    runs = Runs(services, ledger, environment, logs_prompts=settings.log_prompts)
+    metrics = Metrics()
+    runs = Runs(services, ledger, environment, (metrics,), logs_prompts=settings.log_prompts)
     bases = KnowledgeBases(services.database)
     knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(
@@ -95,6 +98,7 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
         Limiter(settings, kept.cache),
         ledger,
         runs,
+        metrics,
         Readiness(services, kept.cache),
         BodyRoom(settings.bodies, settings.body_limit),
         environment,

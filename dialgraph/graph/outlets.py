@@ -38,6 +38,7 @@ class Outlets:
         """Prepare the guard rules and the number reader. `sounds` says whether a step of the graph makes sound."""
         self._voice = "" if sounds else policy.voice
         self._rules = [_rule(rule, checks, policy) for rule in policy.guard]
+        self._names = [rule.check or rule.find for rule in policy.guard]
         self._fallback = policy.fallback
         self._numbers = _number_reader(policy)
 
@@ -55,7 +56,14 @@ class Outlets:
         speakable = turn.profile.speakable
         if speakable or self._rules:
             markers = turn.profile.turn_markers
-            outlet = TextOutlet(lambda: self._stages(markers, speakable=speakable), keeps_reasoning=not speakable)
+            found = turn.times.guarded
+
+            def count(at: int) -> None:
+                found[self._names[at]] = found.get(self._names[at], 0) + 1
+
+            outlet = TextOutlet(
+                lambda: self._stages(markers, count, speakable=speakable), keeps_reasoning=not speakable
+            )
             turn.line.attach(outlet, OutletStage.TEXT)
         if self._voice and turn.asks_for("audio", absent=False):
             attach_voice(turn, self._voice, sound_format_of(turn))
@@ -66,12 +74,12 @@ class Outlets:
         guard = Guard([*_ALWAYS_HIDDEN, *self._rules])
         return guard.push(text) + guard.end()
 
-    def _stages(self, turn_markers: str, *, speakable: bool) -> list[Stage]:
+    def _stages(self, turn_markers: str, count: Callable[[int], None], *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []
         if speakable:
             stages.append(Speakable(turn_markers))
         if self._rules:
-            stages.append(Guard(self._rules, self._fallback))
+            stages.append(Guard(self._rules, self._fallback, count))
         if speakable and self._numbers is not None:
             stages.append(self._numbers())
         return stages

@@ -35,9 +35,17 @@ _END_MARK = re.compile(r"[.!?。！？；…\n]")
 class Guard:
     """Checks one answer on its way to a caller. It holds each sentence back until it is whole."""
 
-    def __init__(self, rules: Sequence[Rule | Check], fallback: str | Mapping[str, str] = "") -> None:
-        """`fallback`: what to say if a check has dropped everything: one text, or one for each language."""
+    def __init__(
+        self,
+        rules: Sequence[Rule | Check],
+        fallback: str | Mapping[str, str] = "",
+        found: Callable[[int], None] = lambda at: None,
+    ) -> None:
+        """`fallback`: what to say if a check has dropped everything: one text, or one for each language. `found` is
+        called with the place of a rule in the list, when the rule has changed a sentence.
+        """
         self._rules = rules
+        self._found = found
         self._fallback = fallback
         self._held = ""
         self._may_end = False
@@ -71,8 +79,11 @@ class Guard:
 
     def _allowed(self, sentence: str) -> str:
         whole = sentence
-        for rule in self._rules:
+        for at, rule in enumerate(self._rules):
+            before = sentence
             sentence = _applied(rule, sentence) if isinstance(rule, Rule) else rule(sentence) or ""
+            if sentence != before:
+                self._found(at)
             if not sentence:
                 instead = rule.instead if isinstance(rule, Rule) else self._fallback
                 self._owed = self._owed or in_language(instead, whole)

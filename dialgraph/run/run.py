@@ -84,6 +84,8 @@ class Run:
         self._reason: Exception | None = None
         self._quiet = False
         self._on_end: list[Callable[[], None]] = []
+        self._on_over: list[Callable[[], None]] = []
+        self._now = turn.environment.now
         self.times = turn.times
         """The times of the turn."""
         turn.line.connect(self._channel.put)
@@ -118,6 +120,7 @@ class Run:
         """
         if not self.stopped and not self._over and self._task is not None:
             self.stopped, self._reason, self._quiet = True, reason, quiet
+            self.times.stopped = self._now()
             self._task.cancel()
 
     async def wait(self) -> None:
@@ -134,8 +137,19 @@ class Run:
         """Call this function when nothing of the run is active any more."""
         self._on_end.append(call)
 
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Call this function when nothing of the run is active any more and every listener has left."""
+        self._on_over.append(call)
+
+    def _look_whether_over(self) -> None:
+        if self._task is None and not self._listeners:
+            calls, self._on_over = self._on_over, []
+            for call in calls:
+                call()
+
     def _leave(self) -> None:
         self._listeners -= 1
+        self._look_whether_over()
         if self._listeners == 0 and self._task is not None:
             if self._linger_seconds and not self.stopped:
                 self._lingering = asyncio.get_running_loop().call_later(self._linger_seconds, self.stop)
@@ -195,9 +209,11 @@ class Run:
         self._channel.close()
         for observer in self._observers:
             observer.ended(self)
+        self.times.ended = self._now()
         for call in self._on_end:
             call()
         self._on_end.clear()
+        self._look_whether_over()
 
 
 @asynccontextmanager

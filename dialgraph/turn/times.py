@@ -69,6 +69,22 @@ class ToolTime:
 
 
 @dataclass(slots=True)
+class ReplyMarks:
+    """The marks of one reply to a client, in seconds on the environment's clock. 0: it has not happened."""
+
+    came: float
+    """When the request came."""
+    read: float
+    """When it was read and its client was known."""
+    filler: float = 0.0
+    """When the first filler was written to the socket."""
+    word: float = 0.0
+    """When the first word of the answer was written."""
+    audio: float = 0.0
+    """When the first sound of the answer was written."""
+
+
+@dataclass(slots=True)
 class TurnTimes:
     """The marks of one turn, in seconds on the environment's clock. 0: it has not happened."""
 
@@ -85,17 +101,23 @@ class TurnTimes:
     models: list[ModelTime] = field(default_factory=list)
     tools: list[ToolTime] = field(default_factory=list)
     fillers: int = 0
+    reply: ReplyMarks | None = None
+    """The marks of the first client's reply."""
+    stopped: float = 0.0
+    """When the turn was stopped before its end."""
+    ended: float = 0.0
+    """When nothing of the turn was active any more."""
     guarded: dict[str, int] = field(default_factory=dict)
     """How often each rule of the guard has found something."""
 
-    def parts(self, began: float, read: float, reached: float, *, sound: bool = False) -> list[Part]:
-        """Return the parts of the wait from `began` until `reached`.
+    def parts(self, reply: ReplyMarks, now: float) -> list[Part]:
+        """Return the parts of the wait for the first word of a reply, or for its first sound, if words become sound.
 
-        `began`: when the request came. `read`: when it was read. `reached`: when the first word was written to the
-        socket, or now, if none was yet. `sound`: whether the wait was for the first sound.
+        `now`: the end of the wait, if there is neither yet.
         """
-        reached = max(reached, began)
-        read = _between(began, read, reached)
+        began, sound = reply.came, bool(reply.audio)
+        reached = max(reply.audio or reply.word or now, began)
+        read = _between(began, reply.read, reached)
         started = _between(read, self.started, reached)
         found = [Part("read", "", _ms(read - began)), Part("admission", "", _ms(started - read))]
         spoken = _between(started, self.spoken or reached, reached)

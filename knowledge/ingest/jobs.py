@@ -24,6 +24,7 @@ MOST_TRIES = 3
 """A file that was begun this often and never finished probably kills every process that reads it."""
 LEASE_SECONDS = 15
 """How long a job stays with a worker that no longer reports."""
+UNFINISHED = ("queued", "running", "failed")
 FINISHED = ("done", "failed", "cancelled")
 FAILED_SECONDS = 24 * 3600
 """How long a file that could not be read stays stored, so that it can be tried again."""
@@ -83,6 +84,13 @@ class Jobs:
         )
         async with self._database.reading() as connection:
             return int(await connection.scalar(waiting) or 0) + int(await connection.scalar(held) or 0)
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many files are in each state that is not over: `queued`, `running` and `failed`."""
+        found = select(JOB.c.state, func.count()).where(JOB.c.state.in_(UNFINISHED)).group_by(JOB.c.state)
+        async with self._database.reading() as connection:
+            known = {row[0]: int(row[1]) for row in await connection.execute(found)}
+        return {state: known.get(state, 0) for state in UNFINISHED}
 
     async def expire(self) -> None:
         """Delete the files that failed and are older than FAILED_SECONDS."""

@@ -68,7 +68,7 @@ def serve(
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = load_settings(**given)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     if reload:
         from server.process.reload import serve_reloading
 

@@ -13,6 +13,7 @@ from dialgraph.run.run import Run
 from dialgraph.turn.events import Event, Failed, Fallback
 from dialgraph.turn.request import TurnRequest
 from server.errors import api_error
+from server.http.refusals import IN_A_TURN
 from server.http.reply import HttpReply
 from server.protocols.port import Wire
 from server.settings import Settings
@@ -37,6 +38,7 @@ async def send_run(
     send: Send,
 ) -> None:
     """Send the run to this client. When the client leaves and nobody else listens, stop the run and wait for it."""
+    scope.setdefault("extensions", {})[IN_A_TURN] = True
     joined = run.was_heard
     times = ReplyTimes(asked, run.times, environment)
     subscription = run.subscribe()

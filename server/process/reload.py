@@ -137,7 +137,7 @@ def _child(listening: int, telling: int, alive: int, *, first: bool) -> None:
     listener = socket.socket(fileno=listening)
     try:
         settings = load_settings()
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.log_format)
         # The supervisor tells of each start and stop in one line; uvicorn would use seven.
         logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
         serve(settings, listener, announce=first, tell=tell)

@@ -7,7 +7,7 @@ runs only once, however often it is requested. When a call has continued, the tu
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,6 +22,7 @@ from server.errors import api_error, conversation_gone, shutting_down, supersede
 from server.turns.admission import Admission
 from server.turns.ledger import Ledger
 from server.turns.prompt_log import PromptLog
+from server.turns.report import ReportSink, TurnReport
 from server.turns.usage_meter import UsageMeter
 
 log = logging.getLogger("dialgraph.turns")
@@ -40,14 +41,22 @@ class Runs:
     """All runs of this process. A principal can never find the runs of another."""
 
     def __init__(
-        self, services: Services, ledger: Ledger, environment: Environment, *, logs_prompts: bool = False
+        self,
+        services: Services,
+        ledger: Ledger,
+        environment: Environment,
+        sinks: Sequence[ReportSink] = (),
+        *,
+        logs_prompts: bool = False,
     ) -> None:
+        """`sinks`: what takes the report of each turn."""
         self.open: dict[Run, str] = {}
         """The runs that have not ended, each with its principal."""
         self._services = services
         self._ledger = ledger
         self._environment = environment
         self._logs_prompts = logs_prompts
+        self._sinks = sinks
         self._held: Counter[str] = Counter()
         """The number of places that each principal has taken."""
         self._by_key: dict[str, Run] = {}
@@ -122,14 +131,16 @@ class Runs:
         turn = Turn(services, asked, environment=self._environment)
         if self._logs_prompts:
             turn.watch(PromptLog(asked, endpoint.graph.outlets))
+        meter = UsageMeter(self._ledger, asked, admission, self._environment)
         run = Run(
             endpoint.graph,
             turn,
             keep=KEPT_EVENTS if joins else 0,
             linger_seconds=asked.profile.linger_ms / 1000 if joins else 0.0,
             record=record,
-            observers=(UsageMeter(self._ledger, asked, admission, self._environment),),
+            observers=(meter,),
         )
+        run.when_over(lambda: self._report(run, meter, asked))
         self.open[run] = asked.call.principal
         run.when_done(lambda: self._over(run, endpoint))
         return run
@@ -143,6 +154,17 @@ class Runs:
     def _forget_call(self, call: CallKey, run: Run) -> None:
         if self._by_call.get(call) is run:
             del self._by_call[call]
+
+    def _report(self, run: Run, meter: UsageMeter, asked: TurnRequest) -> None:
+        if meter.entry is None:
+            return
+        report = TurnReport(meter.entry, asked, run.times)
+        for sink in self._sinks:
+            try:
+                sink.turn_over(report)
+            except Exception:
+                # A report must never fail a call.
+                log.exception("the report of a turn was lost", extra={"sink": type(sink).__name__})
 
     def _keep(self, key: str, run: Run) -> None:
         """For a while, keep a turn that ended well. If there are too many, forget the oldest."""

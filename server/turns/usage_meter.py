@@ -36,6 +36,8 @@ class UsageMeter:
         self._passes = 0
         self._tokens = 0.0
         self._estimated = False
+        self.entry: Entry | None = None
+        """The row, when the turn has ended."""
 
     def heard(self, events: Sequence[Event]) -> None:
         """Count the tokens of the events, and note when the first word was sent."""
@@ -59,25 +61,26 @@ class UsageMeter:
 
     def end(self, outcome: str) -> None:
         """Write the row. The tokens of words after the last count are estimated."""
+        self.entry = entry = self._entry(outcome)
+        self._ledger.add(entry, self._charges)
+
+    def _entry(self, outcome: str) -> Entry:
         uncounted = not self._passes or (outcome != "complete" and self._tokens > 0)
         identity = self._identity
-        self._ledger.add(
-            Entry(
-                id=self._environment.id(),
-                user_id=identity.user.id if identity else None,
-                principal=self._principal,
-                key_id=identity.key.id if identity and identity.key else None,
-                **self._about,
-                passes=self._passes + (1 if uncounted else 0),
-                prompt_tokens=self._counted[0] + (self._prompt if uncounted else 0),
-                completion_tokens=self._counted[1] + (round(self._tokens) if uncounted else 0),
-                estimated=self._estimated or uncounted,
-                first_word_ms=round(self._first_ms),
-                total_ms=round(self._elapsed_ms()),
-                outcome=outcome,
-                created_at=int(self._environment.date() * 1000),
-            ),
-            self._charges,
+        return Entry(
+            id=self._environment.id(),
+            user_id=identity.user.id if identity else None,
+            principal=self._principal,
+            key_id=identity.key.id if identity and identity.key else None,
+            **self._about,
+            passes=self._passes + (1 if uncounted else 0),
+            prompt_tokens=self._counted[0] + (self._prompt if uncounted else 0),
+            completion_tokens=self._counted[1] + (round(self._tokens) if uncounted else 0),
+            estimated=self._estimated or uncounted,
+            first_word_ms=round(self._first_ms),
+            total_ms=round(self._elapsed_ms()),
+            outcome=outcome,
+            created_at=int(self._environment.date() * 1000),
         )
 
     def _elapsed_ms(self) -> float:

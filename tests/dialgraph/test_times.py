@@ -3,7 +3,7 @@
 import pytest
 
 from dialgraph.turn.events import Timing
-from dialgraph.turn.times import ModelTime, TurnTimes
+from dialgraph.turn.times import ModelTime, ReplyMarks, TurnTimes
 
 
 def step(name: str, started_ms: float, ended_ms: float) -> Timing:
@@ -11,7 +11,7 @@ def step(name: str, started_ms: float, ended_ms: float) -> Timing:
 
 
 def shown(times: TurnTimes, reached: float, *, sound: bool = False) -> list[tuple[str, float]]:
-    parts = times.parts(0.99, 0.995, reached, sound=sound)
+    parts = times.parts(ReplyMarks(0.99, 0.995, audio=reached if sound else 0.0), reached)
     assert sum(part.ms for part in parts) == pytest.approx((reached - 0.99) * 1000), "they add up"
     return [(str(part), round(part.ms, 3)) for part in parts if round(part.ms, 3)]
 

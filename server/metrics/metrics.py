@@ -1,0 +1,88 @@
+"""Counts what happens, for Prometheus: reports of turns become numbers."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from server.metrics import table
+from server.metrics.table import METRICS, Metric
+from server.turns.reply_times import summed
+from server.turns.report import TurnReport, tokens_by_model
+
+_OTHER = "(other)"
+_MOST_NAMES = 200
+"""The most values of a label that come from outside, such as names of tools. More are counted together."""
+
+
+class Metrics:
+    """All metrics of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._found: Mapping[str, Any] = {metric.name: self._created(metric) for metric in METRICS}
+        self._tools: set[str] = set()
+
+    def turn_over(self, report: TurnReport) -> None:
+        """Count one turn."""
+        entry, times, graph = report.entry, report.times, report.entry.endpoint
+        self.of(table.TURNS, graph, report.asked.profile.name, entry.outcome).inc()
+        reply = report.reply
+        if reply.word:
+            self.of(table.FIRST_WORD, graph).observe(report.seconds(reply.word))
+        if reply.audio:
+            self.of(table.FIRST_AUDIO, graph).observe(report.seconds(reply.audio))
+        self.of(table.DURATION, graph).observe(report.seconds(times.ended))
+        if reply.word or reply.audio:
+            for part, ms in summed(report.parts).items():
+                self.of(table.PART, graph, part).observe(ms / 1000)
+        for step in times.steps:
+            self.of(table.STEP, graph, step.step).observe((step.ended_ms - step.started_ms) / 1000)
+        for model in times.models:
+            if model.first:
+                self.of(table.MODEL, model.model).observe(model.first - model.asked)
+            if model.error and model.error != "CancelledError":
+                self.of(table.MODEL_ERRORS, model.model, model.error).inc()
+        for tool in times.tools:
+            self.of(table.TOOL, self._tool(tool.tool), tool.outcome).observe(max(tool.ended - tool.began, 0.0))
+        for name, (prompt, completion) in tokens_by_model(entry, times.models).items():
+            self.of(table.TOKENS, name, "prompt").inc(prompt)
+            self.of(table.TOKENS, name, "completion").inc(completion)
+        if times.stopped:
+            self.of(table.CANCEL).observe(max(times.ended - times.stopped, 0.0))
+        if times.fillers:
+            self.of(table.FILLERS, graph).inc(times.fillers)
+        for rule, count in times.guarded.items():
+            self.of(table.GUARD, graph, rule).inc(count)
+
+    def refused(self, status: int, code: str) -> None:
+        """Count a request that was refused before a turn began."""
+        self.of(table.REFUSED, str(status), code).inc()
+
+    def of(self, metric: Metric, *labels: str) -> Any:
+        """Return the metric with these labels."""
+        found = self._found[metric.name]
+        return found.labels(*labels) if labels else found
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def _created(self, metric: Metric) -> Any:
+        if metric.kind == "histogram":
+            return Histogram(metric.name, metric.about, metric.labels, buckets=metric.buckets, registry=self._registry)
+        return _kinds()[metric.kind](metric.name, metric.about, metric.labels, registry=self._registry)
+
+    def _tool(self, name: str) -> str:
+        """Return the name of a tool as a label. Servers of tools may have any number of them."""
+        if name in self._tools or len(self._tools) < _MOST_NAMES:
+            self._tools.add(name)
+            return name
+        return _OTHER
+
+
+@cache
+def _kinds() -> Mapping[str, Any]:
+    return {"counter": Counter, "gauge": Gauge}
