@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from dialgraph.shadowing import prefer_packages_to_folders
+
 ROOT = Path(__file__).resolve().parents[1]
 """The folder that contains our packages: the checkout, or the folder of the installation."""
 FILE = "langgraph.json"
@@ -64,14 +66,15 @@ def make_importable(file: Path) -> None:
     folder = str(file.resolve().parent)
     if folder not in map(os.path.realpath, sys.path):
         sys.path.append(folder)
+    prefer_packages_to_folders()  # the project's own folder `knowledge` must not hide our package
 
 
-_NONE = "Project: none, so these are the sample endpoints. `dialgraph new DIR` makes a project of your own."
+NO_PROJECT = "Project: none, so these are the sample endpoints. `dialgraph new DIR` makes a project of your own."
 
 
 def described(*, always: bool = False) -> str:
     """Return a line that says which project a command uses. For the samples of a checkout it is empty, or `always`."""
     folder = langgraph_file().resolve().parent
     if folder in (ROOT, ROOT / "graphs"):
-        return _NONE if always or folder != ROOT else ""
+        return NO_PROJECT if always or folder != ROOT else ""
     return f"Project: {folder}"

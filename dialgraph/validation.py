@@ -38,13 +38,20 @@ _LIMITS: Final = {
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
-    "string_pattern_mismatch": "text of the form `{pattern}`",
 }
+_FORMS: Final = {
+    r"^[a-z][a-z0-9_-]{0,63}$": "small letters, digits, `_` and `-`, beginning with a letter",
+    r"^[a-z][a-z0-9_]{0,63}$": "small letters, digits and `_`, beginning with a letter",
+    r"^(/[\w.-]+)*$": "a path such as `/v1/desk`",
+}
+"""Patterns of ours, in words."""
 _OF_TYPES: Final = {str: _TEXT, int: _WHOLE, float: _NUMBER, bool: _CHOICE, tuple: _LIST, list: _LIST, dict: _TABLE}
 _LONGEST_SHOWN: Final = 60
 UNKNOWN: Final = "unknown name"
 """How the complaint about a name that does not exist begins."""
 _MISSING: Final = "is missing"
+_VERBS: Final = ("must ", "is ")
+"""Sentences that begin in this way follow their subject without a colon."""
 _TOO_FEW: Final = "must have at least"
 
 
@@ -58,7 +65,9 @@ class Complaint:
     value: object = None
 
     def __str__(self) -> str:
-        return f"{'.'.join(map(str, self.loc))}: {self.what}" if self.loc else self.what
+        if not self.loc:
+            return f"it {self.what}"
+        return f"{'.'.join(map(str, self.loc))}{' ' if self.what.startswith(_VERBS) else ': '}{self.what}"
 
 
 def complaints(error: ValidationError, model: Any = None, *, show: bool = True) -> list[Complaint]:
@@ -113,11 +122,10 @@ def _walk(loc: Sequence[int | str], model: Any) -> _Walked:
         if len(members := _members(of)) > 1:
             union = union or tuple(clean)
             tag = str(rest[0])
+            rest.pop(0)  # pydantic names the member of a union that it tried
             found = [member for member in members if tag.startswith(_type_name(member))]
-            if found:
-                rest.pop(0)
-                around, of = of, found[0]
-                continue
+            around, of = of, found[0] if found else None
+            continue
         key = rest.pop(0)
         if key != "[key]":
             clean.append(key)
@@ -173,18 +181,22 @@ def _sentence(one: Any, walked: _Walked, *, show: bool) -> str:
     if kind == "value_error":
         return str(context.get("error", one["msg"]))
     if kind == "too_short":
-        return f"{_TOO_FEW} {context['min_length']}"
+        return f"{_TOO_FEW} {context['min_length']} {'entry' if context['min_length'] == 1 else 'entries'}"
     members = _members(walked.around) if walked.union else []
     if len(members) > 1 and walked.loc == walked.union:
         kinds = list(dict.fromkeys(_OF_TYPES.get(get_origin(member) or member, _TABLE) for member in members))
         must = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
     elif kind in _KINDS:
         must = _KINDS[kind]
+    elif kind == "string_pattern_mismatch":
+        must = _FORMS.get(context["pattern"], f"text of the form `{context['pattern']}`")
     elif kind in _LIMITS:
         must = _LIMITS[kind].format(**context)
     else:
         return str(one["msg"]).replace("Input should be", "must be")
-    return f"must be {must}{_shown(one['input']) if show else ''}"
+    quoted = isinstance(one["input"], bool) and must.startswith(_TEXT)
+    hint = ". Put it in quotation marks" if quoted else ""  # YAML reads yes, no, on and off as true and false
+    return f"must be {must}{_shown(one['input']) if show else ''}{hint}"
 
 
 def _shown(value: object) -> str:

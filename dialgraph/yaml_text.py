@@ -5,7 +5,18 @@ from typing import Any
 
 import yaml
 
-_UNQUOTED = "Put text with `{{ … }}` in quotation marks"
+_PLAIN = {
+    "found unhashable key": "put text with `{{ … }}` in quotation marks",
+    "mapping values are not allowed": "there is a second `: ` in this line; put the text in quotation marks",
+    "expected <block end>": "the indentation is wrong, or a bracket or quotation mark is missing above",
+    "could not find expected ':'": "a `:` is missing in this line or above",
+    "cannot start any token": "use blanks instead of tabs, and put text with special characters in quotation marks",
+    "could not determine a constructor": "put text that begins with `!` in quotation marks",
+    "found another document": "a file has one graph; remove the line `---`",
+    "while scanning a quoted scalar": "a quotation mark is missing",
+    "found unexpected end of stream": "a quotation mark or bracket is missing",
+}
+"""What PyYAML says → what an author should know."""
 
 
 class YamlError(ValueError):
@@ -22,12 +33,12 @@ def read_yaml(text: str) -> tuple[Any, "yaml.Node | None"]:
     try:
         nodes = yaml.compose(text, yaml.SafeLoader)
         for twice in _twice(nodes):
-            raise YamlError(f"the name {twice.value!r} stands twice in one table", twice.start_mark.line + 1)
+            raise YamlError(f"the name {twice.value!r} appears twice in one table", twice.start_mark.line + 1)
         return yaml.safe_load(text), nodes
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        what = _UNQUOTED if "unhashable key" in problem else problem
+        what = next((plain for theirs, plain in _PLAIN.items() if theirs in problem), problem)
         raise YamlError(what, mark.line + 1 if mark is not None else 0) from error
 
 

@@ -10,6 +10,7 @@ import orjson
 from pydantic import Field
 
 from dialgraph import State, Toolbox, ToolContext, ToolError, Turn, Update, node
+from dialgraph.graph.places import failure_of
 from dialgraph.turn.prompt import first_prompt
 from dialgraph.turn.times import ToolTime
 
@@ -93,8 +94,11 @@ async def _result(
     except TimeoutError:
         problem = "The tool took too long."
         time.outcome = "timeout"
-    except Exception:  # an author's function may raise anything; only the log gets the details, not the model
-        log.exception("a tool failed", extra={"tool": name})
+    except SystemExit:
+        log.error("a tool called sys.exit, which would stop the server", extra={"tool": name})
+        problem = "The tool failed."
+    except Exception as error:  # an author's function may raise anything; only the log gets the details, not the model
+        log.exception("a tool failed", extra={"tool": name, "failure": failure_of(error)})
         problem = "The tool failed."
     finally:
         time.ended = turn.environment.now()

@@ -92,8 +92,9 @@ def open_names(endpoints: dict[str, Endpoint], services: OpenServices) -> None:
             try:
                 services.open(kind, name)
             except UnknownServiceError as error:
-                where = "its policy" if step == "policy" else f"step {step!r}"
-                place = f"{endpoint.spec.place}: " if endpoint.spec.place else ""
+                declared = next((one.place for one in endpoint.spec.steps if one.id == step), "") or endpoint.spec.place
+                where = "policy" if step == "policy" else f"step {step!r}"
+                place = f"{declared}: " if declared else ""
                 raise GraphError(f"{place}graph {endpoint.spec.name!r}, {where}: {error}") from error
 
 
@@ -122,6 +123,8 @@ def _load(name: str, path: Any, place: str) -> Endpoint:
     module_name, found, attribute = path.partition(":") if isinstance(path, str) else ("", "", "")
     if not module_name or not found or not attribute or not module_name.replace(".", "a").isidentifier():
         own = f" Write `{_dotted(path)}`: a file path would import the module twice." if "/" in str(path) else ""
+        if str(path).endswith((".yaml", ".yml", ".json")):
+            own = " A YAML file needs a Python file beside it: `graph = compile_graph(Graph.from_file(…))`."
         raise GraphError(f"{place}: graph {name!r}: {path!r} must have the form `{_FORM}`.{own}")
     file = f"{module_name.replace('.', '/')}.py"
     try:
@@ -133,14 +136,12 @@ def _load(name: str, path: Any, place: str) -> Endpoint:
             raise GraphError(f"{place}: graph {name!r}: there is no file {file!r}.") from error
         raise GraphError(f"{place_of(error, file)}: {error}.") from error
     except ValidationError as error:
-        raise GraphError(f"{place_of(error, file)}: {wrong_values(error)}.") from error
+        raise GraphError(f"{place_of(error, file)}: {wrong_values(error)}") from error
     except Exception as error:  # an author's file can raise anything; the message names the file
         raise GraphError(f"{place_of(error, file)}: {sentence_of(error)}") from error
     graph, spec = getattr(module, attribute, None), getattr(module, "spec", None)
     if graph is None and (named := [key for key, one in vars(module).items() if isinstance(one, CompiledGraph)]):
-        raise GraphError(
-            f"{place}: graph {name!r}: {file} has no {attribute!r}. Accepted: {', '.join(map(repr, named))}."
-        )
+        raise GraphError(f"{place}: graph {name!r}: {file} has no {attribute!r}. It has {', '.join(map(repr, named))}.")
     if not isinstance(graph, CompiledGraph) or not isinstance(spec, Graph):
         raise GraphError(
             f"{file}: graph {name!r} needs `spec = Graph(…)` and `{attribute} = compile_graph(spec)` there."

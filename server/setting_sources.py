@@ -1,12 +1,13 @@
 """Where the settings of a process come from: the environment, `.env` and `dialgraph.yaml`, each with its lines."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
+from dotenv.parser import parse_stream
 from pydantic.fields import FieldInfo
 
 from dialgraph.project import in_project
@@ -14,7 +15,6 @@ from dialgraph.services.settings import GraphSettings
 from dialgraph.yaml_text import YamlError, line_in, read_yaml
 
 PREFIX: Final = "DIALGRAPH_"
-_ASSIGNED = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=")
 
 
 class SettingsError(Exception):
@@ -54,8 +54,16 @@ def variable_of(name: str, info: FieldInfo) -> str:
 def read_sources() -> SettingSources:
     """Read the files. Raise SettingsError for a file that cannot be read."""
     dotenv, path = in_project(Path(".env")), in_project(Path(GraphSettings.YAML))
-    lines = _text(dotenv).splitlines()
-    named = {found[1].upper(): at for at, line in enumerate(lines, 1) if (found := _ASSIGNED.match(line))}
+    named: dict[str, int] = {}
+    for binding in parse_stream(StringIO(_text(dotenv))):
+        if binding.error:
+            raise SettingsError(
+                f".env, line {binding.original.line}: it must be `NAME=value`, with closed quotation marks."
+            )
+        if binding.key is not None:
+            named[binding.key.upper()] = binding.original.line + _blank_lines_before(binding.original.string)
+    if (other := path.with_suffix(".yml")).is_file() and not path.is_file():
+        raise SettingsError(f"{other.name}: the settings are read from {path.name}. Rename the file.")
     try:
         table, nodes = read_yaml(_text(path))
     except YamlError as error:
@@ -66,7 +74,14 @@ def read_sources() -> SettingSources:
     return SettingSources(named, {str(name): value for name, value in (table or {}).items()}, nodes)
 
 
+def _blank_lines_before(text: str) -> int:
+    """Return how many lines of a binding come before its name: python-dotenv counts them to it."""
+    return text[: len(text) - len(text.lstrip())].count("\n")
+
+
 def _text(path: Path) -> str:
+    if path.is_dir():
+        raise SettingsError(f"{path.name}: it must be a file, and is a folder.")
     if not path.is_file():
         return ""
     try:

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from dialgraph.graph.node_code import code_mistakes
 from dialgraph.graph.paths import Paths, following
 from dialgraph.graph.policy import Memory
-from dialgraph.graph.returned_keys import undeclared_keys
 from dialgraph.graph.spec import END, Graph, Step
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.turn.node import GIVEN, Node, Tool
@@ -23,8 +23,8 @@ from dialgraph.validation import UNKNOWN, complaints
 
 _OUR_KEYS = frozenset(
     {
-        "conversation", "left_out", "line", "messages", "problems", "recorded", "slots", "stage", "steps", "turn",
-        "waiting",
+        "call", "conversation", "left_out", "line", "memory", "messages", "problems", "recorded", "slots", "stage",
+        "steps", "turn", "waiting",
     }
 )  # fmt: skip
 """Keys of the state that no node may write."""
@@ -58,10 +58,11 @@ def mistakes(
     paths = Paths(graph)
     found += _tables(graph, nodes, told=bool(found))
     found += [*_memory(graph), *_dead_ends(paths), *_keys(paths, nodes), *_branches(paths, nodes), *_waits(paths)]
+    found += _after_the_call(paths, nodes)
     return [
+        *_code(nodes[name] for name in dict.fromkeys(step.node for step in graph.steps)),
         *map(Mistake, found),
         *_templates(graph, nodes, paths, folders),
-        *_undeclared(nodes[name] for name in dict.fromkeys(step.node for step in graph.steps)),
     ]
 
 
@@ -143,7 +144,9 @@ def _step(step: Step, node: Node, memory: Memory | None) -> Iterator[str]:
     where = f"step {step.id!r}"
     if taken := [key for key in node.writes if key in _OUR_KEYS]:
         yield f"{where}: node {step.node!r} writes {taken[0]!r}, which Dialgraph writes itself. Use another name."
-    if not inspect.iscoroutinefunction(node.run):
+    if inspect.isasyncgenfunction(node.run):
+        yield f"{where}: node {step.node!r} has a `yield`. Accepted: `await turn.say(…)` for words, `return` for keys."
+    elif not inspect.iscoroutinefunction(node.run):
         yield f"{where}: node {step.node!r} is not `async def`. A blocking node would stop every other call."
     try:
         read_options(step, node)
@@ -175,7 +178,10 @@ def _tables(graph: Graph, nodes: Mapping[str, Node], *, told: bool) -> Iterator[
             continue
         where = f"step {step.id!r}"
         if "route" not in node.writes:
-            yield f"{where}: `then` is a table, but node {step.node!r} writes no route. Accepted: one or more steps."
+            yield (
+                f"{where}: `then` is a table, but node {step.node!r} writes no route. Accepted: one or more steps, or"
+                " add 'route' to the `writes` of the node."
+            )
         if missing := [route for route in node.routes if route not in step.then]:
             yield f"{where}: `then` has no entry for {_list(missing)}, which node {step.node!r} can choose."
         offered: dict[str, str] = {}
@@ -222,13 +228,10 @@ def _memory(graph: Graph) -> Iterator[str]:
             yield f"step {step.id!r}: `then` has no entry for 'missing', which recall can choose."
 
 
-def _undeclared(used: Iterable[Node]) -> Iterator[Mistake]:
+def _code(used: Iterable[Node]) -> Iterator[Mistake]:
     for node in used:
-        for key, place in undeclared_keys(node):
-            accepted = _list([*node.writes]) or "nothing"
-            near = _nearest(key, node.writes)
-            what = f"node {node.name!r}: it returns {key!r}, which is not in its `writes`.{near} Accepted: {accepted}."
-            yield Mistake(what, place)
+        for one in code_mistakes(node):
+            yield Mistake(f"node {node.name!r}: {one.what}", one.place)
 
 
 def _dead_ends(paths: Paths) -> Iterator[str]:
@@ -241,6 +244,25 @@ def _dead_ends(paths: Paths) -> Iterator[str]:
         target = paths.steps[name].on_error
         if target and target != END and name in paths.failing(target):
             yield f"step {name!r}: its on_error leads back to itself in an endless loop. Lead it to another step."
+
+
+def _asks(node: Node) -> bool:
+    """Return whether the node asks a model."""
+    return "model" in node.uses.values()
+
+
+def _after_the_call(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:
+    """Check that the end of a call ends the graph too, and that a model gets the results of its tools."""
+    for name, step in paths.steps.items():
+        node = nodes[step.node]
+        later = set().union(*(paths.reached(target) for target in paths.next(name) if target != END)) - {END}
+        if node.action in ("hangup", "transfer") and name in later:
+            yield f"step {name!r}: the call ends here, but the step leads back to itself. Write `then={END}`."
+        if node.offers_tools:
+            asking = [one for one in paths.steps if _asks(nodes[paths.steps[one].node]) and name in paths.next(one)]
+            if not later & set(asking):
+                cure = f"Write `then={asking[0]!r}`." if asking else "Add the step `call_model`."
+                yield f"step {name!r}: no model gets the results of the tools. {cure}"
 
 
 def _keys(paths: Paths, nodes: Mapping[str, Node]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Compiles a Graph to LangGraph, here and nowhere else. Every mistake is reported before anything runs."""
 
+import inspect
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -38,6 +39,7 @@ from dialgraph.turn.node import Context, Node, Turn
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.step_place import Offer, StepPlace, Toolset, tool_name
 from dialgraph.turn.templates import Folders
+from dialgraph.validation import nearest
 
 
 class _Begun(TypedDict, total=False):
@@ -149,6 +151,7 @@ def compile_graph(
     The files of instructions and templates are looked for in `folder`, by default the folder of the file that calls
     this function, in the folders `templates` there and beside it, and in `nodes/templates`.
     """
+    _check_arguments(spec, checks)
     author = sys._getframe(1).f_globals  # the file that calls this function
     beside = folder or Path(author.get("__file__") or "").parent
     folders = (beside, beside / "templates", beside.parent / "templates", template_folder())
@@ -165,6 +168,10 @@ def compile_graph(
         wrong = f"graph {spec.name!r}, {error}"
         raise GraphError(f"{error.place}: {wrong}" if error.place else wrong, [""] if error.place else ()) from None
     steps = [_wrap(spec, at, known, folders) for at in range(len(spec.steps))]
+    if found_tools := [*_tool_mistakes(spec, steps, functions)]:
+        raise GraphError(
+            "\n".join(f"graph {spec.name!r}, {one}" for one in found_tools), [spec.place] * len(found_tools)
+        )
     outlets = Outlets(spec.policy, checks or {}, sounds=any(step.node.sounds for step in steps))
     prepare = Preparation(spec, outlets, functions)
     studio = StudioSteps(prepare, steps)
@@ -186,6 +193,48 @@ def compile_graph(
     if runs_in_sequence(spec):
         graph.in_sequence = _in_one_node(StepSequence(spec, steps), prepare, spec.name)
     return graph
+
+
+def _check_arguments(spec: object, checks: object) -> None:
+    """Raise GraphError for arguments of `compile_graph` of another type."""
+    if not isinstance(spec, Graph):
+        raise GraphError(f"compile_graph: it takes a Graph, not {type(spec).__name__}.")
+    if checks is not None and not isinstance(checks, Mapping):
+        raise GraphError(
+            f"graph {spec.name!r}: `checks` must be a table {{name: function}}, not {type(checks).__name__}."
+        )
+    for name, check in (checks or {}).items():
+        takes_one = callable(check) and not inspect.iscoroutinefunction(check)
+        if takes_one:
+            try:
+                inspect.signature(check).bind("a sentence")
+            except TypeError:
+                takes_one = False
+            except ValueError:  # a function of Python's own has no signature
+                pass
+        if not takes_one:
+            accepted = "a plain function that takes a sentence and returns the sentence to speak, or None to drop it"
+            raise GraphError(f"graph {spec.name!r}: the check {name!r} must be {accepted}.")
+
+
+def _tool_mistakes(spec: Graph, steps: Sequence[WrappedStep], functions: FunctionTools) -> Iterator[str]:
+    """Yield the mistakes of the tools: those that no step runs or that do not exist, and names that are taken."""
+    running = [step for step in steps if step.node.offers_tools]
+    if functions.names and not running:
+        yield f"tools: no step runs {functions.names[0]!r}. Add the step `run_tools`."
+    for step in running:
+        if not functions.names and not step.options["servers"]:
+            yield f"step {step.step.id!r}: it has no tools. Write `compile_graph(…, tools=[…])`, or set `servers`."
+        elif not step.options["servers"]:
+            for name in step.options["only"]:
+                if name not in functions.names:
+                    near = nearest(name, functions.names)
+                    accepted = ", ".join(map(repr, functions.names))
+                    yield f"step {step.step.id!r}: there is no tool {name!r}. {near}Accepted: {accepted}."
+    offered = {name for step in steps for name in step.place.offered}
+    for name in functions.names:
+        if name in offered:
+            yield f"tool {name!r}: a step offers a tool of this name already. Give the function another name."
 
 
 def _in_one_node(sequence: StepSequence, prepare: Preparation, name: str) -> CompiledStateGraph[Any, Context, Any, Any]:

@@ -7,6 +7,7 @@ from traceback import extract_tb
 from dialgraph.project import ROOT, project_folder, shown_path
 from dialgraph.shadowing import PACKAGES
 from dialgraph.turn.node import NodeError
+from dialgraph.validation import nearest
 
 STEP_NOTE = "step "
 """How the note begins that a failed step adds to an error. LangGraph adds notes too."""
@@ -82,4 +83,7 @@ def sentence_of(error: BaseException) -> str:
         if "partially initialized" in message:
             return f"this file and {shown_path(Path(error.path))} import each other. Remove one of the two imports."
         message = message.replace(error.path, shown_path(Path(error.path)))
-    return f"{type(error).__name__}: {' '.join(message.split())}"
+    hint = ""
+    if isinstance(error, AttributeError) and error.name and error.obj is not None:
+        hint = nearest(error.name, [name for name in dir(error.obj) if not name.startswith("_")])
+    return f"{type(error).__name__}: {' '.join(message.split())}{'. ' if hint else ''}{hint}".rstrip()

@@ -1,9 +1,9 @@
 """The policy: how an endpoint behaves in a call, in addition to its steps. Data only."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dialgraph.profiles.profile import Profile
 
@@ -39,6 +39,17 @@ class GuardRule(Value):
     set."""
     instead: str | _ByLanguage = Field(default_factory=lambda: {"en": "(withheld)", "zh": "（不便透露）"})
     """One text, or one per language."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Refuse words and checks that would never be looked for."""
+        if self.words and self.find != "words":
+            raise ValueError(f"`words` needs find='words', not {self.find!r}")
+        if self.check and self.find != "check":
+            raise ValueError(f"`check` needs find='check', not {self.find!r}")
+        if not all(word.strip() for word in self.words):
+            raise ValueError("`words` must not have an empty text")
+        return self
 
 
 class Memory(Value):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, Literal, Self
 
 import orjson
@@ -11,8 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from dialgraph.graph.errors import GraphError
 from dialgraph.graph.places import author, placed
 from dialgraph.graph.policy import GuardRule, Memory, Policy, Value
-from dialgraph.turn.node import Node
-from dialgraph.validation import Complaint, Loc, complaints
+from dialgraph.turn.node import Node, NodeError
+from dialgraph.validation import UNKNOWN, Complaint, Loc, complaints
 from dialgraph.yaml_text import YamlError, line_in, read_yaml
 
 END: Literal["END"] = "END"
@@ -45,6 +46,8 @@ class Step(Value):
 
     def __init__(self, node: "str | Node | None" = None, /, **fields: Any) -> None:
         """`node`: the name of a node, or the node itself, which then needs no file in a folder `nodes`."""
+        if node is not None and not isinstance(node, Node | str):
+            raise NodeError(_no_node(node))
         given = node.name if isinstance(node, Node) else node
         super().__init__(**fields if given is None else {"node": given, **fields})
         # These two are not data: two steps are equal without them.
@@ -99,6 +102,14 @@ class Graph(Value):
         super().__init__(**fields)
         self.__dict__["_place"] = author()
 
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _is_list(cls, steps: object) -> object:
+        """Explain the mistake of new authors: brackets around one step are no list without a comma."""
+        if isinstance(steps, Step):
+            raise ValueError("must be a list. Write a comma after the only step: `steps=(Step(…),)`")
+        return steps
+
     @property
     def place(self) -> str:
         """Return where an author declared the graph, as `file, line N`; empty if it is not known."""
@@ -123,8 +134,9 @@ class Graph(Value):
         return graph
 
     @classmethod
-    def from_file(cls, path: Path) -> Self:
+    def from_file(cls, path: Path | str) -> Self:
         """Return the graph in a YAML or JSON file. Raise GraphError with the file and the line of each mistake."""
+        path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -146,8 +158,7 @@ class Graph(Value):
             return cls.model_validate(data)
         except ValidationError as error:
             found = complaints(error, cls)
-            cures = [" Write `- node: " + str(one.value) + "`." if _is_bare_step(one) else "" for one in found]
-            sentences = [f"The graph is not valid. {one}.{cure}" for one, cure in zip(found, cures, strict=True)]
+            sentences = [f"The graph is not valid: {one}.{_cure(one, '- node: {0}')}" for one in found]
             raise GraphError("\n".join(sentences), [place_of(one.loc) for one in found]) from None
 
     def to_data(self) -> Mapping[str, Any]:
@@ -169,12 +180,30 @@ class Graph(Value):
 
 
 def wrong_values(error: ValidationError) -> str:
-    """Return what is wrong with the values that an author gave to a part of a graph, in one sentence."""
+    """Return what is wrong with the values that an author gave to a part of a graph."""
     parts: Sequence[type[BaseModel]] = (Graph, Step, Policy, Memory, GuardRule)
     model = next((part for part in parts if part.__name__ == error.title), None)
-    return "; ".join(map(str, complaints(error, model)))
+    return " ".join(f"{error.title}: {one}.{_cure(one, 'Step({0!r})')}" for one in complaints(error, model))
 
 
-def _is_bare_step(one: Complaint) -> bool:
-    """Return whether a step is only the name of its node."""
-    return len(one.loc) == 2 and one.loc[0] == "steps" and isinstance(one.value, str)
+def _cure(one: Complaint, form: str) -> str:
+    """Return what to write instead, for common mistakes. `form`: how a step with the node `{0}` is written."""
+    if len(one.loc) == 2 and one.loc[0] == "steps" and isinstance(one.value, str):
+        return f" Write `{form.format(one.value)}`."
+    if len(one.loc) == 2 and one.loc[0] == "steps" and isinstance(one.value, Node):
+        return f" Write `Step({one.value.name})`."
+    if one.loc[:1] == ("memory",) and one.what.startswith(UNKNOWN):
+        return " The memory belongs to the policy: `policy.memory`."
+    if one.loc and one.loc[-1] == "then" and isinstance(one.value, Step):
+        return f" Write the name of the step: {one.value.id!r}."
+    return ""
+
+
+def _no_node(given: object) -> str:
+    """Return why this is no node of a step."""
+    if isinstance(given, FunctionType):
+        return f"Step: {given.__name__!r} is a function, but no node. Write `@node` above `async def {given.__name__}`."
+    if isinstance(given, ModuleType):
+        name = given.__name__.rpartition(".")[2]
+        return f"Step: {name!r} is a module. Write `from {given.__name__} import {name}`."
+    return f"Step: it needs the name of a node or a node, not {type(given).__name__}."

@@ -10,7 +10,7 @@ from langgraph.errors import GraphBubbleUp
 
 from dialgraph.graph.errors import GraphError, StepTimeoutError
 from dialgraph.graph.paths import LABEL_ERROR, LABEL_OK, LABEL_TIMEOUT
-from dialgraph.graph.places import STEP_NOTE, is_ours
+from dialgraph.graph.places import STEP_NOTE, is_ours, placed
 from dialgraph.graph.spec import Step
 from dialgraph.turn.events import Timing
 from dialgraph.turn.node import Node, Turn, Update
@@ -67,7 +67,14 @@ class WrappedStep:
             deadline = asyncio.timeout(self.step.timeout_ms / 1000 if self.step.timeout_ms else None)
             try:
                 async with deadline:
-                    update = await self.node.run(state, view, **self.options)
+                    try:
+                        update = await self.node.run(state, view, **self.options)
+                    except SystemExit as error:
+                        raise GraphError(self._wrong("it called `sys.exit`, which would stop the server")) from error
+                    except asyncio.CancelledError as error:
+                        if _is_cancelled():
+                            raise
+                        raise GraphError(self._wrong("it raised CancelledError, but nobody cancelled it")) from error
                 return self._checked(update), "ok"
             except GraphBubbleUp:
                 raise
@@ -93,13 +100,22 @@ class WrappedStep:
         raise AssertionError("the last attempt did not return or raise")
 
     def _checked(self, update: Update) -> dict[str, Any]:
+        given: object = update  # a node may return anything
+        if given is not None and not isinstance(given, Mapping):
+            key = self.node.writes[0] if self.node.writes else "key"
+            accepted = f'Accepted: a table such as `{{"{key}": …}}`, or None.'
+            raise GraphError(self._wrong(f"it returned {type(given).__name__}. {accepted}"))
         update = dict(update or {})
-        if undeclared := sorted(update.keys() - set(self.node.writes)):
-            raise GraphError(
-                f"step {self.step.id!r}: node {self.node.name!r} wrote {undeclared[0]!r}, which it does not declare."
-                f" Accepted: {', '.join(map(repr, self.node.writes)) or 'nothing'}."
-            )
+        if undeclared := sorted(map(repr, update.keys() - set(self.node.writes))):
+            accepted = f"Accepted: {', '.join(map(repr, self.node.writes)) or 'no key'}."
+            raise GraphError(self._wrong(f"it wrote {undeclared[0]}, which it does not declare. {accepted}"))
         return update
+
+    def _wrong(self, what: str) -> str:
+        """Return a sentence about the node, with its file and line."""
+        code = getattr(self.node.run, "__code__", None)
+        place = f"{placed(code.co_filename, code.co_firstlineno)}: " if code is not None else ""
+        return f"step {self.step.id!r}: {place}node {self.node.name!r}: {what}"
 
     def _checked_route(self, route: object) -> str:
         if not self.place.routes:

@@ -18,6 +18,7 @@ from dialgraph.project import in_project
 from dialgraph.speech.espeak import installed as espeak_installed
 from dialgraph.speech.port import VoiceAddress
 from dialgraph.speech.transcriber import TranscriberAddress
+from dialgraph.validation import nearest
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
@@ -101,6 +102,15 @@ class GraphSettings(BaseSettings):
         validation_alias="LLM_MODEL",
         description="The upstream's name of the model `main`. Used for requests that do not name a model.",
     )
+
+    def __init__(self, **given: Any) -> None:
+        """Read the settings; `given` overrides the other sources. Raise TypeError for an unknown name."""
+        fields = type(self).model_fields
+        known = {*fields, *(str(one.validation_alias) for one in fields.values() if one.validation_alias)}
+        for name in given:
+            if name not in known and not name.startswith("_"):
+                raise TypeError(f"{type(self).__name__} has no setting {name!r}. {nearest(name, [*fields])}".rstrip())
+        super().__init__(**given)
 
     @classmethod
     def settings_customise_sources(

@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic.fields import FieldInfo
 
 from dialgraph.environment import in_thread
 from dialgraph.project import shown_path
@@ -77,6 +79,8 @@ class _Tool:
         fields: dict[str, Any] = {}
         self._context = ""
         for one, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+                raise ToolFunctionError(f"tool {name!r}: the parameter {one!r} needs a name. Remove the `/`.", place)
             if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
                 raise ToolFunctionError(f"tool {name!r}: `{parameter}` has no schema. Name every parameter.", place)
             if one not in hints:
@@ -94,6 +98,13 @@ class _Tool:
         self._arguments: type[BaseModel] = create_model(
             f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields
         )
+        for one, (kind, default) in fields.items():
+            if not isinstance(default, FieldInfo):
+                try:
+                    TypeAdapter(kind).validate_python(default, strict=True)
+                except ValidationError as error:
+                    wrong = f"the default of the parameter {one!r} {complaints(error)[0].what}"
+                    raise ToolFunctionError(f"tool {name!r}: {wrong}.", place) from None
         parameters = self._arguments.model_json_schema()
         parameters.pop("title", None)
         for one in parameters.get("properties", {}).values():
@@ -115,7 +126,19 @@ class _Tool:
             result = await self._function(**given)
         else:
             result = await in_thread(partial(self._function, **given))
-        return result if isinstance(result, str) else orjson.dumps(result, default=str).decode()
+        return result if isinstance(result, str) else orjson.dumps(result, default=_as_json).decode()
+
+
+def _as_json(value: object) -> object:
+    """Return a value in a form that JSON has. Raise TypeError for a value that says nothing to a model."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    if isinstance(value, Decimal | PurePath | Mapping):
+        return dict(value) if isinstance(value, Mapping) else str(value)
+    cure = " Write `await`." if inspect.isawaitable(value) else ""
+    raise TypeError(f"it returned {type(value).__name__}, which is neither text nor JSON data.{cure}")
 
 
 def _check_type(tool: str, parameter: str, kind: Any, place: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, overload
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.errors import PydanticSchemaGenerationError
 from typing_extensions import TypedDict
 
 from dialgraph.profiles.profile import ActionKind
@@ -159,7 +160,7 @@ def node(
 
     def declare(function: NodeFunction) -> Node:
         if not inspect.isfunction(function):
-            raise NodeError(f"@node: it must stand above an `async def`, not {function!r}.")
+            raise NodeError(f"@node must be placed above an `async def`, not above {type(function).__name__}.")
         documentation = inspect.getdoc(function) or ""
         return Node(
             name=function.__name__,
@@ -168,7 +169,7 @@ def node(
             reads=_names(reads),
             may_read=_names(may_read),
             writes=_names(writes),
-            routes=tuple(routes),
+            routes=_names(routes),
             speaks=speaks,
             uses=uses or {},
             offers=offers,
@@ -187,6 +188,10 @@ def _names(keys: str | Sequence[str]) -> tuple[str, ...]:
     given: object = (keys,) if isinstance(keys, str) else keys  # an author may give anything
     if not isinstance(given, Sequence) or not all(isinstance(key, str) for key in given):
         raise NodeError(f"@node: {keys!r} must be the name of a key, or a list of such names.")
+    if odd := [key for key in given if not key.isidentifier()]:
+        raise NodeError(
+            f"@node: {odd[0]!r} cannot be a name. Accepted: letters, digits and `_`, a list for several names."
+        )
     return tuple(given)
 
 
@@ -200,6 +205,8 @@ def _options_of(function: NodeFunction) -> type[BaseModel]:
     if len(positional) < len(_GIVEN_PARAMETERS):
         accepted = f"`async def {function.__name__}(state: State, turn: Turn)`"
         raise NodeError(f"{where}: it must take the state and the turn. Accepted: {accepted}, then `*` and options.")
+    if positional[:2] == ["turn", "state"]:
+        raise NodeError(f"{where}: the state comes before the turn: `async def {function.__name__}(state, turn)`.")
     if len(positional) > len(_GIVEN_PARAMETERS):
         raise NodeError(f"{where}: put `*` before the option {positional[2]!r}: options have names.")
     for parameter in parameters:
@@ -210,8 +217,12 @@ def _options_of(function: NodeFunction) -> type[BaseModel]:
                 raise NodeError(f"{where}: the option {parameter.name!r} has no type.")
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (Annotated[hints[parameter.name], Field()], default)
-    return create_model(
-        f"{function.__name__}_options",
-        __config__=ConfigDict(extra="forbid", frozen=True, strict=True),
-        **fields,
-    )
+    try:
+        return create_model(
+            f"{function.__name__}_options",
+            __config__=ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True),
+            **fields,
+        )
+    except PydanticSchemaGenerationError as error:
+        accepted = "`str`, `int`, `float`, `bool`, `list`, `dict`, `Literal`, an enum, a pydantic model"
+        raise NodeError(f"{where}: an option has a type that no graph can give. Accepted: {accepted}.") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, nodes
@@ -18,11 +19,15 @@ from dialgraph.passages import Passage
 from dialgraph.project import shown_path
 from dialgraph.turn.call import CallInfo
 
-_FILE = re.compile(r"[\w-]+(?:/[\w-]+)*\.(?:j2|md|txt)")
+_FILE = re.compile(r"(?:[A-Za-z]:)?[\w./\\-]+\.(?:j2|md|txt)")
+"""A text of this form is meant as the name of a file. Only a name below one of the folders is found."""
+_FILE_OF_TEXTS = "<template>"
+"""Jinja's name in tracebacks for a template that was given as a text."""
 _PATTERNS = ("*.j2", "*.md", "*.txt")
 # Every name is checked before a graph runs. In a call, a value that is not known yet is left out.
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
 _FENCE = str.maketrans({"<": "‹", ">": "›"})
+_TAGS = ("if", "elif", "else", "endif", "for", "endfor", "set", "endset", "macro", "endmacro", "with", "endwith")
 Folders = tuple[Path, ...]
 """The folders where the files of templates are looked for, in order."""
 
@@ -52,8 +57,14 @@ _ENVIRONMENT.filters["line"] = _line
 
 
 def render(template: str, folders: Folders, values: Mapping[str, Any]) -> str:
-    """Return the rendered template without the space around it. Raise TemplateError if it cannot be found or read."""
-    return _compiled(template, folders).render(values).strip()
+    """Return the rendered template without the space around it. Raise TemplateError if that fails, with its line."""
+    compiled = _compiled(template, folders)
+    try:
+        return compiled.render(values).strip()
+    except Exception as error:  # an author's template can do anything with its values
+        lines = [one.lineno for one in extract_tb(error.__traceback__) if one.filename == _FILE_OF_TEXTS]
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise _source(template, folders).wrong(what, (lines or [0])[-1] or 0) from error
 
 
 def mistakes(
@@ -97,19 +108,23 @@ def _source(template: str, folders: Folders) -> _Source:
     """Return the text: of the file of that name, or `template` itself if it is not a name."""
     if template.isidentifier():
         name = f"{template}.j2"
-    elif _FILE.fullmatch(template):
-        name = template
+    elif _FILE.fullmatch(template.strip()):
+        name = template.strip()
     else:
         return _Source(template)
-    for folder in folders:
-        if (file := folder / name).is_file():
-            try:
-                return _Source(file.read_text(encoding="utf-8"), shown_path(file))
-            except UnicodeDecodeError as error:
-                raise TemplateError("the file must be UTF-8 text.", shown_path(file)) from error
+    there = [file for folder in folders if (file := folder / name).is_file()]
+    own = [shown_path(file) for file in there if file.parent != folders[-1]]
+    if len(set(own)) > 1:
+        raise TemplateError(f"two files have this name: {own[0]} and {own[1]}. Give one of them another name.")
+    if there:
+        try:
+            return _Source(there[0].read_text(encoding="utf-8-sig"), shown_path(there[0]))
+        except UnicodeDecodeError as error:
+            raise TemplateError("the file must be UTF-8 text.", shown_path(there[0])) from error
     files = [file for folder in folders for pattern in _PATTERNS for file in sorted(folder.glob(pattern))]
     found = list(dict.fromkeys(file.stem if file.suffix == ".j2" else file.name for file in files))
-    near = get_close_matches(template.removesuffix(".j2"), found, 1)
+    bare = re.split(r"[/\\]", template)[-1].removesuffix(".j2")
+    near = [bare] if bare in found else get_close_matches(bare, found, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     accepted = ", ".join(map(repr, found)) or "none"
     raise TemplateError(
@@ -130,16 +145,26 @@ def _compiled(template: str, folders: Folders) -> Template:
 def _in_plain_words(message: str) -> str:
     """Return what Jinja found wrong with the syntax, for readers who do not know its names of tokens."""
     if (found := re.match(r"No (filter|test) named '(.+?)'", message)) is not None:
-        kind, name = found[1], found[2]
-        near = get_close_matches(name, [*(_ENVIRONMENT.filters if kind == "filter" else _ENVIRONMENT.tests)], 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"there is no {kind} {name!r}.{hint} Jinja's documentation lists them."
+        return _no_such(found[1], found[2])
+    if (found := re.match(r"Encountered unknown tag '(.+?)'", message)) is not None:
+        near = get_close_matches(found[1], _TAGS, 1, 0.5)
+        return f"there is no tag {found[1]!r} here.{f' Did you mean {near[0]!r}?' if near else ''}"
+    if (found := re.match(r"unexpected end of template, expected 'end of (print|statement)", message)) is not None:
+        return f"`{'}}' if found[1] == 'print' else '%}'}` is missing."
+    if message.startswith("unexpected '}'"):
+        return "there is one `}` too many, or too few."
     if (found := re.match(r"expected token 'end of (print|statement).*?', got (.+)", message)) is not None:
         closing = "}}" if found[1] == "print" else "%}"
         return f"`{closing}` was expected, but there is {found[2]}."
     if (found := re.search(r"needs to be closed is '(\w+)'", message)) is not None:
         return f"`{{% end{found[1]} %}}` is missing."
     return message[:1].lower() + message[1:].rstrip(".") + "."
+
+
+def _no_such(kind: str, name: str) -> str:
+    near = get_close_matches(name, [*(_ENVIRONMENT.filters if kind == "filter" else _ENVIRONMENT.tests)], 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"there is no {kind} {name!r}.{hint} Jinja's documentation lists them."
 
 
 class _Later(str):
@@ -185,6 +210,12 @@ def _unknown(node: nodes.Node, scope: Mapping[str, Any]) -> Iterator[tuple[int, 
             node.lineno,
             f"{node.name!r} is not known here: only the step {str(step)!r} writes it, and it comes later.",
         )
+    if isinstance(node, nodes.Filter | nodes.Test):
+        kind_of, known = (
+            ("filter", _ENVIRONMENT.filters) if isinstance(node, nodes.Filter) else ("test", _ENVIRONMENT.tests)
+        )
+        if node.name not in known:
+            yield node.lineno, _no_such(kind_of, node.name)
     if isinstance(node, nodes.Getattr | nodes.Getitem):
         kind, field = _kind(node.node, scope), _field(node)
         if field is not None and field.startswith("_"):

@@ -145,7 +145,9 @@ class Turn:
         await self._state.line.send(event)
 
     async def say(self, text: str) -> None:
-        """Speak these words."""
+        """Speak these words. Raise TypeError if they are no text."""
+        if not isinstance(text, str):
+            raise TypeError(f"turn.say takes text, not {type(text).__name__}")
         if text:
             await self.emit(Say(text))
 

@@ -22,12 +22,14 @@ def chat(
 ) -> None:
     """Talk to an endpoint. Shows its words as they arrive, its tool calls, and the time of each step."""
     from dialgraph.services.services import OpenServices
+    from server.endpoints import open_names
     from server.logs import set_up_logging
     from server.settings import load_settings
 
     set_up_logging("error")
     endpoint = _endpoint(graph)
     services = OpenServices(load_settings())
+    open_names({endpoint.spec.name: endpoint}, services)
     command = player()
     ear: Playing | WavFile | None = None
     if listen and command is not None and save is None:

@@ -48,7 +48,7 @@ def check(
     from dialgraph.graph.compile import compile_graph
     from dialgraph.graph.errors import GraphError
     from dialgraph.graph.spec import Graph
-    from dialgraph.project import langgraph_file
+    from dialgraph.project import NO_PROJECT, ROOT, described, langgraph_file
     from dialgraph.services.services import OpenServices
     from server.endpoints import load_endpoints, open_names
     from server.settings import load_settings
@@ -57,11 +57,19 @@ def check(
         endpoints = load_endpoints(langgraph_file())
         open_names(endpoints, OpenServices(load_settings()))
         count = "1 graph is" if len(endpoints) == 1 else f"{len(endpoints)} graphs are"
-        typer.echo(f"{count} valid: {', '.join(endpoints)}")
+        samples = (
+            f" ({NO_PROJECT})" if described(always=True) == NO_PROJECT and not Path.cwd().is_relative_to(ROOT) else ""
+        )
+        typer.echo(f"{count} valid: {', '.join(endpoints)}{samples}")
         return
     for file in files:
         if not file.is_file():
             raise GraphError(f"{str(file)!r} does not exist or is not a file.")
+        if file.suffix == ".py":
+            raise GraphError(
+                f"{str(file)!r} is no YAML or JSON file. `dialgraph graphs check` without a file checks the graphs of"
+                " langgraph.json."
+            )
         try:
             spec = Graph.from_file(file)
             compile_graph(spec, folder=file.parent)

@@ -40,7 +40,7 @@ def new(
     except OSError as error:
         raise ProjectError(f"{str(folder)!r} cannot be written: {error.strerror}.") from None
     typer.echo(
-        f"Made the project {name!r} in {folder}. Next:\n\n"
+        f"Created the project {name!r} in {folder}. Next:\n\n"
         f"  cd {shlex.quote(str(folder))}\n"
         "  dialgraph knowledge index knowledge\n"
         '  dialgraph chat --say "Can I return an article?" --show-prompt\n'
@@ -53,14 +53,15 @@ def _name_of(folder: Path) -> str:
     name = re.sub(r"[\s.-]+", "_", folder.resolve().name.lower())
     shown = folder.resolve().name
     if keyword.iskeyword(name):
-        raise ProjectError(f"{shown!r} is a word of the language Python. Choose another name.")
+        raise ProjectError(f"{shown!r} is a Python keyword. Choose another name.")
     if not _NAME.fullmatch(name):
         raise ProjectError(
-            f"{shown!r} cannot be the name of a project. Accepted: up to 40 letters, digits, `_` and `-`, of which the"
-            " first is a letter."
+            f"{shown!r} cannot be the name of a project. Accepted: up to 40 letters, digits, `_` and `-`, beginning"
+            " with a letter."
         )
     if name in _TAKEN or find_spec(name) is not None:
         raise ProjectError(
-            f"{shown!r} is the name of an installed Python package or of a folder of every project. Choose another."
+            f"{shown!r} is already the name of an installed Python package, or of a folder that every project"
+            " has. Choose another name."
         )
     return name

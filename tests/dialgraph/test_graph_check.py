@@ -79,8 +79,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
     (
         "broken template",
         (Step("rewrite_messages", options={"template": "{{ oh"}),),
-        "graph 'g', step 'rewrite_messages': the template, line 1: unexpected end of template, expected 'end of print"
-        " statement'.",
+        "graph 'g', step 'rewrite_messages': the template, line 1: `}}` is missing.",
     ),
     (
         "a misspelt variable of a template",
@@ -182,7 +181,7 @@ MISTAKES: list[tuple[str, tuple[Step, ...], str]] = [
         "a table after a node that writes no route",
         (Step("retrieve", then={"a": "call_model"}), Step("call_model")),
         "graph 'g', step 'retrieve': `then` is a table, but node 'retrieve' writes no route."
-        " Accepted: one or more steps.",
+        " Accepted: one or more steps, or add 'route' to the `writes` of the node.",
     ),
     (
         "a table that lacks a route of its node",

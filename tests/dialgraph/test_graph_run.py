@@ -185,7 +185,9 @@ async def test_an_undeclared_key_is_an_error_that_names_it(tmp_path: Path) -> No
         """Write a key that is not declared, and that only shows when the node runs."""
         return {"".join(("me", "mo")): 1}
 
-    with pytest.raises(GraphError, match="node 'sloppy' wrote 'memo', which it does not declare. Accepted: 'note'."):
+    with pytest.raises(
+        GraphError, match="node 'sloppy': it wrote 'memo', which it does not declare. Accepted: 'note'."
+    ):
         await events_of(compiled(Step("sloppy"), nodes=[sloppy]), turn(tmp_path))
 
 

@@ -9,6 +9,7 @@ from tests.support.commands import run
 
 GRAPH = "shop/graphs/shop.py"
 NODE = "shop/nodes/opening_hours.py"
+HOURS = "node 'opening_hours'"
 YAML = """\
 name: shop
 steps:
@@ -81,7 +82,7 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
         ),
         (
             GRAPH, "timeout_ms=400", "timeout_ms=-1",
-            f"{GRAPH}, line 14: timeout_ms: must be greater than 0, not -1.",
+            f"{GRAPH}, line 14: Step: timeout_ms must be greater than 0, not -1.",
         ),
         (
             "shop/tools/orders.py", "number: str", "number",
@@ -129,9 +130,59 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
             NODE, "from datetime", "from shop.graphs.shop import graph\nfrom datetime",
             f"{NODE}, line 3: this file and {GRAPH} import each other.",
         ),
+        *(
+            (NODE, "    now =", f"    {code}\n    now =", f"{NODE}, line 14: graph 'shop', {HOURS}: {told}")
+            for code, told in (
+                ('turn.say("One moment.")', "nothing happens without `await`: write `await turn.say(…)`."),
+                ('return "open"', 'it returns text. Accepted: a table such as `{"office": …}`, or None.'),
+                ("return state", "it returns the whole state. Return only what it adds"),
+                ('state["office"] = "open"', "a change of `state` is lost. Return it instead"),
+                ('print(state["passages"])', "it reads 'passages' without declaring it. Add it to `reads`"),
+                ('print(state.get("passages"))', "it reads 'passages' without declaring it. Add it to `reads`"),
+            )
+        ),
+        (
+            NODE, "opens: int = 9", 'opens: int = "nine"',
+            f"{GRAPH}, line 12: graph 'shop', step 'opening_hours': option 'opens' of {HOURS} must be",
+        ),
+        (
+            NODE, "state: State, turn: Turn", "turn: Turn, state: State",
+            f"{NODE}, line 8: node 'opening_hours': the state comes before the turn",
+        ),
+        (
+            GRAPH, 'Step("run_tools", then="call_model"),', 'Step("run_tools"),',
+            f"{GRAPH}, line 17: graph 'shop', step 'run_tools': no model gets the results of the tools. Write"
+            " `then='call_model'`.",
+        ),
+        (
+            GRAPH, 'Step("hangup"),', 'Step("hangup", then="call_model"),',
+            f"{GRAPH}, line 18: graph 'shop', step 'hangup': the call ends here, but the step leads back to itself.",
+        ),
+        (
+            GRAPH, "tools=[order_status]", "",
+            f"{GRAPH}, line 6: graph 'shop', step 'run_tools': it has no tools. Write `compile_graph(…, tools=[…])`",
+        ),
+        (
+            GRAPH, 'then="call_model"),', 'then="call_model", options={"only": ["order_stats"]}),',
+            f"{GRAPH}, line 6: graph 'shop', step 'run_tools': there is no tool 'order_stats'. Did you mean",
+        ),
+        (
+            GRAPH, 'Step("opening_hours"),', "Step(order_status),",
+            f"{GRAPH}, line 12: Step: 'order_status' is a function, but no node. Write `@node` above",
+        ),
+        (
+            GRAPH, 'instructions="persona.md"', 'instructions="templates/other/persona.md"',
+            f"{GRAPH}, line 6: graph 'shop', instructions: unknown template 'templates/other/persona.md'. Did you mean"
+            " 'persona.md'?",
+        ),
+        (
+            "shop/templates/persona.md", "{{ office }}", "{% if office is opn %}x{% endif %}",
+            "shop/templates/persona.md, line 3: graph 'shop', instructions: there is no test 'opn'.",
+        ),
+        (".env", "", 'OPENAI_API_KEY: abc', ".env, line 1: it must be `NAME=value`, with closed quotation marks."),
         (
             GRAPH, 'Step("hangup"),', 'Step("hangup", waitz=True),',
-            f"{GRAPH}, line 18: waitz: unknown name. Did you mean 'waits'? Accepted: 'node', ",
+            f"{GRAPH}, line 18: Step: waitz: unknown name. Did you mean 'waits'? Accepted: 'node', ",
         ),
         (
             "shop/templates/persona.md", "{{ office }}", "{{ tool_results }}",
@@ -166,9 +217,9 @@ def edited(folder: Path, file: str, old: str, new: str) -> None:
         ),
         (
             "langgraph.json", "shop.graphs.shop:graph", "shop.graphs.shop:graf",
-            "langgraph.json, line 7: graph 'shop': shop/graphs/shop.py has no 'graf'. Accepted: 'graph'.",
+            "langgraph.json, line 7: graph 'shop': shop/graphs/shop.py has no 'graf'. It has 'graph'.",
         ),
-        ("langgraph.json", '"shop":', '"shop": "a.b:c", "shop":', "langgraph.json, line 7: the name 'shop' stands"),
+        ("langgraph.json", '"shop":', '"shop": "a.b:c", "shop":', "langgraph.json, line 7: the name 'shop' appears"),
         ("langgraph.json", '"graphs"', '"graph"', "langgraph.json: it names no graph. Accepted: "),
         (".env", "", "LLM_MODLE=x", ".env, line 1: unknown setting 'LLM_MODLE'. Did you mean 'LLM_MODEL'?"),
         (
@@ -193,11 +244,11 @@ def test_a_mistake_is_answered_by_one_sentence(
     [
         (
             YAML % "soon",
-            "shop/graphs/shop.yaml, line 6: The graph is not valid. steps.1.timeout_ms: must be a whole number, not",
+            "shop/graphs/shop.yaml, line 6: The graph is not valid: steps.1.timeout_ms must be a whole number, not",
         ),
         (
             YAML % "400\n    on_timout: x",
-            "shop/graphs/shop.yaml, line 7: The graph is not valid. steps.1.on_timout:",
+            "shop/graphs/shop.yaml, line 7: The graph is not valid: steps.1.on_timout:",
         ),
         (YAML % "[1", "shop/graphs/shop.yaml, line 7: The graph is not valid YAML: expected ',' or ']'"),
         (
@@ -250,3 +301,45 @@ def test_one_broken_endpoint_leaves_the_others_usable(shop: Path, tmp_path: Path
     assert run("chat", "shop", "--say", "Hello", at=folder).returncode == 0
     refused = run("chat", "desk", "--say", "Hello", at=folder)
     assert refused.returncode == 1 and mistake in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        (
+            "One\n{{ office.uper() }}",
+            "shop/templates/persona.md, line 2: UndefinedError: 'str object' has no attribute",
+        ),
+        ("{{ 1 / 0 }}", "shop/templates/persona.md, line 1: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_template_that_fails_in_a_call_is_named_with_its_line(
+    shop: Path, tmp_path: Path, template: str, sentence: str
+) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    (tmp_path / "shop/shop/templates/persona.md").write_text(template, encoding="utf-8")
+    told = run("chat", "--say", "Hello", at=tmp_path / "shop")
+    assert told.returncode == 1 and sentence in told.stdout, told.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("import sys; sys.exit(3)", "node 'opening_hours': it called `sys.exit`, which would stop the server"),
+        ("return dict.fromkeys(['office']).keys()", "node 'opening_hours': it returned dict_keys. Accepted: a table"),
+        ("await turn.say(len('x'))", f"{NODE}, line 14: TypeError: turn.say takes text, not int"),
+        ("turn.sayy('x')", "AttributeError: 'Turn' object has no attribute 'sayy'. Did you mean 'say'?"),
+    ],
+)
+def test_a_node_that_goes_wrong_in_a_call_does_not_stop_the_program(
+    shop: Path, tmp_path: Path, code: str, sentence: str
+) -> None:
+    shutil.copytree(shop, tmp_path / "shop")
+    edited(tmp_path / "shop", NODE, "    now =", f"    {code}\n    now =")
+    told = run("chat", "--say", "Hello", at=tmp_path / "shop")
+    assert told.returncode == 1 and told.stdout.startswith("\nstep 'opening_hours': ") and sentence in told.stdout
+
+
+def test_without_a_project_the_samples_are_checked_and_this_is_said(tmp_path: Path) -> None:
+    told = run("graphs", "check", at=tmp_path).stdout
+    assert told.startswith("4 graphs are valid: ") and "Project: none" in told

@@ -17,7 +17,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("projects") / "corner-shop"
     made = run("new", str(folder), at=folder.parent)
     assert made.returncode == 0, made.stderr
-    assert "Made the project 'corner_shop'" in made.stdout and "dialgraph serve --reload" in made.stdout
+    assert "Created the project 'corner_shop'" in made.stdout and "dialgraph serve --reload" in made.stdout
     return folder
 
 
@@ -54,11 +54,11 @@ def test_outside_a_project_a_command_says_that_it_uses_the_samples(tmp_path: Pat
     ("name", "sentence"),
     [
         ("1st", "dialgraph: '1st' cannot be the name of a project. Accepted: up to 40 letters"),
-        ("class", "dialgraph: 'class' is a word of the language Python."),
-        ("graphs", "dialgraph: 'graphs' is the name of an installed Python package or of a folder"),
-        ("json", "dialgraph: 'json' is the name of an installed Python package or of a folder of every project."),
-        ("langgraph", "dialgraph: 'langgraph' is the name of an installed Python package or"),
-        ("data", "dialgraph: 'data' is the name of an installed Python package or"),
+        ("class", "dialgraph: 'class' is a Python keyword."),
+        ("graphs", "dialgraph: 'graphs' is already the name of an installed Python package, or of a folder"),
+        ("json", "dialgraph: 'json' is already the name of an installed Python package,"),
+        ("langgraph", "dialgraph: 'langgraph' is already the name of an installed Python package, or"),
+        ("data", "dialgraph: 'data' is already the name of an installed Python package, or"),
         ("full", "dialgraph: 'full' exists and is not empty."),
         ("full/kept.txt", "dialgraph: 'full/kept.txt' is a file."),
         ("/proc/shop", "dialgraph: '/proc/shop' cannot be written: "),
@@ -72,9 +72,19 @@ def test_a_project_is_made_only_where_it_can_work(tmp_path: Path, name: str, sen
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "kept.txt"], "nothing was made or changed"
 
 
+def test_a_new_project_is_served(project: Path) -> None:
+    command = [str(Path(sys.executable).parent / "dialgraph"), "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        lines = [server.stdout.readline(), server.stdout.readline()]
+        server.terminate()
+        errors = server.communicate()[1]
+    assert "Dialgraph on http://127.0.0.1:" in lines[0] and "/corner_shop/chat/completions" in lines[1], errors
+
+
 def test_the_name_of_a_folder_may_have_a_space(tmp_path: Path) -> None:
     made = run("new", "My Shop", at=tmp_path)
-    assert "Made the project 'my_shop'" in made.stdout and "\n  cd 'My Shop'\n" in made.stdout
+    assert "Created the project 'my_shop'" in made.stdout and "\n  cd 'My Shop'\n" in made.stdout
 
 
 def test_documents_are_indexed_from_any_folder_of_a_project_and_old_ones_are_named(project: Path) -> None:

@@ -52,7 +52,7 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(
         (
             "dialgraph.yaml",
             "port: 1\nport: 2",
-            "dialgraph.yaml, line 2: the file is not valid YAML: the name 'port' stands twice",
+            "dialgraph.yaml, line 2: the file is not valid YAML: the name 'port' appears twice",
         ),
         ("dialgraph.yaml", "- 1", "'dialgraph.yaml' must be a table of settings: `name: value` lines."),
         ("dialgraph.yaml", "port: high", "dialgraph.yaml, line 1: setting 'port': must be a whole number."),

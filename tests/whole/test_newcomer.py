@@ -93,7 +93,7 @@ def test_the_first_five_minutes_of_a_newcomer(tmp_path: Path) -> None:
         venv.create(person.bin.parent, with_pip=True)
         person.type("python", "-m", "pip", "install", "--quiet", "-c", "pins.txt", str(wheel))
     with person.step("dialgraph new inn"):
-        assert "Made the project 'inn'" in person.type("dialgraph", "new", "inn")
+        assert "Created the project 'inn'" in person.type("dialgraph", "new", "inn")
     person.folder = tmp_path / "inn"
     with person.step("change the persona, add a node and a tool"):
         person.edit("inn/templates/persona.md", "You are Vera", "You are Otto of the inn. It is {{ weather }}. You are")
