@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
@@ -76,8 +77,8 @@ def started(command: list[str], pattern: str, environment: dict[str, str]) -> It
 
 
 @contextmanager
-def servers(*, peers: bool = False) -> Iterator[tuple[list[Server], str]]:
-    """Start all servers: the bare relay, ours and the others. Yield them and the upstream that all of them call."""
+def servers(*, peers: bool = False) -> Iterator[tuple[list[Server], str, Path]]:
+    """Start all servers: the bare relay, ours and the others. Yield them, their upstream, and our data folder."""
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory())
         port, _ = stack.enter_context(started([sys.executable, "-m", "benchmarks.upstream"], r"(\d+)", {}))
@@ -108,6 +109,7 @@ def servers(*, peers: bool = False) -> Iterator[tuple[list[Server], str]]:
                 *(Server(peer.name, base, peer.path, one, peer.model) for peer, base, one in others),
             ],
             upstream,
+            Path(data),
         )
 
 
@@ -129,7 +131,7 @@ def wait_until_ready(url: str) -> None:
     asyncio.run(poll())
 
 
-async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) -> tuple[float, int]:
+async def stream(session: aiohttp.ClientSession, server: Server, load: Load) -> tuple[float, int]:
     """Return the seconds to the first word, and the number of words."""
     body: dict[str, object] = {
         "messages": [{"role": "user", "content": f"When is breakfast? ?tokens={load.tokens}&pause={load.pause}"}],
@@ -151,13 +153,13 @@ async def _stream(session: aiohttp.ClientSession, server: Server, load: Load) ->
     return first, words
 
 
-async def _run(server: Server, load: Load) -> tuple[float, float]:
+async def run(server: Server, load: Load) -> tuple[float, float]:
     """Return CPU microseconds for a chunk, and the median time to the first word in milliseconds."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         before = server.process.cpu_times()
         results: list[tuple[float, int]] = []
         for _ in range(load.times):
-            results += await asyncio.gather(*(_stream(session, server, load) for _ in range(load.streams)))
+            results += await asyncio.gather(*(stream(session, server, load) for _ in range(load.streams)))
         after = server.process.cpu_times()
     words = sum(count for _, count in results)
     assert words == load.streams * load.tokens * load.times, f"{server.name}: {words} words"
@@ -168,7 +170,7 @@ async def _run(server: Server, load: Load) -> tuple[float, float]:
 async def _first_words(server: Server) -> float:
     """Return the median milliseconds to the first word, one stream at a time on one connection."""
     async with aiohttp.ClientSession() as session:
-        times = [(await _stream(session, server, Load("", 1, 3, 0.0)))[0] * 1000 for _ in range(120)]
+        times = [(await stream(session, server, Load("", 1, 3, 0.0)))[0] * 1000 for _ in range(120)]
     return statistics.median(times[20:])
 
 
@@ -178,7 +180,7 @@ async def _begun(server: Server) -> float:
         started, turns = time.perf_counter(), []
         for number in range(BEGUN):
             await asyncio.sleep(max(0.0, started + number / BEGUN_A_SECOND - time.perf_counter()))
-            turns.append(asyncio.create_task(_stream(session, server, BEGUN_LOAD)))
+            turns.append(asyncio.create_task(stream(session, server, BEGUN_LOAD)))
         firsts = sorted([first for first, _ in await asyncio.gather(*turns)])
     return (firsts[int(len(firsts) * 0.99) - 1] - BEGUN_LOAD.pause) * 1000
 
@@ -194,13 +196,13 @@ def _connections(upstream: str) -> int:
 def measure(*, peers: bool = False) -> list[str]:
     """Return the table, as Markdown lines."""
     rows: dict[str, dict[str, list[float]]] = {}
-    with servers(peers=peers) as (all_servers, upstream):
+    with servers(peers=peers) as (all_servers, upstream, _):
         for server in all_servers:
-            asyncio.run(_run(server, Load("warm", 50, 20, 0.0)))
+            asyncio.run(run(server, Load("warm", 50, 20, 0.0)))
         for _ in range(ROUNDS):
             for load in LOADS:
                 for server in all_servers:
-                    cpu, _ = asyncio.run(_run(server, load))
+                    cpu, _ = asyncio.run(run(server, load))
                     rows.setdefault(server.name, {}).setdefault(load.name, []).append(cpu)
             for server in all_servers:
                 rows[server.name].setdefault("first", []).append(asyncio.run(_first_words(server)))

@@ -17,7 +17,7 @@ from dialgraph.environment import REAL, Environment
 from dialgraph.graph.errors import GraphError
 from dialgraph.profiles.choose import known_profiles
 from dialgraph.shadowing import refuse_shadowed_packages
-from server.api import about, conversations, knowledge_bases, metrics, usage, users
+from server.api import about, conversations, feedback, knowledge_bases, metrics, usage, users
 from server.endpoints import RESPONSES, SUFFIX, Endpoint, open_names
 from server.errors import FORESEEN, ApiError, api_error
 from server.http.refusals import Refusals
@@ -99,7 +99,14 @@ def create_app(settings: Settings, environment: Environment = REAL) -> FastAPI:
     app.include_router(about.private)
     app.include_router(metrics.router)
     mount(app, state)
-    for router in (users.router, conversations.router, knowledge_bases.router, knowledge_bases.uploads, usage.router):
+    for router in (
+        users.router,
+        conversations.router,
+        knowledge_bases.router,
+        knowledge_bases.uploads,
+        usage.router,
+        feedback.router,
+    ):
         app.include_router(router)
     path = "/v1/conversations/{conversation_id}/messages"
     app.router.routes.append(Route(path, Messages(state), methods=["POST"]))

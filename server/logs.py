@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import orjson
 
+from dialgraph.privacy.redaction import Redactor, new_key
 from dialgraph.shadowing import PACKAGES
 
 Form = Literal["text", "json"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_SECRET = re.compile(
-    r"(?i)(bearer\s+|basic\s+|api[_-]?key[\"'=:\s]+)[^\s\"',}]+|\b(?:sk|dg|dr)[-_][A-Za-z0-9_.-]{8,}|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
-)
+_redactor = Redactor(new_key())
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that end a line or control a terminal."""
@@ -69,8 +68,14 @@ def _clean(value: Any) -> Any:
 
 
 def redact(text: str) -> str:
-    """Return the text without keys and tokens."""
-    return _SECRET.sub(lambda match: (match.group(1) or "") + "[secret]", text)
+    """Return the text with stand-ins for private values and keys."""
+    return _redactor.text(text)
+
+
+def use_redactor(redactor: Redactor) -> None:
+    """Use the stand-ins of the server's data folder, so that logs and records name the same things alike."""
+    global _redactor
+    _redactor = redactor
 
 
 def _no_scanner(record: logging.LogRecord) -> bool:

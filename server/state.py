@@ -3,12 +3,14 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from dialgraph.environment import REAL, Environment
+from dialgraph.environment import REAL, Environment, in_thread
 from dialgraph.models.relay.user_upstreams import UserUpstreams
 from dialgraph.project import langgraph_file
+from dialgraph.records.records import Records
 from dialgraph.services.services import OpenServices
 from dialgraph.storage.cache import Cache
 from dialgraph.users.accounts.accounts import Accounts
+from dialgraph.users.accounts.secrets import SecretError
 from dialgraph.users.conversations.conversations import Conversations
 from dialgraph.users.conversations.turns import ConversationTurns
 from knowledge.knowledge_bases import KnowledgeBases
@@ -17,9 +19,10 @@ from server.access.auth import Authenticator
 from server.access.limiter import Limiter
 from server.endpoints import Endpoint, load_endpoints
 from server.http.body_room import BodyRoom
+from server.logs import use_redactor
 from server.metrics.metrics import Metrics
 from server.readiness import Readiness
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from server.turns.ledger import Ledger
 from server.turns.runs import Runs
 from server.turns.turn_recorder import TurnRecorder
@@ -50,6 +53,7 @@ class ServerState:
     ledger: Ledger
     runs: Runs
     metrics: Metrics
+    records: Records
     readiness: Readiness
     body_room: BodyRoom
     environment: Environment
@@ -67,6 +71,7 @@ class ServerState:
         await self.accounts.aclose()
         await self.cache.aclose()
         await self.services.aclose()
+        await in_thread(self.records.close)
 
 
 def open_state(settings: Settings, environment: Environment = REAL) -> ServerState:
@@ -76,8 +81,12 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
     kept = open_user_stores(settings, services.database)
     turns = ConversationTurns(services.database, kept.copies)
     ledger = Ledger(services.database, settings.user_token_budget)
-    metrics = Metrics()
-    runs = Runs(services, ledger, environment, (metrics,), logs_prompts=settings.log_prompts)
+    metrics, records = Metrics(), Records(settings)
+    try:
+        use_redactor(records.redactor)
+    except SecretError as error:
+        raise SettingsError(str(error)) from None
+    runs = Runs(services, ledger, environment, records, (metrics,), logs_prompts=settings.log_prompts)
     bases = KnowledgeBases(services.database)
     knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(
@@ -99,6 +108,7 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
         ledger,
         runs,
         metrics,
+        records,
         Readiness(services, kept.cache),
         BodyRoom(settings.bodies, settings.body_limit),
         environment,

@@ -1,5 +1,6 @@
 """Compiles a Graph to LangGraph, here and nowhere else. Every mistake is reported before anything runs."""
 
+import hashlib
 import inspect
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -128,6 +129,11 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
     def get_input_jsonschema(self, config: RunnableConfig | None = None) -> dict[str, Any]:
         """Return the schema of the input as Studio shows it: the messages. Other keys of the state are accepted too."""
         return TypeAdapter(Input).json_schema()
+
+    @cached_property
+    def version(self) -> str:
+        """Return a hash of the graph: 16 hexadecimal digits."""
+        return hashlib.blake2b(self.spec.to_json().encode(), digest_size=8).hexdigest()
 
     @cached_property
     def stores(self) -> list[str]:

@@ -15,6 +15,7 @@ from dialgraph.language.guard import (
     find_words,
 )
 from dialgraph.language.speakable import Speakable
+from dialgraph.privacy.finders import words_finder
 from dialgraph.turn.line import OutletStage
 from dialgraph.turn.text_outlet import Stage, TextOutlet
 from dialgraph.turn.turn import Turn
@@ -27,10 +28,6 @@ _FINDERS: Mapping[str, Find] = {
 }
 
 
-_ALWAYS_HIDDEN = [Rule(find, "mask", "[hidden]") for find in _FINDERS.values()]
-"""What no log shows, whatever the rules of the graph are."""
-
-
 class Outlets:
     """Attaches the outlets of an endpoint to the line of each turn. Shared parts are built only once."""
 
@@ -40,6 +37,9 @@ class Outlets:
         self._rules = [_rule(rule, checks, policy) for rule in policy.guard]
         self._names = [rule.check or rule.find for rule in policy.guard]
         self._fallback = policy.fallback
+        guarded = [word for rule in policy.guard for word in rule.words]
+        self.private_words = words_finder([*policy.private, *guarded])
+        """Finds the words that no log, record or trace shows."""
         self._numbers = _number_reader(policy)
 
     @property
@@ -68,11 +68,6 @@ class Outlets:
         if self._voice and turn.asks_for("audio", absent=False):
             attach_voice(turn, self._voice, sound_format_of(turn))
         return outlet
-
-    def redacted(self, text: str) -> str:
-        """Return a text for a log: without numbers of cards, identities and phones, and without what the rules find."""
-        guard = Guard([*_ALWAYS_HIDDEN, *self._rules])
-        return guard.push(text) + guard.end()
 
     def _stages(self, turn_markers: str, count: Callable[[int], None], *, speakable: bool) -> list[Stage]:
         stages: list[Stage] = []

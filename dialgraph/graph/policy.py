@@ -57,8 +57,16 @@ class Memory(Value):
 
     slots: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], Literal["text", "number", "date", "yes_no"]]
     """Name → type, in the order in which a flow asks for them."""
+    private: tuple[str, ...] = ()
+    """The slots whose values no log, record or trace shows, such as a caller's name."""
     lifetime_minutes: int = Field(default=60, gt=0, le=60 * 24 * 30)
     """How long the memory is stored after the last turn of the call."""
+
+    @model_validator(mode="after")
+    def _knows(self) -> Self:
+        if unknown := [name for name in self.private if name not in self.slots]:
+            raise ValueError(f"`private` names {unknown[0]!r}, which is no slot")
+        return self
 
 
 class Policy(Value):
@@ -81,6 +89,9 @@ class Policy(Value):
     """What a failed turn sends. `raise`: an error. `speak`: the fallback text and a normal finish."""
     fallback: str | _ByLanguage = Field(default_factory=lambda: dict(FALLBACK))
     """The fallback text: one text, or one per language."""
+    private: tuple[str, ...] = ()
+    """Words that no log, record or trace shows, such as names. Numbers of cards, identities and phones, e-mail
+    addresses and keys are never shown."""
     newest_wins: bool = True
     """Whether a new turn of a call ends the older turn that still runs. Without a call id it never does."""
     joins: bool = True

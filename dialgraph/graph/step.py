@@ -41,6 +41,9 @@ class WrappedStep:
         started = turn.line.elapsed_ms()
         turn.times.open_steps[self.step.id] = turn.environment.now()
         outcome: Outcome | None = "error"
+        if view.watched:
+            readable = (*self.node.reads, *self.node.may_read)
+            await view.begin(self.step.id, {key: state[key] for key in readable if key in state})
         try:
             update, outcome = await self._attempts(state, view)
         except GraphBubbleUp:  # LangGraph stops the run here, for example to ask the author something
@@ -80,6 +83,8 @@ class WrappedStep:
                 raise
             except Exception as error:  # a node may raise anything; the graph says where an error leads
                 late = deadline.expired()
+                if late:
+                    view.line.fired(f"timeout of {self.step.id}")
                 if not late and attempt < self.step.retry and not view.spoke:
                     log.warning(
                         "a step failed; it will run again", extra={"step": self.step.id, "error": type(error).__name__}

@@ -93,7 +93,7 @@ class Guard:
 
 
 def _applied(rule: Rule, sentence: str) -> str:
-    plain, origin = _plain(sentence)
+    plain, origin = plain_text(sentence)
     places = [(origin[start], origin[stop - 1] + 1) for start, stop in rule.find(plain)]
     if not places:
         return sentence
@@ -108,7 +108,7 @@ def _applied(rule: Rule, sentence: str) -> str:
     return sentence
 
 
-def _plain(sentence: str) -> tuple[str, Sequence[int]]:
+def plain_text(sentence: str) -> tuple[str, Sequence[int]]:
     """Return the sentence as it sounds, and the original position of each of its characters.
 
     Models write dashes and spaces of many kinds, full-width digits and marks inside words; none of them can be heard.
@@ -144,7 +144,7 @@ def find_cards(sentence: str) -> list[tuple[int, int]]:
     """Return the places of payment cards: 13 to 19 digits with a correct Luhn checksum."""
     if not _DIGITS.search(sentence):
         return []
-    return [match.span() for match in _CARD.finditer(sentence) if _luhn(match.group())]
+    return [match.span() for match in _CARD.finditer(sentence) if luhn_is_right(match.group())]
 
 
 def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:
@@ -177,12 +177,17 @@ def find_words(words: Iterable[str]) -> Find:
     return lambda sentence: [match.span() for match in pattern.finditer(sentence)] if parts else []
 
 
-def _luhn(text: str) -> bool:
+def luhn_is_right(text: str) -> bool:
+    """Return whether the checksum of a card number is right (ISO/IEC 7812-1)."""
     digits = [int(one) for one in text if one.isdigit()]
     doubled = [sum(divmod(2 * one, 10)) for one in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
+def identity_check_digit(text: str) -> str:
+    """Return the last digit of a Chinese identity number, from the 17 before it (GB 11643)."""
+    return "10X98765432"[sum(int(digit) * weight for digit, weight in zip(text[:17], _WEIGHTS, strict=True)) % 11]
+
+
 def _gb11643(text: str) -> bool:
-    total = sum(int(digit) * weight for digit, weight in zip(text[:17], _WEIGHTS, strict=True))
-    return "10X98765432"[total % 11] == text[17].upper()
+    return identity_check_digit(text) == text[17].upper()

@@ -16,14 +16,20 @@ class Channel:
     """The log of a run's events. It is lighter than asyncio.Queue: one append per event, one wake-up per batch."""
 
     def __init__(
-        self, limit: int = LIMIT, keep: int = 0, heard: Iterable[Callable[[Sequence[Event]], None]] = ()
+        self,
+        limit: int = LIMIT,
+        keep: int = 0,
+        heard: Iterable[Callable[[Sequence[Event]], None]] = (),
+        tap: Callable[[Event], None] | None = None,
     ) -> None:
         """Create an empty channel.
 
         `limit`: how many events the run may be ahead of its fastest listener.
         `keep`: how many events are stored, from the first one, for listeners who come later.
         `heard`: functions that get every event once, when the fastest listener takes it.
+        `tap`: a function that gets every event at once, when it is added.
         """
+        self._tap = tap
         self._limit = limit
         self._keep = keep
         self._heard = tuple(heard)
@@ -58,6 +64,8 @@ class Channel:
     def add(self, event: Event) -> None:
         """Add one event without waiting."""
         self._events.append(event)
+        if self._tap is not None:
+            self._tap(event)
         if self._keep and type(event) is Audio:
             self._kept_bytes += len(event.data)
             if self._kept_bytes > MOST_KEPT_BYTES:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from dialgraph.graph.compile import CompiledGraph
 from dialgraph.graph.errors import StoppedError
+from dialgraph.records.turn_log import TurnLog
 from dialgraph.run.channel import Channel, Subscription
 from dialgraph.run.last_words import cut_words, last_words
 from dialgraph.tasks import forget_frames, outlast
@@ -55,6 +56,7 @@ class Run:
         linger_seconds: float = 0.0,
         record: Record | None = None,
         observers: Sequence[Observer] = (),
+        log: TurnLog | None = None,
     ) -> None:
         """Start the run.
 
@@ -62,6 +64,8 @@ class Run:
         `linger_seconds`: how long the run continues after its last listener has left. It does not stop before the first
         listener has come.
         """
+        self.log = log
+        """The log of the turn, if it is recorded."""
         self.failure: BaseException | None = None
         """The error that it failed with, or the reason why it was stopped."""
         self.cut = False
@@ -73,7 +77,7 @@ class Run:
         hearing = [observer.heard for observer in observers]
         if record is not None:
             hearing.append(record.heard)
-        self._channel = Channel(keep=keep, heard=hearing)
+        self._channel = Channel(keep=keep, heard=hearing, tap=turn.line.tap)
         self._linger_seconds = linger_seconds
         self._lingering: asyncio.TimerHandle | None = None
         self._listeners = 0

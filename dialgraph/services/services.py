@@ -84,6 +84,10 @@ class OpenServices:
         """Return the voice of that name; open it on first use."""
         return self._voices[name]
 
+    def own_tools(self, functions: Toolbox) -> Toolbox:
+        """Return the functions of a graph as they are."""
+        return functions
+
     def transcriber(self, name: str) -> Transcriber:
         """Return the transcriber of that name; open it on first use."""
         return self._transcribers[name]

@@ -27,6 +27,19 @@ def _from_url(value: Any) -> Any:
     return {"url": value} if isinstance(value, str) else value
 
 
+def _checked_record(value: str) -> str:
+    """Return a valid setting `record`. Raise ValueError."""
+    if value in ("", "never", "all", "failures", "slow"):
+        return value
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError("must be 'all', 'failures', 'slow', 'never', empty, or a share from 0 to 1 such as '0.1'")
+    return value
+
+
 class GraphSettings(BaseSettings):
     """The settings that graphs need, read from the environment (`DIALGRAPH_…`), and from `.env` and `dialgraph.yaml` in
     the project. The first of these places that has a setting wins.
@@ -88,6 +101,24 @@ class GraphSettings(BaseSettings):
     sample_handbook: bool = Field(
         default=True,
         description="Whether a new store `main` contains the handbook of a sample hotel, to try things out.",
+    )
+    record: Annotated[str, AfterValidator(_checked_record)] = Field(
+        default="",
+        description="Which turns are recorded (docs/records.md): `all`, `failures`, `slow` (and failures), a share of"
+        " the calls such as `0.1`, or `never`. Empty: only calls with the header `x-dialgraph-record: true`.",
+    )
+    record_slow_ms: int = Field(
+        default=2000, ge=0, description="A turn is slow if its first word comes after this many milliseconds."
+    )
+    record_days: int = Field(default=7, ge=1, le=3650, description="How many days records are kept.")
+    record_mb: int = Field(
+        default=1024, ge=1, le=2**20, description="The most disk space of all records, in MB. The oldest days go first."
+    )
+    call_idle_minutes: int = Field(
+        default=10, ge=1, le=1440, description="After this many minutes without a turn, a recorded call has ended."
+    )
+    record_sound: bool = Field(
+        default=False, description="Whether records contain the sound itself, and not only its length and hash."
     )
     openai_api_key: SecretStr = Field(
         default=SecretStr(""), validation_alias="OPENAI_API_KEY", description="The API key of the model `main`."

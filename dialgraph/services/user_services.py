@@ -42,6 +42,10 @@ class UserServices:
         """Return the tools of the server of that name."""
         return self._services.toolbox(name)
 
+    def own_tools(self, functions: Toolbox) -> Toolbox:
+        """Return the functions of a graph as they are."""
+        return functions
+
     def transcriber(self, name: str) -> Transcriber:
         """Return the transcriber of that name."""
         return self._services.transcriber(name)

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 class DelayedPhrases:
     """The delayed phrases of one turn: their timers, and the tasks that the timers started."""
 
-    def __init__(self, is_silent: Callable[[], bool]) -> None:
-        """Begin without phrases. `is_silent` returns whether the caller has heard nothing yet."""
+    def __init__(self, is_silent: Callable[[], bool], fired: Callable[[str], None]) -> None:
+        """Begin without phrases. `is_silent` returns whether the caller has heard nothing yet. `fired` is called with
+        the name of a timer that has fired.
+        """
         self._is_silent = is_silent
+        self._fired = fired
         self._timers: list[asyncio.TimerHandle] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -17,6 +20,8 @@ class DelayedPhrases:
         """Call `speak` after this many seconds, if the caller has still heard nothing."""
 
         def fire() -> None:
+            self._fired("delayed phrase")
+
             async def say() -> None:
                 if self._is_silent():
                     await speak()

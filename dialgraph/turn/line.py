@@ -45,6 +45,10 @@ class Outlet(Protocol):
         """Stop immediately. What is held back is lost."""
 
 
+def _nobody_records(name: str) -> None:
+    """Do nothing: the turn is not recorded."""
+
+
 async def nowhere(event: Event) -> None:
     raise RuntimeError("A turn can speak only while its graph runs.")
 
@@ -58,7 +62,11 @@ class Line:
         """Whether the caller has heard anything."""
         self.answered = False
         """Whether the caller has heard words. Fillers do not count."""
-        self.late = DelayedPhrases(lambda: not self.spoken)
+        self.fired: Callable[[str], None] = _nobody_records
+        """Called with the name of each timer of the turn that has fired."""
+        self.tap: Callable[[Event], None] | None = None
+        """Called by the run with each event that has left the line."""
+        self.late = DelayedPhrases(lambda: not self.spoken, lambda name: self.fired(name))
         self._frames: Frames | None = None
         self._environment = environment
         self.times = TurnTimes(environment.now())

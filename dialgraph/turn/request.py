@@ -47,6 +47,8 @@ class TurnRequest:
     """When the request came, in seconds on the environment's clock. 0: it is not known."""
     read: float = 0.0
     """When it was read and its client was known."""
+    record: str = ""
+    """Whether the client asks to record the call: `true`, `false`, or empty if it does not say."""
     wants_timings: bool = False
     """Whether the reply should contain the times of the turn."""
 

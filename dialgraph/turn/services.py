@@ -30,6 +30,9 @@ class Services(Protocol):
     def toolbox(self, name: str) -> Toolbox:
         """Return the tools of the server of that name."""
 
+    def own_tools(self, functions: Toolbox) -> Toolbox:
+        """Return the functions of a graph as the turn uses them."""
+
     def transcriber(self, name: str) -> Transcriber:
         """Return the transcriber of that name."""
 

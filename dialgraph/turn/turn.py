@@ -240,7 +240,8 @@ class Turn:
         The tools of a server that does not answer are left out, and the turn continues.
         """
         found: dict[str, tuple[ToolSchema, Toolbox]] = {}
-        for box in (self._state.functions, *(self.services.toolbox(name) for name in servers)):
+        own = self.services.own_tools(self._state.functions)
+        for box in (own, *(self.services.toolbox(name) for name in servers)):
             try:
                 for tool in await box.tools():
                     found.setdefault(tool_name(tool), (tool, box))
@@ -260,6 +261,11 @@ class Turn:
     def resume(self, key: str) -> None:
         """Continue a turn that has this key, which began in an earlier run."""
         self._state.resume(key)
+
+    async def begin(self, step: str, state: Mapping[str, object]) -> None:
+        """Tell the watchers that a step begins, and the keys of the state that it can read."""
+        for watcher in self._state.watchers:
+            await watcher.stepping(step, state)
 
     async def report(self, step: str, update: Mapping[str, object]) -> None:
         """Tell the watchers what a step has written to the state."""

@@ -51,5 +51,8 @@ class Watcher:
     async def answered(self, call: ModelCall, error: BaseException | None) -> None:
         """Learn that its answer has ended. `error`: what it failed with, or None."""
 
+    async def stepping(self, step: str, state: Mapping[str, object]) -> None:
+        """Learn that a step begins, and the keys of the state that it can read."""
+
     async def stepped(self, step: str, update: Mapping[str, object]) -> None:
         """Learn what a step has written to the state."""

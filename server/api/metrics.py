@@ -31,4 +31,5 @@ async def metrics(request: Request, state: State) -> Response:
         found.of(table.BREAKER, name).set(health == "down")
     for job, count in (await state.stores.ingestion.jobs.counts()).items():
         found.of(table.JOBS, job).set(count)
+    found.count_up_to(table.DROPPED, state.records.dropped)
     return Response(found.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4, headers={"cache-control": "no-store"})

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dialgraph.project import described, langgraph_file, make_importable
-from server.cli import chat, check, doctor, graphs, key, knowledge, new, plugins, say, secret, user
+from server.cli import calls, chat, check, doctor, graphs, key, knowledge, new, plugins, say, secret, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(graphs.app, name="graphs")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(calls.app, name="calls")
 app.add_typer(user.app, name="user")
 app.add_typer(key.app, name="key")
 app.add_typer(secret.app, name="secret")
@@ -29,7 +30,7 @@ app.command(name="plugins")(plugins.list_plugins)
 app.command(name="check")(check.check)
 
 
-_IN_A_PROJECT = ("serve", "chat", "graphs", "knowledge")
+_IN_A_PROJECT = ("serve", "chat", "graphs", "knowledge", "calls")
 """The commands that say which project they use."""
 
 

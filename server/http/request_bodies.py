@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive
 
 from dialgraph.users.accounts.accounts import Identity
+from server.access.auth import Requester
 from server.errors import ApiError
 from server.http.body_room import BodyRoom, HeldBytes
 from server.http.json_body import check_values
@@ -73,6 +74,16 @@ class JsonRoute(APIRoute):
             return response
 
         return limited
+
+
+class ClientRoute(JsonRoute):
+    """A route for every client that may use the endpoints, not only for users."""
+
+    async def _let_in(self, request: Request) -> str:
+        """Return the client's principal. Raises ApiError 401 and 403."""
+        state = request.app.state.dialgraph
+        requester: Requester = await state.authenticator.authenticate(request.scope, request.headers)
+        return requester.principal
 
 
 class UploadRoute(JsonRoute):

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from dialgraph.environment import Environment
 from dialgraph.models.errors import ModelError
+from dialgraph.records.turn_log import Kind, TurnLog
 from dialgraph.run.channel import Subscription
 from dialgraph.run.run import Run
 from dialgraph.turn.events import Event, Failed, Fallback
@@ -40,6 +41,9 @@ async def send_run(
     """Send the run to this client. When the client leaves and nobody else listens, stop the run and wait for it."""
     scope.setdefault("extensions", {})[IN_A_TURN] = True
     joined = run.was_heard
+    if run.log is not None:
+        run.log.clients += 1
+        run.log.add(Kind.CLIENT, run.log.clients, "joined" if joined else "came")
     times = ReplyTimes(asked, run.times, environment)
     subscription = run.subscribe()
     reply = HttpReply(
@@ -53,7 +57,7 @@ async def send_run(
         leave=subscription.close,
         timing=times.header,
     )
-    telling = _Sender(subscription, asked, wire, reply, times)
+    telling = _Sender(subscription, asked, wire, reply, times, run.log)
     try:
         async with reply:
             await telling.serve()
@@ -65,9 +69,17 @@ async def send_run(
 
 class _Sender:
     def __init__(
-        self, subscription: Subscription, asked: TurnRequest, wire: Wire, reply: HttpReply, times: ReplyTimes
+        self,
+        subscription: Subscription,
+        asked: TurnRequest,
+        wire: Wire,
+        reply: HttpReply,
+        times: ReplyTimes,
+        log: TurnLog | None,
     ) -> None:
         self._times = times
+        self._log = log
+        self._client = log.clients if log is not None else 0
         self._subscription = subscription
         self._asked = asked
         self._wire = wire
@@ -83,6 +95,8 @@ class _Sender:
             log.exception("a turn could not be sent", extra={"graph": self._asked.endpoint})
             failed, self._failure = Failed(error), error
         if self._reply.gone:
+            if self._log is not None:
+                self._log.add(Kind.CLIENT, self._client, "left")
             return
         if failed is not None:
             await self._refuse(failed)
@@ -101,6 +115,8 @@ class _Sender:
                 self._wire.fold(events)
             elif data := self._wire.stream(events):  # includes words that came just before the turn failed
                 await self._reply.stream(data)
+                if self._log is not None:
+                    self._log.written(self._client)
                 if self._times.listens:
                     self._times.note(events)
             last = events[-1]
@@ -119,6 +135,8 @@ class _Sender:
             return False
         if data := self._wire.stream(events):
             body.write(data)
+            if self._log is not None:
+                self._log.written(self._client)
             if self._times.listens:
                 self._times.note(events)
         return True

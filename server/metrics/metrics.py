@@ -24,6 +24,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._found: Mapping[str, Any] = {metric.name: self._created(metric) for metric in METRICS}
         self._tools: set[str] = set()
+        self._counted: dict[str, int] = {}
 
     def turn_over(self, report: TurnReport) -> None:
         """Count one turn."""
@@ -60,6 +61,11 @@ class Metrics:
     def refused(self, status: int, code: str) -> None:
         """Count a request that was refused before a turn began."""
         self.of(table.REFUSED, str(status), code).inc()
+
+    def count_up_to(self, metric: Metric, count: int) -> None:
+        """Set a counter of something that is counted elsewhere."""
+        self.of(metric).inc(count - self._counted.get(metric.name, 0))
+        self._counted[metric.name] = count
 
     def of(self, metric: Metric, *labels: str) -> Any:
         """Return the metric with these labels."""

@@ -108,7 +108,14 @@ REFUSED: Final = Metric(
     "429 or 503 for a minute: the server is full.",
 )  # fmt: skip
 
+DROPPED: Final = Metric(
+    "dialgraph_records_dropped_total", "counter", (),
+    "Records of turns that were lost: the queue was full, or the disk refused them. No call waits for its record.",
+    "It grows.",
+)  # fmt: skip
+
 METRICS: Final = (
     TURNS, FIRST_WORD, FIRST_AUDIO, DURATION, PART, STEP, MODEL, MODEL_ERRORS, TOOL, TOKENS, COST, IN_FLIGHT, CANCEL,
     BREAKER, FILLERS, GUARD, JOBS, LOOP_DELAY, REFUSED,
+    DROPPED,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Final, TypedDict
 from starlette.types import Scope
 
 from dialgraph.environment import Environment
+from dialgraph.records.choice import asked_in
 from server.connection.extensions import CAME
 
 TIMINGS: Final = "x-dialgraph-timings"
@@ -17,6 +18,7 @@ class Arrival(TypedDict):
 
     came: float
     read: float
+    record: str
     wants_timings: bool
 
 
@@ -24,4 +26,5 @@ def arrival(scope: Scope, headers: Mapping[str, str], environment: Environment) 
     """Return the fields for a request that has just been read."""
     now = environment.now()
     wants = headers.get(TIMINGS, "").strip().lower() in ("true", "1", "yes")
-    return {"came": scope.get("extensions", {}).get(CAME) or now, "read": now, "wants_timings": wants}
+    came = scope.get("extensions", {}).get(CAME) or now
+    return {"came": came, "read": now, "record": asked_in(headers), "wants_timings": wants}

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from dialgraph.records.recorder import TurnEnd
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.times import ModelTime, Part, ReplyMarks, TurnTimes
 from server.turns.ledger import Entry
+from server.turns.reply_times import summed, times_data
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,17 @@ class TurnReport:
     def parts(self) -> Sequence[Part]:
         """Return the parts of the wait for the first word or sound."""
         return self.times.parts(self.reply, self.times.ended)
+
+    def record_end(self) -> TurnEnd:
+        """Return what the record of the turn says of its end."""
+        entry = self.entry
+        usage = {
+            "prompt_tokens": entry.prompt_tokens, "completion_tokens": entry.completion_tokens,
+            "estimated": entry.estimated, "calls": entry.passes,
+        }  # fmt: skip
+        times = times_data(self.reply, self.times.ended, summed(self.parts))
+        tokens = entry.prompt_tokens + entry.completion_tokens
+        return TurnEnd(entry.id, entry.outcome, times, tokens, usage=usage)
 
     def seconds(self, mark: float) -> float:
         """Return the seconds from the request until this mark."""

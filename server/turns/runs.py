@@ -13,6 +13,8 @@ from typing import Final
 
 from dialgraph.environment import Environment
 from dialgraph.graph.places import failure_of
+from dialgraph.records.recorder import TurnRecorder
+from dialgraph.records.records import Records
 from dialgraph.run.run import Record, Run
 from dialgraph.services.user_services import UserServices
 from dialgraph.turn.node import Services, Turn
@@ -45,6 +47,7 @@ class Runs:
         services: Services,
         ledger: Ledger,
         environment: Environment,
+        records: Records,
         sinks: Sequence[ReportSink] = (),
         *,
         logs_prompts: bool = False,
@@ -56,6 +59,7 @@ class Runs:
         self._ledger = ledger
         self._environment = environment
         self._logs_prompts = logs_prompts
+        self._records = records
         self._sinks = sinks
         self._held: Counter[str] = Counter()
         """The number of places that each principal has taken."""
@@ -128,9 +132,11 @@ class Runs:
         services = self._services
         if asked.upstream is not None or asked.store is not None:
             services = UserServices(services, asked.upstream, asked.store)
-        turn = Turn(services, asked, environment=self._environment)
+        memory = endpoint.spec.policy.memory
+        recorder = self._records.recorder(asked, self._environment, memory.private if memory else ())
+        turn = recorder.turn(services) if recorder else Turn(services, asked, environment=self._environment)
         if self._logs_prompts:
-            turn.watch(PromptLog(asked, endpoint.graph.outlets))
+            turn.watch(PromptLog(asked, self._records.redactor.and_words(endpoint.graph.outlets.private_words)))
         meter = UsageMeter(self._ledger, asked, admission, self._environment)
         run = Run(
             endpoint.graph,
@@ -139,8 +145,9 @@ class Runs:
             linger_seconds=asked.profile.linger_ms / 1000 if joins else 0.0,
             record=record,
             observers=(meter,),
+            log=recorder.log if recorder else None,
         )
-        run.when_over(lambda: self._report(run, meter, asked))
+        run.when_over(lambda: self._report(run, meter, asked, endpoint, recorder))
         self.open[run] = asked.call.principal
         run.when_done(lambda: self._over(run, endpoint))
         return run
@@ -155,10 +162,15 @@ class Runs:
         if self._by_call.get(call) is run:
             del self._by_call[call]
 
-    def _report(self, run: Run, meter: UsageMeter, asked: TurnRequest) -> None:
+    def _report(
+        self, run: Run, meter: UsageMeter, asked: TurnRequest, endpoint: Endpoint, recorder: TurnRecorder | None
+    ) -> None:
         if meter.entry is None:
             return
         report = TurnReport(meter.entry, asked, run.times)
+        if recorder is not None:
+            words = endpoint.graph.outlets.private_words
+            self._records.over(recorder, report.record_end(), run.times.started, endpoint.graph.version, words)
         for sink in self._sinks:
             try:
                 sink.turn_over(report)

@@ -1,0 +1,1 @@
+"""What no log, record, trace or export may show of a caller, and what stands in for it."""

@@ -1,0 +1,1 @@
+"""Records of turns: everything that reached a turn and left it, in its order."""

@@ -1,0 +1,179 @@
+"""Records one turn: fills its log while it runs, and makes its record when it is over."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from dialgraph.environment import Environment
+from dialgraph.models.history.text import last_user_text
+from dialgraph.privacy.finders import words_finder
+from dialgraph.privacy.redaction import Redactor
+from dialgraph.records.choice import Wanted
+from dialgraph.records.files import Summary
+from dialgraph.records.lines import record_lines
+from dialgraph.records.recorded_services import RecordedEnvironment, RecordedServices
+from dialgraph.records.turn_log import PASSED, Kind, TurnLog
+from dialgraph.turn.events import Action, Fallback, Filler, Say, Transcript
+from dialgraph.turn.request import TurnRequest
+from dialgraph.turn.services import Services
+from dialgraph.turn.turn import Turn
+from dialgraph.turn.watching import Watcher
+
+_SHOWN: Final = 500
+"""The most characters of what was said and heard that lists show."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How a turn ended, in addition to what its log says."""
+
+    id: str
+    outcome: str
+    times: Mapping[str, Any]
+    """`first_word_ms`, `total_ms`, `parts` …, as in the log line of a turn."""
+    tokens: int = 0
+    cost_usd: float | None = None
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TurnRecorder(Watcher):
+    """Records one turn."""
+
+    def __init__(
+        self,
+        asked: TurnRequest,
+        environment: Environment,
+        wanted: Wanted,
+        private_slots: Collection[str] = (),
+        *,
+        keeps_sound: bool = False,
+    ) -> None:
+        """`wanted`: whether the record is kept whatever happens. `private_slots`: the slots of the memory whose values
+        no record shows. `keeps_sound`: whether the record has the sound itself.
+        """
+        self.log = TurnLog(environment.now)
+        self.wanted = wanted
+        self._asked = asked
+        self._at = environment.date()
+        self._private_slots = private_slots
+        self._keeps_sound = keeps_sound
+        self._environment = environment
+
+    def turn(self, services: Services) -> Turn:
+        """Return the turn. Its engines, ids and chance go into the log."""
+        turn = Turn(
+            RecordedServices(services, self.log),
+            self._asked,
+            environment=RecordedEnvironment(self._environment, self.log),
+        )
+        self.follow(turn)
+        return turn
+
+    def follow(self, turn: Turn) -> None:
+        """Log the steps, the timers and the events of a turn that has not begun."""
+        log = self.log
+        turn.watch(self)
+        turn.line.fired = lambda name: log.add(Kind.FIRED, name)
+        turn.line.tap = log.out
+
+    async def stepping(self, step: str, state: Mapping[str, object]) -> None:
+        """Log that a step begins, and the keys that it can read."""
+        self.log.add(Kind.STEP, step, list(state))
+
+    async def stepped(self, step: str, update: Mapping[str, object]) -> None:
+        """Log what a step wrote."""
+        self.log.add(Kind.STEPPED, step, dict(update))
+
+    def keeps(self, end: TurnEnd, slow_ms: float) -> bool:
+        """Return whether the record is kept: some are wanted only if the turn failed, or was slow."""
+        if self.wanted == "failed":
+            return end.outcome.startswith("error")
+        if self.wanted == "slow":
+            waited = (
+                end.times.get("first_audio_ms") or end.times.get("first_word_ms") or end.times.get("total_ms") or 0.0
+            )
+            return end.outcome.startswith("error") or waited >= slow_ms
+        return self.wanted == "yes"
+
+    def made(
+        self, end: TurnEnd, started: float, versions: Mapping[str, Any], redactor: Redactor
+    ) -> tuple[Summary, bytes]:
+        """Return the summary and the record. It takes a while, so call it in a thread.
+
+        `started`: when the run began, on the environment's clock. `versions`: of the graph and of Dialgraph.
+        """
+        asked, call = self._asked, self._asked.call
+        redactor = redactor.and_words(words_finder(self._private_values()))
+        own = {
+            "id": end.id, "at": _utc(self._at), "endpoint": asked.endpoint, "host": asked.profile.name,
+            "versions": versions,
+        }  # fmt: skip
+        head = {
+            "principal": call.principal,
+            "call": {one.name: getattr(call, one.name) for one in fields(call)},
+            "request": {
+                "messages": asked.messages, "parameters": asked.parameters, "model": asked.model,
+                "stream": asked.streaming,
+            },
+        }  # fmt: skip
+        tail = {"outcome": end.outcome, "times": end.times, "usage": end.usage, "cost_usd": end.cost_usd}
+        lines = record_lines(own, head, self.log, tail, started, redactor, keeps_sound=self._keeps_sound)
+        words, actions, tools = _heard(self.log)
+        summary = Summary(
+            id=end.id,
+            call=redactor.text(call.id) or end.id,
+            caller=redactor.text(call.caller_number),
+            principal=call.principal,
+            endpoint=asked.endpoint,
+            host=asked.profile.name,
+            at=_utc(self._at),
+            outcome=end.outcome,
+            said=redactor.text(last_user_text(asked.messages)[-_SHOWN:]),
+            heard=redactor.text(words[:_SHOWN]),
+            first_word_ms=end.times.get("first_word_ms"),
+            total_ms=float(end.times.get("total_ms") or 0.0),
+            interrupted=end.outcome == "cancelled",
+            ended_call=bool({"hangup", "transfer"} & set(actions)),
+            tools=tuple(dict.fromkeys([*tools, *actions])),
+            tokens=end.tokens,
+            cost_usd=end.cost_usd,
+        )
+        return summary, lines
+
+    def _private_values(self) -> list[str]:
+        """Return the values of the private slots that the memory of the call had."""
+        if not self._private_slots:
+            return []
+        found: list[str] = []
+        for entry in self.log.rare():
+            if entry[1] in (Kind.LOADED, Kind.SAVED):
+                found += [str(value) for name, value in entry[3].items() if name in self._private_slots]
+        return list(dict.fromkeys(found))
+
+
+def _heard(log: TurnLog) -> tuple[str, list[str], list[str]]:
+    """Return the first words that left the line, the actions, and the tools that were called on this server."""
+    words, length, before = [""], 0, ""
+    for entry in log.entries:
+        if length > _SHOWN:
+            break
+        heard = ""
+        if type(entry) is str:
+            before = entry
+        elif entry is PASSED:
+            heard = before
+        elif type(entry) is tuple:
+            if entry[1] is Kind.PART:
+                before = getattr(entry[3], "text", "")
+            elif entry[1] is Kind.OUT and isinstance(entry[2], Say | Transcript | Filler | Fallback):
+                heard = entry[2].text
+        words.append(heard)
+        length += len(heard)
+    actions = [str(entry[2].kind) for entry in log.rare() if entry[1] is Kind.OUT and isinstance(entry[2], Action)]
+    tools = [str(entry[3]) for entry in log.rare() if entry[1] is Kind.CALLED]
+    return "".join(words), actions, tools
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
