@@ -93,6 +93,7 @@ async def call_model(
     apart = bool(before) and before.isascii() and not before.isspace()
     async with turn.asking(answer.call), aclosing(stream) as parts:
         time = answer.call.time
+        time.upstream_model = request.model
         async for part in parts:
             if not time.first:
                 time.first = turn.environment.now()

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Literal
 
@@ -136,6 +137,11 @@ class Settings(GraphSettings):
         default="events",
         description="The default format of streams from `/api/chat` and `/api/rag/chat`. `events`: server-sent events."
         " `lines`: one JSON object per line. `openai`: OpenAI chunks.",
+    )
+    prices: Path | None = Field(
+        default=None,
+        description="A YAML file with the prices of models, in US dollars for a million tokens. Empty: the list prices"
+        " in `server/prices.yaml`. The cost of a model without a price is unknown.",
     )
     endpoints: Names = Field(
         default=(), description="The graphs of langgraph.json to serve, such as `rag, chat`. Empty: all."

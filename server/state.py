@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from dialgraph.environment import REAL, Environment, in_thread
 from dialgraph.models.relay.user_upstreams import UserUpstreams
-from dialgraph.project import langgraph_file
+from dialgraph.project import in_project, langgraph_file
 from dialgraph.records.records import Records
 from dialgraph.services.services import OpenServices
 from dialgraph.storage.cache import Cache
@@ -24,6 +24,7 @@ from server.metrics.metrics import Metrics
 from server.readiness import Readiness
 from server.settings import Settings, SettingsError
 from server.turns.ledger import Ledger
+from server.turns.prices import read_prices
 from server.turns.runs import Runs
 from server.turns.turn_recorder import TurnRecorder
 from server.users.user_data import UserData
@@ -86,7 +87,8 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
         use_redactor(records.redactor)
     except SecretError as error:
         raise SettingsError(str(error)) from None
-    runs = Runs(services, ledger, environment, records, (metrics,), logs_prompts=settings.log_prompts)
+    prices = read_prices(in_project(settings.prices) if settings.prices else None, settings.model_addresses())
+    runs = Runs(services, ledger, prices, environment, records, (metrics,), logs_prompts=settings.log_prompts)
     bases = KnowledgeBases(services.database)
     knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(

@@ -51,6 +51,8 @@ class ModelTime:
     """The kind of the error, if it failed."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """The prompt tokens that the provider had in its cache."""
     estimated: bool = False
     upstream_model: str = ""
     """The upstream's name of the model that was asked for; empty: the one in the settings."""

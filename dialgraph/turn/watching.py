@@ -34,6 +34,11 @@ class ModelCall:
             self.time.prompt_tokens = self.usage.prompt_tokens
             self.time.completion_tokens = self.usage.completion_tokens
             self.time.estimated = self.usage.estimated
+            details = self.usage.details.get("prompt_tokens_details")
+            cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+            self.time.cached_tokens = (
+                cached if isinstance(cached, int) and 0 <= cached <= self.usage.prompt_tokens else 0
+            )
 
     def add(self, part: ToolCallPart) -> None:
         """Add a part of a tool call."""

@@ -42,6 +42,8 @@ class Used(BaseModel):
     total_ms: int
     outcome: str
     created_at: int = Field(description="When the turn ended, in milliseconds since 1970.")
+    answered_by: str | None = Field(description="The upstream's name of the model that was asked last.")
+    cost_usd: float | None = Field(description="The cost in US dollars; null if it is not known.")
 
 
 @router.get("/usage", summary="List the usage of the user's turns, oldest first.")

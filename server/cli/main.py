@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dialgraph.project import described, langgraph_file, make_importable
-from server.cli import calls, chat, check, doctor, graphs, key, knowledge, new, plugins, say, secret, user
+from server.cli import calls, chat, check, doctor, graphs, key, knowledge, new, plugins, say, secret, usage, user
 
 app = typer.Typer(
     name="dialgraph",
@@ -28,6 +28,7 @@ app.command(name="new")(new.new)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="plugins")(plugins.list_plugins)
 app.command(name="check")(check.check)
+app.command(name="usage")(usage.usage)
 
 
 _IN_A_PROJECT = ("serve", "chat", "graphs", "knowledge", "calls")

@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from server.metrics import table
 from server.metrics.table import METRICS, Metric
 from server.turns.reply_times import summed
-from server.turns.report import TurnReport, tokens_by_model
+from server.turns.report import TurnReport
 
 _OTHER = "(other)"
 _MOST_NAMES = 200
@@ -48,9 +48,13 @@ class Metrics:
                 self.of(table.MODEL_ERRORS, model.model, model.error).inc()
         for tool in times.tools:
             self.of(table.TOOL, self._tool(tool.tool), tool.outcome).observe(max(tool.ended - tool.began, 0.0))
-        for name, (prompt, completion) in tokens_by_model(entry, times.models).items():
-            self.of(table.TOKENS, name, "prompt").inc(prompt)
-            self.of(table.TOKENS, name, "completion").inc(completion)
+        for cost in report.costs:
+            self.of(table.TOKENS, cost.model, "prompt").inc(cost.prompt)
+            self.of(table.TOKENS, cost.model, "completion").inc(cost.completion)
+            if cost.own is not None:
+                self.of(table.COST, graph, cost.model).inc(cost.own)
+            else:
+                self.of(table.UNKNOWN_COST, graph, cost.model).inc()
         if times.stopped:
             self.of(table.CANCEL).observe(max(times.ended - times.stopped, 0.0))
         if times.fillers:

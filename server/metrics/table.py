@@ -76,6 +76,11 @@ COST: Final = Metric(
     "What the tokens cost, in US dollars, by the price table. Models without a price are not in it.",
     "The cost of an hour is twice that of the same hour last week.",
 )  # fmt: skip
+UNKNOWN_COST: Final = Metric(
+    "dialgraph_turns_without_price_total", "counter", ("graph", "model"),
+    "Turns whose cost is not known, because the model is not in the price table.",
+    "It grows: add the model to the file of DIALGRAPH_PRICES.",
+)  # fmt: skip
 IN_FLIGHT: Final = Metric("dialgraph_turns_in_flight", "gauge", (), "Turns that run now. Scale by it.")
 CANCEL: Final = Metric(
     "dialgraph_cancel_seconds", "histogram", (),
@@ -115,7 +120,6 @@ DROPPED: Final = Metric(
 )  # fmt: skip
 
 METRICS: Final = (
-    TURNS, FIRST_WORD, FIRST_AUDIO, DURATION, PART, STEP, MODEL, MODEL_ERRORS, TOOL, TOKENS, COST, IN_FLIGHT, CANCEL,
-    BREAKER, FILLERS, GUARD, JOBS, LOOP_DELAY, REFUSED,
-    DROPPED,
+    TURNS, FIRST_WORD, FIRST_AUDIO, DURATION, PART, STEP, MODEL, MODEL_ERRORS, TOOL, TOKENS, COST, UNKNOWN_COST,
+    IN_FLIGHT, CANCEL, BREAKER, FILLERS, GUARD, JOBS, LOOP_DELAY, REFUSED, DROPPED,
 )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dialgraph.models.usage import prompt_estimate
@@ -59,6 +59,11 @@ class Entry:
     outcome: str
     created_at: int
     """When the turn ended, in milliseconds since 1970."""
+    answered_by: str = ""
+    """The upstream's name of the model that was asked last."""
+    cost_usd: float | None = None
+    """By the prices that the operator pays; None: not known."""
+    list_cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +164,26 @@ class Ledger:
             later = (USAGE.c.created_at > after[0]) | ((USAGE.c.created_at == after[0]) & (USAGE.c.id > after[1]))
             where.append(later)
         wanted = select(USAGE).where(*where).order_by(USAGE.c.created_at, USAGE.c.id).limit(limit)
+        async with self._database.reading() as connection:
+            return (await connection.execute(wanted)).all()
+
+    async def summed(self, by: Sequence[str], since: int, until: int) -> Sequence[Any]:
+        """Return turns, tokens and costs of this time in groups, the most expensive first. `by`: columns of the table.
+
+        `without_price` counts the turns whose cost is not known.
+        """
+        columns = [USAGE.c[name] for name in by]
+        unknown = func.sum(case((USAGE.c.cost_usd.is_(None), 1), else_=0))
+        sums = [
+            func.count().label("turns"),
+            func.sum(USAGE.c.prompt_tokens).label("prompt_tokens"),
+            func.sum(USAGE.c.completion_tokens).label("completion_tokens"),
+            func.sum(USAGE.c.cost_usd).label("cost_usd"),
+            func.sum(USAGE.c.list_cost_usd).label("list_cost_usd"),
+            unknown.label("without_price"),
+        ]
+        wanted = select(*columns, *sums).where(USAGE.c.created_at >= since, USAGE.c.created_at < until)
+        wanted = wanted.group_by(*columns).order_by(func.sum(USAGE.c.cost_usd).desc(), func.count().desc(), *columns)
         async with self._database.reading() as connection:
             return (await connection.execute(wanted)).all()
 

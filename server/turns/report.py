@@ -7,8 +7,9 @@ from typing import Protocol
 
 from dialgraph.records.recorder import TurnEnd
 from dialgraph.turn.request import TurnRequest
-from dialgraph.turn.times import ModelTime, Part, ReplyMarks, TurnTimes
+from dialgraph.turn.times import Part, ReplyMarks, TurnTimes
 from server.turns.ledger import Entry
+from server.turns.prices import ModelCost
 from server.turns.reply_times import summed, times_data
 
 
@@ -20,6 +21,8 @@ class TurnReport:
     """The row of usage: the tokens, the cost and the outcome."""
     asked: TurnRequest
     times: TurnTimes
+    costs: Sequence[ModelCost] = ()
+    """What each model cost. Their tokens add up to those of the entry."""
 
     @cached_property
     def reply(self) -> ReplyMarks:
@@ -41,7 +44,7 @@ class TurnReport:
         }  # fmt: skip
         times = times_data(self.reply, self.times.ended, summed(self.parts))
         tokens = entry.prompt_tokens + entry.completion_tokens
-        return TurnEnd(entry.id, entry.outcome, times, tokens, usage=usage)
+        return TurnEnd(entry.id, entry.outcome, times, tokens, entry.cost_usd, usage)
 
     def seconds(self, mark: float) -> float:
         """Return the seconds from the request until this mark."""
@@ -53,20 +56,3 @@ class ReportSink(Protocol):
 
     def turn_over(self, report: TurnReport) -> None:
         """Take the report of one turn."""
-
-
-def tokens_by_model(entry: Entry, models: Sequence[ModelTime]) -> dict[str, tuple[int, int]]:
-    """Return the prompt and completion tokens of each model, by its name in the settings.
-
-    They add up to those of the entry. Tokens that no model has reported belong to the last one that was asked.
-    """
-    found: dict[str, tuple[int, int]] = {}
-    left = [entry.prompt_tokens, entry.completion_tokens]
-    for one in models:
-        prompt, completion = found.get(one.model, (0, 0))
-        found[one.model] = prompt + one.prompt_tokens, completion + one.completion_tokens
-        left = [left[0] - one.prompt_tokens, left[1] - one.completion_tokens]
-    last = models[-1].model if models else ""
-    prompt, completion = found.get(last, (0, 0))
-    found[last] = max(prompt + left[0], 0), max(completion + left[1], 0)
-    return {name: counts for name, counts in found.items() if any(counts)}

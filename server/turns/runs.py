@@ -23,6 +23,7 @@ from server.endpoints import Endpoint
 from server.errors import api_error, conversation_gone, shutting_down, superseded
 from server.turns.admission import Admission
 from server.turns.ledger import Ledger
+from server.turns.prices import Prices
 from server.turns.prompt_log import PromptLog
 from server.turns.report import ReportSink, TurnReport
 from server.turns.usage_meter import UsageMeter
@@ -46,6 +47,7 @@ class Runs:
         self,
         services: Services,
         ledger: Ledger,
+        prices: Prices,
         environment: Environment,
         records: Records,
         sinks: Sequence[ReportSink] = (),
@@ -57,6 +59,7 @@ class Runs:
         """The runs that have not ended, each with its principal."""
         self._services = services
         self._ledger = ledger
+        self._prices = prices
         self._environment = environment
         self._logs_prompts = logs_prompts
         self._records = records
@@ -137,7 +140,7 @@ class Runs:
         turn = recorder.turn(services) if recorder else Turn(services, asked, environment=self._environment)
         if self._logs_prompts:
             turn.watch(PromptLog(asked, self._records.redactor.and_words(endpoint.graph.outlets.private_words)))
-        meter = UsageMeter(self._ledger, asked, admission, self._environment)
+        meter = UsageMeter(self._ledger, self._prices, asked, admission, self._environment)
         run = Run(
             endpoint.graph,
             turn,
@@ -167,7 +170,7 @@ class Runs:
     ) -> None:
         if meter.entry is None:
             return
-        report = TurnReport(meter.entry, asked, run.times)
+        report = TurnReport(meter.entry, asked, run.times, meter.costs)
         if recorder is not None:
             words = endpoint.graph.outlets.private_words
             self._records.over(recorder, report.record_end(), run.times.started, endpoint.graph.version, words)

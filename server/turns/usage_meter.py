@@ -1,7 +1,8 @@
 """Counts the tokens of one turn while it runs. Uses the counts of the models, or estimates if a model reports none."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from dialgraph.environment import Environment
 from dialgraph.graph.errors import StoppedError
@@ -9,9 +10,11 @@ from dialgraph.models.usage import estimate, prompt_estimate
 from dialgraph.run.run import Run
 from dialgraph.turn.events import Event, Fallback, Filler, Say, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
+from dialgraph.turn.times import ModelTime
 from server.errors import api_error
 from server.turns.admission import Admission
 from server.turns.ledger import Charge, Entry, Ledger
+from server.turns.prices import ModelCost, Prices, whole
 
 _SPOKEN: Final = (Filler, Transcript, Fallback)
 
@@ -19,14 +22,19 @@ _SPOKEN: Final = (Filler, Transcript, Fallback)
 class UsageMeter:
     """The observer of a run that counts the tokens and times of its turn."""
 
-    def __init__(self, ledger: Ledger, asked: TurnRequest, admission: Admission, environment: Environment) -> None:
+    def __init__(
+        self, ledger: Ledger, prices: Prices, asked: TurnRequest, admission: Admission, environment: Environment
+    ) -> None:
         """Take over the charges of the admission. They are settled when the turn ends."""
         self._ledger = ledger
+        self._prices = prices
+        self.costs: Sequence[ModelCost] = ()
+        """What each model cost, when the turn has ended."""
         self._environment = environment
         self._identity = admission.identity
         self._charges: Iterable[Charge] = admission.take_charges()
         self._principal = asked.call.principal
-        self._about = {
+        self._about: dict[str, Any] = {
             "endpoint": asked.endpoint, "call_id": asked.call.id, "turn_id": asked.call.turn_id, "model": asked.model,
         }  # fmt: skip
         self._prompt = prompt_estimate(asked.messages)
@@ -57,11 +65,20 @@ class UsageMeter:
 
     def ended(self, run: Run) -> None:
         """Write the row with the outcome of the run."""
-        self.end(outcome_of(run.failure))
+        self.end(outcome_of(run.failure), run.times.models)
 
-    def end(self, outcome: str) -> None:
+    def end(self, outcome: str, models: Sequence[ModelTime] = ()) -> None:
         """Write the row. The tokens of words after the last count are estimated."""
-        self.entry = entry = self._entry(outcome)
+        entry = self._entry(outcome)
+        self.costs = costs = self._prices.of(models, entry.prompt_tokens, entry.completion_tokens)
+        if costs:
+            entry = replace(
+                entry,
+                answered_by=costs[-1].upstream[:256],
+                cost_usd=whole([one.own for one in costs]),
+                list_cost_usd=whole([one.listed for one in costs]),
+            )
+        self.entry = entry
         self._ledger.add(entry, self._charges)
 
     def _entry(self, outcome: str) -> Entry:

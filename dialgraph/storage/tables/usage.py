@@ -1,6 +1,6 @@
 """The tables of usage: one row per turn, and one row per budget and month with the tokens charged."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table
 
 from dialgraph.storage.tables.accounts import METADATA
 
@@ -23,6 +23,9 @@ USAGE = Table(
     Column("total_ms", Integer, nullable=False),
     Column("outcome", String(64), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("answered_by", String(256)),
+    Column("cost_usd", Float),
+    Column("list_cost_usd", Float),
     Index("usage_turn_by_user", "user_id", "created_at", "id"),
     Index("usage_turn_by_time", "created_at"),
 )
