@@ -36,7 +36,7 @@ test-all: $(VENV)/installed-test debian $(CLIENTS) ## run what `make test` leave
 
 # Debian packages whose programs the tests start. Only root can install them; other users must have them already.
 debian:
-	@{ command -v redis-server && command -v espeak-ng && command -v systemd-analyze && command -v socat && command -v caddy && test -x /usr/sbin/nginx && test -x /usr/sbin/haproxy; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server espeak-ng nginx-light haproxy caddy socat systemd >/dev/null; }
+	@{ command -v redis-server && command -v espeak-ng && command -v systemd-analyze && command -v socat && command -v caddy && command -v promtool && test -x /usr/sbin/nginx && test -x /usr/sbin/haproxy; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server espeak-ng nginx-light haproxy caddy prometheus socat systemd >/dev/null; }
 
 check: $(VENV)/installed-test ## check format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -143,6 +143,23 @@ class Settings(GraphSettings):
         description="A YAML file with the prices of models, in US dollars for a million tokens. Empty: the list prices"
         " in `server/prices.yaml`. The cost of a model without a price is unknown.",
     )
+    otel_url: str = Field(
+        default="",
+        description="Where traces and metrics are sent: the base URL of an OTLP/HTTP receiver, such as"
+        " `http://127.0.0.1:4318`. Empty: nowhere. Needs the extra `otel`.",
+    )
+    otel_headers: SecretStr = Field(
+        default=SecretStr(""),
+        description="Headers for that receiver, such as `authorization=Basic …`. Separate several with commas.",
+    )
+    otel_content: bool = Field(
+        default=False,
+        description="Whether traces contain what was said, with stand-ins for private values.",
+    )
+    otel_older_names: bool = Field(
+        default=False,
+        description="Whether to add the older names of GenAI attributes and metrics, which some receivers still need.",
+    )
     endpoints: Names = Field(
         default=(), description="The graphs of langgraph.json to serve, such as `rag, chat`. Empty: all."
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dialgraph.environment import REAL, Environment, in_thread
 from dialgraph.models.relay.user_upstreams import UserUpstreams
@@ -25,11 +26,15 @@ from server.readiness import Readiness
 from server.settings import Settings, SettingsError
 from server.turns.ledger import Ledger
 from server.turns.prices import read_prices
+from server.turns.report import ReportSink
 from server.turns.runs import Runs
 from server.turns.turn_recorder import TurnRecorder
 from server.users.user_data import UserData
 from server.users.user_knowledge import UserKnowledge
 from server.users.user_stores import open_user_stores
+
+if TYPE_CHECKING:
+    from server.traces.otel import OtelSink
 
 
 @dataclass
@@ -55,6 +60,7 @@ class ServerState:
     runs: Runs
     metrics: Metrics
     records: Records
+    otel: "OtelSink | None"
     readiness: Readiness
     body_room: BodyRoom
     environment: Environment
@@ -73,6 +79,19 @@ class ServerState:
         await self.cache.aclose()
         await self.services.aclose()
         await in_thread(self.records.close)
+        if self.otel is not None:
+            await in_thread(self.otel.close)
+
+
+def open_otel(
+    settings: Settings, endpoints: dict[str, Endpoint], environment: Environment, records: Records
+) -> "OtelSink":
+    """Return the sink for OpenTelemetry. Raises SettingsError if its packages are missing."""
+    try:
+        from server.traces.otel import OtelSink
+    except ImportError:
+        raise SettingsError("Setting 'otel_url' needs the extra `otel`: pip install -e '.[otel]'.") from None
+    return OtelSink(settings, endpoints, environment, records.redactor)
 
 
 def open_state(settings: Settings, environment: Environment = REAL) -> ServerState:
@@ -88,14 +107,20 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
     except SecretError as error:
         raise SettingsError(str(error)) from None
     prices = read_prices(in_project(settings.prices) if settings.prices else None, settings.model_addresses())
-    runs = Runs(services, ledger, prices, environment, records, (metrics,), logs_prompts=settings.log_prompts)
+    endpoints = load_endpoints(langgraph_file(), settings.endpoints)
+    otel = open_otel(settings, endpoints, environment, records) if settings.otel_url else None
+    sinks: list[ReportSink] = [metrics, *([otel] if otel else [])]
+    runs = Runs(
+        services, ledger, prices, environment, records, sinks,
+        logs_prompts=settings.log_prompts, keeps_words=settings.otel_content,
+    )  # fmt: skip
     bases = KnowledgeBases(services.database)
     knowledge = UserKnowledge(stores, bases, settings.user_storage)
     return ServerState(
         settings,
         services,
         stores,
-        load_endpoints(langgraph_file(), settings.endpoints),
+        endpoints,
         Authenticator(settings, kept.accounts),
         kept.accounts,
         kept.conversations,
@@ -111,6 +136,7 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
         runs,
         metrics,
         records,
+        otel,
         Readiness(services, kept.cache),
         BodyRoom(settings.bodies, settings.body_limit),
         environment,

@@ -49,6 +49,8 @@ class TurnRequest:
     """When it was read and its client was known."""
     record: str = ""
     """Whether the client asks to record the call: `true`, `false`, or empty if it does not say."""
+    traceparent: str = ""
+    """The host's trace that the turn belongs to (W3C Trace Context)."""
     wants_timings: bool = False
     """Whether the reply should contain the times of the turn."""
 

@@ -13,12 +13,16 @@ TIMINGS: Final = "x-dialgraph-timings"
 """The header with which a client asks for the times of its turn: `true`."""
 
 
+_LONGEST_TRACEPARENT: Final = 128
+
+
 class Arrival(TypedDict):
     """Fields of `TurnRequest`."""
 
     came: float
     read: float
     record: str
+    traceparent: str
     wants_timings: bool
 
 
@@ -27,4 +31,7 @@ def arrival(scope: Scope, headers: Mapping[str, str], environment: Environment) 
     now = environment.now()
     wants = headers.get(TIMINGS, "").strip().lower() in ("true", "1", "yes")
     came = scope.get("extensions", {}).get(CAME) or now
-    return {"came": came, "read": now, "record": asked_in(headers), "wants_timings": wants}
+    return {
+        "came": came, "read": now, "record": asked_in(headers), "wants_timings": wants,
+        "traceparent": headers.get("traceparent", "")[:_LONGEST_TRACEPARENT],
+    }  # fmt: skip

@@ -1,10 +1,11 @@
 """The report of a turn that is over: one value, from which metrics, traces and records are made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from dialgraph.models.history.text import last_user_text
 from dialgraph.records.recorder import TurnEnd
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.times import Part, ReplyMarks, TurnTimes
@@ -21,6 +22,8 @@ class TurnReport:
     """The row of usage: the tokens, the cost and the outcome."""
     asked: TurnRequest
     times: TurnTimes
+    heard: str = ""
+    """What the caller heard, if a sink needs it."""
     costs: Sequence[ModelCost] = ()
     """What each model cost. Their tokens add up to those of the entry."""
 
@@ -45,6 +48,17 @@ class TurnReport:
         times = times_data(self.reply, self.times.ended, summed(self.parts))
         tokens = entry.prompt_tokens + entry.completion_tokens
         return TurnEnd(entry.id, entry.outcome, times, tokens, entry.cost_usd, usage)
+
+    @property
+    def times_in_ms(self) -> Mapping[str, float]:
+        """Return the times of the reply in milliseconds since its request."""
+        found = times_data(self.reply, self.times.ended, {})
+        return {name: ms for name, ms in found.items() if name != "parts"}
+
+    @property
+    def said(self) -> str:
+        """Return what the caller said."""
+        return last_user_text(self.asked.messages)
 
     def seconds(self, mark: float) -> float:
         """Return the seconds from the request until this mark."""

@@ -53,8 +53,10 @@ class Runs:
         sinks: Sequence[ReportSink] = (),
         *,
         logs_prompts: bool = False,
+        keeps_words: bool = False,
     ) -> None:
-        """`sinks`: what takes the report of each turn."""
+        """`sinks`: what takes the report of each turn. `keeps_words`: whether a sink needs what the caller heard."""
+        self._keeps_words = keeps_words
         self.open: dict[Run, str] = {}
         """The runs that have not ended, each with its principal."""
         self._services = services
@@ -140,7 +142,9 @@ class Runs:
         turn = recorder.turn(services) if recorder else Turn(services, asked, environment=self._environment)
         if self._logs_prompts:
             turn.watch(PromptLog(asked, self._records.redactor.and_words(endpoint.graph.outlets.private_words)))
-        meter = UsageMeter(self._ledger, self._prices, asked, admission, self._environment)
+        meter = UsageMeter(
+            self._ledger, self._prices, asked, admission, self._environment, keeps_words=self._keeps_words
+        )
         run = Run(
             endpoint.graph,
             turn,
@@ -170,7 +174,7 @@ class Runs:
     ) -> None:
         if meter.entry is None:
             return
-        report = TurnReport(meter.entry, asked, run.times, meter.costs)
+        report = TurnReport(meter.entry, asked, run.times, "".join(meter.words or ()), meter.costs)
         if recorder is not None:
             words = endpoint.graph.outlets.private_words
             self._records.over(recorder, report.record_end(), run.times.started, endpoint.graph.version, words)

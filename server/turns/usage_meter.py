@@ -23,11 +23,20 @@ class UsageMeter:
     """The observer of a run that counts the tokens and times of its turn."""
 
     def __init__(
-        self, ledger: Ledger, prices: Prices, asked: TurnRequest, admission: Admission, environment: Environment
+        self,
+        ledger: Ledger,
+        prices: Prices,
+        asked: TurnRequest,
+        admission: Admission,
+        environment: Environment,
+        *,
+        keeps_words: bool = False,
     ) -> None:
         """Take over the charges of the admission. They are settled when the turn ends."""
         self._ledger = ledger
         self._prices = prices
+        self.words: list[str] | None = [] if keeps_words else None
+        """What the caller heard, if somebody needs it."""
         self.costs: Sequence[ModelCost] = ()
         """What each model cost, when the turn has ended."""
         self._environment = environment
@@ -60,6 +69,8 @@ class UsageMeter:
                 self._tokens = 0.0
             elif isinstance(event, _SPOKEN):
                 self._tokens += estimate(event.text)
+            if self.words is not None and isinstance(event, Say | Filler | Transcript | Fallback):
+                self.words.append(event.text)
             if not self._first_ms and event.audible:
                 self._first_ms = self._elapsed_ms()
 

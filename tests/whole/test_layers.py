@@ -17,6 +17,7 @@ LAYERS = (
     ("server/protocols/chat_completions",),
     ("server/api",),
     ("server/state.py",),
+    ("server/traces",),
     ("server/users", "server/http", "server/metrics", "server/readiness.py"),
     ("server/turns", "server/access"),
     ("server/connection", "server/protocols"),
