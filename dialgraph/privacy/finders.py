@@ -82,13 +82,13 @@ def _found(text: str, words: Iterable[Words]) -> Iterator[Found]:
     def placed(places: Iterable[tuple[int, int]], kind: Kind) -> Iterator[Found]:
         return (Found(origin[start], origin[end - 1] + 1, kind) for start, end in places if end > start)
 
-    if "@" in plain:
-        yield from placed((match.span() for match in _EMAIL.finditer(plain)), "email")
-    lower = plain.lower()
+    if "@" in text:
+        yield from (Found(*match.span(), "email") for match in _EMAIL.finditer(text))
+    lower = text.lower()
     if any(word in lower for word in _ANNOUNCING):
-        yield from placed((match.span("value") for match in _ANNOUNCED.finditer(plain)), "key")
-    if any(issuer in plain for issuer in _ISSUERS):
-        yield from placed((match.span(match.lastgroup or 0) for match in _ISSUED.finditer(plain)), "key")
+        yield from (Found(*match.span("value"), "key") for match in _ANNOUNCED.finditer(text))
+    if any(issuer in text for issuer in _ISSUERS):
+        yield from (Found(*match.span(match.lastgroup or 0), "key") for match in _ISSUED.finditer(text))
     if _MAY_HOLD_DIGITS.search(plain):
         yield from placed(find_cards(plain), "card")
         yield from placed(find_identity_numbers(plain), "identity")

@@ -154,7 +154,8 @@ class OtelSink:
 
     def _model(self, model: ModelTime, within: Context, at: Any) -> None:
         address = self._addresses.get(model.model)
-        asked = model.upstream_model or (address.model if address else "") or model.model
+        name = model.upstream_model or (address.model if address else "") or model.model
+        asked = self._redactor.text(name)  # clients choose it
         host = (urlsplit(address.url).hostname or "") if address else ""
         provider = _PROVIDERS.get(host, host or "dialgraph")
         about: dict[str, Any] = {

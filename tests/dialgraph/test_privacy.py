@@ -27,6 +27,8 @@ PRIVATE = [
     ("Authorization: Bearer abcdef123456", "abcdef123456"),
     ('{"api_key": "abcdef123456"}', "abcdef123456"),
     ("eyJhbGciOiJ9.eyJzdWIi.c2lnbmF0dXJl", "eyJhbGciOiJ9"),
+    ("dg_abcdefghijkl was refused", "abcdefghijkl"),
+    ("mail ann_b@my_host.com", "ann_b@my_host"),
     ("AKIAIOSFODNN7EXAMPLE", "IOSFODNN7EXAMPLE"),
     ("I am ann smith", "ann smith"),
     ("我叫王小明。", "王小明"),

@@ -137,9 +137,9 @@ def test_secrets_are_created_once_and_only_their_owner_can_read_them(tmp_path: P
             file.chmod(0o666)  # as a careless copy would leave them
     open_state(Settings(data_dir=tmp_path))
     assert tmp_path.stat().st_mode & 0o077 == 0
-    for name in ("access.token", "token.secret", "encryption.key"):
+    for name in ("access.token", "token.secret", "encryption.key", "stand-ins.key"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
-    assert len(list(tmp_path.glob("*"))) == 3
+    assert len(list(tmp_path.glob("*"))) == 4
 
 
 async def test_stored_keys_stay_readable_while_encryption_keys_change(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ async def test_the_parts_add_up_to_the_first_word(tmp_path: Path) -> None:
         reply = await served.post(RAG, QUESTION, WANTS)
     told = timings_in(reply.body)
     assert sum(told["parts"].values()) == pytest.approx(told["first_word_ms"], abs=0.1)
-    assert told["parts"]["call_model.model"] >= 300 > told["first_word_ms"] - told["parts"]["call_model.model"]
+    assert told["parts"]["call_model.model"] >= 290 > told["first_word_ms"] - told["parts"]["call_model.model"]
     assert list(told["parts"])[:2] == ["read", "admission"] and {"retrieve", "held", "send"} <= set(told["parts"])
     assert told["total_ms"] >= told["first_word_ms"] and "first_audio_ms" not in told
 
@@ -55,7 +55,7 @@ async def test_a_filler_is_told_apart_from_the_first_word(tmp_path: Path) -> Non
     async with upstream(slow) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
         reply = await served.post("/f/chat/completions", QUESTION, WANTS)
     told = timings_in(reply.body)
-    assert 0 < told["filler_ms"] < 300 <= told["first_word_ms"]
+    assert 0 < told["filler_ms"] < 290 <= told["first_word_ms"]
     assert sum(told["parts"].values()) == pytest.approx(told["first_word_ms"], abs=0.1)
     assert "call_model.model" in header_parts(reply.headers["server-timing"]), "the wait so far"
 
@@ -66,7 +66,7 @@ async def test_words_that_the_guard_holds_back_are_a_part(tmp_path: Path) -> Non
     slow = [("chunk", "One "), ("sleep", 0.2), *says("sentence. Next.")]
     async with upstream(slow) as up, serving(tmp_path, (spec, []), models={"main": up.url}) as served:
         told = timings_in((await served.post("/g/chat/completions", QUESTION, WANTS)).body)
-    assert told["parts"]["held"] >= 200
+    assert told["parts"]["held"] >= 190
 
 
 async def test_sound_has_a_time_of_its_own(tmp_path: Path) -> None:
