@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from dialgraph.calls.turn import CallTurn, Recorder
-from dialgraph.environment import REAL
+from dialgraph.environment import REAL, in_thread
 from dialgraph.graph.compile import CompiledGraph
 from dialgraph.graph.studio import studio_profile
 from dialgraph.graph.synchronous import run_in_background
 from dialgraph.models.port import Message
 from dialgraph.passages import StoreError
+from dialgraph.records.recorder import local_end, outcome_of
+from dialgraph.records.records import Records
 from dialgraph.run.run import running
 from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
@@ -56,7 +58,9 @@ class Call:
         self.messages: list[Message] = []
         """The conversation as a host would send it with the next turn."""
         self.turns: list[CallTurn] = []
-        self._services = OpenServices(settings or GraphSettings())
+        settings = settings or GraphSettings()
+        self._services = OpenServices(settings)
+        self._records = Records(settings)
         self._model = model
         self._profile = studio_profile(host)
         self._number = caller_number
@@ -89,6 +93,7 @@ class Call:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._services.aclose()
+        await in_thread(self._records.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,21 +130,32 @@ class Call:
         )  # fmt: skip
         with suppress(StoreError):  # the step that searches reports the error itself
             await self._services.warm_stores(self.graph.stores)  # before the clock of the turn starts
-        turn = Turn(self._services, asked)
+        memory = policy.memory
+        log = self._records.recorder(asked, REAL, memory.private if memory else ())
+        turn = log.turn(self._services) if log else Turn(self._services, asked)
         recorder = Recorder(said, turn)
         turn.watch(recorder)
+        failure: BaseException | None = None
         async with running(self.graph, turn) as run:
             subscription = run.subscribe()
             async for events in subscription:
                 for event in events:
                     if isinstance(event, Failed):
-                        raise event.error
+                        failure = event.error
+                        break
                     recorder.heard(event)
                 if after_words is not None and recorder.words_heard >= after_words:
                     recorder.interrupted(after_words)
                     break
             subscription.close()
         made = recorder.ended()
+        if log is not None:
+            outcome = "cancelled" if made.interrupted else outcome_of(failure or made.error)
+            end = local_end(turn.times, outcome, REAL.now(), made.usage)
+            words = self.graph.outlets.private_words
+            self._records.over(log, end, turn.times.started, self.graph.version, words)
+        if failure is not None:
+            raise failure
         self._heard = made.words if made.interrupted else ""
         if made.words or made.actions:
             self.messages.append({"role": "assistant", "content": made.words})

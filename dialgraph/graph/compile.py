@@ -18,6 +18,7 @@ from langgraph.runtime import Runtime
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from dialgraph.environment import REAL
 from dialgraph.graph.catalogue import catalogue, plugin_nodes, project_nodes, template_folder
 from dialgraph.graph.check import mistakes, offered_tool, read_options
 from dialgraph.graph.drawing import draw
@@ -33,7 +34,9 @@ from dialgraph.graph.studio import StudioSteps, studio_profile
 from dialgraph.graph.synchronous import in_background
 from dialgraph.language.guard import Check
 from dialgraph.passages import StoreError
-from dialgraph.services.services import OpenServices, prepared_services
+from dialgraph.records.recorder import local_end, outcome_of
+from dialgraph.records.records import records_of
+from dialgraph.services.services import prepared_services
 from dialgraph.tools.functions import Function, FunctionTools, ToolFunctionError
 from dialgraph.turn.call import CallInfo
 from dialgraph.turn.node import Context, Node, Turn
@@ -87,6 +90,8 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
         Elsewhere `context` is a Context, its JSON data, or None. An input begins a new turn, which clears what the last
         turn left in the state. Without an input, a run that stopped continues.
         """
+        recorder = records = None
+        failure: BaseException | None = None
         if isinstance(context, Turn):
             turn, owned = context, False
         else:
@@ -94,7 +99,11 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
             services = await prepared_services()
             with suppress(StoreError):  # the step that searches reports the error itself
                 await services.warm_stores(self.stores)
-            turn, owned = _turn_of(services, context, config), True
+            asked, owned = _asked_of(context, config, self.spec.name), True
+            memory = self.spec.policy.memory
+            records = records_of(services)
+            recorder = records.recorder(asked, REAL, memory.private if memory else ())
+            turn = recorder.turn(services) if recorder else Turn(services, asked)
             if isinstance(input, Mapping):
                 input = {**cleared(self.channels), **input}  # noqa: A001
         try:
@@ -102,7 +111,14 @@ class CompiledGraph(CompiledStateGraph[Any, Context, Any, Any]):
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield chunk
+        except BaseException as error:
+            failure = error
+            raise
         finally:
+            if recorder is not None and records is not None:
+                recorder.request = turn.asked
+                end = local_end(turn.times, outcome_of(failure), REAL.now())
+                records.over(recorder, end, turn.times.started, self.version, self.outlets.private_words)
             if owned:
                 await turn.aclose()
 
@@ -336,9 +352,9 @@ def _target(name: str) -> str:
     return LANGGRAPH_END if name == END else name
 
 
-def _turn_of(services: OpenServices, context: Any, config: RunnableConfig | None) -> Turn:
-    """Return a Turn for a run that the server did not start. Its first step connects the line."""
+def _asked_of(context: Any, config: RunnableConfig | None, endpoint: str) -> TurnRequest:
+    """Return the request of a run that the server did not start. Its first step adds the messages."""
     context = context if isinstance(context, Context) else Context(**(context or {}))
     thread = (config or {}).get("configurable", {}).get("thread_id")
     call = CallInfo(id=context.call_id or str(thread or ""), caller_number=context.caller_number, source=context.source)
-    return Turn(services, TurnRequest(call=call, model=context.model, profile=studio_profile(context.host)))
+    return TurnRequest(call=call, model=context.model, profile=studio_profile(context.host), endpoint=endpoint)

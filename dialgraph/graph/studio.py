@@ -5,7 +5,7 @@ built from the state when a run begins, and what a step has done is in the state
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -37,6 +37,8 @@ class StreamSink:
     def __init__(self, runtime: Runtime[Context], identity: str, answer: AIMessage | None, profile: Profile) -> None:
         """Begin with the part of the `answer` that an earlier run has given; None: nothing."""
         self.begun = False
+        self.tap: Callable[[Event], None] | None = None
+        """Called with each event. None: the turn is not recorded."""
         self.outlet: TextOutlet | None = None
         """The outlet that the text passes on its way here."""
         self.beginning = asyncio.Lock()
@@ -65,6 +67,8 @@ class StreamSink:
                 self._ended[event.step] = event
             case _:
                 pass
+        if self.tap is not None:
+            self.tap(event)
         self._write(as_data(event))
 
     @property
@@ -147,7 +151,9 @@ class StudioSteps:
     async def _begin(self, turn: Turn, values: dict[str, Any], runtime: Runtime[Context]) -> dict[str, Any]:
         """Build the turn from the state, at the first step of a run. Return what the state must learn of it."""
         if not turn.line.connected:
-            turn.line.connect(self._sink(turn, values, runtime))
+            sink = self._sink(turn, values, runtime)
+            sink.tap = turn.line.tap
+            turn.line.connect(sink)
             turn.watch(ModelTracer())
         sink = cast(StreamSink, turn.line.sink)
         async with sink.beginning:

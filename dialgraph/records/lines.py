@@ -11,7 +11,7 @@ first line has `started`, when the run of the turn began. A line of the kind `st
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
@@ -20,8 +20,7 @@ import orjson
 from dialgraph.models.parts import Relay, Say, ToolCallPart
 from dialgraph.privacy.redaction import Redactor
 from dialgraph.records.turn_log import Entry, Kind, TurnLog
-from dialgraph.speech.port import Sound
-from dialgraph.turn.events import Audio, Failed, Fallback, Filler, Transcript
+from dialgraph.turn.events import Transcript
 
 VERSION: Final = 1
 """The version of the form of records."""
@@ -165,41 +164,54 @@ class _Coder:
             yield {"kind": "stream", "entries": stream}
 
     def _streamed(self, value: Any) -> Any:
-        """Return a value of a frequent entry. Its texts are redacted already."""
-        if type(value) is Say and value.logprobs is None:
-            return value.text
+        """Return a value of a frequent entry. The texts of words are redacted already; redacting twice changes them."""
         if isinstance(value, int | float):
             return value
-        if isinstance(value, Audio | Sound):
-            return self._plain(value)
-        if isinstance(value, Filler | Fallback | Failed):
-            return self.data(value)
-        return self._plain(value)
+        if type(value) is Say:
+            return value.text  # its logprobs hold the same words once more, in pieces
+        if isinstance(value, ToolCallPart):
+            whole = {"type": "ToolCallPart", **_shallow(value), "arguments": "", "extra": self.data(value.extra)}
+            return {**whole, "arguments": value.arguments}
+        if isinstance(value, Relay):
+            pieces = {name: one if isinstance(one, str) else self.data(one) for name, one in value.delta.items()}
+            return {"type": "Relay", "delta": pieces}
+        if isinstance(value, Transcript):
+            return {"type": "Transcript", **_shallow(value)}
+        return self.data(value)
 
     def data(self, value: Any) -> Any:
         """Return JSON data with stand-ins for private values."""
-        return self._redactor.data(self._plain(value))
+        return self._plain(value, self._redactor.text)
 
-    def _plain(self, value: Any) -> Any:
-        """Return JSON data. Sound and pictures become their hash and length, unless sound is asked for."""
-        if isinstance(value, str):
-            return _digest(value.encode("utf-8", "surrogatepass")) if _is_data(value) else value
-        if value is None or isinstance(value, bool | int | float):
+    def _plain(self, value: Any, text: Callable[[str], str]) -> Any:
+        """Return JSON data, with `text` applied to its texts. Sound and pictures become their hash and length, unless
+        sound is asked for.
+        """
+        kind = type(value)
+        if kind is str:
+            return _digest(value.encode("utf-8", "surrogatepass")) if _is_data(value) else text(value)
+        if kind is dict:
+            return {text(str(name)): self._plain(one, text) for name, one in value.items()}
+        if kind is list or kind is tuple:
+            return [self._plain(one, text) for one in value]
+        if value is None or isinstance(value, bool | float):
             return value
+        if isinstance(value, int):
+            return self._redactor.data(value)
         if isinstance(value, bytes | bytearray):
             return {**_digest(bytes(value)), **({"data": bytes(value).hex()} if self._keeps_sound else {})}
         if isinstance(value, BaseException):
-            return {"error": type(value).__name__, "message": str(value)}
+            return {"error": type(value).__name__, "message": text(str(value))}
         if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return self._plain({"type": type(value).__name__, **value._asdict()})
+            return self._plain({"type": type(value).__name__, **value._asdict()}, text)
         if is_dataclass(value) and not isinstance(value, type):
             named = {} if isinstance(value, Say) else {"type": type(value).__name__}
-            return self._plain({**named, **_shallow(value)})
+            return self._plain({**named, **_shallow(value)}, text)
         if isinstance(value, Mapping):
-            return {str(name): self._plain(one) for name, one in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._plain(one) for one in value]
-        return str(value)
+            return self._plain(dict(value), text)
+        if isinstance(value, tuple | set | frozenset):
+            return self._plain(list(value), text)
+        return text(str(value))
 
 
 def _shallow(value: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from dialgraph.environment import Environment
+from dialgraph.environment import REAL, Environment
 from dialgraph.models.history.text import last_user_text
 from dialgraph.privacy.finders import words_finder
 from dialgraph.privacy.redaction import Redactor
@@ -14,9 +14,10 @@ from dialgraph.records.files import Summary
 from dialgraph.records.lines import record_lines
 from dialgraph.records.recorded_services import RecordedEnvironment, RecordedServices
 from dialgraph.records.turn_log import PASSED, Kind, TurnLog
-from dialgraph.turn.events import Action, Fallback, Filler, Say, Transcript
+from dialgraph.turn.events import Action, Fallback, Filler, Say, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
+from dialgraph.turn.times import ReplyMarks, TurnTimes, summed, times_data
 from dialgraph.turn.turn import Turn
 from dialgraph.turn.watching import Watcher
 
@@ -54,7 +55,8 @@ class TurnRecorder(Watcher):
         """
         self.log = TurnLog(environment.now)
         self.wanted = wanted
-        self._asked = asked
+        self.request = asked
+        """The request. In Studio it is known only at the first step."""
         self._at = environment.date()
         self._private_slots = private_slots
         self._keeps_sound = keeps_sound
@@ -64,7 +66,7 @@ class TurnRecorder(Watcher):
         """Return the turn. Its engines, ids and chance go into the log."""
         turn = Turn(
             RecordedServices(services, self.log),
-            self._asked,
+            self.request,
             environment=RecordedEnvironment(self._environment, self.log),
         )
         self.follow(turn)
@@ -103,7 +105,7 @@ class TurnRecorder(Watcher):
 
         `started`: when the run began, on the environment's clock. `versions`: of the graph and of Dialgraph.
         """
-        asked, call = self._asked, self._asked.call
+        asked, call = self.request, self.request.call
         redactor = redactor.and_words(words_finder(self._private_values()))
         own = {
             "id": end.id, "at": _utc(self._at), "endpoint": asked.endpoint, "host": asked.profile.name,
@@ -150,6 +152,19 @@ class TurnRecorder(Watcher):
             if entry[1] in (Kind.LOADED, Kind.SAVED):
                 found += [str(value) for name, value in entry[3].items() if name in self._private_slots]
         return list(dict.fromkeys(found))
+
+
+def local_end(times: TurnTimes, outcome: str, ended: float, usage: Usage | None = None) -> TurnEnd:
+    """Return the end of a turn that no server ran: in a terminal, a notebook or Studio."""
+    marks = ReplyMarks(times.started, times.started, word=times.heard)
+    told = times_data(marks, ended, summed(times.parts(marks, ended)))
+    counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens} if usage else {}
+    return TurnEnd(REAL.id(), outcome, told, sum(counts.values()), usage=counts)
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return the outcome of such a turn."""
+    return "complete" if error is None else f"error:{getattr(error, 'kind', '') or type(error).__name__}"
 
 
 def _heard(log: TurnLog) -> tuple[str, list[str], list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from dialgraph.environment import Environment
 from dialgraph.privacy.finders import Words, no_words
@@ -14,6 +15,7 @@ from dialgraph.records.choice import RecordChoice
 from dialgraph.records.files import RecordFiles
 from dialgraph.records.recorder import TurnEnd, TurnRecorder
 from dialgraph.records.writer import RecordWriter
+from dialgraph.services.services import OpenServices
 from dialgraph.services.settings import GraphSettings
 from dialgraph.turn.request import TurnRequest
 from dialgraph.users.accounts.secrets import kept_secret
@@ -85,6 +87,16 @@ class Records:
             if len(self._asked) > _CALLS:
                 self._asked.popitem(last=False)
         return asked.record or self._asked.get(key, "")
+
+
+_OF_SERVICES: "WeakKeyDictionary[OpenServices, Records]" = WeakKeyDictionary()
+
+
+def records_of(services: OpenServices) -> Records:
+    """Return the records of services that no server opened, such as those of Studio."""
+    if services not in _OF_SERVICES:
+        _OF_SERVICES[services] = Records(services.settings)
+    return _OF_SERVICES[services]
 
 
 @cache

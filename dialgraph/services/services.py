@@ -48,7 +48,7 @@ class OpenServices:
     """The models, stores, voices and other engines of one process. They belong to one event loop."""
 
     def __init__(self, settings: GraphSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._models = LazyEngines("model", open_model, settings.model_addresses)
         self._stores: Stores | None = None
         self._opening = RLock()
@@ -77,7 +77,7 @@ class OpenServices:
         with self._opening:
             if self._stores is None:
                 engine = engine_of("stores", "knowledge", "knowledge:", STORES)
-                self._stores = cast(Stores, engine(self._settings, lambda: self.database))
+                self._stores = cast(Stores, engine(self.settings, lambda: self.database))
             return self._stores
 
     def voice(self, name: str) -> Voice:
@@ -102,8 +102,8 @@ class OpenServices:
         if self._database is None:
             from dialgraph.storage.database import Database  # imports for a third of a second, so only when needed
 
-            url = self._settings.database_url.get_secret_value()
-            self._database = open_engine(Database, url, self._settings.data_dir)
+            url = self.settings.database_url.get_secret_value()
+            self._database = open_engine(Database, url, self.settings.data_dir)
         return self._database
 
     @property
@@ -117,7 +117,7 @@ class OpenServices:
 
     def recording(self, name: str) -> BinaryIO:
         """Open a file in the folder `recordings` of the data folder. Files outside this folder are refused."""
-        return open_recording(self._settings.data_dir / "recordings", name)
+        return open_recording(self.settings.data_dir / "recordings", name)
 
     def open(self, kind: str, name: str) -> None:
         """Open a `model`, `store`, `voice` … now, so that a wrong name is reported at the start."""

@@ -65,7 +65,7 @@ class Line:
         self.fired: Callable[[str], None] = _nobody_records
         """Called with the name of each timer of the turn that has fired."""
         self.tap: Callable[[Event], None] | None = None
-        """Called by the run with each event that has left the line."""
+        """What the sink calls with each event that has left the line."""
         self.late = DelayedPhrases(lambda: not self.spoken, lambda name: self.fired(name))
         self._frames: Frames | None = None
         self._environment = environment

@@ -3,10 +3,10 @@
 The parts follow each other without gaps, so they add up to the time from the request to the first word (or sound).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from dialgraph.turn.events import Timing
 
@@ -174,3 +174,17 @@ def _between(low: float, value: float, high: float) -> float:
 
 def _ms(seconds: float) -> float:
     return seconds * 1000
+
+
+def times_data(marks: ReplyMarks, ended: float, parts: Mapping[str, float]) -> dict[str, Any]:
+    """Return the times of a reply in milliseconds since its request, as JSON data."""
+    known = {"filler_ms": marks.filler, "first_word_ms": marks.word, "first_audio_ms": marks.audio, "total_ms": ended}
+    return {**{name: round((mark - marks.came) * 1000, 1) for name, mark in known.items() if mark}, "parts": parts}
+
+
+def summed(parts: Sequence[Part]) -> Mapping[str, float]:
+    """Return the milliseconds of the parts by name, in the order of their beginnings. Equal names are added up."""
+    found: dict[str, float] = {}
+    for part in parts:
+        found[str(part)] = found.get(str(part), 0.0) + part.ms
+    return {name: round(ms, 3) for name, ms in found.items()}

@@ -64,9 +64,11 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
     from rich.console import Console
 
     from dialgraph.graph.places import failure_of
+    from dialgraph.records.records import Records
     from server.cli.prompt_printer import PromptPrinter
 
     console = Console(highlight=False)
+    records = Records(services.settings)
     messages: list[dict[str, object]] = []
     answered = True
     try:
@@ -74,7 +76,7 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
             messages.append({"role": "user", "content": question})
             try:
                 watchers = (PromptPrinter(console),) if show_prompt else ()
-                answer, hung_up = await _turn(graph, services, messages, console, ear, watchers)
+                answer, hung_up = await _turn(graph, services, records, messages, console, ear, watchers)
             except Exception as error:  # noqa: BLE001 (a node may raise anything, and its author sits here)
                 console.print()
                 console.print(failure_of(error), style="red", markup=False, soft_wrap=True)
@@ -84,11 +86,30 @@ async def _converse(graph: Any, services: Any, say: str, ear: Playing | WavFile 
                 break
     finally:
         await services.aclose()
+        await asyncio.to_thread(records.close)
         if isinstance(ear, WavFile):
             ear.close()
             if ear.seconds:
                 console.print(f"[dim]{ear.path}: {ear.seconds:.1f} s[/dim]")
     return answered
+
+
+async def _recorded(events: Any, recorder: Any, turn: Any, graph: Any, records: Any) -> Any:
+    """Pass on the events of a turn, and store its record when it is over."""
+    from dialgraph.environment import REAL
+    from dialgraph.records.recorder import local_end, outcome_of
+
+    failure: BaseException | None = None
+    try:
+        async for event in events:
+            yield event
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        if recorder is not None:
+            end = local_end(turn.times, outcome_of(failure), REAL.now())
+            records.over(recorder, end, turn.times.started, graph.version, graph.outlets.private_words)
 
 
 async def _ask(console: Any) -> str:
@@ -101,11 +122,15 @@ async def _ask(console: Any) -> str:
 async def _turn(
     graph: Any,
     services: Any,
+    records: Any,
     messages: list[dict[str, object]],
     console: Any,
     ear: Playing | WavFile | None,
     watchers: Sequence[Any],
 ) -> tuple[str, bool]:
+    from dataclasses import replace
+
+    from dialgraph.environment import REAL
     from dialgraph.run.run import run_turn
     from dialgraph.turn.call import CallInfo
     from dialgraph.turn.events import Action, Audio, Fallback, Filler, Say, Timing, ToolCallPart, Transcript
@@ -119,9 +144,12 @@ async def _turn(
     words: list[str] = []
     steps: list[str] = []
     hung_up, sound = False, 0
-    turn = Turn(services, asked)
+    asked = replace(asked, endpoint=graph.spec.name)
+    memory = graph.spec.policy.memory
+    recorder = records.recorder(asked, REAL, memory.private if memory else ())
+    turn = recorder.turn(services) if recorder else Turn(services, asked)
     turn.watch(*watchers)
-    async for event in run_turn(graph, turn):
+    async for event in _recorded(run_turn(graph, turn), recorder, turn, graph, records):
         match event:
             case Say(text=text) | Transcript(text=text) | Fallback(text=text):
                 words.append(text)

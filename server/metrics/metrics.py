@@ -7,9 +7,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from dialgraph.turn.times import summed
 from server.metrics import table
 from server.metrics.table import METRICS, Metric
-from server.turns.reply_times import summed
 from server.turns.report import TurnReport
 
 _OTHER = "(other)"

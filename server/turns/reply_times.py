@@ -6,7 +6,7 @@ from typing import Any
 from dialgraph.environment import Environment
 from dialgraph.turn.events import Audio, Event, Fallback, Filler, Say, Transcript
 from dialgraph.turn.request import TurnRequest
-from dialgraph.turn.times import Part, ReplyMarks, TurnTimes
+from dialgraph.turn.times import ReplyMarks, TurnTimes, summed, times_data
 
 
 class ReplyTimes:
@@ -49,17 +49,3 @@ class ReplyTimes:
 
     def _parts(self) -> Mapping[str, float]:
         return summed(self._turn.parts(self.marks, self._environment.now()))
-
-
-def times_data(marks: ReplyMarks, ended: float, parts: Mapping[str, float]) -> dict[str, Any]:
-    """Return the times of a reply in milliseconds since its request, as JSON data."""
-    known = {"filler_ms": marks.filler, "first_word_ms": marks.word, "first_audio_ms": marks.audio, "total_ms": ended}
-    return {**{name: round((mark - marks.came) * 1000, 1) for name, mark in known.items() if mark}, "parts": parts}
-
-
-def summed(parts: Sequence[Part]) -> Mapping[str, float]:
-    """Return the milliseconds of the parts by name, in the order of their beginnings. Equal names are added up."""
-    found: dict[str, float] = {}
-    for part in parts:
-        found[str(part)] = found.get(str(part), 0.0) + part.ms
-    return {name: round(ms, 3) for name, ms in found.items()}

@@ -8,10 +8,9 @@ from typing import Protocol
 from dialgraph.models.history.text import last_user_text
 from dialgraph.records.recorder import TurnEnd
 from dialgraph.turn.request import TurnRequest
-from dialgraph.turn.times import Part, ReplyMarks, TurnTimes
+from dialgraph.turn.times import Part, ReplyMarks, TurnTimes, summed, times_data
 from server.turns.ledger import Entry
 from server.turns.prices import ModelCost
-from server.turns.reply_times import summed, times_data
 
 
 @dataclass(frozen=True)
