@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import hot_path, outlets, questions, retrieval, search, sound
+from benchmarks import hot_path, outlets, parts, questions, records, retrieval, search, sound
 
 README = Path(__file__).parent / "README.md"
 _SIZES = (10_000, 100_000, 1_000_000)
@@ -30,6 +30,8 @@ def main() -> None:
     lines += ["## Search at scale", "", *search.measure(_SIZES if arguments.full else _SIZES[:2]), ""]
     lines += ["## The hot path", "", *hot_path.measure(), ""]
     lines += ["## The outlets of a voice", "", *outlets.measure(), ""]
+    lines += ["## Records of calls", "", *records.measure(), ""]
+    lines += ["## The parts of a wait", "", *parts.measure(), ""]
     lines += ["## Sound", "", *sound.measure(), ""]
     machine = (
         f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total // 2**30} GiB, Python {platform.python_version()}"

@@ -109,6 +109,9 @@ class TurnTimes:
     """When the turn was stopped before its end."""
     ended: float = 0.0
     """When nothing of the turn was active any more."""
+    tokens: int = 0
+    """All tokens of the turn, once it has ended."""
+    cost_usd: float | None = None
     guarded: dict[str, int] = field(default_factory=dict)
     """How often each rule of the guard has found something."""
 

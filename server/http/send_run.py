@@ -177,5 +177,6 @@ class _Sender:
                 "joined": joined,
                 **self._times.data(),
                 "outcome": outcome,
+                **self._times.spent(),
             },
         )

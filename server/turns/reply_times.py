@@ -47,5 +47,9 @@ class ReplyTimes:
         """Return the times in milliseconds as JSON data, for logs and for clients that ask."""
         return times_data(self.marks, self._environment.now(), self._parts())
 
+    def spent(self) -> dict[str, Any]:
+        """Return the tokens and the cost of the turn; empty while it goes on for other clients."""
+        return {"tokens": self._turn.tokens, "cost_usd": self._turn.cost_usd} if self._turn.ended else {}
+
     def _parts(self) -> Mapping[str, float]:
         return summed(self._turn.parts(self.marks, self._environment.now()))

@@ -77,6 +77,9 @@ class UsageMeter:
     def ended(self, run: Run) -> None:
         """Write the row with the outcome of the run."""
         self.end(outcome_of(run.failure), run.times.models)
+        if self.entry is not None:
+            run.times.tokens = self.entry.prompt_tokens + self.entry.completion_tokens
+            run.times.cost_usd = self.entry.cost_usd
 
     def end(self, outcome: str, models: Sequence[ModelTime] = ()) -> None:
         """Write the row. The tokens of words after the last count are estimated."""

@@ -90,6 +90,7 @@ async def test_the_log_line_has_the_call_and_the_parts(tmp_path: Path, caplog: p
         await served.post(RAG, {**QUESTION, "call_id": "call-1"})
     [line] = [record for record in caplog.records if record.getMessage() == "turn"]
     fields = vars(line)
+    assert (fields["tokens"], fields["cost_usd"], fields["outcome"]) == (0, 0.0, "complete")
     assert fields["call"] == "call-1" and sum(fields["parts"].values()) == pytest.approx(
         fields["first_word_ms"], abs=0.1
     )
