@@ -54,7 +54,10 @@ class Reloading:
 @asynccontextmanager
 async def reloading(folder: Path, model: str) -> AsyncIterator[Reloading]:
     """Serve a project that `dialgraph new` has made."""
-    variables = {"DIALGRAPH_MODELS": json.dumps({"main": model}), "DIALGRAPH_AUTH": "none"}
+    # On a busy machine the running turn must not be over before the test looks at it.
+    variables = {
+        "DIALGRAPH_MODELS": json.dumps({"main": model}), "DIALGRAPH_AUTH": "none", "DIALGRAPH_GRACE_SECONDS": "100",
+    }  # fmt: skip
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "dialgraph"), "serve", "--reload", "--port", "0",
         cwd=folder, env={**os.environ, **variables},
