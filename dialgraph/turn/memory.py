@@ -1,6 +1,6 @@
 """The memory of a call: typed slots and a stage. It is loaded on first use and stored when it changes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any, Literal, Protocol
 
@@ -52,6 +52,10 @@ class CallMemory:
         if stage is not None:
             self._loaded, self.stage, self.problems = True, stage, dict(problems)
             self.slots = {name: value for name, value in slots.items() if name in self._types}
+
+    def values_of(self, names: Collection[str]) -> list[str]:
+        """Return the known values of these slots, as texts."""
+        return [str(self.slots[name]) for name in names if name in self.slots]
 
     @property
     def missing(self) -> list[str]:

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from dialgraph.environment import Environment
+from dialgraph.privacy.finders import words_finder
 from dialgraph.privacy.redaction import Redactor
 from dialgraph.turn.times import ModelTime
 from server.endpoints import Endpoint
@@ -81,7 +82,9 @@ class OtelSink:
         entry, times = report.entry, report.times
         parent = extract({"traceparent": report.asked.traceparent}) if report.asked.traceparent else None
         graph = self._endpoints.get(entry.endpoint)
-        redactor = self._redactor.and_words(graph.graph.outlets.private_words) if graph else self._redactor
+        redactor = self._redactor.and_words(words_finder(report.private_values))
+        if graph is not None:
+            redactor = redactor.and_words(graph.graph.outlets.private_words)
         call = redactor.text(report.asked.call.id)
         about: dict[str, Any] = {
             "gen_ai.operation.name": "invoke_agent",

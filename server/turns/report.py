@@ -25,6 +25,8 @@ class TurnReport:
     """What the caller heard, if a sink needs it."""
     costs: Sequence[ModelCost] = ()
     """What each model cost. Their tokens add up to those of the entry."""
+    private_values: Sequence[str] = ()
+    """The values of the private slots of the call's memory."""
 
     @cached_property
     def reply(self) -> ReplyMarks:

@@ -141,7 +141,8 @@ class Runs:
         recorder = self._records.recorder(asked, self._environment, memory.private if memory else ())
         turn = recorder.turn(services) if recorder else Turn(services, asked, environment=self._environment)
         if self._logs_prompts:
-            turn.watch(PromptLog(asked, self._records.redactor.and_words(endpoint.graph.outlets.private_words)))
+            words = endpoint.graph.outlets.private_words
+            turn.watch(PromptLog(turn, self._records.redactor.and_words(words), memory.private if memory else ()))
         meter = UsageMeter(
             self._ledger, self._prices, asked, admission, self._environment, keeps_words=self._keeps_words
         )
@@ -154,7 +155,7 @@ class Runs:
             observers=(meter,),
             log=recorder.log if recorder else None,
         )
-        run.when_over(lambda: self._report(run, meter, asked, endpoint, recorder))
+        run.when_over(lambda: self._report(run, meter, asked, endpoint, recorder, turn))
         self.open[run] = asked.call.principal
         run.when_done(lambda: self._over(run, endpoint))
         return run
@@ -170,11 +171,19 @@ class Runs:
             del self._by_call[call]
 
     def _report(
-        self, run: Run, meter: UsageMeter, asked: TurnRequest, endpoint: Endpoint, recorder: TurnRecorder | None
+        self,
+        run: Run,
+        meter: UsageMeter,
+        asked: TurnRequest,
+        endpoint: Endpoint,
+        recorder: TurnRecorder | None,
+        turn: Turn,
     ) -> None:
         if meter.entry is None:
             return
-        report = TurnReport(meter.entry, asked, run.times, "".join(meter.words or ()), meter.costs)
+        memory = endpoint.spec.policy.memory
+        private = turn.memory.values_of(memory.private) if memory else []
+        report = TurnReport(meter.entry, asked, run.times, "".join(meter.words or ()), meter.costs, private)
         if recorder is not None:
             words = endpoint.graph.outlets.private_words
             self._records.over(recorder, report.record_end(), run.times.started, endpoint.graph.version, words)

@@ -1,9 +1,12 @@
 """Traces and metrics over OTLP, as a receiver decodes them with OpenTelemetry's own protobufs."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
-from dialgraph import END, Graph, Policy, Step, compile_graph
+import pytest
+
+from dialgraph import END, Graph, Memory, Policy, Step, compile_graph
 from tests.support.otlp import attributes, receiver
 from tests.support.serving import add_graphs, serving
 from tests.support.upstream import calls, says, upstream
@@ -90,6 +93,28 @@ async def test_what_was_said_is_exported_only_if_asked_for_and_redacted(tmp_path
     assert about["input.value"].startswith("Can I bring my dog?") and about["output.value"].startswith("Your card 4")
     for private in ("4111", "Trillian", "1234567"):
         assert private not in str(got.spans), private
+
+
+async def test_private_slots_are_in_no_trace_and_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    spec = Graph(
+        name="desk",
+        policy=Policy(memory=Memory(slots={"name": "text"}, private=("name",))),
+        steps=(Step("call_model", then={"answered": END, "told": "remember"}), Step("remember", then="call_model")),
+    )
+    scripts = (calls("remember", '{"name": "Zaphod"}'), answer("Thank you, ", "Zaphod."))
+    with receiver() as got:
+        settings: dict[str, Any] = {"otel_url": got.url, "otel_content": True, "log_prompts": True}
+        async with (
+            upstream(*scripts) as up,
+            serving(tmp_path, (spec, []), models={"main": up.url}, **settings) as served,
+        ):
+            body = {"stream": True, "call_id": "c", "messages": [{"role": "user", "content": "I am Zaphod."}]}
+            await served.post("/desk/chat/completions", body)
+    assert attributes(got.named("invoke_agent desk")[0])["output.value"].startswith("Thank you, ")
+    assert "Zaphod" not in str(got.spans)
+    prompts = [vars(record)["messages"] for record in caplog.records if record.getMessage() == "prompt"]
+    assert len(prompts) == 2 and "Zaphod" not in prompts[1], "the second prompt knows the name"
 
 
 async def test_a_receiver_that_fails_disturbs_no_call(tmp_path: Path) -> None:
