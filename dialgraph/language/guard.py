@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -129,6 +129,8 @@ def plain_text(sentence: str) -> tuple[str, Sequence[int]]:
 
 _UNHEARD = "*_`~"
 _CARD = re.compile(r"(?<!\d)(?:\d(?:[ -]{0,3}\d){12,18}|\d{4}(?:[ ,.-]{1,3}\d{4}){3})(?!\d)")
+_CARD_RUN = re.compile(r"(?<!\d)\d(?:[\s,./+-]{0,3}\d){12,}(?!\d)")
+_GROUP = re.compile(r"\d+")
 _CHINESE_IDENTITY = re.compile(r"(?<!\d)\d(?:[ -]?\d){16}[ -]?[\dXx](?!\d)")
 _US_IDENTITY = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
 _PHONE = re.compile(
@@ -144,7 +146,27 @@ def find_cards(sentence: str) -> list[tuple[int, int]]:
     """Return the places of payment cards: 13 to 19 digits with a correct Luhn checksum."""
     if not _DIGITS.search(sentence):
         return []
-    return [match.span() for match in _CARD.finditer(sentence) if luhn_is_right(match.group())]
+    found = [match.span() for match in _CARD.finditer(sentence) if luhn_is_right(match.group())]
+    for run in _CARD_RUN.finditer(sentence):
+        if not any(start < run.end() and run.start() < end for start, end in found):
+            found += _cards_in(sentence, run)
+    return found
+
+
+def _cards_in(sentence: str, run: "re.Match[str]") -> Iterator[tuple[int, int]]:
+    """Yield the cards in groups of digits that begin before or go on after a card, such as its expiry."""
+    groups = [match.span() for match in _GROUP.finditer(sentence, run.start(), run.end())]
+    at = 0
+    while at < len(groups):
+        for last in range(min(at + 4, len(groups)), at, -1):
+            sizes = [end - start for start, end in groups[at:last]]
+            shaped = len(sizes) == 1 or sizes[:-1] == [4] * (len(sizes) - 1) or sizes[:2] == [4, 6]
+            start, end = groups[at][0], groups[last - 1][1]
+            if shaped and 13 <= sum(sizes) <= 19 and luhn_is_right(sentence[start:end]):
+                yield start, end
+                at = last - 1
+                break
+        at += 1
 
 
 def find_identity_numbers(sentence: str) -> list[tuple[int, int]]:

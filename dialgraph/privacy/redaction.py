@@ -1,15 +1,22 @@
 """The one redaction policy: what logs, records, traces and exports show instead of private values."""
 
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import orjson
 
 from dialgraph.privacy.finders import Words, no_words, private_values
 from dialgraph.privacy.stand_ins import stand_in
 
 _FEWEST_DIGITS: Final = 7
 """A shorter number is no card and no phone number."""
-_LONGEST_TEXT: Final = 200_000
+_SHORTEST_KEY: Final = 6
+_SECRET_NAME: Final = re.compile(r"(?i)(?:api[_-]?key|authorization|password|secret|access_token|auth_token)$|^token$")
+"""Names of fields whose whole value is private."""
+_PLAIN_NUMBER: Final = re.compile(r"(?i)^seed$|^created$|timestamp|_at$|_ms$|tokens?$")
+_LONGEST_TEXT: Final = 1_000_000
 """A longer text is cut: nobody reads it in a log, and searching it would take long."""
 
 
@@ -35,9 +42,14 @@ class Redactor:
         return text
 
     def pieces(self, pieces: Sequence[str]) -> list[str]:
-        """Return the pieces of one text with stand-ins, also for values that begin in one piece and end in another."""
+        """Return the pieces of one text with stand-ins, also for values that begin in one piece and end in another.
+
+        JSON with escaped characters comes back in the first piece. What is beyond the limit is left out.
+        """
         whole = "".join(pieces)
-        redacted = self.text(whole) + whole[_LONGEST_TEXT:]
+        if "\\u" in whole and (decoded := _decoded(whole)) is not None:
+            return [self._as_json(decoded), *[""] * (len(pieces) - 1)]
+        redacted = self.text(whole)
         if redacted == whole:
             return list(pieces)
         made, at = [], 0
@@ -46,18 +58,51 @@ class Redactor:
             at += len(piece)
         return made
 
-    def data(self, data: Any) -> Any:
-        """Return JSON data with stand-ins in all its texts, names and long numbers."""
+    def name(self, name: str) -> str:
+        """Return the name of a field. The author's words are not looked for: a field may have any name."""
+        return Redactor(self._key).text(name) if self._words else self.text(name)
+
+    def secret(self, value: str) -> str:
+        """Return the stand-in of a value that is a key as a whole."""
+        return stand_in(value, "key", self._key)
+
+    def value(self, name: str, text: str) -> str:
+        """Return the text of a field. In a field such as `password` all of it is private."""
+        if len(text) >= _SHORTEST_KEY and _SECRET_NAME.search(name) is not None:
+            return self.secret(text)
+        if "\\u" in text and (decoded := _decoded(text)) is not None:
+            return self._as_json(decoded)
+        return self.text(text)
+
+    def number(self, name: str, number: int) -> int | str:
+        """Return a number: a card or a phone number may come as one. Times and seeds stay."""
+        if _PLAIN_NUMBER.search(name) or (len(str(abs(number))) < _FEWEST_DIGITS and not self._words):
+            return number
+        redacted = self.text(str(number))
+        return int(redacted) if redacted.lstrip("-").isdigit() else redacted
+
+    def data(self, data: Any, name: str = "") -> Any:
+        """Return JSON data with stand-ins in all its texts, names and long numbers. `name`: of the field."""
         if isinstance(data, str):
-            return self.text(data)
+            return self.value(name, data)
         if isinstance(data, Mapping):
-            return {self.text(str(name)): self.data(value) for name, value in data.items()}
+            return {self.name(str(one)): self.data(value, str(one)) for one, value in data.items()}
         if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray):
-            return [self.data(value) for value in data]
-        if isinstance(data, int) and not isinstance(data, bool) and len(str(abs(data))) >= _FEWEST_DIGITS:
-            redacted = self.text(str(data))
-            return int(redacted) if redacted.lstrip("-").isdigit() else redacted
-        return data
+            return [self.data(value, name) for value in data]
+        return self.number(name, data) if isinstance(data, int) and not isinstance(data, bool) else data
+
+    def _as_json(self, decoded: Any) -> str:
+        return orjson.dumps(self.data(decoded)).decode()
+
+
+def _decoded(text: str) -> Any:
+    """Return the JSON data in a text, or None. In JSON a character can be written in several ways."""
+    if text[:1] not in '{["':
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def new_key() -> bytes:

@@ -14,6 +14,7 @@ from dialgraph.language.guard import identity_check_digit, luhn_is_right
 from dialgraph.privacy.finders import Kind
 
 _HAN = "某甲乙丙丁戊己庚辛壬癸"
+_AT_SIGNS = ("@", "＠", "%40", "﹫")
 _KEPT_DIGITS = 2
 """The first digits of a phone number say its country or kind; with others it would not look like a phone number."""
 
@@ -23,10 +24,12 @@ def stand_in(value: str, kind: Kind, key: bytes) -> str:
     if kind in ("card", "identity", "phone"):
         return _number(value, kind, key)
     if kind == "email":
-        name, _, domain = value.rpartition("@")
+        sign = next(sign for sign in _AT_SIGNS if sign in value)
+        name, _, domain = value.partition(sign)
         host, _, top = domain.rpartition(".")
-        made = _letters(f"{name}@{host}".lower(), f"{name}@{host}", key)
-        return f"{made}.{top}"
+        same = f"{name}@{host}".lower()
+        made = _letters(same, name + host, key)
+        return f"{made[: len(name)]}{sign}{made[len(name) :]}.{top}"
     return _letters(value.lower(), value, key)
 
 

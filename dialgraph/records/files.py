@@ -5,16 +5,19 @@ A line is written with one call in append mode, so that several processes can sh
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from filelock import FileLock
 
 INDEX: Final = "index.jsonl"
 FEEDBACK: Final = "feedback.jsonl"
+_LOCK_SECONDS: Final = 20
 MOST_FEEDBACK: Final = 20
 """The most ratings of one call."""
 
@@ -77,29 +80,32 @@ class RecordFiles:
     """The folder of records. All methods block."""
 
     folder: Path
-    _known: set[str] = field(default_factory=set)
 
     def add(self, made: Sequence[tuple[Summary, bytes]]) -> None:
         """Add the records of turns. Raises OSError."""
         lines: dict[str, list[bytes]] = {}
-        for summary, record in made:
-            day = summary.at[:10]
-            if day not in self._known:
+        with self._locked():
+            for summary, record in made:
+                day = summary.at[:10]
                 (self.folder / day).mkdir(0o700, parents=True, exist_ok=True)
-                self._known.add(day)
-            name = f"{day}/{file_name(summary.principal, summary.call)}"
-            end = _append(f"{self.folder}/{name}", record)
-            placed = {**_shallow(summary), "file": name, "start": end - len(record), "end": end}
-            lines.setdefault(day, []).append(orjson.dumps(placed, option=orjson.OPT_APPEND_NEWLINE))
-        for day, own in lines.items():
-            _append(f"{self.folder}/{day}/{INDEX}", b"".join(own))
+                name = f"{day}/{file_name(summary.principal, summary.call)}"
+                end = _append(f"{self.folder}/{name}", record)
+                placed = {**_shallow(summary), "file": name, "start": end - len(record), "end": end}
+                lines.setdefault(day, []).append(orjson.dumps(placed, option=orjson.OPT_APPEND_NEWLINE))
+            for day, own in lines.items():
+                _append(f"{self.folder}/{day}/{INDEX}", b"".join(own))
+
+    def _locked(self) -> FileLock:
+        """Lock the folder: a file must not be replaced while another process adds to it."""
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock", timeout=_LOCK_SECONDS)
 
     def summaries(self) -> Iterator[Summary]:
         """Yield every turn, the newest day first, within a day in the order of their ends."""
         for day in sorted(self.folder.glob("[0-9]*-[0-9]*-[0-9]*"), reverse=True):
             for data in _lines(day / INDEX):
-                found = Summary(**{**data, "tools": tuple(data.get("tools", ()))})
-                if (self.folder / found.file).is_file():
+                found = _summary(data)
+                if found is not None and (self.folder / found.file).is_file():
                     yield found
 
     def record(self, summary: Summary) -> bytes:
@@ -113,48 +119,74 @@ class RecordFiles:
         return any(self.folder.glob(f"[0-9]*-[0-9]*-[0-9]*/{file_name(principal, call)}"))
 
     def add_feedback(self, feedback: Feedback) -> None:
-        """Store what somebody thinks of a call. Raises TooMuchFeedbackError."""
+        """Store what somebody thinks of a call. Raises TooMuchFeedbackError and OSError."""
+        with self._locked():
+            self._add_feedback(feedback)
+
+    def _add_feedback(self, feedback: Feedback) -> None:
         own = [one for one in self.feedback() if (one.principal, one.call) == (feedback.principal, feedback.call)]
         if len(own) >= MOST_FEEDBACK:
             raise TooMuchFeedbackError(f"A call can be rated {MOST_FEEDBACK} times.")
-        self.folder.mkdir(0o700, parents=True, exist_ok=True)
         _append(f"{self.folder}/{FEEDBACK}", orjson.dumps(asdict(feedback), option=orjson.OPT_APPEND_NEWLINE))
 
     def feedback(self) -> list[Feedback]:
         """Return all feedback, oldest first."""
-        return [Feedback(**data) for data in _lines(self.folder / FEEDBACK)]
+        names = set(Feedback.__slots__)
+        return [Feedback(**data) for data in _lines(self.folder / FEEDBACK) if set(data) == names]
 
     def erase(self, *, call: str = "", caller: str = "", principal: str = "") -> int:
         """Erase the records and the feedback of one call, one caller or one principal. Return how many turns.
 
         `call` and `caller`: as the records name them.
         """
-        asked = {"call": call, "caller": caller, "principal": principal}
-        wanted = {name: value for name, value in asked.items() if value}
-        chosen = [one for one in self.summaries() if any(getattr(one, name) == value for name, value in wanted.items())]
+        if not self.folder.is_dir():
+            return 0
+        with self._locked():
+            return self._erase(call, caller, principal)
+
+    def _erase(self, call: str, caller: str, principal: str) -> int:
+        digits = "".join(filter(str.isdigit, caller))
+        chosen = [
+            one
+            for one in self.summaries()
+            if (call and one.call == call)
+            or (caller and one.caller == caller)
+            or (digits and "".join(filter(str.isdigit, one.caller)) == digits)  # written in another way
+            or (principal and one.principal == principal)
+        ]
         calls = {(one.principal, one.call) for one in chosen}
         gone = {one.file for one in chosen}
         for name in gone:
             (self.folder / name).unlink(missing_ok=True)
         for day in {name.partition("/")[0] for name in gone}:
-            _keep(self.folder / day / INDEX, lambda data: data["file"] not in gone)
-        _keep(self.folder / FEEDBACK, lambda data: (data["principal"], data["call"]) not in calls)
+            _keep(self.folder / day / INDEX, lambda data: data.get("file") not in gone)
+        _keep(self.folder / FEEDBACK, lambda data: (data.get("principal"), data.get("call")) not in calls)
         return len(chosen)
 
     def expire(self, days: int, most_bytes: int) -> None:
-        """Delete the records of older days, and the oldest days while all together are larger than this."""
-        found = sorted(self.folder.glob("[0-9]*-[0-9]*-[0-9]*"))
+        """Delete the records of older days, and the oldest days while all together are larger than this.
+
+        Today's records stay, whatever their size.
+        """
+        now = datetime.now(UTC)
+        today, oldest = f"{now:%Y-%m-%d}", f"{now - timedelta(days=days):%Y-%m-%d}"
+        found = [day for day in sorted(self.folder.glob("[0-9]*-[0-9]*-[0-9]*")) if day.name != today]
         sizes = {day: sum(file.stat().st_size for file in day.iterdir() if file.is_file()) for day in found}
-        oldest = datetime.fromtimestamp(datetime.now(UTC).timestamp() - days * 86_400, UTC).strftime("%Y-%m-%d")
-        whole = sum(sizes.values())
+        whole = sum(sizes.values()) + sum(file.stat().st_size for file in (self.folder / today).glob("*.jsonl"))
         for day in found:
             if day.name >= oldest and whole <= most_bytes:
                 break
-            for file in sorted(day.iterdir()):
-                file.unlink(missing_ok=True)
-            day.rmdir()
+            shutil.rmtree(day, ignore_errors=True)
             whole -= sizes[day]
-            self._known.discard(day.name)
+
+
+def _summary(data: dict[str, Any]) -> Summary | None:
+    """Return a line of the index, or None if it is damaged. Fields of a newer version are left out."""
+    try:
+        known = {name: data[name] for name in Summary.__slots__ if name in data}
+        return Summary(**{**known, "tools": tuple(known.get("tools", ()))})
+    except TypeError:
+        return None
 
 
 def _shallow(summary: Summary) -> dict[str, Any]:
@@ -163,7 +195,8 @@ def _shallow(summary: Summary) -> dict[str, Any]:
 
 def file_name(principal: str, call: str) -> str:
     """Return the name of the file of a call."""
-    return f"{hashlib.blake2b(f'{principal} {call}'.encode('utf-8', 'replace'), digest_size=12).hexdigest()}.jsonl"
+    key = "\0".join((principal, call)).encode("utf-8", "replace")
+    return f"{hashlib.blake2b(key, digest_size=12).hexdigest()}.jsonl"
 
 
 def _append(path: str, data: bytes) -> int:
@@ -184,9 +217,11 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in path.read_bytes().splitlines():
         try:
-            yield orjson.loads(line)
+            data = orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
+        if isinstance(data, dict):
+            yield data
 
 
 def _keep(path: Path, wanted: Any) -> None:

@@ -11,7 +11,8 @@ first line has `started`, when the run of the turn began. A line of the kind `st
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import orjson
 
 from dialgraph.models.parts import Relay, Say, ToolCallPart
 from dialgraph.privacy.redaction import Redactor
-from dialgraph.records.turn_log import Entry, Kind, TurnLog
+from dialgraph.records.turn_log import PASSED, Entry, Kind, TurnLog
 from dialgraph.turn.events import Transcript
 
 VERSION: Final = 1
@@ -45,11 +46,11 @@ _FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.DREW: ("what", "value"),
 }
 """The names of the values of each kind of entry that has a line of its own."""
-_TEXTS: Final = frozenset({Kind.PART, Kind.OUT})
 _OUT: Final = -1
 """The source of events that have left the line. Models have numbers from 1."""
 _SHORT: Final = {Kind.PART: "part", Kind.OUT: "out", Kind.WRITTEN: "written", Kind.SOUND: "sound"}
 """The names of frequent kinds, as plain texts: they are written fastest."""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]+")
 _LONGEST_DATA_URL: Final = 1_000
 
 
@@ -60,13 +61,14 @@ def record_lines(
     end: Mapping[str, Any],
     started: float,
     redactor: Redactor,
+    private_slots: Collection[str] = (),
     *,
     keeps_sound: bool = False,
 ) -> bytes:
     """Return the record of a turn. `own` and `head`: the fields of the first line; those of ours hold no private value.
     `end`: the fields of the last line.
     """
-    coder = _Coder(redactor, keeps_sound=keeps_sound)
+    coder = _Coder(redactor, private_slots, keeps_sound=keeps_sound)
     made = [{"kind": "turn", "version": VERSION, "started": started, **own, **coder.data(head)}]
     made += coder.timeline(*_redacted(log, redactor))
     made.append({"kind": "end", **coder.data(end)})
@@ -93,23 +95,46 @@ def _redacted(log: TurnLog, redactor: Redactor) -> tuple[list[Entry], list[int]]
         gather_words(at)
         spoken_from = at + 1
         entry = entries[at]
-        if entry[1] not in _TEXTS:
+        if entry[1] is not Kind.PART:
             continue
-        source, part = (entry[2], entry[3]) if entry[1] is Kind.PART else (_OUT, entry[2])
-        speaker = speaker if source is _OUT else source
+        source, part = entry[2], entry[3]
+        speaker = source
         for key, text in _texts_of(part):
             places, pieces = texts.setdefault((source, type(part), key), ([], []))
             places.append(at)
             pieces.append(text)
     gather_words(len(entries))
+    _gather_out(entries, texts)
     made = entries
     for key, (places, pieces) in texts.items():
         redacted = redactor.pieces(pieces)
         if redacted != pieces:
             made = list(made)
             for at, text in zip(places, redacted, strict=True):
-                made[at] = text if type(made[at]) is str else _with_text(made[at], key, text)
+                if at >= 0:
+                    made[at] = text if type(made[at]) is str else _with_text(made[at], key, text)
     return made, log.tuples
+
+
+def _gather_out(entries: Sequence[Entry], texts: dict[tuple[object, ...], tuple[list[int], list[str]]]) -> None:
+    """Gather the texts that left the line. A part that passed belongs to them, but has its text elsewhere: place -1."""
+    before: Entry = ""
+    for at, entry in enumerate(entries):
+        if type(entry) is str:
+            before = Say(entry)
+        elif entry is PASSED:
+            for key, text in _texts_of(before):
+                places, pieces = texts.setdefault((_OUT, type(before), key), ([], []))
+                places.append(-1)
+                pieces.append(text)
+        elif type(entry) is tuple:
+            if entry[1] is Kind.PART:
+                before = entry[3]
+            elif entry[1] is Kind.OUT:
+                for key, text in _texts_of(entry[2]):
+                    places, pieces = texts.setdefault((_OUT, type(entry[2]), key), ([], []))
+                    places.append(at)
+                    pieces.append(text)
 
 
 def _texts_of(part: object) -> Sequence[tuple[object, str]]:
@@ -139,8 +164,9 @@ def _with_text(entry: Any, key: tuple[object, ...], text: str) -> Entry:
 class _Coder:
     """Makes JSON data of values."""
 
-    def __init__(self, redactor: Redactor, *, keeps_sound: bool) -> None:
+    def __init__(self, redactor: Redactor, private_slots: Collection[str], *, keeps_sound: bool) -> None:
         self._redactor = redactor
+        self._private_slots = private_slots
         self._keeps_sound = keeps_sound
 
     def timeline(self, entries: list[Entry], tuples: list[int]) -> Iterator[dict[str, Any]]:
@@ -159,9 +185,16 @@ class _Coder:
             if stream:
                 yield {"kind": "stream", "entries": stream}
                 stream = []
-            yield {"t": t, "kind": kind, **self.data(dict(zip(_FIELDS[kind], values, strict=True)))}
+            fields_of = dict(zip(_FIELDS[kind], values, strict=True))
+            if kind in (Kind.LOADED, Kind.SAVED):
+                fields_of["slots"] = {name: self._slot(name, one) for name, one in fields_of["slots"].items()}
+            yield {"t": t, "kind": kind, **self.data(fields_of)}
         if stream:
             yield {"kind": "stream", "entries": stream}
+
+    def _slot(self, name: str, value: Any) -> Any:
+        """Return the value of a slot: if it is private, a stand-in of its text."""
+        return self._redactor.secret(str(value)) if name in self._private_slots else value
 
     def _streamed(self, value: Any) -> Any:
         """Return a value of a frequent entry. The texts of words are redacted already; redacting twice changes them."""
@@ -179,39 +212,37 @@ class _Coder:
             return {"type": "Transcript", **_shallow(value)}
         return self.data(value)
 
-    def data(self, value: Any) -> Any:
-        """Return JSON data with stand-ins for private values."""
-        return self._plain(value, self._redactor.text)
+    def data(self, value: Any, name: str = "") -> Any:
+        """Return JSON data with stand-ins for private values. `name`: of the field.
 
-    def _plain(self, value: Any, text: Callable[[str], str]) -> Any:
-        """Return JSON data, with `text` applied to its texts. Sound and pictures become their hash and length, unless
-        sound is asked for.
+        Sound and pictures become their hash and length, unless sound is asked for.
         """
-        kind = type(value)
+        kind, redactor = type(value), self._redactor
         if kind is str:
-            return _digest(value.encode("utf-8", "surrogatepass")) if _is_data(value) else text(value)
+            if _is_data(value):
+                return _digest(value.encode("utf-8", "surrogatepass"))
+            return redactor.value(name, value)
         if kind is dict:
-            return {text(str(name)): self._plain(one, text) for name, one in value.items()}
+            return {redactor.name(str(one)): self.data(inner, str(one)) for one, inner in value.items()}
         if kind is list or kind is tuple:
-            return [self._plain(one, text) for one in value]
+            return [self.data(one, name) for one in value]
         if value is None or isinstance(value, bool | float):
             return value
         if isinstance(value, int):
-            return self._redactor.data(value)
+            return redactor.number(name, value)
         if isinstance(value, bytes | bytearray):
             return {**_digest(bytes(value)), **({"data": bytes(value).hex()} if self._keeps_sound else {})}
         if isinstance(value, BaseException):
-            return {"error": type(value).__name__, "message": text(str(value))}
+            return {"error": type(value).__name__, "message": redactor.text(str(value))}
         if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return self._plain({"type": type(value).__name__, **value._asdict()}, text)
+            return self.data({"type": type(value).__name__, **value._asdict()})
         if is_dataclass(value) and not isinstance(value, type):
-            named = {} if isinstance(value, Say) else {"type": type(value).__name__}
-            return self._plain({**named, **_shallow(value)}, text)
+            return self.data({"type": type(value).__name__, **_shallow(value)})
         if isinstance(value, Mapping):
-            return self._plain(dict(value), text)
+            return self.data(dict(value))
         if isinstance(value, tuple | set | frozenset):
-            return self._plain(list(value), text)
-        return text(str(value))
+            return self.data(list(value), name)
+        return redactor.text(str(value))
 
 
 def _shallow(value: Any) -> dict[str, Any]:
@@ -220,7 +251,9 @@ def _shallow(value: Any) -> dict[str, Any]:
 
 
 def _is_data(text: str) -> bool:
-    return len(text) > _LONGEST_DATA_URL and (text.startswith("data:") or " " not in text[:_LONGEST_DATA_URL])
+    return len(text) > _LONGEST_DATA_URL and (
+        text.startswith("data:") or _BASE64.fullmatch(text, 0, _LONGEST_DATA_URL) is not None
+    )
 
 
 def _digest(data: bytes) -> dict[str, Any]:

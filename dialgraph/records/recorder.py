@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import orjson
+
 from dialgraph.environment import REAL, Environment
 from dialgraph.models.history.text import last_user_text
 from dialgraph.privacy.finders import words_finder
@@ -14,13 +16,15 @@ from dialgraph.records.files import Summary
 from dialgraph.records.lines import record_lines
 from dialgraph.records.recorded_services import RecordedEnvironment, RecordedServices
 from dialgraph.records.turn_log import PASSED, Kind, TurnLog
-from dialgraph.turn.events import Action, Fallback, Filler, Say, Transcript, Usage
+from dialgraph.turn.events import Action, Fallback, Filler, Say, ToolCallPart, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
 from dialgraph.turn.times import ReplyMarks, TurnTimes, summed, times_data
 from dialgraph.turn.turn import Turn
 from dialgraph.turn.watching import Watcher
 
+_LONGEST_VALUE: Final = 200
+"""A private value that begins within the shown words must be read to its end."""
 _SHOWN: Final = 500
 """The most characters of what was said and heard that lists show."""
 
@@ -120,7 +124,9 @@ class TurnRecorder(Watcher):
             },
         }  # fmt: skip
         tail = {"outcome": end.outcome, "times": end.times, "usage": end.usage, "cost_usd": end.cost_usd}
-        lines = record_lines(own, head, self.log, tail, started, redactor, keeps_sound=self._keeps_sound)
+        lines = record_lines(
+            own, head, self.log, tail, started, redactor, self._private_slots, keeps_sound=self._keeps_sound
+        )
         words, actions, tools = _heard(self.log)
         summary = Summary(
             id=end.id,
@@ -131,8 +137,8 @@ class TurnRecorder(Watcher):
             host=asked.profile.name,
             at=_utc(self._at),
             outcome=end.outcome,
-            said=redactor.text(last_user_text(asked.messages)[-_SHOWN:]),
-            heard=redactor.text(words[:_SHOWN]),
+            said=redactor.text(last_user_text(asked.messages))[-_SHOWN:],
+            heard=redactor.text(words)[:_SHOWN],
             first_word_ms=end.times.get("first_word_ms"),
             total_ms=float(end.times.get("total_ms") or 0.0),
             interrupted=end.outcome == "cancelled",
@@ -151,6 +157,9 @@ class TurnRecorder(Watcher):
         for entry in self.log.rare():
             if entry[1] in (Kind.LOADED, Kind.SAVED):
                 found += [str(value) for name, value in entry[3].items() if name in self._private_slots]
+        found += [
+            str(value) for given in _arguments(self.log) for name, value in given.items() if name in self._private_slots
+        ]
         return list(dict.fromkeys(found))
 
 
@@ -171,7 +180,7 @@ def _heard(log: TurnLog) -> tuple[str, list[str], list[str]]:
     """Return the first words that left the line, the actions, and the tools that were called on this server."""
     words, length, before = [""], 0, ""
     for entry in log.entries:
-        if length > _SHOWN:
+        if length > _SHOWN + _LONGEST_VALUE:
             break
         heard = ""
         if type(entry) is str:
@@ -188,6 +197,23 @@ def _heard(log: TurnLog) -> tuple[str, list[str], list[str]]:
     actions = [str(entry[2].kind) for entry in log.rare() if entry[1] is Kind.OUT and isinstance(entry[2], Action)]
     tools = [str(entry[3]) for entry in log.rare() if entry[1] is Kind.CALLED]
     return "".join(words), actions, tools
+
+
+def _arguments(log: TurnLog) -> list[dict[str, Any]]:
+    """Return the arguments of every tool call that a model made. A value that no slot took is private too."""
+    texts: dict[tuple[int, int], str] = {}
+    for entry in log.rare():
+        if entry[1] is Kind.PART and isinstance(part := entry[3], ToolCallPart):
+            texts[entry[2], part.index] = texts.get((entry[2], part.index), "") + part.arguments
+    found = []
+    for text in texts.values():
+        try:
+            given = orjson.loads(text or "{}")
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(given, dict):
+            found.append(given)
+    return found
 
 
 def _utc(at: float) -> str:

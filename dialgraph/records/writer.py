@@ -80,15 +80,18 @@ class RecordWriter:
         try:
             if made:
                 self._files.add(made)
+        except Exception as error:  # noqa: BLE001 (see above)
+            self._lose(type(error).__name__, len(made))
+        try:
             if time.monotonic() - self._expired > _EXPIRE_SECONDS:
                 self._expired = time.monotonic()
                 self._files.expire(self._days, self._most_bytes)
-        except OSError as error:
-            self._lose(type(error).__name__)
+        except OSError:
+            log.warning("old records could not be deleted")
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, count: int = 1) -> None:
         if not self.dropped:
             log.warning(
                 "a record was lost; more are counted in dialgraph_records_dropped_total", extra={"reason": reason}
             )
-        self.dropped += 1
+        self.dropped += count

@@ -8,7 +8,13 @@ from server.errors import ApiError
 from server.http.asgi_io import headers_of
 from server.metrics import table
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(
+    tags=["operation"],
+    responses={
+        401: {"description": "The token or key is missing, invalid or expired."},
+        403: {"description": "The key is not an operator's."},
+    },
+)
 
 
 async def operator(request: Request, state: State) -> None:

@@ -1,6 +1,7 @@
 """`dialgraph calls`: lists recorded calls, shows where their time went, exports, rates and erases them."""
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
@@ -30,7 +31,6 @@ def list_calls(
     from dataclasses import asdict
 
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     found = [
@@ -54,8 +54,8 @@ def list_calls(
     for call in found:
         first, outcomes = call.turns[0], [turn.outcome for turn in call.turns if turn.outcome != "complete"]
         table.add_row(
-            escape(first.call[:36]), first.at[:19].replace("T", " "), first.endpoint, str(len(call.turns)), call.state,
-            f"{call.slowest_ms:.0f} ms", outcomes[0] if outcomes else "complete", escape(first.said[:60]),
+            _shown(first.call[:36]), first.at[:19].replace("T", " "), first.endpoint, str(len(call.turns)), call.state,
+            f"{call.slowest_ms:.0f} ms", outcomes[0] if outcomes else "complete", _shown(first.said[:60]),
         )  # fmt: skip
     console = Console()
     console.print(table) if console.is_terminal else Console(width=240).print(table)
@@ -72,14 +72,13 @@ def show(
     console = Console(highlight=False)
     records = _records()
     found = _named(call)
-    console.print(
-        f"[bold]{found.id}[/bold] · {found.turns[0].endpoint} · {found.turns[0].host} · {found.state}", soft_wrap=True
-    )
+    about = f"{found.turns[0].endpoint} · {found.turns[0].host} · {found.state}"
+    console.print(f"[bold]{_shown(found.id)}[/bold] · {about}", soft_wrap=True)
     for turn in found.turns:
-        lines = [orjson.loads(line) for line in records.files.record(turn).splitlines()]
+        lines = list(_lines(records.files.record(turn)))
         _show_turn(console, turn, lines, prompts=prompt)
     for one in found.feedback:
-        console.print(f"rated {one.rating} at {one.at[:19].replace('T', ' ')} {one.note}", markup=False)
+        console.print(f"rated {one.rating} at {one.at[:19].replace('T', ' ')} {_shown(one.note)}")
 
 
 @app.command()
@@ -128,22 +127,39 @@ def erase(
 def _show_turn(console: Any, turn: Any, lines: list[dict[str, Any]], *, prompts: bool) -> None:
     end = next((line for line in lines if line["kind"] == "end"), {})
     console.print(f"\n[dim]{turn.at[11:19]}[/dim] caller: ", end="")
-    console.print(turn.said or "(nothing)", markup=False, soft_wrap=True)
+    console.print(_shown(turn.said) or "(nothing)", soft_wrap=True)
     console.print("         agent:  ", end="")
-    console.print(turn.heard or "(nothing)", markup=False, soft_wrap=True)
+    console.print(_shown(turn.heard) or "(nothing)", soft_wrap=True)
     if turn.outcome != "complete":
         console.print(f"         [red]{turn.outcome}[/red]")
     for bar in waterfall(end.get("times", {}).get("parts", {})):
         console.print(f"         {bar}", markup=False)
     for line in lines:
         if line["kind"] == "called":
-            console.print(f"         tool {line['tool']} {line['arguments']}", markup=False, soft_wrap=True)
+            console.print(f"         tool {_shown(line['tool'])} {_shown(str(line['arguments']))}", soft_wrap=True)
         if line["kind"] == "found":
             names = ", ".join(f"{one['document']} {one['score']:.2f}" for one in line["passages"])
-            console.print(f"         found: {names or 'nothing'}", markup=False, soft_wrap=True)
+            console.print(f"         found: {_shown(names) or 'nothing'}", soft_wrap=True)
         if prompts and line["kind"] == "asked":
             for message in line["messages"]:
-                console.print(f"         {message['role']:9} {message.get('content')}", markup=False, soft_wrap=True)
+                said = f"{message.get('role', ''):9} {message.get('content')}"
+                console.print(f"         {_shown(said)}", soft_wrap=True)
+
+
+def _shown(text: str) -> str:
+    """Return a text that somebody else chose: without rich's markup and without codes that control a terminal."""
+    from rich.markup import escape
+
+    return escape("".join(one if one.isprintable() or one == " " else " " for one in text))
+
+
+def _lines(record: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a record. A damaged line is left out."""
+    for line in record.splitlines():
+        try:
+            yield orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
 
 
 def waterfall(parts: dict[str, float]) -> list[str]:

@@ -32,6 +32,7 @@ def usage(
 ) -> None:
     """Show the tokens and the cost of all turns, the most expensive group first."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     chosen = by or [By.ENDPOINT, By.MODEL]
@@ -46,7 +47,7 @@ def usage(
         return
     table = Table(*map(str, chosen), "turns", "prompt", "completion", "cost", "list price", "without price", box=None)
     for row in rows:
-        names = [str(row[at] or "") for at in range(len(chosen))]
+        names = [escape(str(row[at] or "")) for at in range(len(chosen))]
         counts = (row.turns, row.prompt_tokens, row.completion_tokens)
         table.add_row(
             *names, *map(str, counts), _dollars(row.cost_usd), _dollars(row.list_cost_usd), str(row.without_price)

@@ -79,6 +79,8 @@ class _Sender:
     ) -> None:
         self._times = times
         self._log = log
+        self._folded: list[Event] = []
+        """The events of a reply that is not streamed."""
         self._client = log.clients if log is not None else 0
         self._subscription = subscription
         self._asked = asked
@@ -103,6 +105,7 @@ class _Sender:
         elif self._asked.streaming:
             await self._reply.stream(self._wire.stream_end(self._timings()), last=True)
         else:
+            self._times.note(self._folded)  # the client gets all of it now
             timing = {"server-timing": self._times.header().decode()}
             await self._reply.whole(200, self._wire.body(self._timings()), timing)
 
@@ -113,6 +116,7 @@ class _Sender:
         while events := await self._subscription.pass_to(take):
             if not streaming:
                 self._wire.fold(events)
+                self._folded += events
             elif data := self._wire.stream(events):  # includes words that came just before the turn failed
                 await self._reply.stream(data)
                 if self._log is not None:
@@ -145,8 +149,7 @@ class _Sender:
         if isinstance(events[-1], _LAST):
             return False
         self._wire.fold(events)
-        if self._times.listens:
-            self._times.note(events)
+        self._folded += events
         return True
 
     def _timings(self) -> Mapping[str, Any] | None:

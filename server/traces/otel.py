@@ -37,6 +37,7 @@ _PROVIDERS: Final = {
     "generativelanguage.googleapis.com": "gcp.gemini", "api.x.ai": "x_ai", "api.perplexity.ai": "perplexity",
 }  # fmt: skip
 """Hosts of model servers → the well-known values of `gen_ai.provider.name`."""
+_MOST_MODELS: Final = 100
 _ENDS: Final = {"complete": "completed", "cancelled": "interrupted"}
 
 
@@ -51,6 +52,8 @@ class OtelSink:
         self._environment = environment
         self._redactor = redactor
         self._content = settings.otel_content
+        self._known: set[str] = set()
+        """The models that are labels of metrics. Clients name models, and could name any number."""
         self._older = settings.otel_older_names
         self._addresses = settings.model_addresses()
         base = settings.otel_url.rstrip("/")
@@ -184,7 +187,9 @@ class OtelSink:
             }  # fmt: skip
         span = self._tracer.start_span(f"chat {asked}", within, SpanKind.CLIENT, about, start_time=at(model.asked))
         ended = max(model.ended, model.asked)
-        labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider, "gen_ai.request.model": asked}
+        label = asked if asked in self._known or len(self._known) < _MOST_MODELS else "(other)"
+        self._known.add(label)
+        labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider, "gen_ai.request.model": label}
         failed = {"error.type": model.error} if model.error else {}
         if model.error:
             _fail(span, model.error)

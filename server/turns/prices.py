@@ -6,6 +6,7 @@ A model that is not in the table has an unknown cost, never none.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,6 +130,6 @@ def _price(given: Any) -> Price:
         raise ValueError(given)
     prompt, completion = float(given["prompt"]), float(given["completion"])
     cached = float(given.get("cached", prompt))
-    if min(prompt, completion, cached) < 0:
+    if not all(isfinite(one) and one >= 0 for one in (prompt, completion, cached)):
         raise ValueError(given)
     return Price(prompt, cached, completion)

@@ -1,7 +1,9 @@
 """The redaction policy: private values become valid-looking stand-ins, always the same, also over borders of chunks."""
 
+import json
 import re
 import string
+import time
 
 import pytest
 from hypothesis import given
@@ -33,6 +35,61 @@ PRIVATE = [
     ("I am ann smith", "ann smith"),
     ("我叫王小明。", "王小明"),
 ]
+
+
+WRITTEN = [
+    "4111 1111 1111 1111 12/27", "4111 1111 1111 1111 123", "4111111111111111 12/27 cvc 123", "2 4111 1111 1111 1111",
+    "4111\t1111\n1111 1111", "491701234567", "00491701234567", "0170 1234567", "0170/1234567", "+49-170/1234567",
+    "06 12 34 56 78", "020 7946 0958", "555.123.4567", "+1.415.555.2671", "(555)123-4567", "010 12345678",
+    "138 123 45678", "tel:491701234567", "+49 (0)170 / 123 45 67", "123 45 6789", "ann%40example.com",
+    "ann＠example.com", "Authorization: Bearer abcdefghijklmnopqrstu", "password: correcthorsebattery",
+    "hf_abcdefghijklmnop", "SG.abcdefghijkl.mnopqrstuvwx", "https://user:pa55word1@host", "xoxb-123456789-abc",
+    "AIzaSyA1234567890abcdefg", "github_pat_11ABCDEFG0abcdef",
+]  # fmt: skip
+ORDINARY = [
+    "Basic 12-month plan", "basic 19.99€/month", "Our secret 3-course menu", "token 2024-05-01", "pkg@1.2.3",
+    "at 7:30 on 2026-11-29", "1.234,56 €", "version 1.2.3.4", "the token expired yesterday", "Room 101, floor 3",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_private_value_is_found_in_every_usual_form(text: str) -> None:
+    assert REDACTOR.text(text) != text and len(REDACTOR.text(text)) == len(text)
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_text_is_not_taken_for_a_private_value(text: str) -> None:
+    assert REDACTOR.text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["1 a " + "token=" * 16_600, "eyJ-" * 25_000, "1 2 3 " * 17_000, "a@" * 50_000, "4111 1111 " * 10_000,
+             "a." * 50_000 + "@b.c", "://a:" * 20_000, "sk-" * 33_000, "a@" + "b." * 50_000],
+    ids=lambda text: text[:8],
+)  # fmt: skip
+def test_the_search_takes_linear_time(text: str) -> None:
+    """The first one took 27 s once, and every call waited. Processor time, because other programs do not change it."""
+    began = time.process_time()
+    REDACTOR.text(text)
+    assert time.process_time() - began < 3
+
+
+def test_a_field_with_the_name_of_a_key_is_private_as_a_whole() -> None:
+    redacted = REDACTOR.data({"password": "hunter-two", "metadata": {"api_key": "abcdefgh"}, "seed": 1714567890})
+    assert "hunter" not in str(redacted) and "abcdefgh" not in str(redacted) and redacted["seed"] == 1714567890
+
+
+def test_escaped_characters_hide_nothing() -> None:
+    text = json.dumps({"name": "王小明", "at": "ann@example.com"})
+    assert "\\u" in text
+    for redacted in (REDACTOR.data(text), "".join(REDACTOR.pieces([text[:9], text[9:]]))):
+        assert not {"王小明", "ann@example.com"} & set(json.loads(redacted).values())
+
+
+def test_the_authors_words_are_found_whatever_marks_they_have() -> None:
+    redactor = Redactor(b"k" * 32, words_finder(["proj_x", "Ann–Marie"]))
+    assert "proj_x" not in redactor.text("the proj_x team") and "Marie" not in redactor.text("Ann-Marie")
+    assert redactor.data({"proj_x": "proj_x"})["proj_x"] != "proj_x", "a field may have any name"
 
 
 @pytest.mark.parametrize(("text", "private"), PRIVATE)

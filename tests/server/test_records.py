@@ -132,6 +132,49 @@ async def test_nothing_private_is_in_a_record(tmp_path: Path, size: int) -> None
     assert len(summary.heard) == len(said) and "4111" not in summary.heard
 
 
+async def test_private_slots_and_cut_texts_are_in_no_record(tmp_path: Path) -> None:
+    spec = Graph(
+        name="desk",
+        policy=Policy(memory=Memory(slots={"pin": "number", "born": "date"}, private=("pin", "born"))),
+        steps=(Step("call_model", then={"answered": END, "told": "remember"}), Step("remember", then="call_model")),
+    )
+    scripts = (calls("remember", '{"pin": 4711, "born": "12 May 1990x"}'), says("Card 4", "111 1111 1111 1111 **ok**."))
+    long = "card 4111 1111 1111 1111 " + "x " * 242
+    body = {"stream": True, "call_id": "c", "messages": [{"role": "user", "content": long}]}
+    host = {"x-dialgraph-profile": "elevenlabs"}
+    async with upstream(*scripts) as up, serving(tmp_path, (spec, []), models={"main": up.url}, record="all") as served:
+        await served.post("/desk/chat/completions", body, host)
+        await recorded(served)
+    written = everything_in(tmp_path / "records")
+    for private in ("4711", "12 May 1990", "1111 1111"):
+        assert private not in written, private
+
+
+async def test_damaged_lines_do_not_hide_the_others(tmp_path: Path) -> None:
+    async with serving(tmp_path, record="all") as served:
+        await served.post(RAG, {**ASKED, "call_id": "call-1"})
+        await recorded(served)
+        [day] = (tmp_path / "records").glob("2*")
+        with (day / "index.jsonl").open("ab") as index:
+            index.write(b'null\n{}\n{"id": "x"}\n{broken\n')
+        (tmp_path / "records" / "feedback.jsonl").write_bytes(b"{}\nnull\n")
+        assert [one.call for one in served.state.records.files.summaries()] == ["call-1"]
+        assert served.state.records.files.feedback() == []
+
+
+async def test_a_reply_that_is_not_streamed_is_slow_if_its_client_waits(tmp_path: Path) -> None:
+    slow = [("chunk", "One "), ("sleep", 0.4), *says("two.")]
+    async with (
+        upstream(slow) as up,
+        serving(tmp_path, models={"main": up.url}, record="slow", record_slow_ms=300) as served,
+    ):
+        reply = await served.post("/chat/chat/completions", {**ASKED, "stream": False}, {"x-dialgraph-timings": "true"})
+        [(summary, _)] = await recorded(served)
+    told = reply.json()["timings"]
+    assert told["first_word_ms"] >= 390 and sum(told["parts"].values()) == pytest.approx(told["first_word_ms"], abs=0.1)
+    assert summary.first_word_ms is not None and summary.first_word_ms >= 390
+
+
 async def test_turns_are_recorded_as_the_setting_and_the_header_say(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         await served.post(RAG, {**ASKED, "call_id": "plain"})
