@@ -27,6 +27,7 @@ from server.settings import Settings, SettingsError
 from server.turns.ledger import Ledger
 from server.turns.prices import read_prices
 from server.turns.report import ReportSink
+from server.turns.reports import Reports
 from server.turns.runs import Runs
 from server.turns.turn_recorder import TurnRecorder
 from server.users.user_data import UserData
@@ -58,6 +59,7 @@ class ServerState:
     limiter: Limiter
     ledger: Ledger
     runs: Runs
+    reports: Reports
     metrics: Metrics
     records: Records
     otel: "OtelSink | None"
@@ -78,6 +80,7 @@ class ServerState:
         await self.accounts.aclose()
         await self.cache.aclose()
         await self.services.aclose()
+        self.reports.hand_over()
         await in_thread(self.records.close)
         if self.otel is not None:
             await in_thread(self.otel.close)
@@ -110,8 +113,9 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
     endpoints = load_endpoints(langgraph_file(), settings.endpoints)
     otel = open_otel(settings, endpoints, environment, records) if settings.otel_url else None
     sinks: list[ReportSink] = [metrics, *([otel] if otel else [])]
+    reports = Reports(sinks)
     runs = Runs(
-        services, ledger, prices, environment, records, sinks,
+        services, ledger, prices, environment, records, reports,
         logs_prompts=settings.log_prompts, keeps_words=settings.otel_content,
     )  # fmt: skip
     bases = KnowledgeBases(services.database)
@@ -134,6 +138,7 @@ def open_state(settings: Settings, environment: Environment = REAL) -> ServerSta
         Limiter(settings, kept.cache),
         ledger,
         runs,
+        reports,
         metrics,
         records,
         otel,

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,8 @@ _SHORTEST_KEY: Final = 6
 _SECRET_NAME: Final = re.compile(r"(?i)(?:api[_-]?key|authorization|password|secret|access_token|auth_token)$|^token$")
 """Names of fields whose whole value is private."""
 _PLAIN_NUMBER: Final = re.compile(r"(?i)^seed$|^created$|timestamp|_at$|_ms$|tokens?$")
+_USUAL_NAME: Final = 64
+"""Longer names of fields are not remembered: a client may send any."""
 _LONGEST_TEXT: Final = 1_000_000
 """A longer text is cut: nobody reads it in a log, and searching it would take long."""
 
@@ -60,7 +63,9 @@ class Redactor:
 
     def name(self, name: str) -> str:
         """Return the name of a field. The author's words are not looked for: a field may have any name."""
-        return Redactor(self._key).text(name) if self._words else self.text(name)
+        if len(name) <= _USUAL_NAME and _is_plain(name):
+            return name
+        return Redactor(self._key).text(name)
 
     def secret(self, value: str) -> str:
         """Return the stand-in of a value that is a key as a whole."""
@@ -93,6 +98,12 @@ class Redactor:
 
     def _as_json(self, decoded: Any) -> str:
         return orjson.dumps(self.data(decoded)).decode()
+
+
+@lru_cache(4096)
+def _is_plain(name: str) -> bool:
+    """Return whether the name of a field holds no private value. The same names come again and again."""
+    return not private_values(name)
 
 
 def _decoded(text: str) -> Any:

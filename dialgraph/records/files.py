@@ -7,13 +7,15 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from filelock import FileLock
+
+from dialgraph.shallow import shallow
 
 INDEX: Final = "index.jsonl"
 FEEDBACK: Final = "feedback.jsonl"
@@ -90,7 +92,7 @@ class RecordFiles:
                 (self.folder / day).mkdir(0o700, parents=True, exist_ok=True)
                 name = f"{day}/{file_name(summary.principal, summary.call)}"
                 end = _append(f"{self.folder}/{name}", record)
-                placed = {**_shallow(summary), "file": name, "start": end - len(record), "end": end}
+                placed = {**shallow(summary), "file": name, "start": end - len(record), "end": end}
                 lines.setdefault(day, []).append(orjson.dumps(placed, option=orjson.OPT_APPEND_NEWLINE))
             for day, own in lines.items():
                 _append(f"{self.folder}/{day}/{INDEX}", b"".join(own))
@@ -127,7 +129,7 @@ class RecordFiles:
         own = [one for one in self.feedback() if (one.principal, one.call) == (feedback.principal, feedback.call)]
         if len(own) >= MOST_FEEDBACK:
             raise TooMuchFeedbackError(f"A call can be rated {MOST_FEEDBACK} times.")
-        _append(f"{self.folder}/{FEEDBACK}", orjson.dumps(asdict(feedback), option=orjson.OPT_APPEND_NEWLINE))
+        _append(f"{self.folder}/{FEEDBACK}", orjson.dumps(shallow(feedback), option=orjson.OPT_APPEND_NEWLINE))
 
     def feedback(self) -> list[Feedback]:
         """Return all feedback, oldest first."""
@@ -187,10 +189,6 @@ def _summary(data: dict[str, Any]) -> Summary | None:
         return Summary(**{**known, "tools": tuple(known.get("tools", ()))})
     except TypeError:
         return None
-
-
-def _shallow(summary: Summary) -> dict[str, Any]:
-    return {name: getattr(summary, name) for name in Summary.__slots__}
 
 
 def file_name(principal: str, call: str) -> str:

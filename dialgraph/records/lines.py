@@ -5,6 +5,7 @@ first line has `started`, when the run of the turn began. A line of the kind `st
 
 - a number: the time of what follows it.
 - a text: words of the model that spoke last. `true` after it: they left the line as they came.
+- `null`: the text that follows are words that left the line, and not a part of an answer as it came.
 - `false`: everything that had left the line was written to the client's socket.
 - `[t, "part", call, part]`: another part of a model's answer. `[t, "out", event]`: an event has left the line. `[t,
   "sound", call, sound]`: a voice has made sound. `[t, "written", client]`: what `false` says, for a further client.
@@ -12,15 +13,17 @@ first line has `started`, when the run of the turn began. A line of the kind `st
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import is_dataclass
 from typing import Any, Final
 
 import orjson
 
 from dialgraph.models.parts import Relay, Say, ToolCallPart
 from dialgraph.privacy.redaction import Redactor
-from dialgraph.records.turn_log import PASSED, Entry, Kind, TurnLog
+from dialgraph.records.redacted_log import redacted_entries
+from dialgraph.records.turn_log import Entry, Kind, TurnLog
+from dialgraph.shallow import shallow
 from dialgraph.turn.events import Transcript
 
 VERSION: Final = 1
@@ -46,8 +49,6 @@ _FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.DREW: ("what", "value"),
 }
 """The names of the values of each kind of entry that has a line of its own."""
-_OUT: Final = -1
-"""The source of events that have left the line. Models have numbers from 1."""
 _SHORT: Final = {Kind.PART: "part", Kind.OUT: "out", Kind.WRITTEN: "written", Kind.SOUND: "sound"}
 """The names of frequent kinds, as plain texts: they are written fastest."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/=_-]+")
@@ -70,95 +71,9 @@ def record_lines(
     """
     coder = _Coder(redactor, private_slots, keeps_sound=keeps_sound)
     made = [{"kind": "turn", "version": VERSION, "started": started, **own, **coder.data(head)}]
-    made += coder.timeline(*_redacted(log, redactor))
+    made += coder.timeline(redacted_entries(log, redactor), log.tuples)
     made.append({"kind": "end", **coder.data(end)})
     return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE, default=str) for line in made)
-
-
-def _redacted(log: TurnLog, redactor: Redactor) -> tuple[list[Entry], list[int]]:
-    """Return the entries with stand-ins in texts that stream in pieces, and the places of the tuples among them.
-
-    A value may begin in one piece and end in another.
-    """
-    entries, speaker, spoken_from = log.entries, 0, 0
-    texts: dict[tuple[object, ...], tuple[list[int], list[str]]] = {}
-
-    def gather_words(until: int) -> None:
-        """Gather the words that one model has spoken without a tuple in between."""
-        found = [at for at in range(spoken_from, until) if type(entries[at]) is str]
-        if found:
-            places, pieces = texts.setdefault((speaker, Say, None), ([], []))
-            places += found
-            pieces += [entries[at] for at in found]
-
-    for at in log.tuples:
-        gather_words(at)
-        spoken_from = at + 1
-        entry = entries[at]
-        if entry[1] is not Kind.PART:
-            continue
-        source, part = entry[2], entry[3]
-        speaker = source
-        for key, text in _texts_of(part):
-            places, pieces = texts.setdefault((source, type(part), key), ([], []))
-            places.append(at)
-            pieces.append(text)
-    gather_words(len(entries))
-    _gather_out(entries, texts)
-    made = entries
-    for key, (places, pieces) in texts.items():
-        redacted = redactor.pieces(pieces)
-        if redacted != pieces:
-            made = list(made)
-            for at, text in zip(places, redacted, strict=True):
-                if at >= 0:
-                    made[at] = text if type(made[at]) is str else _with_text(made[at], key, text)
-    return made, log.tuples
-
-
-def _gather_out(entries: Sequence[Entry], texts: dict[tuple[object, ...], tuple[list[int], list[str]]]) -> None:
-    """Gather the texts that left the line. A part that passed belongs to them, but has its text elsewhere: place -1."""
-    before: Entry = ""
-    for at, entry in enumerate(entries):
-        if type(entry) is str:
-            before = Say(entry)
-        elif entry is PASSED:
-            for key, text in _texts_of(before):
-                places, pieces = texts.setdefault((_OUT, type(before), key), ([], []))
-                places.append(-1)
-                pieces.append(text)
-        elif type(entry) is tuple:
-            if entry[1] is Kind.PART:
-                before = entry[3]
-            elif entry[1] is Kind.OUT:
-                for key, text in _texts_of(entry[2]):
-                    places, pieces = texts.setdefault((_OUT, type(entry[2]), key), ([], []))
-                    places.append(at)
-                    pieces.append(text)
-
-
-def _texts_of(part: object) -> Sequence[tuple[object, str]]:
-    """Return the texts of a part that go on in the next one, each with a key."""
-    if type(part) is Say or type(part) is Transcript:
-        return ((None, part.text),)
-    if type(part) is ToolCallPart:
-        return ((part.index, part.arguments),)
-    if type(part) is Relay:
-        return [(name, value) for name, value in part.delta.items() if isinstance(value, str)]
-    return ()
-
-
-def _with_text(entry: Any, key: tuple[object, ...], text: str) -> Entry:
-    *before, part = entry
-    if isinstance(part, Say):
-        part = Say(text, part.logprobs)
-    elif isinstance(part, Transcript):
-        part = Transcript(part.id, text, part.filler)
-    elif isinstance(part, ToolCallPart):
-        part = ToolCallPart(part.index, part.id, part.name, text, part.extra)
-    elif isinstance(part, Relay):
-        part = Relay({**part.delta, str(key[2]): text})
-    return (*before, part)
 
 
 class _Coder:
@@ -203,13 +118,13 @@ class _Coder:
         if type(value) is Say:
             return value.text  # its logprobs hold the same words once more, in pieces
         if isinstance(value, ToolCallPart):
-            whole = {"type": "ToolCallPart", **_shallow(value), "arguments": "", "extra": self.data(value.extra)}
+            whole = {"type": "ToolCallPart", **shallow(value), "arguments": "", "extra": self.data(value.extra)}
             return {**whole, "arguments": value.arguments}
         if isinstance(value, Relay):
             pieces = {name: one if isinstance(one, str) else self.data(one) for name, one in value.delta.items()}
             return {"type": "Relay", "delta": pieces}
         if isinstance(value, Transcript):
-            return {"type": "Transcript", **_shallow(value)}
+            return {"type": "Transcript", **shallow(value)}
         return self.data(value)
 
     def data(self, value: Any, name: str = "") -> Any:
@@ -237,17 +152,12 @@ class _Coder:
         if isinstance(value, tuple) and hasattr(value, "_asdict"):
             return self.data({"type": type(value).__name__, **value._asdict()})
         if is_dataclass(value) and not isinstance(value, type):
-            return self.data({"type": type(value).__name__, **_shallow(value)})
+            return self.data({"type": type(value).__name__, **shallow(value)})
         if isinstance(value, Mapping):
             return self.data(dict(value))
         if isinstance(value, tuple | set | frozenset):
             return self.data(list(value), name)
         return redactor.text(str(value))
-
-
-def _shallow(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass. `asdict` would copy everything in them, and fail for errors."""
-    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def _is_data(text: str) -> bool:

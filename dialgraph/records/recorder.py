@@ -1,7 +1,7 @@
 """Records one turn: fills its log while it runs, and makes its record when it is over."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +15,8 @@ from dialgraph.records.choice import Wanted
 from dialgraph.records.files import Summary
 from dialgraph.records.lines import record_lines
 from dialgraph.records.recorded_services import RecordedEnvironment, RecordedServices
-from dialgraph.records.turn_log import PASSED, Kind, TurnLog
+from dialgraph.records.turn_log import Kind, TurnLog
+from dialgraph.shallow import shallow
 from dialgraph.turn.events import Action, Fallback, Filler, Say, ToolCallPart, Transcript, Usage
 from dialgraph.turn.request import TurnRequest
 from dialgraph.turn.services import Services
@@ -117,7 +118,7 @@ class TurnRecorder(Watcher):
         }  # fmt: skip
         head = {
             "principal": call.principal,
-            "call": {one.name: getattr(call, one.name) for one in fields(call)},
+            "call": shallow(call),
             "request": {
                 "messages": asked.messages, "parameters": asked.parameters, "model": asked.model,
                 "stream": asked.streaming,
@@ -178,22 +179,17 @@ def outcome_of(error: BaseException | None) -> str:
 
 def _heard(log: TurnLog) -> tuple[str, list[str], list[str]]:
     """Return the first words that left the line, the actions, and the tools that were called on this server."""
-    words, length, before = [""], 0, ""
-    for entry in log.entries:
+    words, length = [""], 0
+    for _, event in log.left():
         if length > _SHOWN + _LONGEST_VALUE:
             break
-        heard = ""
-        if type(entry) is str:
-            before = entry
-        elif entry is PASSED:
-            heard = before
-        elif type(entry) is tuple:
-            if entry[1] is Kind.PART:
-                before = getattr(entry[3], "text", "")
-            elif entry[1] is Kind.OUT and isinstance(entry[2], Say | Transcript | Filler | Fallback):
-                heard = entry[2].text
-        words.append(heard)
-        length += len(heard)
+        if type(event) is str:
+            words.append(event)
+        elif isinstance(event, Say | Transcript | Filler | Fallback):
+            words.append(event.text)
+        else:
+            continue
+        length += len(words[-1])
     actions = [str(entry[2].kind) for entry in log.rare() if entry[1] is Kind.OUT and isinstance(entry[2], Action)]
     tools = [str(entry[3]) for entry in log.rare() if entry[1] is Kind.CALLED]
     return "".join(words), actions, tools

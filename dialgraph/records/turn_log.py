@@ -62,15 +62,20 @@ class Kind(StrEnum):
 
 
 Entry = Any
-"""An entry of the log: a tuple of the time in seconds, the kind and its values; or one of four short forms.
+"""An entry of the log: a tuple of the time in seconds, the kind and its values; or one of five short forms.
 
 A number is the time of the short forms that follow it. A text is a part of the answer of the model that spoke last, and
-PASSED says that this part left the line as it came. SENT: everything was written to the first client's socket.
+PASSED says that this part left the line as it came. OWN says that the text that follows it has left the line, and is no
+part as it came. SENT: everything was written to the first client's socket.
 
 Short forms go into the record as they are. And a tuple for each word would keep the garbage collector busy.
 """
 PASSED: Final = True
 SENT: Final = False
+OWN: Final = None
+
+PASSED_ON: Final = -1
+"""The place of an event whose text is an entry of its own already."""
 
 
 class TurnLog:
@@ -115,6 +120,9 @@ class TurnLog:
         if event is self._last:
             self._last = None
             self.entries.append(PASSED)
+        elif type(event) is Say and event.logprobs is None:
+            self._last = None
+            self.entries += (self.now(), OWN, event.text)
         else:
             self.add(Kind.OUT, event)
 
@@ -130,6 +138,18 @@ class TurnLog:
     def rare(self) -> Iterator[tuple[Any, ...]]:
         """Yield the entries that are tuples."""
         return (self.entries[at] for at in self.tuples)
+
+    def left(self) -> Iterator[tuple[int, object]]:
+        """Yield everything that has left the line: the place of the entry, and the event, or the text of a Say."""
+        entries = self.entries
+        for at, entry in enumerate(entries):
+            if entry is PASSED:
+                before = entries[at - 1]
+                yield PASSED_ON, before if type(before) is str else before[3]
+            elif entry is OWN:
+                yield at + 1, entries[at + 1]
+            elif type(entry) is tuple and entry[1] is Kind.OUT:
+                yield at, entry[2]
 
     def number(self) -> int:
         """Return a new number for a call of an engine."""

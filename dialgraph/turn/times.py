@@ -5,7 +5,6 @@ The parts follow each other without gaps, so they add up to the time from the re
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
 from dialgraph.turn.events import Timing
@@ -134,41 +133,38 @@ class TurnTimes:
 
     def _run_parts(self, start: float, end: float) -> Iterator[Part]:
         """Yield the parts from the start of the run until somebody spoke, in their order."""
-        at = start
-        spans = sorted(self._spans(end), key=lambda span: (span[0], -span[1]))
-        borders = sorted({start, end, *(edge for span in spans for edge in span[:2] if start < edge < end)})
-        running: tuple[PartKind, str] | None = None
-        for left, right in pairwise(borders):
-            middle = (left + right) / 2
-            # Of several things at the same time, the one that ends last is what the caller waits for. A call of a
-            # model is inside its step.
-            inside = [span for span in spans if span[0] <= middle < span[1]]
-            kind: tuple[PartKind, str] = ("graph", "")
-            if inside:
-                longest = max(span[1] for span in inside if span[2] == "step") if _has_step(inside) else end
-                models = [span for span in inside if span[2] == "model"]
-                steps = [span for span in inside if span[2] == "step" and span[1] == longest]
-                own = [span for span in models if not steps or span[3] == steps[0][3]]
-                chosen = own[0] if own else (steps or inside)[0]
-                kind = chosen[2], chosen[3]
-            if running is not None and kind != running:
-                yield Part(*running, _ms(left - at))
-                at = left
-            running = kind
-        if running is not None:
-            yield Part(*running, _ms(end - at))
-
-    def _spans(self, end: float) -> Iterator[tuple[float, float, PartKind, str]]:
-        for one in self.steps:
-            yield self.started + one.started_ms / 1000, self.started + one.ended_ms / 1000, "step", one.step
-        for step, began in self.open_steps.items():
-            yield began, end, "step", step
-        for model in self.models:
-            yield model.asked, model.first or model.ended or end, "model", model.step
+        if start >= end:
+            return
+        run = self.started
+        steps = [(run + one.started_ms / 1000, run + one.ended_ms / 1000, one.step) for one in self.steps]
+        steps += [(began, end, step) for step, began in self.open_steps.items()]
+        models = [(model.asked, model.first or model.ended or end, model.step) for model in self.models]
+        edges = {edge for spans in (steps, models) for span in spans for edge in span[:2] if start < edge < end}
+        at, waits = start, _waited_for(start, steps, models)
+        for edge in sorted(edges):
+            if (following := _waited_for(edge, steps, models)) != waits:
+                yield Part(*waits, _ms(edge - at))
+                at, waits = edge, following
+        yield Part(*waits, _ms(end - at))
 
 
-def _has_step(spans: Sequence[tuple[float, float, PartKind, str]]) -> bool:
-    return any(span[2] == "step" for span in spans)
+_Span = tuple[float, float, str]
+"""Begin, end and name of a step; or of a wait for a model, with the name of its step."""
+
+
+def _waited_for(at: float, steps: Sequence[_Span], models: Sequence[_Span]) -> tuple[PartKind, str]:
+    """Return what the caller waits for from this moment on.
+
+    Of several steps at the same time, it is the one that ends last. A call of a model is inside its step.
+    """
+    until, name = 0.0, ""
+    for began, ended, step in steps:
+        if began <= at < ended and ended > until:
+            until, name = ended, step
+    for began, ended, step in models:
+        if began <= at < ended and (step == name or not until):
+            return "model", step
+    return ("step", name) if until else ("graph", "")
 
 
 def _between(low: float, value: float, high: float) -> float:

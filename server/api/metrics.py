@@ -31,6 +31,7 @@ async def operator(request: Request, state: State) -> None:
 async def metrics(request: Request, state: State) -> Response:
     """Return all metrics of this process. The request needs the access token or an operator's key."""
     await operator(request, state)
+    state.reports.hand_over()
     found = state.metrics
     found.of(table.IN_FLIGHT).set(len(state.runs.open))
     for name, health in state.services.model_health().items():

@@ -169,6 +169,8 @@ class _Sender:
 
     def log(self, *, joined: bool) -> None:
         """Write the log line of this reply."""
+        if not log.isEnabledFor(logging.INFO):
+            return
         outcome = "cancelled" if self._reply.gone else outcome_of(self._failure)
         log.info(
             "turn",

@@ -25,6 +25,7 @@ class Metrics:
         self._found: Mapping[str, Any] = {metric.name: self._created(metric) for metric in METRICS}
         self._tools: set[str] = set()
         self._counted: dict[str, int] = {}
+        self._labelled: dict[tuple[str, tuple[str, ...]], Any] = {}
 
     def turn_over(self, report: TurnReport) -> None:
         """Count one turn."""
@@ -73,8 +74,12 @@ class Metrics:
 
     def of(self, metric: Metric, *labels: str) -> Any:
         """Return the metric with these labels."""
-        found = self._found[metric.name]
-        return found.labels(*labels) if labels else found
+        if not labels:
+            return self._found[metric.name]
+        found = self._labelled.get((metric.name, labels))
+        if found is None:
+            found = self._labelled[metric.name, labels] = self._found[metric.name].labels(*labels)
+        return found
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

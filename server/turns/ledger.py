@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dialgraph.models.usage import prompt_estimate
+from dialgraph.shallow import shallow
 from dialgraph.storage.database import Database
 from dialgraph.storage.errors import DatabaseError
 from dialgraph.storage.statement_timeout import patient
@@ -149,7 +150,7 @@ class Ledger:
             return
         async with self._database.transaction() as connection:
             if entries:
-                await connection.execute(insert(USAGE), [asdict(entry) for entry in entries])
+                await connection.execute(insert(USAGE), [shallow(entry) for entry in entries])
             for charge, used in settling:
                 changed = update(BUDGET).where(*_is(charge)).values(tokens=BUDGET.c.tokens - charge.tokens + used)
                 await connection.execute(changed)
@@ -206,7 +207,7 @@ class Ledger:
             return False
         try:
             async with self._database.transaction() as connection:
-                await connection.execute(insert(BUDGET).values(asdict(charge)))
+                await connection.execute(insert(BUDGET).values(shallow(charge)))
         except IntegrityError:  # another turn created this month's row first
             return await self._charge(charge, budget)
         return True

@@ -6,6 +6,7 @@ A model that is not in the table has an unknown cost, never none.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,8 @@ from server.setting_sources import SettingsError
 USUAL: Final = Path(__file__).resolve().parents[1] / "prices.yaml"
 _PER: Final = 1_000_000
 """Prices are for a million tokens."""
+_NAMES: Final = 256
+"""The most names of models whose price is remembered. Clients may send any name."""
 _KINDS: Final = ("prompt", "cached", "completion")
 
 
@@ -58,6 +61,7 @@ class Prices:
         """`table`: pattern of an upstream's name of a model → list price and own price. `addresses`: the settings."""
         self._table = table
         self._addresses = addresses
+        self._price = lru_cache(_NAMES)(self._found)
 
     def of(self, models: Sequence[ModelTime], prompt: int, completion: int) -> list[ModelCost]:
         """Return what each model cost. `prompt` and `completion`: all tokens of the turn.
@@ -91,7 +95,7 @@ class Prices:
         address = self._addresses.get(one.model)
         return one.upstream_model or (address.model if address is not None else "")
 
-    def _price(self, upstream: str) -> tuple[Price, Price] | None:
+    def _found(self, upstream: str) -> tuple[Price, Price] | None:
         if upstream in self._table:
             return self._table[upstream]
         matching = [pattern for pattern in self._table if fnmatchcase(upstream, pattern)]

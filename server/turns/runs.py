@@ -7,7 +7,7 @@ runs only once, however often it is requested. When a call has continued, the tu
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -25,7 +25,8 @@ from server.turns.admission import Admission
 from server.turns.ledger import Ledger
 from server.turns.prices import Prices
 from server.turns.prompt_log import PromptLog
-from server.turns.report import ReportSink, TurnReport
+from server.turns.report import TurnReport
+from server.turns.reports import Reports
 from server.turns.usage_meter import UsageMeter
 
 log = logging.getLogger("dialgraph.turns")
@@ -50,12 +51,12 @@ class Runs:
         prices: Prices,
         environment: Environment,
         records: Records,
-        sinks: Sequence[ReportSink] = (),
+        reports: Reports,
         *,
         logs_prompts: bool = False,
         keeps_words: bool = False,
     ) -> None:
-        """`sinks`: what takes the report of each turn. `keeps_words`: whether a sink needs what the caller heard."""
+        """`reports`: takes the report of each turn. `keeps_words`: whether reports need what the caller heard."""
         self._keeps_words = keeps_words
         self.open: dict[Run, str] = {}
         """The runs that have not ended, each with its principal."""
@@ -65,7 +66,7 @@ class Runs:
         self._environment = environment
         self._logs_prompts = logs_prompts
         self._records = records
-        self._sinks = sinks
+        self._reports = reports
         self._held: Counter[str] = Counter()
         """The number of places that each principal has taken."""
         self._by_key: dict[str, Run] = {}
@@ -187,12 +188,7 @@ class Runs:
         if recorder is not None:
             words = endpoint.graph.outlets.private_words
             self._records.over(recorder, report.record_end(), run.times.started, endpoint.graph.version, words)
-        for sink in self._sinks:
-            try:
-                sink.turn_over(report)
-            except Exception:
-                # A report must never fail a call.
-                log.exception("the report of a turn was lost", extra={"sink": type(sink).__name__})
+        self._reports.add(report)
 
     def _keep(self, key: str, run: Run) -> None:
         """For a while, keep a turn that ended well. If there are too many, forget the oldest."""
